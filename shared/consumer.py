@@ -1,0 +1,165 @@
+"""A durable pull consumer that always has as much in hand as it works on, and acknowledges when the work is durable.
+
+Why not FastStream's own subscriber on this path, with figures: docs/adr/0005-consuming.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from shared.errors import Conflict, Transient
+
+Handler = Callable[[Msg], Awaitable[None]]
+Surrender = Callable[[Msg], Awaitable[None]]
+
+MOST_DELIVERIES = 12
+"""How often a message is tried before its handler is asked to answer it as undeliverable."""
+_PULL_EXPIRES = 30.0
+_SILENCE = 75.0
+_LONGEST_DELAY = 15.0
+_WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, ConnectionError, TimeoutError)
+
+log = logging.getLogger(__name__)
+
+
+class PullConsumer:
+    """Reads a durable consumer and handles each message in a task of its own, at most *limit* at a time.
+
+    Exactly what JetStream asks of it follows from how *handle* ends: it returns: acknowledged; it raises because the world
+    is not ready: delivered again after a growing delay; it raises anything else: the same, and logged. After
+    MOST_DELIVERIES *surrender* answers in its stead.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        stream: str,
+        durable: str,
+        handle: Handler,
+        surrender: Surrender,
+        *,
+        ack_wait: float,
+        limit: int = 256,
+    ) -> None:
+        self._client = client
+        self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._durable = durable
+        self._handle = handle
+        self._surrender = surrender
+        self._ack_wait = ack_wait
+        self._limit = limit
+        self._requested = 0
+        self._working: dict[asyncio.Task[None], Msg] = {}
+        self._subscription: Subscription | None = None
+        self._upkeep: asyncio.Task[None] | None = None
+        self._inbox = ""
+        self._heard = 0.0
+
+    async def start(self) -> None:
+        self._inbox = self._client.new_inbox()
+        self._subscription = await self._client.subscribe(
+            self._inbox, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+        self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self._durable}-upkeep")
+        await self._pull()
+
+    async def stop(self, within: float = 10.0) -> None:
+        """Take no more, finish what is in hand, hand back what is not finished *within* seconds."""
+        if self._upkeep is not None:
+            self._upkeep.cancel()
+        if self._subscription is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._subscription.unsubscribe()
+        if self._working:
+            _, unfinished = await asyncio.wait(self._working, timeout=within)
+            for task in unfinished:
+                message = self._working[task]
+                task.cancel()
+                with contextlib.suppress(nats.errors.Error):
+                    await message.nak()
+        with contextlib.suppress(nats.errors.Error, TimeoutError):
+            await self._client.flush(timeout=2)
+
+    async def _received(self, message: Msg) -> None:
+        self._heard = asyncio.get_running_loop().time()
+        if message.headers and "Status" in message.headers and not message.reply:
+            await self._told(message.headers)
+            return
+        self._requested -= 1
+        task = asyncio.create_task(self._work(message))
+        self._working[task] = message
+        task.add_done_callback(self._finished)
+
+    async def _told(self, status: dict[str, str]) -> None:
+        """The server ends a request: it expired (408), or it cannot be served now; then upkeep asks again, in its time."""
+        self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
+        if status["Status"].startswith("408"):
+            await self._pull()
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        del self._working[task]
+        if self._upkeep is not None and not self._upkeep.done() and self._wanted() >= self._limit // 2:
+            asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
+
+    def _wanted(self) -> int:
+        return self._limit - len(self._working) - max(self._requested, 0)
+
+    async def _pull(self) -> None:
+        """Ask for as many as can be worked on; less than half the limit is not worth a request."""
+        wanted = self._wanted()
+        if wanted < self._limit // 2 or self._client.is_closed:
+            return
+        self._requested = max(self._requested, 0) + wanted
+        request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9)}
+        with contextlib.suppress(nats.errors.Error):
+            await self._client.publish(self._next, json.dumps(request).encode(), reply=self._inbox)
+
+    async def _work(self, message: Msg) -> None:
+        deliveries = message.metadata.num_delivered
+        try:
+            if deliveries > MOST_DELIVERIES:
+                await self._surrender(message)
+            else:
+                await self._handle(message)
+            await message.ack()
+        except _WORLD_ERRORS as error:
+            log.warning("%s: delivery %d put off: %s", message.subject, deliveries, error)
+            await self._put_off(message, deliveries)
+        except Exception:
+            log.exception("%s: delivery %d failed", message.subject, deliveries)
+            await self._put_off(message, deliveries)
+
+    async def _put_off(self, message: Msg, deliveries: int) -> None:
+        delay = min(0.05 * 2**deliveries, _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        with contextlib.suppress(nats.errors.Error):
+            await message.nak(delay=delay)
+
+    async def _keep_up(self) -> None:
+        """Tell the server what is still being worked on, and ask anew when a request seems to have been lost."""
+        loop = asyncio.get_running_loop()
+        self._heard = loop.time()
+        while True:
+            held = list(self._working.items())
+            await asyncio.sleep(self._ack_wait / 3)
+            for task, message in held:
+                if not task.done():
+                    with contextlib.suppress(nats.errors.Error):
+                        await message.in_progress()
+            if loop.time() - self._heard > _SILENCE:
+                self.ask_anew()
+            await self._pull()
+
+    def ask_anew(self) -> None:
+        """Forget what was requested: after a reconnect nobody knows of it any more."""
+        self._requested = 0
+        self._heard = asyncio.get_running_loop().time()

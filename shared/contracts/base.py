@@ -1,0 +1,85 @@
+"""What every message has in common, and the value types that more than one message is made of."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Annotated, ClassVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+DERIVED = ""
+"""The default of an id that its client may leave out: the runtime derives it from the command's id."""
+
+
+def _bytes_from_base64(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return base64.b64decode(value, validate=True)
+    except binascii.Error as error:
+        raise ValueError("must be standard, padded base64") from error
+
+
+def _text(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Base64 = Annotated[
+    bytes,
+    BeforeValidator(_bytes_from_base64),
+    PlainSerializer(lambda raw: base64.b64encode(raw).decode(), when_used="json"),
+    WithJsonSchema({"type": "string", "contentEncoding": "base64"}),
+]
+Id = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"),
+    Field(description="a UUID, version 7 where the suite drew it"),
+]
+Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=32_768)]
+Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
+DeviceSerial = Annotated[
+    str,
+    BeforeValidator(_text),
+    StringConstraints(pattern=r"^[0-9]{1,10}$"),
+    Field(description="a YubiKey's serial number, decimal"),
+]
+ValidityDays = Annotated[int, Field(ge=1, le=36_525)]
+
+
+class Message(BaseModel):
+    """Immutable, exact (unknown fields are errors, nothing is coerced), and about one aggregate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    aggregate_type: ClassVar[str]
+    identified_by: ClassVar[str]
+    schema_version: ClassVar[int] = 1
+
+    @property
+    def identity(self) -> str:
+        """The id of the aggregate that the message is about; the last token of an event's subject."""
+        return str(getattr(self, self.identified_by))
+
+    @property
+    def subject_tokens(self) -> tuple[str, ...]:
+        """What fills the wildcards of this message's line in subjects.yaml."""
+        return (self.identity,)
+
+
+class Command(Message):
+    """A wish, in the imperative. It may be refused."""
+
+
+class Event(Message):
+    """A fact, in the past tense. It is never refused, changed or deleted."""

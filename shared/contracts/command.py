@@ -1,0 +1,46 @@
+"""What every service answers with when a command does not lead to an event of its aggregate."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import JsonValue
+
+from shared.contracts.base import Event, Id, Message
+
+
+class RefusalCode(StrEnum):
+    """The closed set of reasons for a rejection (wire contract, section 3)."""
+
+    MALFORMED = "malformed"
+    UNKNOWN_COMMAND = "unknown-command"
+    INVALID = "invalid"
+    NOT_FOUND = "not-found"
+    CONFLICT = "conflict"
+    NOT_ALLOWED = "not-allowed"
+    UNAVAILABLE = "unavailable"
+    INTERNAL = "internal"
+
+
+class _OfCommand(Message):
+    aggregate_type: ClassVar[str] = "command"
+    identified_by: ClassVar[str] = "command_id"
+
+    command_id: Id
+    command_type: str
+    aggregate_id: str | None = None
+
+
+class CommandRejected(_OfCommand, Event):
+    code: RefusalCode
+    message: str
+    details: dict[str, JsonValue] = {}
+    retryable: bool = False
+
+
+class CommandRepeated(_OfCommand, Event):
+    """What was asked for already stands, by an earlier command: nothing was done again."""
+
+
+CommandOutcome = CommandRejected | CommandRepeated

@@ -1,0 +1,85 @@
+"""The functional core of every service, and the one loop that runs it.
+
+``decide`` says what should happen and ``evolve`` what has happened; both are pure. What touches the world is an effect:
+data that ``decide`` asks for, that the edge performs, and whose outcome ``decide`` is asked about next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Generic, TypeVar, final
+from uuid import UUID
+
+from pydantic import JsonValue, TypeAdapter
+
+from shared.contracts.base import Command, Event
+from shared.contracts.command import RefusalCode
+
+State = TypeVar("State")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
+Effect = TypeVar("Effect")
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a command knows of itself beside its body: its id, the aggregate it is about, when it was stored."""
+
+    command_id: UUID
+    aggregate_id: str
+    at: datetime
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Perform(Generic[Effect]):
+    """Ask the world for an effect; its outcome is the next thing to decide on. Performed twice, the world is the same."""
+
+    effect: Effect
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The answer is no: *message* says what is wrong and what would be right. Changes no aggregate."""
+
+    code: RefusalCode
+    message: str
+    details: Mapping[str, JsonValue] = field(default_factory=dict)
+    retryable: bool = False
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Stands:
+    """What is asked for stands already: there is nothing to do again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decider(Generic[State, C, E, Effect, Outcome]):
+    """*state_version* changes with the shape of *states*: snapshots of another version are not read."""
+
+    initial: State
+    decide: Callable[[State, C | Outcome, Context], E | Refused | Stands | Perform[Effect]]
+    evolve: Callable[[State, E], State]
+    commands: tuple[type[C], ...]
+    events: tuple[type[E], ...]
+    states: TypeAdapter[State]
+    state_version: int = 1
+
+
+async def run(
+    decider: Decider[State, C, E, Effect, Outcome],
+    perform: Callable[[Effect], Awaitable[Outcome]],
+    state: State,
+    command: C,
+    context: Context,
+) -> E | Refused | Stands:
+    """Decide on *command*, performing what is asked for and deciding on what came of it, until there is an answer."""
+    output = decider.decide(state, command, context)
+    while isinstance(output, Perform):
+        output = decider.decide(state, await perform(output.effect), context)
+    return output

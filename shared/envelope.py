@@ -1,0 +1,144 @@
+"""A message on its way to or from the wire: subject, headers and body made of, or read into, what the core speaks of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from nats.aio.msg import Msg
+from pydantic import JsonValue, ValidationError
+from pydantic_core import ErrorDetails
+
+from shared import identity
+from shared.catalog import catalog
+from shared.contracts.base import Command, Event, Message
+from shared.contracts.command import RefusalCode
+from shared.decider import Context, Refused
+from shared.errors import Poison
+from shared.headers import Lineage, command_lineage, event_lineage, to_headers
+from shared.subjects import Subject
+
+LARGEST_COMMAND = 131_072
+_MOST_PROBLEMS = 10
+_NO_HEADERS: Mapping[str, str] = {}
+
+C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What is published: it can be published again, and is recognised by its Nats-Msg-Id."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[C]):
+    """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot."""
+
+    lineage: Lineage
+    command_type: str
+    aggregate_id: str | None
+    at: datetime
+    body: C | Refused
+
+    def context(self) -> Context:
+        return Context(self.lineage.message_id, self.aggregate_id or "", self.at)
+
+
+def subject_of(message: Message) -> Subject:
+    """Where *message* travels, by its line in subjects.yaml."""
+    return catalog().patterns[type(message).__name__].fill(*message.subject_tokens)
+
+
+def seal_event(event: Event, lineage: Lineage, source: str) -> Outgoing:
+    headers = to_headers(lineage, "Event", type(event).__name__, source, event.schema_version)
+    headers["CIM-Aggregate-Id"] = event.identity
+    headers["CIM-Aggregate-Type"] = event.aggregate_type
+    return Outgoing(str(subject_of(event)), event.model_dump_json().encode(), headers)
+
+
+def seal_command(command: Command, lineage: Lineage, source: str) -> Outgoing:
+    headers = to_headers(lineage, "Command", type(command).__name__, source, command.schema_version)
+    return Outgoing(str(subject_of(command)), command.model_dump_json().encode(), headers)
+
+
+def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
+    """Read an event of *language*. Raises Poison for anything else."""
+    headers = message.headers or _NO_HEADERS
+    kind = language.get(headers.get("CIM-Event-Type", ""))
+    if kind is None:
+        raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
+    try:
+        return event_lineage(headers), kind.model_validate_json(message.data)
+    except ValidationError as error:
+        raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
+
+
+def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> Received[C]:
+    """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is answered with."""
+    metadata = message.metadata
+    at = metadata.timestamp
+    stored = identity.of_stream_position(metadata.stream, metadata.sequence.stream, at)
+    try:
+        lineage = command_lineage(message.headers or _NO_HEADERS, stored)
+    except Poison as error:
+        refusal = Refused(RefusalCode.MALFORMED, str(error))
+        return Received(Lineage.root(stored), message.subject, None, at, refusal)
+    name = catalog().commands.get(message.subject)
+    kind = language.get(name) if name else None
+    if kind is None:
+        return Received(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
+    body = _read_body(message.data, kind)
+    if isinstance(body, Refused):
+        return Received(lineage, kind.__name__, None, at, body)
+    if not body.identity:
+        derived = str(identity.derive(lineage.message_id, body.identified_by))
+        body = body.model_copy(update={body.identified_by: derived})
+    return Received(lineage, kind.__name__, body.identity, at, body)
+
+
+def _read_body(data: bytes, kind: type[C]) -> C | Refused:
+    if len(data) > LARGEST_COMMAND:
+        problem = f"the body has {len(data)} bytes; a command may have at most {LARGEST_COMMAND}"
+        return Refused(RefusalCode.INVALID, problem)
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        if error.errors()[0]["type"] in ("json_invalid", "model_type", "model_attributes_type"):
+            return Refused(
+                RefusalCode.MALFORMED,
+                f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",
+                {"fields": list(kind.model_fields)},
+            )
+        problems = _problems(error, kind)
+        summary = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)
+        return Refused(RefusalCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
+
+
+def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, JsonValue]]:
+    """What is wrong, field by field, without a word of what was sent: it may have been a secret in the wrong place."""
+    return [
+        {"field": ".".join(str(part)[:64] for part in detail["loc"]) or "(body)", "problem": _problem(detail, kind)}
+        for detail in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
+    ]
+
+
+def _problem(detail: ErrorDetails, kind: type[Message]) -> str:
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        return f"unknown field; known are {', '.join(kind.model_fields)}"
+    return detail["msg"]
+
+
+def _unknown(subject: str, owner: str) -> Refused:
+    known = catalog().commands_of(owner)
+    return Refused(
+        RefusalCode.UNKNOWN_COMMAND,
+        f"{subject[:200]} is no command of the {owner} service; known are {', '.join(known)}",
+        {"known": [*known]},
+    )

@@ -1,0 +1,120 @@
+"""The CIM headers: where a message comes from, told without opening it (wire contract, section 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Literal
+from uuid import UUID
+
+from shared.errors import Poison
+from shared.identity import derive
+
+_TRACE = ("traceparent", "tracestate")
+_LONGEST_ACTOR = 256
+
+
+@dataclass(frozen=True, slots=True)
+class SagaContext:
+    """The saga, and the step of it, on whose behalf something is asked."""
+
+    saga_type: str
+    saga_id: str
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Which message this is, which conversation it belongs to, what caused it, and who asked in the first place."""
+
+    message_id: UUID
+    correlation_id: UUID
+    causation_id: UUID
+    actor: str = "anonymous"
+    saga: SagaContext | None = None
+    trace: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def root(cls, message_id: UUID, actor: str = "anonymous") -> Lineage:
+        """The lineage of a message that nothing caused: it names itself."""
+        return cls(message_id, message_id, message_id, actor)
+
+    def cause(self, consequence: str) -> Lineage:
+        """The lineage of what this message leads to; its id is derived, so telling this twice leads to it once."""
+        return replace(
+            self, message_id=derive(self.message_id, consequence), causation_id=self.message_id
+        )
+
+
+def to_headers(
+    lineage: Lineage, kind: Literal["Event", "Command"], message_type: str, source: str, version: int
+) -> dict[str, str]:
+    """All headers that do not depend on the aggregate."""
+    headers = {
+        "Nats-Msg-Id": str(lineage.message_id),
+        f"CIM-{kind}-Id": str(lineage.message_id),
+        f"CIM-{kind}-Type": message_type,
+        "CIM-Correlation-Id": str(lineage.correlation_id),
+        "CIM-Causation-Id": str(lineage.causation_id),
+        "CIM-Timestamp": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "CIM-Source": source,
+        "CIM-Actor": lineage.actor,
+        "CIM-Schema-Version": str(version),
+        "CIM-Content-Type": "application/json",
+        **dict(lineage.trace),
+    }
+    if lineage.saga:
+        headers |= {
+            "CIM-Saga-Id": lineage.saga.saga_id,
+            "CIM-Saga-Type": lineage.saga.saga_type,
+            "CIM-Saga-Step": lineage.saga.step,
+        }
+    return headers
+
+
+def command_lineage(headers: Mapping[str, str], if_absent: UUID) -> Lineage:
+    """Who a command says it is; what it leaves out follows from *if_absent*. Raises Poison naming the bad header."""
+    message_id = _uuid(headers, "CIM-Command-Id") or if_absent
+    return Lineage(
+        message_id,
+        _uuid(headers, "CIM-Correlation-Id") or message_id,
+        _uuid(headers, "CIM-Causation-Id") or message_id,
+        _actor(headers),
+        _saga(headers),
+        tuple((name, headers[name]) for name in _TRACE if name in headers),
+    )
+
+
+def event_lineage(headers: Mapping[str, str]) -> Lineage:
+    """Who an event says it is. Raises Poison: an event of the suite always carries its ids."""
+    event_id, correlation, causation = (
+        _uuid(headers, name) for name in ("CIM-Event-Id", "CIM-Correlation-Id", "CIM-Causation-Id")
+    )
+    if event_id is None or correlation is None or causation is None:
+        raise Poison("an event must carry CIM-Event-Id, CIM-Correlation-Id and CIM-Causation-Id")
+    return Lineage(event_id, correlation, causation, _actor(headers), _saga(headers))
+
+
+def _uuid(headers: Mapping[str, str], name: str) -> UUID | None:
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise Poison(f"header {name} must be a UUID") from error
+
+
+def _actor(headers: Mapping[str, str]) -> str:
+    actor = headers.get("CIM-Actor") or headers.get("CIM-Source") or "anonymous"
+    if len(actor) > _LONGEST_ACTOR or not actor.isprintable():
+        raise Poison(f"header CIM-Actor must be printable and at most {_LONGEST_ACTOR} characters")
+    return actor
+
+
+def _saga(headers: Mapping[str, str]) -> SagaContext | None:
+    saga_id = headers.get("CIM-Saga-Id")
+    if saga_id is None:
+        return None
+    return SagaContext(headers.get("CIM-Saga-Type", ""), saga_id, headers.get("CIM-Saga-Step", ""))

@@ -1,0 +1,114 @@
+"""A service as a process: a FastStream application with its connection, its consumers and its background tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import uvloop
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.consumer import PullConsumer
+from shared.errors import Unusable
+from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
+
+UNUSABLE = 78
+"""Exit status EX_CONFIG of sysexits.h: starting again will not help before somebody changed something."""
+
+log = logging.getLogger(__name__)
+Handler = Callable[[Msg], Awaitable[None]]
+
+
+class Host:
+    """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
+
+    def __init__(self, url: str, service: str) -> None:
+        self._stopping = False
+        self._consumers: list[PullConsumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+        self.broker = NatsBroker(
+            url.split(","),
+            name=f"cim-keys-{service}",
+            inbox_prefix=f"_INBOX.{service}".encode(),
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            pending_size=32 * 1024 * 1024,
+            error_cb=self._on_error,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            logger=None,
+        )
+        self.app = FastStream(self.broker, logger=None, after_startup=[self._start], on_shutdown=[self._stop])
+
+    def begin(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
+        """Have *beginning* called with the connection, once the server and its streams are found usable."""
+        self._beginnings.append(beginning)
+
+    def end(self, ending: Callable[[], Awaitable[None]]) -> None:
+        """Have *ending* called when nothing is worked on any more."""
+        self._endings.append(ending)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    async def read(self, client: Client, durable: str, handle: Handler, surrender: Handler) -> None:
+        """Have every message of the durable consumer handled; it is created if it is missing."""
+        stream = await declare_consumer(client, durable)
+        consumer = PullConsumer(client, stream, durable, handle, surrender, ack_wait=ACK_WAIT)
+        await consumer.start()
+        self._consumers.append(consumer)
+
+    async def _start(self) -> None:
+        client = self.broker.connection
+        require_server(client)
+        await declare(client)
+        for beginning in self._beginnings:
+            await beginning(client)
+        log.info("serving")
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        for task in self._tasks:
+            task.cancel()
+        for ending in self._endings:
+            with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
+                await ending()
+
+    async def _on_error(self, error: Exception) -> None:
+        log.warning("nats: %s", error or type(error).__name__)
+
+    async def _on_reconnected(self) -> None:
+        log.warning("nats: connected again")
+        for consumer in self._consumers:
+            consumer.ask_anew()
+
+    async def _on_closed(self) -> None:
+        """A connection that is closed for good (its credentials were revoked, say) leaves a process that hears nothing."""
+        if not self._stopping:
+            log.error("nats: the connection was closed")
+            self.app.exit()
+
+
+def run(service: str, build: Callable[[], FastStream]) -> None:
+    """Run what *build* makes until it is told to stop. What cannot be used is said in one line, not in a traceback."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s"
+    )
+    for noisy in ("yubikit", "ykman", "faststream"):  # yubikit logs whole APDUs, PINs among them, below DEBUG
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        uvloop.run(build().run())
+    except* Unusable as errors:
+        for error in errors.exceptions:
+            log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
+        sys.exit(UNUSABLE)

@@ -1,0 +1,87 @@
+"""Documents in a KV bucket, changed only over the revision that was read.
+
+A bucket is the stream ``KV_<name>`` with subjects ``$KV.<name>.<key>``. It is written to directly, because nats-py's own
+buckets are created with rollups on, and because a key's uniqueness may span a pattern (docs/adr/0003).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from nats.js.errors import APIError, NotFoundError
+
+from shared.errors import Conflict
+
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
+"""Error codes of a stale expectation; in a cluster it may be either (facts.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    key: str
+    value: bytes
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyValue:
+    js: JetStreamContext
+    bucket: str
+
+    async def get(self, key: str) -> Document | None:
+        """The latest revision, read from the leader; *key* may be a pattern that one key matches. None: there is none."""
+        try:
+            message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
+        except NotFoundError:
+            return None
+        if message.headers and "KV-Operation" in message.headers:
+            return None  # a marker that another client left when it deleted the key
+        return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
+
+    async def put(self, key: str, value: bytes, revision: int, unique: str | None = None) -> int:
+        """Write over *revision* (0: there must be none) of *key*, or of whatever matches the pattern *unique*.
+
+        Returns the new revision. Raises Conflict when somebody else wrote meanwhile.
+        """
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        if unique is not None:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
+        try:
+            return (await self.js.publish(self._subject(key), value, headers=headers)).seq
+        except APIError as error:
+            if error.err_code in WRONG_LAST_SEQUENCE:
+                raise Conflict(f"{self.bucket}/{key} is no longer at revision {revision}") from error
+            raise
+
+    async def erase(self, document: Document) -> None:
+        """Overwrite the revision's bytes in the stream's files (secure erase). Erasing what is gone does nothing."""
+        try:
+            await self.js.delete_msg(f"KV_{self.bucket}", document.revision)
+        except APIError as error:
+            if error.code not in (404, 400):
+                raise
+
+    async def all(self) -> AsyncIterator[Document]:
+        """Every key's latest revision, as the bucket stood when this was asked."""
+        subscription = await self.js.subscribe(
+            self._subject(">"),
+            stream=f"KV_{self.bucket}",
+            ordered_consumer=True,
+            config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT),
+        )
+        try:
+            left = (await subscription.consumer_info()).num_pending or 0
+            while left:
+                message = await subscription.next_msg(timeout=10)
+                left = message.metadata.num_pending
+                if not (message.headers and "KV-Operation" in message.headers):
+                    key = message.subject[len(self._subject("")) :]
+                    yield Document(key, message.data, message.metadata.sequence.stream)
+        finally:
+            await subscription.unsubscribe()
+
+    def _subject(self, key: str) -> str:
+        return f"$KV.{self.bucket}.{key}"

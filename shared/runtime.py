@@ -1,0 +1,195 @@
+"""What makes a decider a running service: commands in from KEYS_COMMANDS, one answer each out to KEYS_EVENTS.
+
+FastStream owns the process (`shared.host`), the consumer reads; this module is the loop between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Generic, TypeVar
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from faststream import FastStream
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
+
+from shared.contracts.base import Command, Event
+from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.decider import Decider, Refused, Stands, run
+from shared.envelope import Received, read_command, seal_event
+from shared.errors import Conflict
+from shared.event_store import STREAM, EventStore, publish_once
+from shared.host import Host
+from shared.identity import drawn_at
+
+_MOST_CONFLICTS = 20
+_WINDOW = timedelta(seconds=60)
+"""What is younger than this is recognised by the stream's own de-duplication (2 min); older ids are looked up."""
+
+State = TypeVar("State")
+C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
+Effect = TypeVar("Effect")
+Outcome = TypeVar("Outcome")
+log = logging.getLogger(__name__)
+
+
+class Answers:
+    """Where a service says that a command changed nothing, and why: said twice, it stands once."""
+
+    def __init__(self, js: JetStreamContext, service: str) -> None:
+        self._js = js
+        self._service = service
+
+    async def give(self, received: Received[C], answer: Refused | Stands) -> None:
+        command_id, kind = str(received.lineage.message_id), received.command_type
+        event: CommandRejected | CommandRepeated
+        match answer:
+            case Refused():
+                event = CommandRejected(
+                    command_id=command_id,
+                    command_type=kind,
+                    aggregate_id=received.aggregate_id,
+                    code=answer.code,
+                    message=answer.message,
+                    details=dict(answer.details),
+                    retryable=answer.retryable,
+                )
+            case Stands():
+                event = CommandRepeated(command_id=command_id, command_type=kind, aggregate_id=received.aggregate_id)
+        lineage = received.lineage.cause(type(event).__name__)
+        await publish_once(self._js, seal_event(event, lineage, self._service))
+
+    async def surrender(self, received: Received[C]) -> None:
+        """Answer a command that could not be carried out however often it was tried."""
+        log.error("%s %s is given up", received.command_type, received.lineage.message_id)
+        problem = "it could not be carried out; the service's log says why"
+        await self.give(received, Refused(RefusalCode.INTERNAL, problem, retryable=True))
+
+    async def given(self, command_id: UUID) -> bool:
+        try:
+            await self._js.get_msg(STREAM, subject=f"keys.events.command.*.{command_id}")
+        except NotFoundError:
+            return False
+        return True
+
+
+class CommandService(Generic[State, C, E, Effect, Outcome]):
+    """One decider at work: every command of its aggregate is answered once, those of one aggregate in order."""
+
+    def __init__(
+        self,
+        name: str,
+        decider: Decider[State, C, E, Effect, Outcome],
+        perform: Callable[[Effect], Awaitable[Outcome]],
+        store: EventStore[State, E],
+        answers: Answers,
+    ) -> None:
+        self._name = name
+        self._decider = decider
+        self._perform = perform
+        self._store = store
+        self._answers = answers
+        self._language = {kind.__name__: kind for kind in decider.commands}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def handle(self, message: Msg) -> None:
+        """Answer the command in *message*; when this returns, the answer is durable."""
+        received = read_command(message, self._name, self._language)
+        turn = self._turns.setdefault(received.aggregate_id or "", asyncio.Lock())
+        async with turn:
+            again = message.metadata.num_delivered > 1
+            if (again or is_old(received)) and await self._answered_before(received):
+                return
+            if isinstance(received.body, Refused):
+                await self._answers.give(received, received.body)
+            else:
+                await self._decide(received, received.body)
+
+    async def surrender(self, message: Msg) -> None:
+        await self._answers.surrender(read_command(message, self._name, self._language))
+
+    async def _decide(self, received: Received[C], command: C) -> None:
+        aggregate_id, command_id = command.identity, received.lineage.message_id
+        standing = await self._store.load(aggregate_id)
+        for _ in range(_MOST_CONFLICTS):
+            if standing.has_answered(command_id):
+                return
+            answer = await run(self._decider, self._perform, standing.state, command, received.context())
+            if isinstance(answer, Refused | Stands):
+                current = await self._store.refresh(aggregate_id, standing)
+                if current.sequence == standing.sequence:
+                    await self._answers.give(received, answer)
+                    return
+                standing = current  # it was decided on what stands no longer
+                continue
+            try:
+                await self._store.append(standing, answer, received.lineage, self._name)
+            except Conflict:
+                standing = await self._store.refresh(aggregate_id, standing)
+            else:
+                return
+        raise Conflict(f"{aggregate_id} changed {_MOST_CONFLICTS} times while {received.command_type} was decided on")
+
+    async def _answered_before(self, received: Received[C]) -> bool:
+        """Whether this very command has its answer: it was delivered again, or is told again by its client."""
+        command_id = received.lineage.message_id
+        if await self._answers.given(command_id):
+            return True
+        if received.aggregate_id is None or not is_old(received):
+            return False  # `_decide` recognises it by the standing, or the stream by its window
+        standing = await self._store.load(received.aggregate_id)
+        if standing.has_answered(command_id) or standing.remembers_all:
+            return False
+        since = min(drawn_at(command_id) or received.at, received.at)
+        return await self._store.answered_in_log(received.aggregate_id, command_id, since)
+
+
+def is_old(received: Received[C]) -> bool:
+    """Whether the command's id is so old that what it led to may have left the stream's de-duplication window."""
+    drawn = drawn_at(received.lineage.message_id)
+    return drawn is None or datetime.now(UTC) - drawn > _WINDOW
+
+
+def store_of(
+    js: JetStreamContext, aggregate_type: str, decider: Decider[State, C, E, Effect, Outcome]
+) -> EventStore[State, E]:
+    """The event store of the aggregates that *decider* decides on."""
+    return EventStore(
+        js,
+        aggregate_type,
+        initial=decider.initial,
+        evolve=decider.evolve,
+        events={kind.__name__: kind for kind in decider.events},
+        states=decider.states,
+        state_version=decider.state_version,
+    )
+
+
+def serve(
+    host: Host,
+    name: str,
+    decider: Decider[State, C, E, Effect, Outcome],
+    prepare: Callable[[JetStreamContext, EventStore[State, E]], Awaitable[Callable[[Effect], Awaitable[Outcome]]]],
+) -> FastStream:
+    """The service called *name*, which answers the commands of the aggregate *name*.
+
+    *prepare* is called once the streams stand, and returns what performs the decider's effects.
+    """
+
+    async def begin(client: Client) -> None:
+        js = client.jetstream()
+        store = store_of(js, name, decider)
+        service = CommandService(name, decider, await prepare(js, store), store, Answers(js, name))
+        host.background(store.save_forever())
+        host.end(store.save)
+        await host.read(client, name, service.handle, service.surrender)
+
+    host.begin(begin)
+    return host.app

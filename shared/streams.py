@@ -1,0 +1,130 @@
+"""What streams.yaml says, held against what the server has: missing things are created, different ones are refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from nats.aio.client import Client
+
+from shared.catalog import Catalog, catalog
+from shared.errors import Unusable
+
+OLDEST_SERVER = (2, 14, 0)
+ACK_WAIT = 4.0
+"""Seconds until what a killed process had in hand is delivered again (facts.md: 30 s made recovery take 30 s)."""
+_NANOSECONDS = 1_000_000_000
+_STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
+
+Config = dict[str, Any]
+
+
+def stream_configs(catalog: Catalog) -> dict[str, Config]:
+    """The streams and the buckets' streams in the words of the JetStream API."""
+    streams = {
+        name: {
+            **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age"}),
+            "name": name,
+            "subjects": sorted(catalog.subjects_of(stream)),
+            "duplicate_window": stream.duplicate_window * _NANOSECONDS,
+            "max_age": stream.max_age * _NANOSECONDS,
+        }
+        for name, stream in catalog.streams.items()
+    }
+    buckets = {
+        f"KV_{name}": {
+            "name": f"KV_{name}",
+            "subjects": [f"$KV.{name}.>"],
+            "max_msgs_per_subject": bucket.history,
+            "storage": bucket.storage,
+            "num_replicas": bucket.num_replicas,
+            "discard": "new",
+            "allow_direct": True,
+            "allow_rollup_hdrs": False,
+        }
+        for name, bucket in catalog.buckets.items()
+    }
+    return streams | buckets
+
+
+def consumer_config(catalog: Catalog, durable: str) -> Config:
+    filters = sorted(catalog.consumers[durable].filters)
+    filtering = {"filter_subject": filters[0]} if len(filters) == 1 else {"filter_subjects": filters}
+    return {
+        "durable_name": durable,
+        "ack_policy": "explicit",
+        "deliver_policy": "all",
+        "ack_wait": int(ACK_WAIT * _NANOSECONDS),
+        "max_deliver": -1,
+        "max_ack_pending": 4096,
+        **filtering,
+    }
+
+
+def require_server(client: Client) -> None:
+    """Raises Unusable for a server that cannot do what the suite rests on."""
+    version = client.connected_server_version
+    if (version.major, version.minor, version.patch) < OLDEST_SERVER:
+        raise Unusable(
+            f"nats-server {version.major}.{version.minor}.{version.patch} is too old; "
+            f"{'.'.join(map(str, OLDEST_SERVER))} or newer is needed (scheduled messages, safe expectations)"
+        )
+    if "jetstream" not in client._server_info or not client._server_info["jetstream"]:  # noqa: SLF001 - not exposed
+        raise Unusable("the nats-server runs without JetStream; start it with -js")
+
+
+async def declare(client: Client) -> None:
+    """Create the streams and buckets that are missing; raise Unusable where one stands that differs."""
+    for name, config in stream_configs(catalog()).items():
+        await _declare(client, f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}", config, config, _STREAM_NOT_FOUND)
+
+
+async def declare_consumer(client: Client, durable: str) -> str:
+    """Create the durable consumer if it is missing; returns the stream it reads."""
+    stream, config = catalog().consumers[durable].stream, consumer_config(catalog(), durable)
+    request = {"stream_name": stream, "config": config, "action": "create"}
+    create = f"CONSUMER.CREATE.{stream}.{durable}"
+    if "filter_subject" in config:
+        create += f".{config['filter_subject']}"
+    await _declare(client, f"CONSUMER.INFO.{stream}.{durable}", create, request, config, _CONSUMER_NOT_FOUND)
+    return stream
+
+
+async def _declare(client: Client, info: str, create: str, request: Config, config: Config, missing: int) -> None:
+    answer = await _api(client, info, {})
+    if answer.get("error", {}).get("err_code") == missing:
+        answer = await _api(client, create, request)
+        if "error" in answer:  # a sibling may have been faster; whatever stands now is what counts
+            refused, answer = answer["error"], await _api(client, info, {})
+            if "error" in answer:
+                raise Unusable(f"{create} was refused: {refused.get('description')}")
+    elif "error" in answer:
+        raise Unusable(f"{info} was refused: {answer['error'].get('description')}")
+    if differences := _differences(config, answer["config"]):
+        raise Unusable(f"{info.split('.', 2)[2]} is not what streams.yaml says: {'; '.join(differences)}")
+
+
+def _differences(wanted: Config, found: Config) -> list[str]:
+    def normal(value: Any) -> Any:
+        return sorted(value) if isinstance(value, list) else value
+
+    return [
+        f"{key} is {found.get(key)!r}, not {value!r}"
+        for key, value in wanted.items()
+        if normal(found.get(key, type(value)())) != normal(value)
+    ]
+
+
+async def _api(client: Client, subject: str, request: Config) -> Config:
+    for patience in (1, 2, 4, 8):  # a server that just started answers late
+        try:
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=patience)
+        except TimeoutError:
+            await asyncio.sleep(0.1)
+        else:
+            decoded: Config = json.loads(answer.data)
+            return decoded
+    raise Unusable(f"JetStream does not answer {subject}")
+
+

@@ -1,0 +1,17 @@
+"""Fixtures of every level: a server of one's own, a client on it."""
+
+import pytest
+
+from tests.support.nats import connected, nats_server
+
+
+@pytest.fixture(name="server")
+async def _server(tmp_path):
+    async with nats_server(tmp_path / "jetstream") as server:
+        yield server
+
+
+@pytest.fixture(name="client")
+async def _client(server):
+    async with connected(server.url) as client:
+        yield client
