@@ -57,6 +57,8 @@ class Refused:
 class Stands:
     """What is asked for stands already: there is nothing to do again."""
 
+    details: Mapping[str, JsonValue] = field(default_factory=dict)
+
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[State, C, E, Effect, Outcome]):

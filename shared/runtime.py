@@ -62,7 +62,12 @@ class Answers:
                     retryable=answer.retryable,
                 )
             case Stands():
-                event = CommandRepeated(command_id=command_id, command_type=kind, aggregate_id=received.aggregate_id)
+                event = CommandRepeated(
+                    command_id=command_id,
+                    command_type=kind,
+                    aggregate_id=received.aggregate_id,
+                    details=dict(answer.details),
+                )
         lineage = received.lineage.cause(type(event).__name__)
         await publish_once(self._js, seal_event(event, lineage, self._service))
 

@@ -42,5 +42,7 @@ class CommandRejected(_OfCommand, Event):
 class CommandRepeated(_OfCommand, Event):
     """What was asked for already stands, by an earlier command: nothing was done again."""
 
+    details: dict[str, JsonValue] = {}
+
 
 CommandOutcome = CommandRejected | CommandRepeated

@@ -116,7 +116,6 @@ class SagaStarted(_Announcement):
 class SagaStepFinished(_Announcement):
     step: str
     attempts: int
-    skipped: bool = Field(default=False, description="true: this saga had no need of the step")
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:

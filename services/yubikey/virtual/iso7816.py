@@ -73,6 +73,8 @@ def _parse_body(body: bytes) -> tuple[bytes, int]:
         length, start, le_size, most = body[0], 1, 1, SHORT_RESPONSE
     elif len(body) == 3:
         return b"", int.from_bytes(body[1:]) or EXTENDED_RESPONSE
+    elif len(body) == 2:
+        raise StatusError(StatusWord.WRONG_LENGTH)
     else:
         length, start, le_size, most = int.from_bytes(body[1:3]), 3, 2, EXTENDED_RESPONSE
     data, le = body[start : start + length], body[start + length :]

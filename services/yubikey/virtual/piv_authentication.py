@@ -130,14 +130,14 @@ def authenticate_management_key(session: Session, command: Command) -> bytes:
         raise StatusError(StatusWord.WRONG_DATA)
     elements = parse_tlvs(parse_tlv(DYNAMIC_AUTHENTICATION, command.data))
     size = 8 if key.algorithm == TDES else 16
-    match elements:
-        case {0x80: b""}:
-            session.awaited = (WITNESS, os.urandom(size))
-            return _answer(WITNESS, _encrypt(key, session.awaited[1]))
-        case {0x81: b""}:
-            challenge = os.urandom(size)
-            session.awaited = (RESPONSE, _encrypt(key, challenge))
-            return _answer(CHALLENGE, challenge)
+    if elements.get(WITNESS) == b"":
+        witness = os.urandom(size)
+        session.awaited = (WITNESS, witness)
+        return _answer(WITNESS, _encrypt(key, witness))
+    if elements.get(CHALLENGE) == b"":
+        challenge = os.urandom(size)
+        session.awaited = (RESPONSE, _encrypt(key, challenge))
+        return _answer(CHALLENGE, challenge)
     awaited, session.awaited = session.awaited, None
     session.management_authenticated = False
     if awaited is None or not bytes_eq(elements.get(awaited[0], b""), awaited[1]):

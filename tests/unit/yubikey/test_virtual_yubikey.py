@@ -22,16 +22,21 @@ from ykman.piv import (
     check_key,
     generate_ccc,
     generate_chuid,
-    generate_csr,
-    generate_self_signed_certificate,
     get_piv_info,
     get_pivman_protected_data,
     list_certificates,
     pivman_set_mgm_key,
+    sign_certificate_builder,
+    sign_csr_builder,
 )
-from yubikit.core import InvalidPinError, NotSupportedError
-from yubikit.core.smartcard import ApduError, ApplicationNotAvailableError, SmartCardConnection
-from yubikit.management import CAPABILITY, FORM_FACTOR, TRANSPORT, ManagementSession
+from yubikit.core import (
+    TRANSPORT,
+    ApplicationNotAvailableError,
+    InvalidPinError,
+    NotSupportedError,
+)
+from yubikit.core.smartcard import ApduError, SmartCardConnection, SmartCardProtocol
+from yubikit.management import CAPABILITY, FORM_FACTOR, ManagementSession
 from yubikit.oath import OathSession
 from yubikit.piv import (
     DEFAULT_MANAGEMENT_KEY,
@@ -70,20 +75,15 @@ def status_of(call: Callable[[], object]) -> int:
     return error.value.sw
 
 
-def certificate_for(public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+def certificate_builder(public_key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Somebody")])
     now = datetime.now(UTC)
     builder = x509.CertificateBuilder(name, name, public_key, x509.random_serial_number())
-    builder = builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
-    return builder.sign(ec.generate_private_key(P_256), hashes.SHA256())
+    return builder.not_valid_before(now).not_valid_after(now + timedelta(days=1))
 
 
-def block_pin_and_puk(session: PivSession) -> None:
-    for _ in range(3):
-        with pytest.raises(InvalidPinError):
-            session.verify_pin("000000")
-        with pytest.raises(InvalidPinError):
-            session.unblock_pin("00000000", "111111")
+def certificate_for(public_key: ec.EllipticCurvePublicKey) -> x509.Certificate:
+    return certificate_builder(public_key).sign(ec.generate_private_key(P_256), hashes.SHA256())
 
 
 @pytest.fixture(name="directory")
@@ -298,14 +298,17 @@ def test_an_imported_key_is_the_one_given(
 def test_ykman_makes_requests_and_certificates_with_it(admin: PivSession) -> None:
     public_key = admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
     admin.verify_pin(PIN)
-    now = datetime.now(UTC)
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Somebody")])
+    request = x509.CertificateSigningRequestBuilder(name)
 
-    request = generate_csr(admin, SLOT.AUTHENTICATION, public_key, "CN=Somebody")
-    certificate = generate_self_signed_certificate(
-        admin, SLOT.AUTHENTICATION, public_key, "CN=Somebody", now, now + timedelta(days=1)
+    signed_request = sign_csr_builder(admin, SLOT.AUTHENTICATION, public_key, request)
+    certificate = sign_certificate_builder(
+        admin, SLOT.AUTHENTICATION, KEY_TYPE.ECCP256, certificate_builder(public_key)
     )
 
-    assert request.is_signature_valid
+    assert signed_request.is_signature_valid
+    assert signed_request.public_key() == public_key
     certificate.verify_directly_issued_by(certificate)
 
 
@@ -483,8 +486,8 @@ def test_a_large_object_goes_through_extended_or_chained_commands(
     assert admin.get_object(OBJECT_ID.RETIRED1) == content
 
 
-def chained_protocol(session: PivSession) -> object:
-    protocol = type(session.protocol)(session.protocol.connection)
+def chained_protocol(session: PivSession) -> SmartCardProtocol:
+    protocol = SmartCardProtocol(session.protocol.connection)
     protocol.configure(session.version, force_short=True)
     return protocol
 
@@ -496,14 +499,12 @@ def test_no_response_is_longer_than_asked_for(admin: PivSession) -> None:
 
     first, status = send(get_data + b"\x10")
     second, then = send(bytes.fromhex("00C00000FF"))
-    third, last = send(bytes.fromhex("00C000000000"))
+    third, last = send(bytes.fromhex("00C00000000300"))
+    whole = send(bytes.fromhex("00CB3FFF0000055C035FC10D0000"))
 
-    assert [len(first), len(second)] == [0x10, 0xFF]
-    assert (status, then) == (0x6100, 0x6100)
-    assert (len(third), last) == (0, 0x6700)
-    extended = bytes.fromhex("00CB3FFF0000055C035FC10D0000")
-    content, status = send(extended)
-    assert (len(content), status) == (1004, 0x9000)
+    assert [len(first), len(second), len(third)] == [0x10, 0xFF, 0x2DD]
+    assert [status, then, last] == [0x6100, 0x6100, 0x9000]
+    assert whole == (first + second + third, 0x9000)
 
 
 def test_printed_information_is_read_with_the_pin_only(admin: PivSession) -> None:

@@ -1,0 +1,34 @@
+"""The certificate service, put together."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from faststream import FastStream
+from nats.js import JetStreamContext
+
+from services.certificate.domain import CERTIFICATE, Certificate, Effect, Outcome
+from services.certificate.x509 import Issuance
+from shared.contracts.certificate import CertificateEvent
+from shared.event_store import EventStore
+from shared.host import Host
+from shared.runtime import serve
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    nats_url: str
+
+
+def certificate_service(settings: Settings) -> FastStream:
+    return serve(Host(settings.nats_url, "certificate"), "certificate", CERTIFICATE, _prepare)
+
+
+async def _prepare(
+    _: JetStreamContext, store: EventStore[Certificate, CertificateEvent]
+) -> Callable[[Effect], Awaitable[Outcome]]:
+    async def current(certificate_id: str) -> Certificate:
+        """Read from the leader: an issuer revoked a moment ago, by another replica too, must issue nothing more."""
+        standing = await store.load(certificate_id)
+        return (await store.refresh(certificate_id, standing)).state
+
+    return Issuance(current).perform

@@ -1,0 +1,262 @@
+"""A person's key and certificate onto a YubiKey slot, the key made on the device or imported into it.
+
+On-device: made in the slot, attested, certified, verified. Imported: made by the key service, certified, sealed to the
+device's service, verified; the software copy is destroyed, or escrowed where it must decrypt what the device no longer can.
+"""
+
+from __future__ import annotations
+
+from services.saga.definition import Definition, Step, Undo
+from services.saga.state import Saga
+from shared.contracts.certificate import (
+    CertificateCreated,
+    CertificateRevoked,
+    CertificateSigned,
+    CreateCertificate,
+    DistinguishedName,
+    Profile,
+    RevocationReason,
+    RevokeCertificate,
+    SignCertificate,
+)
+from shared.contracts.key import (
+    DestroyKey,
+    EscrowKey,
+    ExportKey,
+    GenerateKey,
+    KeyDestroyed,
+    KeyEscrowed,
+    KeyExported,
+    KeyGenerated,
+    KeyRevoked,
+    KeySigned,
+    Purpose,
+    RevokeKey,
+    SignWithKey,
+)
+from shared.contracts.saga import (
+    CertificateProvisioningCompleted,
+    KeyOrigin,
+    PivPurpose,
+    StartCertificateProvisioning,
+)
+from shared.contracts.yubikey import (
+    AttestSlot,
+    ClearSlot,
+    GenerateSlotKey,
+    ImportPrepared,
+    ImportSlotCertificate,
+    ImportSlotKey,
+    PinPolicy,
+    PrepareImport,
+    Slot,
+    SlotAttestationFailed,
+    SlotAttested,
+    SlotCertificateImported,
+    SlotCleared,
+    SlotPopulated,
+    SlotVerified,
+    TouchPolicy,
+    VerifySlot,
+)
+
+Provisioning = Saga[StartCertificateProvisioning]
+
+_SLOT = {  # SP 800-73-4, part 1, section 3.3: what each slot's key is for, and when it wants the PIN
+    PivPurpose.AUTHENTICATION: (Slot.AUTHENTICATION, PinPolicy.ONCE),
+    PivPurpose.DIGITAL_SIGNATURE: (Slot.SIGNATURE, PinPolicy.ALWAYS),
+    PivPurpose.KEY_MANAGEMENT: (Slot.KEY_MANAGEMENT, PinPolicy.ONCE),
+    PivPurpose.CARD_AUTHENTICATION: (Slot.CARD_AUTHENTICATION, PinPolicy.NEVER),
+}
+
+
+def on_device(saga: Provisioning) -> bool:
+    return saga.request.key_origin is KeyOrigin.ON_DEVICE
+
+
+def imported(saga: Provisioning) -> bool:
+    return saga.request.key_origin is KeyOrigin.IMPORTED
+
+
+def imported_to_decrypt(saga: Provisioning) -> bool:
+    return imported(saga) and saga.request.purpose is PivPurpose.KEY_MANAGEMENT
+
+
+def imported_to_sign(saga: Provisioning) -> bool:
+    return imported(saga) and saga.request.purpose is not PivPurpose.KEY_MANAGEMENT
+
+
+def generate_slot_key(saga: Provisioning) -> GenerateSlotKey:
+    return GenerateSlotKey(
+        serial=saga.request.yubikey_serial,
+        slot=_slot(saga),
+        algorithm=saga.request.algorithm,
+        pin_policy=_SLOT[saga.request.purpose][1],
+        touch_policy=TouchPolicy.NEVER,
+        key_id=_key_id(saga),
+        replace=saga.request.replace,
+    )
+
+
+def attest_slot(saga: Provisioning) -> AttestSlot:
+    return AttestSlot(serial=saga.request.yubikey_serial, slot=_slot(saga))
+
+
+def generate_key(saga: Provisioning) -> GenerateKey:
+    return GenerateKey(
+        key_id=_key_id(saga),
+        algorithm=saga.request.algorithm,
+        purpose=Purpose(saga.request.purpose),
+        exportable=True,
+        owner=saga.request.subject.common_name,
+    )
+
+
+def create_certificate(saga: Provisioning) -> CreateCertificate:
+    subject = saga.request.subject
+    key = saga.answer(SlotPopulated) if on_device(saga) else saga.answer(KeyGenerated)
+    return CreateCertificate(
+        certificate_id=_certificate_id(saga),
+        profile=Profile(f"piv-{saga.request.purpose}"),
+        subject=DistinguishedName(
+            common_name=subject.common_name, email=subject.email, organization=subject.organization
+        ),
+        public_key_pem=key.public_key_pem,
+        key_id=_key_id(saga),
+        issuer_id=saga.request.issuer_id,
+        validity_days=saga.request.validity_days,
+    )
+
+
+def sign_certificate(saga: Provisioning) -> SignWithKey:
+    created = saga.answer(CertificateCreated)
+    return SignWithKey(
+        key_id=created.signing_key_id,
+        message=created.tbs,
+        signature_algorithm=created.signature_algorithm,
+        purpose=Purpose.CERTIFICATE_SIGNING,
+    )
+
+
+def attach_signature(saga: Provisioning) -> SignCertificate:
+    return SignCertificate(certificate_id=_certificate_id(saga), signature=saga.answer(KeySigned).signature)
+
+
+def prepare_import(saga: Provisioning) -> PrepareImport:
+    return PrepareImport(serial=saga.request.yubikey_serial, slot=_slot(saga))
+
+
+def export_key(saga: Provisioning) -> ExportKey:
+    return ExportKey(
+        key_id=_key_id(saga), recipient_public_key=saga.answer(ImportPrepared).recipient_public_key
+    )
+
+
+def import_key(saga: Provisioning) -> ImportSlotKey:
+    return ImportSlotKey(
+        serial=saga.request.yubikey_serial,
+        slot=_slot(saga),
+        key_id=_key_id(saga),
+        algorithm=saga.request.algorithm,
+        sealed_key=saga.answer(KeyExported).sealed_key,
+        pin_policy=_SLOT[saga.request.purpose][1],
+        touch_policy=TouchPolicy.NEVER,
+        replace=saga.request.replace,
+    )
+
+
+def import_certificate(saga: Provisioning) -> ImportSlotCertificate:
+    return ImportSlotCertificate(
+        serial=saga.request.yubikey_serial,
+        slot=_slot(saga),
+        certificate_pem=saga.answer(CertificateSigned).certificate_pem,
+    )
+
+
+def verify_slot(saga: Provisioning) -> VerifySlot:
+    return VerifySlot(
+        serial=saga.request.yubikey_serial,
+        slot=_slot(saga),
+        fingerprint_sha256=saga.answer(CertificateSigned).fingerprint_sha256,
+    )
+
+
+def destroy_software_copy(saga: Provisioning) -> DestroyKey:
+    return DestroyKey(key_id=_key_id(saga))
+
+
+def escrow_software_copy(saga: Provisioning) -> EscrowKey:
+    return EscrowKey(key_id=_key_id(saga))
+
+
+def clear_slot(saga: Provisioning) -> ClearSlot:
+    return ClearSlot(serial=saga.request.yubikey_serial, slot=_slot(saga), key_id=_key_id(saga))
+
+
+def revoke_certificate(saga: Provisioning) -> RevokeCertificate:
+    reason = RevocationReason.CESSATION_OF_OPERATION
+    return RevokeCertificate(certificate_id=_certificate_id(saga), reason=reason, void_if_absent=True)
+
+
+def revoke_key(saga: Provisioning) -> RevokeKey:
+    return RevokeKey(key_id=_key_id(saga), reason="the provisioning was undone", void_if_absent=True)
+
+
+def overwritten(saga: Provisioning) -> str | None:
+    """What `replace` cost: the key that was in the slot is gone, whatever is undone."""
+    populated = saga.find(SlotPopulated)
+    if populated is None:
+        return "what was in the slot may have been overwritten" if saga.request.replace else None
+    return f"the key that was in slot {populated.slot} was overwritten" if populated.replaced else None
+
+
+def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
+    certificate = saga.answer(CertificateSigned)
+    return CertificateProvisioningCompleted(
+        **saga.heading,
+        key_id=_key_id(saga),
+        certificate_id=certificate.certificate_id,
+        slot=_slot(saga),
+        fingerprint_sha256=certificate.fingerprint_sha256,
+        certificate_pem=certificate.certificate_pem,
+    )
+
+
+def _slot(saga: Provisioning) -> Slot:
+    return saga.request.slot or _SLOT[saga.request.purpose][0]
+
+
+def _key_id(saga: Provisioning) -> str:
+    return saga.id_of("key")
+
+
+def _certificate_id(saga: Provisioning) -> str:
+    return saga.id_of("certificate")
+
+
+_slot_cleared = (Undo(clear_slot, SlotCleared),)
+_certificate_revoked = (Undo(revoke_certificate, CertificateRevoked),)
+_key_destroyed = (Undo(revoke_key, KeyRevoked), Undo(destroy_software_copy, KeyDestroyed))
+
+# fmt: off
+CERTIFICATE_PROVISIONING = Definition(
+    saga_type="certificate-provisioning",
+    request=StartCertificateProvisioning,
+    completed=completed,
+    steps=(
+        Step(generate_slot_key,     SlotPopulated,      when=on_device, undo=_slot_cleared, lost=overwritten),
+        Step(attest_slot,           SlotAttested,       when=on_device, failed=SlotAttestationFailed),
+        Step(generate_key,          KeyGenerated,       when=imported,  undo=_key_destroyed),
+        Step(create_certificate,    CertificateCreated, undo=_certificate_revoked),
+        Step(sign_certificate,      KeySigned),
+        Step(attach_signature,      CertificateSigned),
+        Step(prepare_import,        ImportPrepared,     when=imported),
+        Step(export_key,            KeyExported,        when=imported),
+        Step(import_key,            SlotPopulated,      when=imported,  undo=_slot_cleared, lost=overwritten),
+        Step(import_certificate,    SlotCertificateImported),
+        Step(verify_slot,           SlotVerified),
+        Step(destroy_software_copy, KeyDestroyed,       when=imported_to_sign),
+        Step(escrow_software_copy,  KeyEscrowed,        when=imported_to_decrypt),
+    ),
+)
+# fmt: on

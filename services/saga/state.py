@@ -1,0 +1,138 @@
+"""Where a saga stands: all that its next move depends on, and all that a crash must not lose."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+from shared import identity
+from shared.contracts.base import Command, Event
+from shared.contracts.saga import LeftOver, StartSaga
+
+R = TypeVar("R", bound=StartSaga)
+E = TypeVar("E", bound=Event)
+
+
+class Phase(StrEnum):
+    RUNNING = "running"
+    COMPENSATING = "compensating"
+    COMPLETED = "completed"
+    COMPENSATED = "compensated"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The command that began the saga: what it causes inherits from it."""
+
+    command_id: UUID
+    correlation_id: UUID
+    actor: str
+    trace: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the saga waits to be answered. *part* is None for the step itself, else which of its undos.
+
+    While *send_at* is set it is not asked yet: it was refused for a reason that may pass, and is asked again then.
+    """
+
+    step: str
+    part: int | None
+    attempt: int
+    cause: UUID
+    deadline: datetime
+    send_at: datetime | None = None
+
+    @property
+    def label(self) -> str:
+        """How messages name it (`CIM-Saga-Step`)."""
+        return self.step if self.part is None else f"undo.{self.step}"
+
+    @property
+    def command_id(self) -> UUID:
+        """Derived, so that asking again after a crash is asking the same."""
+        return identity.derive(self.cause, f"{self.label}/{self.part or 0}/{self.attempt}")
+
+    @property
+    def due(self) -> datetime:
+        return self.send_at or self.deadline
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    step: str
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """An announcement that is saved and may not be published yet."""
+
+    cause: UUID
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Undoing:
+    """One undo that is still to be asked: a step, and which of its parts."""
+
+    step: str
+    part: int
+
+
+@dataclass(frozen=True, slots=True)
+class Saga(Generic[R]):
+    """One saga's state; to the functions of its definition, all they can know."""
+
+    saga_type: str
+    saga_id: str
+    version: int
+    request: R
+    origin: Origin
+    deadline: datetime
+    phase: Phase = Phase.RUNNING
+    question: Question | None = None
+    answers: tuple[Answered, ...] = ()
+    to_undo: tuple[Undoing, ...] = ()
+    undone: tuple[str, ...] = ()
+    left_over: tuple[LeftOver, ...] = ()
+    reason: str = ""
+    cancelled_by: UUID | None = None
+    sequence: int = 0
+    announcements: tuple[Announced, ...] = ()
+    armed: datetime | None = None
+    changed_at: datetime | None = None
+
+    @property
+    def over(self) -> bool:
+        return self.phase not in (Phase.RUNNING, Phase.COMPENSATING)
+
+    @property
+    def heading(self) -> dict[str, Any]:
+        """What every announcement of this saga begins with."""
+        return {"saga_id": self.saga_id, "saga_type": self.saga_type, "sequence": self.sequence}
+
+    def id_of(self, what: str) -> str:
+        """The id of something that this saga makes: known before it is made, so that it can be undone unseen."""
+        return str(identity.derive(UUID(self.saga_id), what))
+
+    def find(self, kind: type[E], to: Callable[[Saga[R]], Command] | None = None) -> E | None:
+        """The event of that kind which answered a step (the step that asks *to*); None if there was none yet."""
+        step = to.__name__.replace("_", "-") if to else None
+        for answered in reversed(self.answers):
+            if isinstance(answered.event, kind) and step in (None, answered.step):
+                return answered.event
+        return None
+
+    def answer(self, kind: type[E], to: Callable[[Saga[R]], Command] | None = None) -> E:
+        """As `find`, for steps that must have been answered before this is asked. Raises LookupError."""
+        event = self.find(kind, to)
+        if event is None:
+            raise LookupError(f"no step of {self.saga_type} {self.saga_id} was answered by a {kind.__name__}")
+        return event

@@ -1,0 +1,130 @@
+"""Where every saga stands, in the bucket KEYS_SAGAS: one entry a saga, written only over the revision that was read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+
+from services.saga.definition import AnyDefinition
+from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Undoing
+from shared.contracts.all import MESSAGES
+from shared.contracts.base import Event, Message
+from shared.contracts.saga import LeftOver
+from shared.errors import Unusable
+from shared.kv import Document, KeyValue
+
+SCHEMA = 1
+_Question = TypeAdapter(Question | None)
+_Origin = TypeAdapter(Origin)
+_Time = TypeAdapter(datetime)
+
+
+@dataclass(slots=True)
+class Found:
+    """A saga as it was last seen. *sent*: all that its state asks to be sent was sent by this process."""
+
+    definition: AnyDefinition
+    saga: Saga[Any]
+    revision: int
+    sent: bool = False
+
+
+class SagaStore:
+    def __init__(self, bucket: KeyValue, definitions: Mapping[str, AnyDefinition]) -> None:
+        self._bucket = bucket
+        self._definitions = definitions
+
+    async def find(self, saga_type: str, saga_id: str) -> Found | None:
+        """*saga_type* may be ``*``: an id belongs to one saga, of whatever type."""
+        document = await self._bucket.get(f"{saga_type or '*'}.{saga_id}")
+        return self._read(document) if document else None
+
+    async def save(self, found: Found, after: Saga[Any]) -> Found:
+        """Write *after* over what was found. Raises Conflict when another coordinator was faster."""
+        key = f"{after.saga_type}.{after.saga_id}"
+        revision = await self._bucket.put(key, _write(after), found.revision, unique=f"*.{after.saga_id}")
+        return Found(found.definition, after, revision)
+
+    async def all(self) -> AsyncIterator[Found]:
+        """Every saga that this coordinator has the definition of."""
+        async for document in self._bucket.all():
+            if (found := self._read(document)) is not None:
+                yield found
+
+    def _read(self, document: Document) -> Found | None:
+        stored = from_json(document.value)
+        definition = self._definitions.get(f"{stored['saga_type']}/{stored['version']}")
+        if definition is None or stored["schema"] != SCHEMA:
+            raise UnknownVersion(f"{document.key} runs on version {stored['version']}, which this coordinator has not")
+        return Found(definition, _saga(definition, stored), document.revision)
+
+
+class UnknownVersion(Unusable):
+    """A saga finishes on the definition it began with; without that, it is left as it is, never guessed at."""
+
+
+def _write(saga: Saga[Any]) -> bytes:
+    return to_json(
+        {
+            "schema": SCHEMA,
+            "saga_type": saga.saga_type,
+            "saga_id": saga.saga_id,
+            "version": saga.version,
+            "phase": saga.phase,
+            "request": saga.request.model_dump(mode="json"),
+            "origin": saga.origin,
+            "deadline": saga.deadline,
+            "question": saga.question,
+            "answers": [{"step": answered.step, **_event(answered.event)} for answered in saga.answers],
+            "to_undo": [[undoing.step, undoing.part] for undoing in saga.to_undo],
+            "undone": saga.undone,
+            "left_over": saga.left_over,
+            "reason": saga.reason,
+            "cancelled_by": saga.cancelled_by,
+            "sequence": saga.sequence,
+            "announcements": [{"cause": told.cause, **_event(told.event)} for told in saga.announcements],
+            "armed": saga.armed,
+            "changed_at": saga.changed_at,
+        }
+    )
+
+
+def _saga(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
+    return Saga(
+        saga_type=stored["saga_type"],
+        saga_id=stored["saga_id"],
+        version=stored["version"],
+        phase=Phase(stored["phase"]),
+        request=_reread(definition.request, stored["request"]),
+        origin=_Origin.validate_python(stored["origin"]),
+        deadline=_Time.validate_python(stored["deadline"]),
+        question=_Question.validate_python(stored["question"]),
+        answers=tuple(Answered(told["step"], _reread_event(told)) for told in stored["answers"]),
+        to_undo=tuple(Undoing(step, part) for step, part in stored["to_undo"]),
+        undone=tuple(stored["undone"]),
+        left_over=tuple(LeftOver.model_validate(left) for left in stored["left_over"]),
+        reason=stored["reason"],
+        cancelled_by=UUID(stored["cancelled_by"]) if stored["cancelled_by"] else None,
+        sequence=stored["sequence"],
+        announcements=tuple(Announced(UUID(told["cause"]), _reread_event(told)) for told in stored["announcements"]),
+        armed=_Time.validate_python(stored["armed"]) if stored["armed"] else None,
+        changed_at=_Time.validate_python(stored["changed_at"]) if stored["changed_at"] else None,
+    )
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
+
+
+def _reread_event(told: dict[str, Any]) -> Any:
+    return _reread(MESSAGES[told["event_type"]], told["event"])
+
+
+def _reread(kind: type[Message], body: dict[str, Any]) -> Any:
+    return kind.model_validate_json(to_json(body))

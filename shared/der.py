@@ -1,0 +1,19 @@
+"""As much of DER (X.690) as it takes to put a signature behind what it signs."""
+
+
+def sequence(*parts: bytes) -> bytes:
+    """A SEQUENCE of already encoded *parts*."""
+    return _element(0x30, b"".join(parts))
+
+
+def bit_string(content: bytes) -> bytes:
+    """A BIT STRING of whole octets."""
+    return _element(0x03, b"\x00" + content)
+
+
+def _element(tag: int, content: bytes) -> bytes:
+    length = len(content)
+    if length < 0x80:  # noqa: PLR2004 - X.690, 8.1.3.4: the short form
+        return bytes([tag, length]) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8)
+    return bytes([tag, 0x80 | len(octets)]) + octets + content
