@@ -209,8 +209,13 @@ class EventStore(Generic[State, E]):
             await subscription.unsubscribe()
 
 
-async def publish_once(js: JetStreamContext, outgoing: Outgoing) -> bool:
-    """Publish to a subject that can only ever have one message; False when it has it already."""
+async def publish_once(js: JetStreamContext, outgoing: Outgoing, *, perhaps_again: bool = False) -> bool:
+    """Publish to a subject that can only ever have one message; False when it has it already.
+
+    A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up first.
+    """
+    if perhaps_again and await exists(js, outgoing.subject):
+        return False
     try:
         await js.publish(
             outgoing.subject,
@@ -221,6 +226,15 @@ async def publish_once(js: JetStreamContext, outgoing: Outgoing) -> bool:
         if error.err_code in WRONG_LAST_SEQUENCE:
             return False
         raise
+    return True
+
+
+async def exists(js: JetStreamContext, subject: str) -> bool:
+    """Whether the log has an event on *subject* (or on what that pattern matches)."""
+    try:
+        await js.get_msg(STREAM, subject=subject)
+    except NotFoundError:
+        return False
     return True
 
 

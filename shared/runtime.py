@@ -17,14 +17,13 @@ from faststream import FastStream
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import NotFoundError
 
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
 from shared.decider import Decider, Refused, Stands, run
 from shared.envelope import Received, read_command, seal_event
 from shared.errors import Conflict
-from shared.event_store import STREAM, EventStore, publish_once
+from shared.event_store import EventStore, exists, publish_once
 from shared.host import Host
 from shared.identity import drawn_at
 
@@ -78,11 +77,7 @@ class Answers:
         await self.give(received, Refused(RefusalCode.INTERNAL, problem, retryable=True))
 
     async def given(self, command_id: UUID) -> bool:
-        try:
-            await self._js.get_msg(STREAM, subject=f"keys.events.command.*.{command_id}")
-        except NotFoundError:
-            return False
-        return True
+        return await exists(self._js, f"keys.events.command.*.{command_id}")
 
 
 class CommandService(Generic[State, C, E, Effect, Outcome]):

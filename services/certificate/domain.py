@@ -1,14 +1,25 @@
-"""What a certificate can be, and when one may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
+"""When a certificate may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
 
 import base64
-from dataclasses import dataclass
-from datetime import datetime, timedelta
 from hashlib import sha256
-from typing import Annotated, Literal, assert_never, get_args
+from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate.profiles import PROFILES
+from services.certificate import policy
+from services.certificate.effects import (
+    Assembled,
+    AttachSignature,
+    BuildTbs,
+    Effect,
+    FetchIssuer,
+    IssuerFetched,
+    Outcome,
+    RequestUnfit,
+    SignatureWrong,
+    TbsBuilt,
+)
+from services.certificate.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate import (
     CertificateCommand,
     CertificateCreated,
@@ -16,125 +27,12 @@ from shared.contracts.certificate import (
     CertificateRevoked,
     CertificateSigned,
     CreateCertificate,
-    Profile,
     RevokeCertificate,
     SignCertificate,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import SignatureAlgorithm
 from shared.decider import Context, Decider, Perform, Refused, Stands
 
-BACKDATED = timedelta(minutes=5)
-"""How far a certificate's life begins in the past: whoever reads it may have a clock that is slow."""
-_DAY = timedelta(days=1)
-
-
-# What a certificate can be. `kind` tells the states apart in a snapshot, which is JSON.
-@dataclass(frozen=True, slots=True)
-class Unborn:
-    kind: Literal["unborn"] = "unborn"
-
-
-@dataclass(frozen=True, slots=True)
-class Created:
-    tbs: str
-    profile: Profile
-    signature_algorithm: SignatureAlgorithm
-    issuer_id: str | None
-    issuer_public_key_pem: str
-    serial: str
-    key_id: str | None
-    signing_key_id: str
-    not_before: datetime
-    not_after: datetime
-    kind: Literal["created"] = "created"
-
-
-@dataclass(frozen=True, slots=True)
-class Issued:
-    """*key_id* is the key it is about, and so the one it issues with; *signing_key_id* the one it was signed with."""
-
-    profile: Profile
-    certificate_pem: str
-    serial: str
-    issuer_id: str | None
-    key_id: str | None
-    signing_key_id: str
-    not_before: datetime
-    not_after: datetime
-    kind: Literal["issued"] = "issued"
-
-
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    serial: str | None
-    existed: bool
-    kind: Literal["revoked"] = "revoked"
-
-
-Certificate = Unborn | Created | Issued | Revoked
-
-
-# What the core may ask of the world, each followed by what it can hear back.
-@dataclass(frozen=True, slots=True)
-class FetchIssuer:
-    request: CreateCertificate
-    issuer_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerFetched:
-    request: CreateCertificate
-    issuer: Certificate
-
-
-@dataclass(frozen=True, slots=True)
-class BuildTbs:
-    """*issuer_certificate_pem* is None for what its own key signs."""
-
-    request: CreateCertificate
-    issuer_certificate_pem: str | None
-    signing_key_id: str
-    key_id: str | None
-    not_before: datetime
-    not_after: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class TbsBuilt:
-    plan: BuildTbs
-    tbs: bytes
-    serial: str
-    signature_algorithm: SignatureAlgorithm
-    issuer_public_key_pem: str
-
-
-@dataclass(frozen=True, slots=True)
-class RequestUnfit:
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class AttachSignature:
-    certificate_id: str
-    created: Created
-    signature: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Assembled:
-    plan: AttachSignature
-    certificate_pem: str
-    fingerprint_sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SignatureWrong:
-    certificate_id: str
-
-
-Effect = FetchIssuer | BuildTbs | AttachSignature
-Outcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong
 Decision = CertificateEvent | Refused | Stands | Perform[Effect]
 
 
@@ -217,3 +115,121 @@ def _stands_already(certificate: Created | Issued, request: CreateCertificate) -
         and request.signing_key_id in (None, certificate.signing_key_id)
         and request.key_id in (None, certificate.key_id)
     )
+
+
+def _begin(request: CreateCertificate, context: Context) -> Decision:
+    if (refused := policy.refusal(request)) is not None:
+        return refused
+    if request.issuer_id is not None:
+        return Perform(FetchIssuer(request, request.issuer_id))
+    key = policy.own_key(request)
+    if isinstance(key, Refused):
+        return key
+    validity = policy.validity(request.validity_days, context.at, None)
+    if isinstance(validity, Refused):
+        return validity
+    return Perform(BuildTbs(request, None, key, key, validity.begin, validity.end))
+
+
+def _issue(request: CreateCertificate, issuer: Certificate, context: Context) -> Decision:
+    match issuer:
+        case Unborn():
+            problem = f"there is no certificate {request.issuer_id} to issue with; create and sign it first"
+            return Refused(RefusalCode.NOT_FOUND, problem)
+        case Created():
+            problem = f"the issuer {request.issuer_id} is not signed yet; sign it first"
+            return Refused(RefusalCode.CONFLICT, problem)
+        case Revoked():
+            problem = f"the issuer {request.issuer_id} is revoked and issues nothing more"
+            return Refused(RefusalCode.CONFLICT, problem)
+        case Issued():
+            return _issue_with(request, issuer, context)
+        case _:
+            assert_never(issuer)
+
+
+def _issue_with(request: CreateCertificate, issuer: Issued, context: Context) -> Decision:
+    if (refused := policy.issuer_refusal(request, issuer.profile)) is not None:
+        return refused
+    key = policy.issuing_key(request, issuer.key_id)
+    if isinstance(key, Refused):
+        return key
+    within = policy.Validity(issuer.not_before, issuer.not_after)
+    validity = policy.validity(request.validity_days, context.at, within)
+    if isinstance(validity, Refused):
+        return validity
+    return Perform(
+        BuildTbs(request, issuer.certificate_pem, key, request.key_id, validity.begin, validity.end)
+    )
+
+
+def _created(built: TbsBuilt) -> CertificateCreated:
+    plan = built.plan
+    return CertificateCreated(
+        certificate_id=plan.request.certificate_id,
+        profile=plan.request.profile,
+        tbs=built.tbs,
+        tbs_sha256=sha256(built.tbs).hexdigest(),
+        signing_key_id=plan.signing_key_id,
+        signature_algorithm=built.signature_algorithm,
+        serial=built.serial,
+        issuer_id=plan.request.issuer_id,
+        issuer_public_key_pem=built.issuer_public_key_pem,
+        key_id=plan.key_id,
+        not_before=plan.not_before,
+        not_after=plan.not_after,
+    )
+
+
+def _sign(certificate: Certificate, command: SignCertificate) -> Decision:
+    match certificate:
+        case Unborn():
+            problem = f"there is no certificate {command.certificate_id} to sign; create it first"
+            return Refused(RefusalCode.NOT_FOUND, problem)
+        case Created():
+            return Perform(AttachSignature(command.certificate_id, certificate, command.signature))
+        case Issued():
+            return Stands()
+        case Revoked():
+            return Refused(RefusalCode.CONFLICT, f"{command.certificate_id} is revoked; create another under a new id")
+        case _:
+            assert_never(certificate)
+
+
+def _signed(assembled: Assembled) -> CertificateSigned:
+    created = assembled.plan.created
+    return CertificateSigned(
+        certificate_id=assembled.plan.certificate_id,
+        profile=created.profile,
+        certificate_pem=assembled.certificate_pem,
+        serial=created.serial,
+        fingerprint_sha256=assembled.fingerprint_sha256,
+        issuer_id=created.issuer_id,
+        not_before=created.not_before,
+        not_after=created.not_after,
+    )
+
+
+def _revoke(certificate: Certificate, command: RevokeCertificate) -> Decision:
+    match certificate:
+        case Unborn() if command.void_if_absent:
+            return CertificateRevoked(certificate_id=command.certificate_id, reason=command.reason, existed=False)
+        case Unborn():
+            problem = f"there is no certificate {command.certificate_id}; void_if_absent makes sure there never will be"
+            return Refused(RefusalCode.NOT_FOUND, problem)
+        case Created(serial=serial) | Issued(serial=serial):
+            return CertificateRevoked(certificate_id=command.certificate_id, reason=command.reason, serial=serial)
+        case Revoked():
+            return Stands()
+        case _:
+            assert_never(certificate)
+
+
+CERTIFICATE: Decider[Certificate, CertificateCommand, CertificateEvent, Effect, Outcome] = Decider(
+    Unborn(),
+    decide,
+    evolve,
+    commands=get_args(CertificateCommand),
+    events=get_args(CertificateEvent),
+    states=TypeAdapter(Annotated[Certificate, Field(discriminator="kind")]),
+)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from faststream import FastStream
 from nats.js import JetStreamContext
 
-from services.certificate.domain import CERTIFICATE, Certificate, Effect, Outcome
+from services.certificate.domain import CERTIFICATE
+from services.certificate.effects import Effect, Outcome
+from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.certificate import CertificateEvent
 from shared.event_store import EventStore

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -24,9 +24,9 @@ from services.saga.state import Announced, Origin, Phase, Saga
 from services.saga.store import Found, SagaStore, UnknownVersion
 from shared import identity
 from shared.contracts.all import MESSAGES
-from shared.contracts.base import Event
+from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
-from shared.contracts.saga import CancelSaga, SagaCommand, StartSaga
+from shared.contracts.saga import CancelSaga, StartSaga
 from shared.decider import Refused, Stands
 from shared.envelope import Outgoing, Received, read_command, read_event, seal_command, seal_event
 from shared.errors import Conflict, Poison
@@ -52,9 +52,8 @@ class Coordinator:
         self._store = store
         self._definitions = definitions
         self._answers = Answers(js, SERVICE)
-        self._commands: dict[str, type[SagaCommand]] = {
-            kind.__name__: kind for kind in (*definitions, CancelSaga)  # type: ignore[misc] # a definition's request is a saga command
-        }
+        requests: tuple[type[Command], ...] = (*definitions, CancelSaga)
+        self._commands = {kind.__name__: kind for kind in requests}
         self._seen: OrderedDict[str, Found] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -66,17 +65,18 @@ class Coordinator:
         lineage, event = read_event(message, _EVENTS)
         assert lineage.saga is not None
         heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)
-        await self._move(lineage.saga.saga_type, lineage.saga.saga_id, lambda _: heard)
+        await self._move(lineage.saga.saga_type, lineage.saga.saga_id, heard)
 
     async def on_timer(self, message: Msg) -> None:
         """A scheduled message fired (`keys.timers.<saga id>.due`)."""
         headers = message.headers or {}
         due = Due(UUID(headers["CIM-Event-Id"]), datetime.now(UTC))
-        await self._move(headers["CIM-Saga-Type"], headers["CIM-Saga-Id"], lambda _: due)
+        await self._move(headers["CIM-Saga-Type"], headers["CIM-Saga-Id"], due)
 
     async def on_command(self, message: Msg) -> None:
         received = read_command(message, SERVICE, self._commands)
-        if message.metadata.num_delivered > 1 and await self._answers.given(received.lineage.message_id):
+        again = message.metadata.num_delivered > 1
+        if again and await self._answers.given(received.lineage.message_id):
             return
         match received.body:
             case Refused() as refused:
@@ -85,6 +85,8 @@ class Coordinator:
                 await self._cancel(received, cancel)
             case StartSaga() as request:
                 await self._begin(received, request)
+            case other:
+                raise Poison(f"{type(other).__name__} is no command of a saga")
 
     async def surrender_command(self, message: Msg) -> None:
         await self._answers.surrender(read_command(message, SERVICE, self._commands))
@@ -99,7 +101,7 @@ class Coordinator:
             saga = found.saga
             if not saga.over:
                 due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), datetime.now(UTC))
-                await self._move(saga.saga_type, saga.saga_id, lambda _, due=due: due)
+                await self._move(saga.saga_type, saga.saga_id, due)
 
     async def _begin(self, received: Received[Any], request: StartSaga) -> None:
         definition = self._definitions[type(request)]
@@ -121,7 +123,7 @@ class Coordinator:
     async def _cancel(self, received: Received[Any], cancel: CancelSaga) -> None:
         command_id = received.lineage.message_id
         cancelled = Cancelled(command_id, cancel.reason, received.at)
-        found = await self._move("*", cancel.saga_id, lambda _: cancelled)
+        found = await self._move("*", cancel.saga_id, cancelled)
         if found is None:
             problem = f"there is no saga {cancel.saga_id}"
             await self._answers.give(received, Refused(RefusalCode.NOT_FOUND, problem))
@@ -129,7 +131,7 @@ class Coordinator:
             problem = f"it is {found.saga.phase} and cannot be cancelled any more"
             await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem, _where(found.saga)))
 
-    async def _move(self, saga_type: str, saga_id: str, message: Callable[[Saga[Any]], Message]) -> Found | None:
+    async def _move(self, saga_type: str, saga_id: str, message: Message) -> Found | None:
         """Advance the saga by *message*, against whoever else may be doing so; None when there is no such saga."""
         async with self._turn(saga_id):
             while True:
@@ -141,7 +143,7 @@ class Coordinator:
                 if found is None:
                     return None
                 await self._send_unless_sent(found)
-                after = engine.advance(found.definition, found.saga, message(found.saga))
+                after = engine.advance(found.definition, found.saga, message)
                 if after is found.saga:
                     return found
                 try:
@@ -166,11 +168,14 @@ class Coordinator:
 
     async def _send_unless_sent(self, found: Found) -> None:
         if not found.sent:
-            await self._send(found, timer=True)
+            await self._send(found, timer=True, perhaps_again=True)
 
-    async def _send(self, found: Found, *, timer: bool) -> None:
+    async def _send(self, found: Found, *, timer: bool, perhaps_again: bool = False) -> None:
         saga = found.saga
-        sending = [publish_once(self._js, _announcement(saga, told)) for told in saga.announcements]
+        sending = [
+            publish_once(self._js, _announcement(saga, told), perhaps_again=perhaps_again)
+            for told in saga.announcements
+        ]
         if (command := engine.question(found.definition, saga)) is not None:
             asked = seal_command(command, _lineage_of_question(saga), SERVICE)
             sending.append(self._publish(asked))

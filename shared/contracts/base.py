@@ -80,6 +80,10 @@ class Message(BaseModel):
 class Command(Message):
     """A wish, in the imperative. It may be refused."""
 
+    @property
+    def subject_tokens(self) -> tuple[str, ...]:
+        return ()
+
 
 class Event(Message):
     """A fact, in the past tense. It is never refused, changed or deleted."""

@@ -40,7 +40,7 @@ class Slot(StrEnum):
 
 
 def _lower(value: object) -> object:
-    return value.lower() if isinstance(value, str) else value
+    return value.lower() if type(value) is str else value
 
 
 AnySlot = Annotated[Slot, BeforeValidator(_lower)]

@@ -1,0 +1,58 @@
+# The only interface to this repository: `make` says what there is.
+# Needed: python3 (3.11 or newer) and make. Everything else is installed into .venv, pinned by hash.
+
+PYTHON   ?= python3
+VENV     := .venv
+BIN      := $(VENV)/bin
+MEMBERS  := shared services/key services/certificate services/yubikey services/saga services/console
+STAMP    := $(VENV)/.installed
+
+.PHONY: help install demo up test check bench lock render clean
+
+help:
+	@echo "make demo    a CA and a certificate on a (virtual) YubiKey from nothing, and one provisioning undone"
+	@echo "make up      the server and the four services in the foreground (NATS_PORT, STATE_DIR, VIRTUAL_YUBIKEYS)"
+	@echo "make test    every check and every test; what CI runs"
+	@echo "make bench   the benchmarks; leaves bench-results/latest.json"
+	@echo "make check   formatting, lint, types (part of make test)"
+	@echo "make render  write the pages that are generated from subjects.yaml and the saga definitions"
+	@echo "make lock    pin the newest packages again (needs uv)"
+	@echo "make clean   remove what make has made; never the state of make up"
+
+install: $(STAMP)
+
+$(STAMP): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
+	@$(PYTHON) -m venv $(VENV) || { echo "python3 needs its venv module (Debian: python3-venv)"; exit 1; }
+	@# --no-deps: the lock is complete but for pyscard, which only machines with readers need (docs/adr/0008)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
+	@touch $@
+
+demo: install
+	@exec $(BIN)/python -m deploy.demo
+
+up: install
+	@exec $(BIN)/python -m deploy.up
+
+test: check
+	@$(BIN)/python -m pytest -q
+
+check: install
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache > $(VENV)/lint-imports.log || { cat $(VENV)/lint-imports.log; exit 1; }
+
+bench: install
+	@exec $(BIN)/python -m tests.bench
+
+render: install
+	@$(BIN)/python -m deploy.render
+
+lock:
+	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate --unsafe-package pyscard --upgrade -o requirements.lock
+
+clean:
+	rm -rf $(VENV) demo-output bench-results

@@ -1,0 +1,57 @@
+"""``make up``: the server and the four services in the foreground, until somebody stops them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+from deploy.settings import LocalSuite
+from deploy.supervisor import NotStarted, Supervisor
+
+
+async def up(suite: LocalSuite) -> int:
+    told_to_stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+    supervisor = Supervisor(suite)
+    running = asyncio.create_task(_run(supervisor, suite))
+    stopping = asyncio.create_task(told_to_stop.wait())
+    try:
+        await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+    except NotStarted as error:
+        print(error, file=sys.stderr)  # noqa: T201 - it is what this command says
+        return 1
+    except TimeoutError:
+        print(f"the suite did not come up within a minute; see {suite.state / 'logs'}", file=sys.stderr)  # noqa: T201
+        return 1
+    finally:
+        running.cancel()
+        await supervisor.stop()
+    return 0
+
+
+async def _run(supervisor: Supervisor, suite: LocalSuite) -> None:
+    await supervisor.start()
+    print(f"ready {suite.url}", flush=True)  # noqa: T201 - the one line that programs wait for
+    await supervisor.watch()
+
+
+def main() -> None:
+    port = os.environ.get("NATS_PORT", "4222")
+    if not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the largest port
+        sys.exit(f"NATS_PORT must be a port number, not {port!r}")
+    suite = LocalSuite(
+        state=Path(os.environ.get("STATE_DIR") or ".state").resolve(),
+        port=int(port),
+        virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
+    )
+    sys.exit(asyncio.run(up(suite)))
+
+
+if __name__ == "__main__":
+    main()

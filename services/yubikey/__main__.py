@@ -1,0 +1,83 @@
+"""The YubiKey service as a process: the only place that reads the environment."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from faststream import FastStream
+from yubikit.piv import DEFAULT_MANAGEMENT_KEY
+
+from services.yubikey.service import Settings, yubikey_service
+from shared.errors import Unusable
+from shared.host import run
+
+_SHORTEST_SECRET = 32
+_MANAGEMENT_KEY_SIZES = (16, 24, 32)
+
+
+def settings() -> Settings:
+    """Raises Unusable, naming the variable and what is wrong with it."""
+    roots = os.environ.get("YUBIKEY_ROOTS")
+    return Settings(
+        nats_url=os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
+        state_directory=Path(os.environ.get("STATE_DIR", "./.state/yubikey")),
+        secret=_secret("YUBIKEY_SECRET_FILE"),
+        virtual_serials=_serials(os.environ.get("VIRTUAL_YUBIKEYS", "")),
+        pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
+        roots=Path(roots) if roots else None,
+        management_key=_management_key(),
+    )
+
+
+def _secret(variable: str) -> bytes:
+    secret = _private_file(variable)
+    if len(secret) < _SHORTEST_SECRET:
+        raise Unusable(f"{variable}: the file has {len(secret)} bytes; it needs {_SHORTEST_SECRET} random ones or more")
+    return secret
+
+
+def _management_key() -> bytes:
+    variable = "YUBIKEY_MANAGEMENT_KEY_FILE"
+    if not os.environ.get(variable):
+        return DEFAULT_MANAGEMENT_KEY
+    try:
+        key = bytes.fromhex(_private_file(variable).decode())
+    except ValueError:
+        key = b""
+    if len(key) not in _MANAGEMENT_KEY_SIZES:
+        raise Unusable(f"{variable}: the file must hold 16, 24 or 32 bytes in hexadecimal")
+    return key
+
+
+def _private_file(variable: str) -> bytes:
+    path = os.environ.get(variable)
+    if not path:
+        raise Unusable(f"{variable} must name a file with at least {_SHORTEST_SECRET} random bytes")
+    try:
+        with Path(path).open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise Unusable(f"{variable}: {path} is open to others than its owner; chmod 600 it")
+            return file.read()
+    except OSError as error:
+        raise Unusable(f"{variable}: {path} cannot be read ({error.strerror})") from error
+
+
+def _serials(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(serial) for serial in text.split(",") if serial.strip())
+    except ValueError as error:
+        raise Unusable("VIRTUAL_YUBIKEYS must be serial numbers with commas between") from error
+
+
+def build() -> FastStream:
+    return yubikey_service(settings())
+
+
+def main() -> None:
+    run("yubikey", build)
+
+
+if __name__ == "__main__":
+    main()

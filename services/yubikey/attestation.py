@@ -1,0 +1,157 @@
+"""Whether a slot's key was made on the device it is said to be on: its attestation, walked up to a pinned root.
+
+Not by general path validation: Yubico's statements have no authority key identifier and older device certificates no
+basic constraints, so that cryptography.x509.verification rejects genuine ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import NameOID
+from yubikit.piv import PIN_POLICY, SLOT, TOUCH_POLICY
+
+from shared.errors import Unusable
+
+YUBICO_ROOTS = {
+    "63ece914e54dd87915f34033c85af4c0696ba1512f8add66ced738331207b546": "Yubico PIV Root CA Serial 263751",
+    "7e996a28e3055223733c9aec897900eda9b746e3e15d419556ac6a1179879a50": "the same root as encoded before 2018",
+    "62760c6a6ef91679f454c8902b80fd009825b3f25da90f1fbace2ec6586cd5a8": "Yubico Attestation Root 1 (firmware 5.7.4)",
+    "0fa1386f80eb8713263ae5c1d84deb455bdf08aea50ab05503cefee82b092d42": "Yubico U2F Root CA Serial 457200631",
+}
+"""SHA-256 of the DER: https://developers.yubico.com/PKI/. The intermediates below them are data and need no pin."""
+
+# Yubico's extensions of a statement: https://developers.yubico.com/PIV/Introduction/PIV_attestation.html
+_FIRMWARE = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.3")
+_SERIAL = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.7")
+_POLICIES = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.8")
+_LONGEST_CHAIN = 5
+_INTEGER = 0x02
+
+
+class NotProvenError(Exception):
+    """The attestation does not prove what is claimed; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Under which roots devices of one make attest, and what may stand between."""
+
+    roots: tuple[x509.Certificate, ...] = ()
+    intermediates: tuple[x509.Certificate, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the device itself says of a slot, which its attestation must confirm."""
+
+    serial: int
+    slot: SLOT
+    public_key: PublicKeyTypes
+    pin_policy: PIN_POLICY
+    touch_policy: TOUCH_POLICY
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    firmware: str
+    root_fingerprint_sha256: str
+
+
+def yubico_trust(directory: Path) -> Trust:
+    """The certificates in the directory's PEM files: of those that sign themselves, only Yubico's pinned roots."""
+    try:
+        certificates = [
+            certificate
+            for file in sorted(directory.glob("*.pem"))
+            for certificate in x509.load_pem_x509_certificates(file.read_bytes())
+        ]
+    except (OSError, ValueError) as error:
+        raise Unusable(f"YUBIKEY_ROOTS: {directory} has a file that is no PEM of certificates") from error
+    roots = tuple(c for c in certificates if fingerprint(c) in YUBICO_ROOTS)
+    if not roots:
+        raise Unusable(f"YUBIKEY_ROOTS: {directory} has none of Yubico's roots, https://developers.yubico.com/PKI/")
+    return Trust(roots, tuple(c for c in certificates if c.subject != c.issuer))
+
+
+def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, trust: Trust) -> Proof:
+    """Raises NotProvenError unless a root of *trust* stands behind a *statement* that confirms the *claim*."""
+    if not _issued(statement, device):
+        raise NotProvenError("the statement is not signed by the device's attestation key")
+    root = _root_above(device, trust, _LONGEST_CHAIN)
+    if root is None:
+        raise NotProvenError("the device's attestation certificate leads to no root that is trusted for it")
+    name = statement.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    if [part.value for part in name] != [f"YubiKey PIV Attestation {claim.slot:02x}"]:
+        raise NotProvenError("the statement is about another slot")
+    if spki(statement.public_key()) != spki(claim.public_key):
+        raise NotProvenError("the statement is about another key than the one in the slot")
+    if _extension(statement, _SERIAL) != _integer(claim.serial):
+        raise NotProvenError("the statement is about another device, by its serial number")
+    if _extension(statement, _POLICIES) != bytes([claim.pin_policy, claim.touch_policy]):
+        raise NotProvenError("the statement names other PIN and touch policies than the slot's")
+    return Proof(".".join(map(str, _extension(statement, _FIRMWARE))), fingerprint(root))
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def spki(public_key: PublicKeyTypes) -> bytes:
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _root_above(certificate: x509.Certificate, trust: Trust, longest: int) -> x509.Certificate | None:
+    if longest == 0 or not _is_current(certificate):
+        return None
+    for root in trust.roots:
+        if _is_current(root) and _issued(certificate, root):
+            return root
+    for issuer in _authorities(trust.intermediates):
+        if _issued(certificate, issuer) and (found := _root_above(issuer, trust, longest - 1)) is not None:
+            return found
+    return None
+
+
+def _authorities(certificates: Iterable[x509.Certificate]) -> Iterable[x509.Certificate]:
+    for certificate in certificates:
+        try:
+            constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        except (x509.ExtensionNotFound, ValueError):
+            continue
+        if constraints.ca:
+            yield certificate
+
+
+def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return False
+    return True
+
+
+def _is_current(certificate: x509.Certificate) -> bool:
+    """Compared, never reckoned with: a notAfter of 9999-12-31 (Root 1, and ours) overflows in any other time zone."""
+    return certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc
+
+
+def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> bytes:
+    try:
+        value = certificate.extensions.get_extension_for_oid(oid).value
+    except (x509.ExtensionNotFound, ValueError) as error:
+        raise NotProvenError(f"the statement has no extension {oid.dotted_string}") from error
+    return value.public_bytes()
+
+
+def _integer(value: int) -> bytes:
+    octets = value.to_bytes(value.bit_length() // 8 + 1)
+    return bytes([_INTEGER, len(octets)]) + octets

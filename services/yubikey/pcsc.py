@@ -1,0 +1,121 @@
+"""Real YubiKeys, over PC/SC. pyscard and pcscd are needed here and nowhere else, so they are imported when used.
+
+Connections are exclusive and our own. ykman's opener falls back to a shared one, on which one client can write with
+another's authentication, and kills whatever else may hold the reader (scdaemon, yubikey-agent).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import time
+from types import ModuleType
+from typing import Any
+
+from yubikit.core import TRANSPORT, ApplicationNotAvailableError, NotSupportedError
+from yubikit.core.smartcard import ApduError, SmartCardConnection
+from yubikit.piv import PivSession
+
+from services.yubikey.attestation import Trust
+from services.yubikey.directory import DeviceAbsentError, DeviceBusyError
+from shared.errors import Unusable
+
+_PATIENCE = 2.0
+_AGAIN = 0.1
+_NOT_OURS = (ApduError, ApplicationNotAvailableError, NotSupportedError)
+
+
+class PcscYubiKeys:
+    """The YubiKeys in this machine's readers, found by serial number: reader names shift when one is plugged in."""
+
+    simulated = False
+
+    def __init__(self, trust: Trust) -> None:
+        self.trust = trust
+        self._pcsc = _pyscard()
+        self._last_seen: dict[int, str] = {}
+        self._searching = threading.Lock()
+
+    def open(self, serial: int) -> SmartCardConnection:
+        with self._searching:
+            held = 0
+            for reader in self._readers(serial):
+                try:
+                    connection = ReaderConnection(self._pcsc, reader)
+                except DeviceBusyError:
+                    held += 1
+                    continue
+                if _serial_of(connection) == serial:
+                    self._last_seen[serial] = reader.name
+                    return connection
+                connection.close()
+        if held:
+            raise DeviceBusyError(f"YubiKey {serial} is not to be found, but {held} are in use by another program")
+        raise DeviceAbsentError(serial)
+
+    def _readers(self, serial: int) -> list[Any]:
+        """The readers with a YubiKey, first the one where this device was last."""
+        try:
+            # Not scan_devices, nor list_all_devices: they take it for "no YubiKeys" when pcscd is away.
+            readers = [device.reader for device in self._pcsc.list_devices()]
+        except Exception as error:
+            if not hasattr(error, "hresult"):
+                raise
+            raise DeviceBusyError("this machine's smart card service (pcscd) does not answer") from error
+        last = self._last_seen.get(serial)
+        return sorted(readers, key=lambda reader: reader.name != last)
+
+
+class ReaderConnection(SmartCardConnection):
+    """An exclusive connection to the device in one reader; pyscard's errors become ours."""
+
+    def __init__(self, pcsc: ModuleType, reader: Any) -> None:
+        self._errors = (pcsc.CardConnectionException, pcsc.NoCardException)
+        self._reader = reader.name
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            exclusive = pcsc.ExclusiveConnectCardConnection(reader.createConnection())
+            try:
+                self._connection: SmartCardConnection = pcsc.ScardSmartCardConnection(exclusive)
+            except self._errors as error:
+                self._release(exclusive)
+                if time.monotonic() > deadline:
+                    raise DeviceBusyError(f"{self._reader} is in use by another program, or empty") from error
+                time.sleep(_AGAIN)  # we run on a thread
+            else:
+                return
+
+    @property
+    def transport(self) -> TRANSPORT:
+        return self._connection.transport
+
+    def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
+        try:
+            return self._connection.send_and_receive(apdu)
+        except self._errors as error:
+            raise DeviceBusyError(f"the YubiKey in {self._reader} was removed or reset while it was in use") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(*self._errors):  # pcscd may be gone
+            self._connection.close()
+
+    @staticmethod
+    def _release(connection: Any) -> None:
+        if hasattr(connection, "release"):
+            connection.release()
+
+
+def _serial_of(connection: SmartCardConnection) -> int | None:
+    """None: it is too old to tell (before 5.0.3), or has PIV switched off."""
+    try:
+        return PivSession(connection).get_serial()
+    except (*_NOT_OURS, DeviceBusyError):
+        return None
+
+
+def _pyscard() -> ModuleType:
+    try:
+        return importlib.import_module("ykman.pcsc")
+    except ImportError as error:
+        raise Unusable("YUBIKEY_PCSC=1 needs pyscard, which is not installed (docs/operations)") from error

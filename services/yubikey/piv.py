@@ -1,0 +1,250 @@
+"""An open device, real or virtual, through yubikit: what is in its slots, and how that is changed.
+
+SP 800-73-4 and https://developers.yubico.com/PIV/Introduction/Yubico_extensions.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from ykman.piv import generate_chuid
+from yubikit.core import ApplicationNotAvailableError, BadResponseError, CommandError, NotSupportedError
+from yubikit.core.smartcard import SW, ApduError, SmartCardConnection
+from yubikit.piv import (
+    KEY_TYPE,
+    OBJECT_ID,
+    PIN_POLICY,
+    SLOT,
+    TOUCH_POLICY,
+    PivSession,
+    PrivateKey,
+    PublicKey,
+    SlotMetadata,
+)
+
+from services.yubikey.attestation import Claim, Proof, Trust, prove, spki
+from services.yubikey.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
+from shared.contracts.command import RefusalCode
+from shared.contracts.key import Algorithm
+from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+
+KEY_TYPES = {
+    Algorithm.RSA_2048: KEY_TYPE.RSA2048,
+    Algorithm.RSA_3072: KEY_TYPE.RSA3072,
+    Algorithm.RSA_4096: KEY_TYPE.RSA4096,
+    Algorithm.EC_P256: KEY_TYPE.ECCP256,
+    Algorithm.EC_P384: KEY_TYPE.ECCP384,
+    Algorithm.ED25519: KEY_TYPE.ED25519,
+    Algorithm.X25519: KEY_TYPE.X25519,
+}
+_PIN_POLICIES = {
+    PIN_POLICY.DEFAULT: PinPolicy.DEFAULT,
+    PIN_POLICY.NEVER: PinPolicy.NEVER,
+    PIN_POLICY.ONCE: PinPolicy.ONCE,
+    PIN_POLICY.ALWAYS: PinPolicy.ALWAYS,
+    PIN_POLICY.MATCH_ONCE: PinPolicy.ONCE,  # a YubiKey Bio takes a fingerprint for the PIN
+    PIN_POLICY.MATCH_ALWAYS: PinPolicy.ALWAYS,
+}
+_METADATA_SINCE = (5, 3, 0)
+_DELETE_SINCE = (5, 7, 0)
+_NOTHING_THERE = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotKey:
+    public_key: PublicKey
+    metadata: SlotMetadata
+
+    @property
+    def pem(self) -> str:
+        return public_pem(self.public_key)
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256(spki(self.public_key)).hexdigest()
+
+    @property
+    def pin_policy(self) -> PinPolicy:
+        return _PIN_POLICIES[self.metadata.pin_policy]
+
+    @property
+    def touch_policy(self) -> TouchPolicy:
+        return TouchPolicy[self.metadata.touch_policy.name]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReading:
+    """*has_object*: something is where the certificate belongs, be it readable as one or not."""
+
+    simulated: bool
+    key: SlotKey | None
+    certificate: x509.Certificate | None
+    has_object: bool
+
+    @property
+    def public_key_pem(self) -> str | None:
+        """Of the key, or of the one that the certificate is left of."""
+        if self.key is not None:
+            return self.key.pem
+        return public_pem(self.certificate.public_key()) if self.certificate is not None else None
+
+    def is_occupied(self, discarded: str | None) -> bool:
+        """Whether a key (but for the *discarded* one) or a certificate is there."""
+        return self.has_object or (self.key is not None and self.key.fingerprint != discarded)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDevice:
+    """A device that is connected and was found to be the one that was asked for."""
+
+    session: PivSession
+    serial: int
+    simulated: bool
+    trust: Trust
+    management_key: bytes = field(repr=False)
+
+    def authenticate(self) -> None:
+        """With the management key, of the algorithm that the device says it has (AES-192 by default since 5.7)."""
+        kind = self.session.management_key_type
+        if len(self.management_key) != kind.key_len:
+            problem = f"its management key is {kind.name}, of {kind.key_len} bytes; this service was given"
+            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} one of {len(self.management_key)}")
+        try:
+            self.session.authenticate(self.management_key)
+        except (ApduError, BadResponseError):
+            problem = f"YubiKey {self.serial} does not accept the management key that this service was given, or was"
+            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} not touched where it asks for that") from None
+
+    def read(self, slot: Slot) -> SlotReading:
+        if self.session.version < _METADATA_SINCE:
+            # An imported key without a certificate could not be seen, and would be overwritten unnoticed.
+            problem = f"firmware {self.session.version} cannot tell what is in a slot; 5.3 or newer is needed"
+            raise DeviceError(RefusalCode.INVALID, problem)
+        certificate, has_object = self._certificate(slot_of(slot))
+        return SlotReading(self.simulated, self._key(slot_of(slot)), certificate, has_object)
+
+    def check_support(self, algorithm: Algorithm, pin: PinPolicy, touch: TouchPolicy, *, generate: bool) -> None:
+        key_type = KEY_TYPES[algorithm]
+        self.session.check_key_support(key_type, PIN_POLICY[pin.name], TOUCH_POLICY[touch.name], generate)
+
+    def fill(
+        self, slot: Slot, algorithm: Algorithm, pin: PinPolicy, touch: TouchPolicy, private_key: PrivateKey | None
+    ) -> None:
+        """Put *private_key*, or one that the device generates, in the place of what is in the slot.
+
+        The old certificate goes first: of no use with another key, it would be taken for the new one's.
+        """
+        target, policies = slot_of(slot), (PIN_POLICY[pin.name], TOUCH_POLICY[touch.name])
+        if self._certificate(target)[1]:
+            self.session.delete_certificate(target)
+        if private_key is None:
+            self.session.generate_key(target, KEY_TYPES[algorithm], *policies)
+        else:
+            self.session.put_key(target, private_key, *policies)
+
+    def empty(self, slot: Slot) -> str | None:
+        """Delete certificate, then key. Returns the fingerprint of the worthless key that had to be left, if any."""
+        target = slot_of(slot)
+        if self._certificate(target)[1]:
+            self.session.delete_certificate(target)
+        if self._key(target) is None:
+            return None
+        if self.session.version >= _DELETE_SINCE:
+            self.session.delete_key(target)
+            return None
+        # Firmware before 5.7 cannot delete a key: it is destroyed by generating another over it, for nobody.
+        return sha256(spki(self.session.generate_key(target, KEY_TYPE.ECCP256))).hexdigest()
+
+    def put_certificate(self, slot: Slot, certificate: x509.Certificate) -> None:
+        """Write it, read it back, and change the CHUID: else Windows goes on using the old one (ykman #688)."""
+        target = slot_of(slot)
+        self.session.put_certificate(target, certificate)
+        if self.session.get_certificate(target) != certificate:
+            raise DeviceError(RefusalCode.INTERNAL, f"slot {slot} does not return the certificate written to it")
+        self.session.put_object(OBJECT_ID.CHUID, generate_chuid())
+
+    def statement(self, slot: Slot) -> tuple[x509.Certificate, x509.Certificate] | None:
+        """What the device states of the slot's key, and the certificate it signs that with; None: it states nothing."""
+        try:
+            return self.session.attest_key(slot_of(slot)), self.session.get_certificate(SLOT.ATTESTATION)
+        except (ApduError, BadResponseError, NotSupportedError):
+            return None  # an imported key, or the holder did away with the attestation key that the device came with
+
+    def proof(self, slot: Slot, key: SlotKey, statement: tuple[x509.Certificate, x509.Certificate]) -> Proof:
+        """Raises NotProvenError."""
+        pin_policy, touch_policy = key.metadata.pin_policy, key.metadata.touch_policy
+        claim = Claim(self.serial, slot_of(slot), key.public_key, pin_policy, touch_policy)
+        return prove(claim, *statement, self.trust)
+
+    def _key(self, slot: SLOT) -> SlotKey | None:
+        try:
+            metadata = self.session.get_slot_metadata(slot)
+        except ApduError as error:
+            if error.sw in _NOTHING_THERE:
+                return None
+            raise
+        return SlotKey(metadata.public_key, metadata)
+
+    def _certificate(self, slot: SLOT) -> tuple[x509.Certificate | None, bool]:
+        try:
+            return self.session.get_certificate(slot), True
+        except ApduError as error:
+            if error.sw in _NOTHING_THERE:
+                return None, False
+            raise
+        except (BadResponseError, NotSupportedError):
+            return None, True
+
+
+@contextmanager
+def opened(
+    connection: SmartCardConnection, serial: int, devices: Devices, management_key: bytes
+) -> Iterator[OpenDevice]:
+    """The device behind *connection*, until the end of the block; what it refuses is raised as DeviceError."""
+    with connection:
+        try:
+            session = PivSession(connection)
+            if session.get_serial() != serial:
+                raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
+            yield OpenDevice(session, serial, devices.simulated, devices.trust, management_key)
+        except NotSupportedError as error:
+            raise DeviceError(RefusalCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
+        except ApplicationNotAvailableError as error:
+            raise DeviceError(RefusalCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
+        except ApduError as error:
+            raise _refusal(serial, error.sw) from error
+        except CommandError as error:
+            problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
+            raise DeviceError(RefusalCode.INTERNAL, problem) from error
+
+
+def _refusal(serial: int, status: int) -> DeviceError:
+    match status:
+        case SW.SECURITY_CONDITION_NOT_SATISFIED | SW.AUTH_METHOD_BLOCKED:
+            problem = "was not given a right or a touch that it asks for"
+            return DeviceError(RefusalCode.NOT_ALLOWED, f"YubiKey {serial} {problem} ({status:04x})")
+        case SW.NO_SPACE | SW.MEMORY_FAILURE | SW.WRONG_LENGTH:
+            return DeviceError(RefusalCode.INVALID, f"YubiKey {serial} has no room for this ({status:04x})")
+        case SW.COMMAND_ABORTED:
+            return DeviceBusyError(f"YubiKey {serial} broke off ({status:04x})")
+        case _:
+            problem = f"YubiKey {serial} refuses with status {status:04x} of ISO 7816-4"
+            return DeviceError(RefusalCode.INVALID, problem)
+
+
+def slot_of(slot: Slot) -> SLOT:
+    return SLOT(int(slot, 16))
+
+
+def public_pem(public_key: PublicKeyTypes) -> str:
+    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def pem(*certificates: x509.Certificate) -> str:
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)

@@ -1,0 +1,46 @@
+"""The coordinator with a saga of as many steps as one likes that do no cryptography: each voids the id of a key that never was.
+
+Everything else is the suite's own: the catalog, the engine, the event store, the key service that answers.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+
+from services.saga.definition import Definition, Step
+from services.saga.definitions import PKI_BOOTSTRAP
+from services.saga.service import saga_service
+from services.saga.state import Saga
+from shared.contracts.key import KeyRevoked, RevokeKey
+from shared.contracts.saga import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.host import run
+
+_PEM = "-----BEGIN NOTHING-----"
+
+
+def _void(number: int) -> Step[StartPkiBootstrap]:
+    def void(saga: Saga[StartPkiBootstrap]) -> RevokeKey:
+        return RevokeKey(key_id=saga.id_of(f"key-{number}"), reason="bench", void_if_absent=True)
+
+    void.__name__ = f"void_{number}"
+    return Step(void, KeyRevoked)
+
+
+def _completed(saga: Saga[StartPkiBootstrap]) -> PkiBootstrapCompleted:
+    return PkiBootstrapCompleted(
+        **saga.heading,
+        root_certificate_id=saga.saga_id,
+        intermediate_certificate_id=saga.saga_id,
+        root_certificate_pem=_PEM,
+        intermediate_certificate_pem=_PEM,
+    )
+
+
+def idle(steps: int) -> Definition[StartPkiBootstrap]:
+    return replace(PKI_BOOTSTRAP, steps=tuple(_void(number) for number in range(steps)), completed=_completed)
+
+
+if __name__ == "__main__":
+    run("saga", lambda: saga_service(os.environ["NATS_URL"], [idle(int(sys.argv[1]))]))

@@ -1,0 +1,69 @@
+"""A closed loop of sagas: so many in flight, each next one begun when one ends; what each took, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import uuid4
+
+import nats
+from nats.aio.client import Client
+
+
+@dataclass(frozen=True)
+class Result:
+    in_flight: int
+    sagas: int
+    seconds: float
+    latencies: list[float]
+    not_completed: int
+
+    @property
+    def rate(self) -> float:
+        return self.sagas / self.seconds
+
+    def percentile(self, share: float) -> float:
+        ordered = sorted(self.latencies)
+        return ordered[min(int(len(ordered) * share), len(ordered) - 1)] * 1000
+
+
+async def closed_loop(
+    client: Client,
+    sagas: int,
+    in_flight: int,
+    start: Callable[[int, str], tuple[str, bytes, dict[str, str]]],
+    ends: str,
+    completed: str,
+) -> Result:
+    """*start* makes the subject, body and headers of the n-th saga; it has ended when a subject of *ends* names its id."""
+    js = client.jetstream()
+    waiting: dict[str, asyncio.Future[bool]] = {}
+
+    async def ended(message: nats.aio.msg.Msg) -> None:
+        future = waiting.get(message.subject.rpartition(".")[2])
+        if future is not None and not future.done():
+            future.set_result(completed in message.subject)
+
+    subscription = await client.subscribe(ends, cb=ended, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    latencies: list[float] = []
+    numbers, failures = iter(range(sagas)), 0
+
+    async def one_after_another() -> None:
+        nonlocal failures
+        for number in numbers:
+            saga_id = str(uuid4())
+            subject, body, headers = start(number, saga_id)
+            waiting[saga_id] = asyncio.get_running_loop().create_future()
+            began = time.perf_counter()
+            await js.publish(subject, body, headers=headers)
+            failures += not await asyncio.wait_for(waiting[saga_id], 120)
+            latencies.append(time.perf_counter() - began)
+            del waiting[saga_id]
+
+    began = time.perf_counter()
+    await asyncio.gather(*(one_after_another() for _ in range(in_flight)))
+    seconds = time.perf_counter() - began
+    await subscription.unsubscribe()
+    return Result(in_flight, sagas, seconds, latencies, failures)

@@ -1,0 +1,105 @@
+"""A certification authority in memory: the certificate decider and its edge, with private keys that the test holds."""
+
+from functools import lru_cache
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from services.certificate.domain import CERTIFICATE
+from services.certificate.states import Certificate
+from services.certificate.x509 import Issuance
+from shared.contracts.base import Command, Event
+from shared.contracts.certificate import (
+    CertificateCreated,
+    CertificateSigned,
+    CreateCertificate,
+    DistinguishedName,
+    Profile,
+    SignCertificate,
+)
+from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.decider import Context, Refused, Stands, run
+from shared.identity import new_id
+from tests.support.scenario import NOON
+
+
+@lru_cache
+def private_key(algorithm, which=0):  # noqa: ARG001 - it is the key of the cache
+    """The same key for the same arguments; *which* tells several of one algorithm apart."""
+    match algorithm:
+        case Algorithm.RSA_2048 | Algorithm.RSA_3072 | Algorithm.RSA_4096:
+            return rsa.generate_private_key(65537, int(algorithm.removeprefix("rsa-")))
+        case Algorithm.EC_P256:
+            return ec.generate_private_key(ec.SECP256R1())
+        case Algorithm.EC_P384:
+            return ec.generate_private_key(ec.SECP384R1())
+        case Algorithm.ED25519:
+            return ed25519.Ed25519PrivateKey.generate()
+        case Algorithm.X25519:
+            return x25519.X25519PrivateKey.generate()
+
+
+def public_pem(key):
+    return key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def sign(key, algorithm, message):
+    """What a key custodian answers `key.sign` with."""
+    match algorithm:
+        case SignatureAlgorithm.RSA_PKCS1_SHA256:
+            return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
+        case SignatureAlgorithm.ECDSA_SHA256:
+            return key.sign(message, ec.ECDSA(hashes.SHA256()))
+        case SignatureAlgorithm.ECDSA_SHA384:
+            return key.sign(message, ec.ECDSA(hashes.SHA384()))
+        case SignatureAlgorithm.ED25519:
+            return key.sign(message)
+
+
+def request(profile, key, **fields):
+    """A `certificate.create` with what every request must have."""
+    named = {"common_name": profile.replace("-", " "), "organization": "CIM", "country": "CH"}
+    defaults = {
+        "certificate_id": str(new_id()),
+        "subject": DistinguishedName(**named),
+        "validity_days": {Profile.ROOT: 3650, Profile.INTERMEDIATE: 1825}.get(profile, 365),
+    }
+    if "csr_pem" not in fields:
+        defaults["public_key_pem"] = public_pem(key)
+    return CreateCertificate(profile=profile, **(defaults | fields))
+
+
+class Authority:
+    """Decides, performs and evolves as the service does, without a wire between."""
+
+    def __init__(self) -> None:
+        self.certificates: dict[str, Certificate] = {}
+        self._issuance = Issuance(self._current)
+
+    async def _current(self, certificate_id: str) -> Certificate:
+        return self.certificates.get(certificate_id, CERTIFICATE.initial)
+
+    async def ask(self, command: Command, at=NOON) -> Event | Refused | Stands:
+        state = await self._current(command.identity)
+        answer = await run(
+            CERTIFICATE, self._issuance.perform, state, command, Context(new_id(), command.identity, at)
+        )
+        if isinstance(answer, Event):
+            self.certificates[command.identity] = CERTIFICATE.evolve(state, answer)
+        return answer
+
+    async def issue(self, create: CreateCertificate, signing_key, at=NOON) -> CertificateSigned:
+        created = await self.ask(create, at)
+        assert isinstance(created, CertificateCreated), created
+        signature = sign(signing_key, created.signature_algorithm, created.tbs)
+        signed = await self.ask(SignCertificate(certificate_id=create.certificate_id, signature=signature), at)
+        assert isinstance(signed, CertificateSigned), signed
+        return signed
+
+    async def root(self, key, at=NOON, **fields) -> CertificateSigned:
+        return await self.issue(request(Profile.ROOT, key, **({"key_id": str(new_id())} | fields)), key, at)
+
+    async def intermediate(self, key, root: CertificateSigned, root_key, at=NOON, **fields) -> CertificateSigned:
+        wish = {"key_id": str(new_id()), "issuer_id": root.certificate_id} | fields
+        return await self.issue(request(Profile.INTERMEDIATE, key, **wish), root_key, at)

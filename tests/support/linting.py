@@ -1,0 +1,40 @@
+"""What pkilint, an independent linter, says of a certificate, and of a certificate beside its issuer's."""
+
+from functools import lru_cache
+
+from pkilint import loader
+from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain
+from pkilint.pkix import certificate, extension, name
+from pkilint.validation import ValidationFindingSeverity
+
+
+@lru_cache
+def _linter():
+    return certificate.create_pkix_certificate_validator_container(
+        certificate.create_decoding_validators(name.ATTRIBUTE_TYPE_MAPPINGS, extension.EXTENSION_MAPPINGS),
+        [
+            certificate.create_issuer_validator_container([]),
+            certificate.create_validity_validator_container(),
+            certificate.create_subject_validator_container([]),
+            certificate.create_extensions_validator_container([]),
+            certificate.create_spki_validator_container([]),
+        ],
+    )
+
+
+def findings(pem, issuer_pem, worst=ValidationFindingSeverity.WARNING):
+    """All that is *worst* or worse, as `lint_pkix_cert` and `lint_pkix_signer_signee_cert_chain` of pkilint find it."""
+    results = _linter().validate(loader.load_pem_certificate(pem, "certificate").root)
+    documents = {}
+    documents["issuer"] = issuer = loader.load_pem_certificate(issuer_pem, "issuer", "issuer", documents)
+    documents["subject"] = subject = loader.load_pem_certificate(pem, "subject", "subject", documents)
+    decoding = chain.create_decoder_validation_container()
+    results += [*decoding.validate(issuer.root), *decoding.validate(subject.root)]
+    results += chain.create_issuer_validation_container().validate(issuer.root)
+    results += chain.create_subject_validation_container().validate(subject.root)
+    return [
+        f"{found.finding.severity.name} {found.finding.code}: {found.message}"
+        for result in results
+        for found in result.finding_descriptions
+        if found.finding.severity <= worst
+    ]

@@ -1,0 +1,82 @@
+"""What another implementation makes of our certificates: `openssl verify -x509_strict`. It needs the openssl binary."""
+
+import asyncio
+
+import pytest
+
+from shared.contracts.certificate import Profile, SanKind, SubjectAlternativeName
+from shared.contracts.key import Algorithm
+from shared.identity import new_id
+from tests.support.authority import Authority, private_key, request
+from tests.support.scenario import NOON
+
+AUTHORITIES = [
+    Algorithm.RSA_2048,
+    Algorithm.RSA_3072,
+    Algorithm.EC_P256,
+    Algorithm.EC_P384,
+    Algorithm.ED25519,
+]
+LEAVES = [
+    (profile, algorithm)
+    for profile in Profile
+    if profile.startswith("piv-")
+    for algorithm in Algorithm
+    if algorithm is not (Algorithm.ED25519 if profile is Profile.PIV_KEY_MANAGEMENT else Algorithm.X25519)
+]
+
+
+async def openssl_verify(directory, root, *chain, purpose=()):
+    """The exit status and what was said; *chain* is the untrusted ones, then what is to be verified."""
+    files = []
+    for signed in (root, *chain):
+        files.append(directory / f"{signed.certificate_id}.pem")
+        files[-1].write_text(signed.certificate_pem)
+    untrusted = [argument for file in files[1:-1] for argument in ("-untrusted", str(file))]
+    at = str(int(NOON.timestamp()))
+    process = await asyncio.create_subprocess_exec(
+        *("openssl", "verify", "-x509_strict", "-check_ss_sig", "-attime", at, "-CAfile", str(files[0])),
+        *purpose,
+        *untrusted,
+        str(files[-1]),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    said, _ = await process.communicate()
+    return process.returncode, said.decode()
+
+
+@pytest.mark.parametrize("algorithm", AUTHORITIES)
+async def test_openssl_takes_a_chain_of_every_kind_of_authority(tmp_path, algorithm):
+    root_key, key = private_key(algorithm), private_key(algorithm, 1)
+    authority = Authority()
+    root = await authority.root(root_key)
+    issuer = await authority.intermediate(key, root, root_key)
+    holder = private_key(Algorithm.EC_P256, 2)
+    leaf = await authority.issue(request(Profile.PIV_AUTHENTICATION, holder, issuer_id=issuer.certificate_id), key)
+
+    for chain in ((root,), (root, issuer), (root, issuer, leaf)):
+        status, said = await openssl_verify(tmp_path, *chain)
+        assert status == 0, said
+
+
+@pytest.mark.parametrize(("profile", "algorithm"), LEAVES)
+async def test_openssl_takes_a_leaf_of_every_profile_with_every_kind_of_key(tmp_path, profile, algorithm):
+    root_key, key = private_key(Algorithm.EC_P384), private_key(Algorithm.EC_P256)
+    authority = Authority()
+    root = await authority.root(root_key)
+    issuer = await authority.intermediate(key, root, root_key)
+    card = SubjectAlternativeName(kind=SanKind.URI, value=f"urn:uuid:{new_id()}")
+    mailbox = SubjectAlternativeName(kind=SanKind.EMAIL, value="alice@example.org")
+    wish = request(profile, private_key(algorithm, 1), issuer_id=issuer.certificate_id, sans=(card, mailbox))
+
+    leaf = await authority.issue(wish, key)
+
+    purpose = {
+        Profile.PIV_AUTHENTICATION: ("-purpose", "sslclient"),
+        Profile.PIV_DIGITAL_SIGNATURE: ("-purpose", "smimesign"),
+        Profile.PIV_CARD_AUTHENTICATION: (),
+        Profile.PIV_KEY_MANAGEMENT: ("-purpose", "smimeencrypt") if algorithm.startswith("rsa") else (),
+    }
+    status, said = await openssl_verify(tmp_path, root, issuer, leaf, purpose=purpose[profile])
+    assert status == 0, said

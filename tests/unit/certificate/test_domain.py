@@ -1,0 +1,415 @@
+"""When a certificate may be created, signed and revoked: given what happened, when something is asked, then what?"""
+
+from dataclasses import replace
+from datetime import timedelta
+from functools import reduce
+from hashlib import sha256
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.certificate.domain import CERTIFICATE
+from services.certificate.effects import (
+    Assembled,
+    AttachSignature,
+    BuildTbs,
+    FetchIssuer,
+    IssuerFetched,
+    RequestUnfit,
+    SignatureWrong,
+    TbsBuilt,
+)
+from services.certificate.profiles import PROFILES
+from services.certificate.states import Created, Issued, Revoked, Unborn
+from shared.contracts.certificate import (
+    CertificateCreated,
+    CertificateRevoked,
+    CertificateSigned,
+    CreateCertificate,
+    DistinguishedName,
+    Profile,
+    RevocationReason,
+    RevokeCertificate,
+    SignCertificate,
+)
+from shared.contracts.command import RefusalCode
+from shared.contracts.key import SignatureAlgorithm
+from shared.decider import Perform
+from tests.support.scenario import NOON, Scenario
+
+ID, ISSUER_ID, KEY_ID, CA_KEY_ID, OTHER_ID = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(5))
+PEM = "-----BEGIN PUBLIC KEY-----\n…\n-----END PUBLIC KEY-----\n"
+CERTIFICATE_PEM = "-----BEGIN CERTIFICATE-----\n…\n-----END CERTIFICATE-----\n"
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+BEGIN = NOON - 5 * MINUTE
+LEAVES = [profile for profile in Profile if profile.startswith("piv-")]
+
+ROOT = CreateCertificate(
+    certificate_id=ID,
+    profile=Profile.ROOT,
+    subject=DistinguishedName(common_name="Root"),
+    public_key_pem=PEM,
+    key_id=KEY_ID,
+    validity_days=3650,
+)
+INTERMEDIATE = ROOT.model_copy(
+    update={"profile": Profile.INTERMEDIATE, "issuer_id": ISSUER_ID, "validity_days": 1000}
+)
+LEAF = INTERMEDIATE.model_copy(update={"profile": Profile.PIV_AUTHENTICATION, "validity_days": 365})
+
+ROOT_STATE = Issued(
+    profile=Profile.ROOT,
+    certificate_pem=CERTIFICATE_PEM,
+    serial="1f",
+    issuer_id=None,
+    key_id=CA_KEY_ID,
+    signing_key_id=CA_KEY_ID,
+    not_before=NOON - 100 * DAY,
+    not_after=NOON + 3650 * DAY,
+)
+INTERMEDIATE_STATE = replace(ROOT_STATE, profile=Profile.INTERMEDIATE, issuer_id=OTHER_ID)
+
+CREATED = CertificateCreated(
+    certificate_id=ID,
+    profile=Profile.PIV_AUTHENTICATION,
+    tbs=b"to be signed",
+    tbs_sha256=sha256(b"to be signed").hexdigest(),
+    signing_key_id=CA_KEY_ID,
+    signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
+    serial="2f",
+    issuer_id=ISSUER_ID,
+    issuer_public_key_pem=PEM,
+    key_id=KEY_ID,
+    not_before=BEGIN,
+    not_after=NOON + 365 * DAY,
+)
+SIGNED = CertificateSigned(
+    certificate_id=ID,
+    profile=Profile.PIV_AUTHENTICATION,
+    certificate_pem=CERTIFICATE_PEM,
+    serial="2f",
+    fingerprint_sha256="0" * 64,
+    issuer_id=ISSUER_ID,
+    not_before=BEGIN,
+    not_after=NOON + 365 * DAY,
+)
+REVOKED = CertificateRevoked(certificate_id=ID, reason=RevocationReason.SUPERSEDED, serial="2f")
+VOIDED = CertificateRevoked(certificate_id=ID, reason=RevocationReason.UNSPECIFIED, existed=False)
+SIGN = SignCertificate(certificate_id=ID, signature=b"signature")
+REVOKE = RevokeCertificate(certificate_id=ID, reason=RevocationReason.SUPERSEDED)
+CREATED_STATE = CERTIFICATE.evolve(Unborn(), CREATED)
+BUILT = TbsBuilt(
+    BuildTbs(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, BEGIN, NOON + 365 * DAY),
+    b"to be signed",
+    "2f",
+    SignatureAlgorithm.ECDSA_SHA256,
+    PEM,
+)
+ATTACH = AttachSignature(ID, CREATED_STATE, b"signature")
+
+certificate = Scenario(CERTIFICATE)
+
+
+def with_(request, **fields):
+    return request.model_copy(update=fields)
+
+
+def of_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
+    return IssuerFetched(with_(request, **fields), issuer)
+
+
+# -- creating: a root -----------------------------------------------------------------------------------------------
+def test_a_root_is_built_at_once_and_signed_by_its_own_key():
+    certificate.given().when(ROOT).then_performs(
+        BuildTbs(ROOT, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY)
+    )
+
+
+@pytest.mark.parametrize(("key_id", "signing_key_id"), [(None, KEY_ID), (KEY_ID, KEY_ID)])
+def test_a_roots_key_is_known_by_either_id(key_id, signing_key_id):
+    wish = with_(ROOT, key_id=key_id, signing_key_id=signing_key_id)
+
+    certificate.given().when(wish).then_performs(BuildTbs(wish, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY))
+
+
+def test_a_root_needs_the_id_of_the_key_that_signs_it():
+    certificate.given().when(with_(ROOT, key_id=None)).then_refuses(RefusalCode.INVALID, "signing_key_id")
+
+
+def test_a_root_is_signed_by_no_other_key():
+    certificate.given().when(with_(ROOT, signing_key_id=CA_KEY_ID)).then_refuses(RefusalCode.INVALID, "own key")
+
+
+def test_a_root_has_no_issuer():
+    certificate.given().when(with_(ROOT, issuer_id=ISSUER_ID)).then_refuses(RefusalCode.INVALID, "issuer_id")
+
+
+# -- creating: everything else --------------------------------------------------------------------------------------
+@pytest.mark.parametrize("profile", [profile for profile in Profile if profile is not Profile.ROOT])
+def test_everything_but_a_root_needs_an_issuer(profile):
+    wish = with_(LEAF, profile=profile, issuer_id=None)
+
+    certificate.given().when(wish).then_refuses(RefusalCode.INVALID, "issuer_id", profile)
+
+
+def test_its_issuer_is_looked_at_first():
+    certificate.given().when(LEAF).then_performs(FetchIssuer(LEAF, ISSUER_ID))
+
+
+def test_it_is_built_with_its_issuers_certificate_and_key():
+    certificate.given().when(of_issuer()).then_performs(
+        BuildTbs(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, BEGIN, NOON + 365 * DAY)
+    )
+
+
+def test_the_key_it_is_about_need_not_have_an_id():
+    wish = with_(LEAF, key_id=None)
+
+    certificate.given().when(of_issuer(wish)).then_performs(
+        BuildTbs(wish, CERTIFICATE_PEM, CA_KEY_ID, None, BEGIN, NOON + 365 * DAY)
+    )
+
+
+def test_what_was_built_is_created():
+    certificate.given().when(BUILT).then(CREATED)
+
+
+def test_what_cannot_be_built_is_refused_for_its_reason():
+    certificate.given().when(RequestUnfit("an RSA key")).then_refuses(RefusalCode.INVALID, "an RSA key")
+
+
+# -- creating: who may issue what -----------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("issuer", "code", "word"),
+    [
+        (Unborn(), RefusalCode.NOT_FOUND, "no certificate"),
+        (CREATED_STATE, RefusalCode.CONFLICT, "not signed"),
+        (Revoked("1f", existed=True), RefusalCode.CONFLICT, "revoked"),
+    ],
+)
+def test_only_an_issued_certificate_issues(issuer, code, word):
+    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(code, ISSUER_ID, word)
+
+
+@pytest.mark.parametrize("profile", [Profile.INTERMEDIATE, *LEAVES])
+def test_a_root_issues_intermediates_and_leaves(profile):
+    answer = certificate.given().when(of_issuer(LEAF, ROOT_STATE, profile=profile)).answer
+
+    assert isinstance(answer, Perform)
+
+
+@pytest.mark.parametrize("profile", LEAVES)
+def test_an_intermediate_issues_leaves(profile):
+    answer = certificate.given().when(of_issuer(LEAF, INTERMEDIATE_STATE, profile=profile)).answer
+
+    assert isinstance(answer, Perform)
+
+
+def test_an_intermediate_issues_no_other_authority():
+    message = of_issuer(INTERMEDIATE, INTERMEDIATE_STATE)
+
+    certificate.given().when(message).then_refuses(RefusalCode.NOT_ALLOWED, "path length")
+
+
+@pytest.mark.parametrize("profile", LEAVES)
+@pytest.mark.parametrize("wanted", [Profile.INTERMEDIATE, *LEAVES])
+def test_a_leaf_issues_nothing(profile, wanted):
+    message = of_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
+
+    certificate.given().when(message).then_refuses(RefusalCode.NOT_ALLOWED, "not that of an authority")
+
+
+# -- creating: the key that signs -----------------------------------------------------------------------------------
+def test_the_signing_key_may_be_named():
+    answer = certificate.given().when(of_issuer(signing_key_id=CA_KEY_ID)).answer
+
+    assert answer.effect.signing_key_id == CA_KEY_ID
+
+
+def test_the_signing_key_must_be_the_issuers():
+    message = of_issuer(signing_key_id=OTHER_ID)
+
+    certificate.given().when(message).then_refuses(RefusalCode.INVALID, "signing_key_id", CA_KEY_ID)
+
+
+def test_the_signing_key_must_be_named_where_the_issuers_has_no_id():
+    nameless = replace(INTERMEDIATE_STATE, key_id=None)
+
+    certificate.given().when(of_issuer(issuer=nameless)).then_refuses(RefusalCode.INVALID, "signing_key_id is needed")
+    answer = certificate.given().when(of_issuer(issuer=nameless, signing_key_id=OTHER_ID)).answer
+    assert answer.effect.signing_key_id == OTHER_ID
+
+
+# -- creating: for how long -----------------------------------------------------------------------------------------
+def validity(issuer, days, at=NOON):
+    answer = certificate.given().when(of_issuer(LEAF, issuer, validity_days=days), at=at).answer
+    return answer.effect.not_before, answer.effect.not_after
+
+
+def test_it_begins_five_minutes_early_and_on_a_whole_second():
+    later = NOON + timedelta(microseconds=999_999)
+
+    assert validity(INTERMEDIATE_STATE, 10, later) == (BEGIN, NOON + 10 * DAY)
+
+
+def test_it_begins_no_earlier_than_its_issuer():
+    young = replace(INTERMEDIATE_STATE, not_before=NOON - MINUTE)
+
+    assert validity(young, 10) == (NOON - MINUTE, NOON + 10 * DAY)
+
+
+@pytest.mark.parametrize("left", [10 * DAY - MINUTE, 9 * DAY + timedelta(seconds=1)])
+def test_it_ends_with_its_issuer_where_less_than_a_day_is_missing(left):
+    issuer = replace(INTERMEDIATE_STATE, not_after=NOON + left)
+
+    assert validity(issuer, 10) == (BEGIN, issuer.not_after)
+
+
+@pytest.mark.parametrize(
+    ("left", "possible"), [(9 * DAY, 9), (8 * DAY + MINUTE, 9), (9 * DAY - MINUTE, 9), (MINUTE, 1)]
+)
+def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(left, possible):
+    issuer = replace(INTERMEDIATE_STATE, not_after=NOON + left)
+
+    message = of_issuer(LEAF, issuer, validity_days=10)
+    certificate.given().when(message).then_refuses(RefusalCode.INVALID, f"at most {possible} validity_days")
+    assert validity(issuer, possible) == (BEGIN, min(NOON + possible * DAY, issuer.not_after))
+
+
+@pytest.mark.parametrize(("begin", "end"), [(-2 * DAY, -DAY), (DAY, 20 * DAY)])
+def test_an_issuer_issues_only_while_it_is_valid(begin, end):
+    issuer = replace(INTERMEDIATE_STATE, not_before=NOON + begin, not_after=NOON + end)
+
+    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(RefusalCode.CONFLICT, "valid from")
+
+
+@pytest.mark.parametrize(("profile", "days"), [(profile, rules.longest_days) for profile, rules in PROFILES.items()])
+def test_each_profile_has_its_longest_validity(profile, days):
+    wish = with_(ROOT if profile is Profile.ROOT else LEAF, profile=profile)
+
+    assert isinstance(certificate.given().when(with_(wish, validity_days=days)).answer, Perform)
+    longer = certificate.given().when(with_(wish, validity_days=days + 1))
+    longer.then_refuses(RefusalCode.INVALID, f"at most {days} days")
+
+
+# -- creating again -------------------------------------------------------------------------------------------------
+HISTORIES = [(CREATED,), (CREATED, SIGNED)]
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize("signing_key_id", [None, CA_KEY_ID])
+def test_the_same_certificate_is_created_once(history, signing_key_id):
+    certificate.given(*history).when(with_(LEAF, signing_key_id=signing_key_id)).then_it_stands()
+
+
+@pytest.mark.parametrize("history", HISTORIES)
+@pytest.mark.parametrize(
+    "different",
+    [
+        {"profile": Profile.PIV_DIGITAL_SIGNATURE},
+        {"signing_key_id": OTHER_ID},
+        {"issuer_id": OTHER_ID},
+        {"key_id": OTHER_ID},
+    ],
+)
+def test_an_id_is_of_one_certificate(history, different):
+    certificate.given(*history).when(with_(LEAF, **different)).then_refuses(RefusalCode.CONFLICT, "another")
+
+
+@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
+def test_the_id_of_a_revoked_certificate_is_never_used_again(history):
+    certificate.given(*history).when(LEAF).then_refuses(RefusalCode.CONFLICT, "revoked", "never used again")
+
+
+# -- signing --------------------------------------------------------------------------------------------------------
+def test_a_signature_is_attached_to_what_was_created():
+    certificate.given(CREATED).when(SIGN).then_performs(ATTACH)
+
+
+def test_a_certificate_with_its_signature_is_signed():
+    certificate.given(CREATED).when(Assembled(ATTACH, CERTIFICATE_PEM, "0" * 64)).then(SIGNED)
+
+
+def test_a_wrong_signature_is_refused():
+    wrong = certificate.given(CREATED).when(SignatureWrong(ID))
+    wrong.then_refuses(RefusalCode.INVALID, "does not verify with the issuer's public key")
+
+
+def test_nothing_is_signed_that_was_not_created():
+    certificate.given().when(SIGN).then_refuses(RefusalCode.NOT_FOUND, ID, "create it first")
+
+
+def test_a_certificate_is_signed_once():
+    certificate.given(CREATED, SIGNED).when(SIGN).then_it_stands()
+
+
+@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
+def test_a_revoked_certificate_is_not_signed(history):
+    certificate.given(*history).when(SIGN).then_refuses(RefusalCode.CONFLICT, "revoked")
+
+
+# -- revoking -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("history", HISTORIES)
+def test_a_certificate_is_revoked_signed_or_not(history):
+    certificate.given(*history).when(REVOKE).then(REVOKED)
+
+
+@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
+def test_a_certificate_is_revoked_once(history):
+    certificate.given(*history).when(REVOKE).then_it_stands()
+
+
+def test_nothing_is_revoked_that_was_not_created():
+    certificate.given().when(REVOKE).then_refuses(RefusalCode.NOT_FOUND, "void_if_absent")
+
+
+def test_an_id_can_be_voided_before_anything_has_it():
+    certificate.given().when(RevokeCertificate(certificate_id=ID, void_if_absent=True)).then(VOIDED)
+
+
+def test_voiding_what_exists_revokes_it():
+    certificate.given(CREATED).when(with_(REVOKE, void_if_absent=True)).then(REVOKED)
+
+
+# -- what is remembered ---------------------------------------------------------------------------------------------
+def state_after(*history):
+    return reduce(CERTIFICATE.evolve, history, CERTIFICATE.initial)
+
+
+def test_an_issued_certificate_remembers_the_key_it_issues_with_and_the_one_it_was_signed_with():
+    issued = state_after(CREATED, SIGNED)
+
+    assert (issued.key_id, issued.signing_key_id, issued.certificate_pem) == (KEY_ID, CA_KEY_ID, CERTIFICATE_PEM)
+
+
+def test_a_revocation_remembers_whether_there_was_anything():
+    assert state_after(CREATED, SIGNED, REVOKED) == Revoked("2f", existed=True)
+    assert state_after(VOIDED) == Revoked(None, existed=False)
+
+
+@pytest.mark.parametrize(
+    ("history", "kind"),
+    [
+        ((), Unborn),
+        ((CREATED,), Created),
+        ((CREATED, SIGNED), Issued),
+        ((CREATED, REVOKED), Revoked),
+        ((VOIDED,), Revoked),
+    ],
+)
+def test_a_snapshot_reads_back_as_it_was(history, kind):
+    state = state_after(*history)
+
+    snapshot = CERTIFICATE.states.dump_json(state)
+
+    assert isinstance(state, kind)
+    assert CERTIFICATE.states.validate_json(snapshot) == state
+
+
+@given(st.lists(st.sampled_from([CREATED, SIGNED, REVOKED, VOIDED]), max_size=6))
+def test_a_revocation_is_final_for_whatever_is_asked(events):
+    revoked = (*events, REVOKED)
+
+    for message in (LEAF, SIGN, REVOKE):
+        assert not isinstance(certificate.given(*revoked).when(message).answer, Perform | CertificateCreated)
