@@ -12,7 +12,8 @@ from shared.errors import Poison
 from shared.identity import derive
 
 _TRACE = ("traceparent", "tracestate")
-_LONGEST_ACTOR = 256
+_LONGEST = 256
+_LONGEST_TRACE = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def command_lineage(headers: Mapping[str, str], if_absent: UUID) -> Lineage:
         _uuid(headers, "CIM-Causation-Id") or message_id,
         _actor(headers),
         _saga(headers),
-        tuple((name, headers[name]) for name in _TRACE if name in headers),
+        _trace(headers),
     )
 
 
@@ -107,14 +108,29 @@ def _uuid(headers: Mapping[str, str], name: str) -> UUID | None:
 
 
 def _actor(headers: Mapping[str, str]) -> str:
-    actor = headers.get("CIM-Actor") or headers.get("CIM-Source") or "anonymous"
-    if len(actor) > _LONGEST_ACTOR or not actor.isprintable():
-        raise Poison(f"header CIM-Actor must be printable and at most {_LONGEST_ACTOR} characters")
-    return actor
+    return _word("CIM-Actor", headers.get("CIM-Actor") or headers.get("CIM-Source") or "anonymous")
 
 
 def _saga(headers: Mapping[str, str]) -> SagaContext | None:
-    saga_id = headers.get("CIM-Saga-Id")
-    if saga_id is None:
+    if "CIM-Saga-Id" not in headers:
         return None
-    return SagaContext(headers.get("CIM-Saga-Type", ""), saga_id, headers.get("CIM-Saga-Step", ""))
+    saga_type, saga_id, step = (
+        _word(name, headers.get(name, "")) for name in ("CIM-Saga-Type", "CIM-Saga-Id", "CIM-Saga-Step")
+    )
+    return SagaContext(saga_type, saga_id, step)
+
+
+def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """What is inherited of a trace; one that is not to be carried on is dropped, as W3C Trace Context asks."""
+    return tuple(
+        (name, value)
+        for name in _TRACE
+        if (value := headers.get(name, "")) and len(value) <= _LONGEST_TRACE and value.isprintable()
+    )
+
+
+def _word(name: str, value: str) -> str:
+    """A header's value, which everything that the message leads to carries on: so it must fit into every one of them."""
+    if len(value) > _LONGEST or not value.isprintable():
+        raise Poison(f"header {name} must be printable and at most {_LONGEST} characters")
+    return value

@@ -30,10 +30,13 @@ def of_stream_position(stream: str, sequence: int, stored_at: datetime) -> UUID:
 
 
 def drawn_at(identity: UUID) -> datetime | None:
-    """When a version 7 id was drawn (milliseconds); None for any other kind of UUID."""
-    if identity.version != 7:
+    """When a version 7 id was drawn (milliseconds); None for any other kind of UUID, and past the year 9999."""
+    if identity.version != 7:  # noqa: PLR2004
         return None
-    return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    try:
+        return datetime.fromtimestamp((identity.int >> 80) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _compose(milliseconds: int, seed: bytes) -> UUID:

@@ -158,9 +158,7 @@ def _issue_with(request: CreateCertificate, issuer: Issued, context: Context) ->
     validity = policy.validity(request.validity_days, context.at, within)
     if isinstance(validity, Refused):
         return validity
-    return Perform(
-        BuildTbs(request, issuer.certificate_pem, key, request.key_id, validity.begin, validity.end)
-    )
+    return Perform(BuildTbs(request, issuer.certificate_pem, key, request.key_id, validity.begin, validity.end))
 
 
 def _created(built: TbsBuilt) -> CertificateCreated:

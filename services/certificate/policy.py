@@ -33,11 +33,12 @@ def refusal(request: CreateCertificate) -> Refused | None:
 
 def own_key(request: CreateCertificate) -> str | Refused:
     """The key that signs itself."""
-    if request.signing_key_id is None and request.key_id is None:
+    key = request.signing_key_id or request.key_id
+    if key is None:
         return _invalid("a root needs key_id or signing_key_id: the key that signs itself")
-    if request.signing_key_id and request.key_id and request.signing_key_id != request.key_id:
+    if request.key_id not in (None, key):
         return _invalid("a root is signed by its own key: give one of key_id and signing_key_id, or both the same")
-    return request.signing_key_id or request.key_id or ""
+    return key
 
 
 def issuer_refusal(request: CreateCertificate, issuer: Profile) -> Refused | None:

@@ -37,6 +37,7 @@ _IDENTIFIERS = {
 }
 _UNREADABLE = (
     ValueError,
+    TypeError,  # a name with an attribute of a type that it cannot be of
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,

@@ -89,8 +89,8 @@ async def measure_provisioning(scale: float) -> list[Result]:
 
 
 async def each_load(client, scale, start, ends) -> list[Result]:
-    await closed_loop(client, 50, 8, start, ends, "completed")  # warm
-    return [await closed_loop(client, int(SAGAS[n] * scale), n, start, ends, "completed") for n in IN_FLIGHT]
+    await closed_loop(client, 50, 8, start, ends)  # warm
+    return [await closed_loop(client, int(SAGAS[n] * scale), n, start, ends) for n in IN_FLIGHT]
 
 
 async def bootstrap(client) -> str:

@@ -11,6 +11,8 @@ from uuid import uuid4
 import nats
 from nats.aio.client import Client
 
+ENDS = frozenset({"completed", "compensated", "failed"})
+
 
 @dataclass(frozen=True)
 class Result:
@@ -35,16 +37,16 @@ async def closed_loop(
     in_flight: int,
     start: Callable[[int, str], tuple[str, bytes, dict[str, str]]],
     ends: str,
-    completed: str,
 ) -> Result:
-    """*start* makes the subject, body and headers of the n-th saga; it has ended when a subject of *ends* names its id."""
+    """*start* makes the subject, body and headers of the n-th saga; *ends*: the pattern its announcements match."""
     js = client.jetstream()
     waiting: dict[str, asyncio.Future[bool]] = {}
 
     async def ended(message: nats.aio.msg.Msg) -> None:
-        future = waiting.get(message.subject.rpartition(".")[2])
-        if future is not None and not future.done():
-            future.set_result(completed in message.subject)
+        *_, announced, saga_id = message.subject.split(".")
+        future = waiting.get(saga_id)
+        if announced in ENDS and future is not None and not future.done():
+            future.set_result(announced == "completed")
 
     subscription = await client.subscribe(ends, cb=ended, pending_msgs_limit=-1, pending_bytes_limit=-1)
     latencies: list[float] = []

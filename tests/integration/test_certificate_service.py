@@ -13,7 +13,8 @@ from shared.contracts.key import Algorithm
 from shared.identity import new_id
 from tests.support.authority import private_key, public_pem, sign
 
-ROOT_KEY, CA_KEY, LEAF_KEY = (private_key(Algorithm.EC_P384), private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1))
+ROOT_KEY = private_key(Algorithm.EC_P384)
+CA_KEY, LEAF_KEY = private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1)
 
 
 @asynccontextmanager
@@ -51,9 +52,7 @@ class Conversation:
         assert kind == ["certificate", "created"], created
         signature = sign(signing_key, created["signature_algorithm"], base64.b64decode(created["tbs"]))
         encoded = base64.b64encode(signature).decode()
-        kind, signed = await self.ask(
-            "sign", {"certificate_id": created["certificate_id"], "signature": encoded}
-        )
+        kind, signed = await self.ask("sign", {"certificate_id": created["certificate_id"], "signature": encoded})
         assert kind == ["certificate", "signed"], signed
         return signed
 
@@ -172,16 +171,13 @@ async def test_another_process_finds_everything_where_the_first_one_left_it(serv
 
     async with serving(server.url):
         signature = base64.b64encode(sign(ROOT_KEY, "ecdsa-sha384", base64.b64decode(created["tbs"]))).decode()
-        kind, signed = await people.ask(
-            "sign", {"certificate_id": created["certificate_id"], "signature": signature}
-        )
+        kind, signed = await people.ask("sign", {"certificate_id": created["certificate_id"], "signature": signature})
 
     assert kind == ["certificate", "signed"]
     parsed(signed).verify_directly_issued_by(parsed(root))
 
 
 async def test_an_authority_revoked_through_one_replica_issues_nothing_through_another(server, client):
-    people = None
     async with serving(server.url), serving(server.url):
         people = await Conversation.begin(client)
         root = await people.root()

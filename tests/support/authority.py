@@ -82,9 +82,7 @@ class Authority:
 
     async def ask(self, command: Command, at=NOON) -> Event | Refused | Stands:
         state = await self._current(command.identity)
-        answer = await run(
-            CERTIFICATE, self._issuance.perform, state, command, Context(new_id(), command.identity, at)
-        )
+        answer = await run(CERTIFICATE, self._issuance.perform, state, command, Context(new_id(), command.identity, at))
         if isinstance(answer, Event):
             self.certificates[command.identity] = CERTIFICATE.evolve(state, answer)
         return answer

@@ -80,3 +80,16 @@ async def test_openssl_takes_a_leaf_of_every_profile_with_every_kind_of_key(tmp_
     }
     status, said = await openssl_verify(tmp_path, root, issuer, leaf, purpose=purpose[profile])
     assert status == 0, said
+
+
+async def test_openssl_refuses_a_chain_to_another_root(tmp_path):
+    key = private_key(Algorithm.EC_P256)
+    authority = Authority()
+    root, other = await authority.root(key), await authority.root(private_key(Algorithm.EC_P256, 1))
+    leaf = await authority.issue(
+        request(Profile.PIV_AUTHENTICATION, private_key(Algorithm.EC_P256, 2), issuer_id=root.certificate_id), key
+    )
+
+    status, said = await openssl_verify(tmp_path, other, leaf)
+
+    assert (status, "error" in said) == (2, True)

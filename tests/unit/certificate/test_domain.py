@@ -53,9 +53,7 @@ ROOT = CreateCertificate(
     key_id=KEY_ID,
     validity_days=3650,
 )
-INTERMEDIATE = ROOT.model_copy(
-    update={"profile": Profile.INTERMEDIATE, "issuer_id": ISSUER_ID, "validity_days": 1000}
-)
+INTERMEDIATE = ROOT.model_copy(update={"profile": Profile.INTERMEDIATE, "issuer_id": ISSUER_ID, "validity_days": 1000})
 LEAF = INTERMEDIATE.model_copy(update={"profile": Profile.PIV_AUTHENTICATION, "validity_days": 365})
 
 ROOT_STATE = Issued(
@@ -121,9 +119,7 @@ def of_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
 
 # -- creating: a root -----------------------------------------------------------------------------------------------
 def test_a_root_is_built_at_once_and_signed_by_its_own_key():
-    certificate.given().when(ROOT).then_performs(
-        BuildTbs(ROOT, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY)
-    )
+    certificate.given().when(ROOT).then_performs(BuildTbs(ROOT, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY))
 
 
 @pytest.mark.parametrize(("key_id", "signing_key_id"), [(None, KEY_ID), (KEY_ID, KEY_ID)])

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtensionOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pkilint.validation import ValidationFindingSeverity
 
 from services.certificate.profiles import PROFILES
 from shared.contracts.certificate import (
@@ -89,6 +90,8 @@ async def test_a_certificate_of_each_profile_for_each_key_is_sound(profile, algo
     certificate = parsed(leaf)
     certificate.verify_directly_issued_by(parsed(issuer))
     assert findings(leaf.certificate_pem, issuer.certificate_pem) == []
+    notes = findings(leaf.certificate_pem, issuer.certificate_pem, ValidationFindingSeverity.INFO)
+    assert any("subject_key_identifier_rfc7093_method_1_identified" in note for note in notes)
     assert certificate.version is x509.Version.v3
     assert certificate.public_key() == key.public_key()
     basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
@@ -275,9 +278,7 @@ async def test_a_key_that_only_agrees_is_for_key_management_alone(profile):
     authority, root, issuer = await hierarchy()
     by = {Profile.ROOT: None, Profile.INTERMEDIATE: root.certificate_id}.get(profile, issuer.certificate_id)
 
-    answer = await authority.ask(
-        request(profile, private_key(Algorithm.X25519), issuer_id=by, key_id=str(new_id()))
-    )
+    answer = await authority.ask(request(profile, private_key(Algorithm.X25519), issuer_id=by, key_id=str(new_id())))
 
     assert isinstance(answer, Refused)
     assert "x25519" in answer.message
@@ -351,9 +352,7 @@ async def test_a_wrong_signature_is_refused_and_a_right_one_is_taken_afterwards(
     authority = Authority()
     created = await authority.ask(request(Profile.ROOT, P256, key_id=str(new_id())))
 
-    answer = await authority.ask(
-        SignCertificate(certificate_id=created.certificate_id, signature=wrong(created))
-    )
+    answer = await authority.ask(SignCertificate(certificate_id=created.certificate_id, signature=wrong(created)))
 
     assert isinstance(answer, Refused)
     assert (answer.code, "issuer's public key" in answer.message) == (RefusalCode.INVALID, True)

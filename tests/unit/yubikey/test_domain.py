@@ -104,28 +104,37 @@ def device_after(*history) -> Device:
     return reduce(YUBIKEY.evolve, history, YUBIKEY.initial)
 
 
-@pytest.mark.parametrize(("command", "effect"), [(generate, generating), (import_key, importing)])
+FILLING = pytest.mark.parametrize(("command", "effect"), [(generate, generating), (import_key, importing)])
+ANY_FILLING = pytest.mark.parametrize("command", [generate, import_key])
+
+
 class TestFillingASlot:
+    @FILLING
     def test_an_empty_slot_is_filled(self, command, effect):
         YUBIKEYS.when(command()).then_performs(effect())
 
-    def test_an_occupied_slot_is_not_overwritten_unasked(self, command, effect):
+    @ANY_FILLING
+    def test_an_occupied_slot_is_not_overwritten_unasked(self, command):
         answer = YUBIKEYS.given(populated(OTHER)).when(command())
 
         answer.then_refuses(RefusalCode.CONFLICT, "slot 9a", OTHER, "replace")
 
+    @FILLING
     def test_an_occupied_slot_is_overwritten_when_asked(self, command, effect):
         YUBIKEYS.given(populated(OTHER)).when(command(replace=True)).then_performs(effect(replace=True))
 
+    @FILLING
     def test_another_slot_may_hold_what_it_likes(self, command, effect):
         elsewhere = populated(OTHER).model_copy(update={"slot": Slot.SIGNATURE})
 
         YUBIKEYS.given(elsewhere).when(command()).then_performs(effect())
 
-    def test_the_same_key_in_the_same_slot_stands(self, command, effect):
+    @ANY_FILLING
+    def test_the_same_key_in_the_same_slot_stands(self, command):
         YUBIKEYS.given(populated()).when(command()).then_it_stands()
         YUBIKEYS.given(populated()).when(command(replace=True)).then_it_stands()
 
+    @FILLING
     def test_a_key_that_was_undone_before_it_was_done_never_comes(self, command, effect):
         undone = YUBIKEYS.given(cleared(really=False))
 
@@ -133,10 +142,12 @@ class TestFillingASlot:
         undone.when(command(replace=True)).then_refuses(RefusalCode.CONFLICT, KEY)
         undone.when(command(OTHER)).then_performs(effect(OTHER))
 
+    @FILLING
     def test_a_cleared_slot_is_free(self, command, effect):
         YUBIKEYS.given(populated(OTHER), cleared(OTHER)).when(command()).then_performs(effect())
         YUBIKEYS.given(populated(OTHER), cleared(None)).when(command()).then_performs(effect())
 
+    @FILLING
     def test_what_was_cleared_without_a_key_id_may_come_again(self, command, effect):
         YUBIKEYS.given(populated(), cleared(None)).when(command()).then_performs(effect())
 

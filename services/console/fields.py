@@ -1,0 +1,198 @@
+"""A command's fields as flags: what its contract model takes, read off the model's JSON schema, and texts made a body.
+
+What is built is not validated: that is the service's answer to give. Only what cannot be built is refused here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from shared.catalog import COMMANDS, catalog
+from shared.contracts.all import MESSAGES
+from shared.contracts.base import Command
+
+Schema = Mapping[str, Any]
+Body = dict[str, Any]
+
+_FLAG = re.compile(r"--(?P<name>[A-Za-z][\w.-]*)(?P<value>=.*)?", re.DOTALL)
+_MOST_CHOICES_SHOWN = 8
+_TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+
+
+class WrongUsage(Exception):
+    """What was typed cannot be made a command; the message says what can."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One thing a command can be told. *path* is dotted where it lies inside another; *kind* is a JSON schema type."""
+
+    path: str
+    kind: str
+    type_name: str
+    required: bool
+    description: str = ""
+    item_kind: str = "string"
+
+    def __str__(self) -> str:
+        return f"{self.path}{'*' if self.required else ''} ({self.type_name})"
+
+
+def command_names() -> list[str]:
+    """Every command that can be sent: the subjects of the catalog without what they all begin with."""
+    return [subject.removeprefix(f"{COMMANDS}.") for subject in catalog().commands]
+
+
+def model_of(name: str) -> type[Command]:
+    """The contract model of the command called *name*. Raises WrongUsage saying which commands exist."""
+    message = catalog().commands.get(f"{COMMANDS}.{name}")
+    if message is not None:
+        model = MESSAGES[message]
+        assert issubclass(model, Command)
+        return model
+    known = command_names()
+    raise WrongUsage(f"there is no command {name!r}{_meant(name, known)}; there are {', '.join(known)}")
+
+
+def fields_of(model: type[Command]) -> list[Field]:
+    """The fields of *model*, those inside an object after it."""
+    schema = model.model_json_schema()
+    return list(_fields(schema, schema.get("$defs", {}), "", needed=True))
+
+
+def leaves(fields: Sequence[Field]) -> list[Field]:
+    """The fields that hold values, without the objects that hold fields: what a person is shown."""
+    return [field for field in fields if not any(other.path.startswith(f"{field.path}.") for other in fields)]
+
+
+def canonical(tokens: Sequence[str], fields: Sequence[Field]) -> list[str]:
+    """*tokens* with every flag that names a field in the field's own spelling: dashes and underscores are the same."""
+    paths = {field.path for field in fields}
+    return [_canonical(token, paths) for token in tokens]
+
+
+def unknown_flag(name: str, token: str, fields: Sequence[Field]) -> WrongUsage:
+    shown = leaves(fields)
+    meant = _meant(token.lstrip("-").replace("-", "_"), [field.path for field in shown], "--")
+    return WrongUsage(f"{name} has no field {token}{meant}; it takes {', '.join(map(str, shown))} (* is required)")
+
+
+def build(fields: Sequence[Field], given: Mapping[str, Sequence[str]], base: Body | None = None) -> Body:
+    """The body that *base* becomes when what is *given* by flags is laid over it. Raises WrongUsage."""
+    body = json.loads(json.dumps(base or {}))
+    kinds = {field.path: field for field in fields}
+    for path in sorted(given, key=lambda path: path.count(".")):  # an object first, then what is laid into it
+        _lay(body, path.split("."), _read(kinds[path], given[path]))
+    return body
+
+
+def read_object(text: str, origin: str) -> Body:
+    """The JSON object in *text*. Raises WrongUsage naming *origin*."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise WrongUsage(f"{origin} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise WrongUsage(f"{origin} must be a JSON object")
+    return value
+
+
+def _fields(schema: Schema, definitions: Schema, prefix: str, *, needed: bool) -> Iterator[Field]:
+    required = schema.get("required", ())
+    for name, told in schema.get("properties", {}).items():
+        kind, described = _resolve(told, definitions)
+        path, must = f"{prefix}{name}", needed and name in required
+        items, _ = _resolve(kind.get("items", {}), definitions)
+        item_kind = items.get("type", "string")
+        yield Field(path, kind.get("type", "object"), _type_name(kind, item_kind), must, described, item_kind)
+        yield from _fields(kind, definitions, f"{path}.", needed=must)
+
+
+def _resolve(told: Schema, definitions: Schema) -> tuple[Schema, str]:
+    """The type that a property is of, references followed and null left out, and what is said of it."""
+    description = told.get("description", "")
+    kind = told
+    if "anyOf" in kind:
+        kind = next(option for option in kind["anyOf"] if option.get("type") != "null")
+        description = description or kind.get("description", "")
+    if "$ref" in kind:
+        kind = definitions[kind["$ref"].rsplit("/", 1)[-1]]
+    default = told.get("default")
+    if default not in (None, "", []):
+        description = f"{description}{'; ' if description else ''}default: {json.dumps(default).strip(chr(34))}"
+    return kind, description
+
+
+def _type_name(kind: Schema, item_kind: str) -> str:
+    if choices := kind.get("enum"):
+        more = "|…" if len(choices) > _MOST_CHOICES_SHOWN else ""
+        return "|".join(map(str, choices[:_MOST_CHOICES_SHOWN])) + more
+    if kind.get("type") == "array":
+        return f"list of {item_kind}s"
+    if "contentEncoding" in kind:
+        return str(kind["contentEncoding"])
+    return str(kind.get("type", "object"))
+
+
+def _canonical(token: str, paths: set[str]) -> str:
+    flag = _FLAG.fullmatch(token)
+    if flag is None:
+        return token
+    path = flag["name"].replace("-", "_")
+    return f"--{path}{flag['value'] or ''}" if path in paths else token
+
+
+def _meant(typed: str, known: Sequence[str], prefix: str = "") -> str:
+    close = get_close_matches(typed, known, n=1)
+    return f", did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _read(field: Field, texts: Sequence[str]) -> Any:
+    if field.kind == "array":
+        return [item for text in texts for item in _items(field, text)]
+    if len(texts) > 1:
+        raise WrongUsage(f"--{field.path} was given {len(texts)} times; it takes one value")
+    return _value(field, field.kind, texts[0])
+
+
+def _items(field: Field, text: str) -> list[Any]:
+    if not text.lstrip().startswith("["):
+        return [_value(field, field.item_kind, text)]
+    try:
+        items = json.loads(text)
+    except ValueError as error:
+        raise WrongUsage(f"--{field.path} is not a JSON list: {error}") from error
+    assert isinstance(items, list)
+    return items
+
+
+def _value(field: Field, kind: str, text: str) -> Any:
+    try:
+        match kind:
+            case "integer":
+                return int(text)
+            case "number":
+                return float(text)
+            case "boolean":
+                return _TRUTH[text.lower()]
+            case "object":
+                return read_object(text, f"--{field.path}")
+            case _:
+                return text
+    except (ValueError, KeyError) as error:
+        wanted = "true or false" if kind == "boolean" else f"an {kind}" if kind == "integer" else f"a {kind}"
+        raise WrongUsage(f"--{field.path} takes {wanted}, not {text[:64]!r}") from error
+
+
+def _lay(body: Body, path: Sequence[str], value: Any) -> None:
+    *above, last = path
+    for name in above:
+        if not isinstance(body.get(name), dict):
+            body[name] = {}
+        body = body[name]
+    body[last] = value

@@ -1,0 +1,57 @@
+"""What the algebra says is what a real nats-server does."""
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.subjects import Subject
+
+_LITERAL = st.lists(st.sampled_from(["a", "b", "c-1"]), min_size=1, max_size=4)
+_PATTERN = st.tuples(st.lists(st.sampled_from(["a", "b", "c-1", "*"]), max_size=3), st.sampled_from([(), (">",)])).map(
+    lambda parts: (*parts[0], *parts[1])
+)
+
+
+def _subjects(tokens):
+    return Subject(("algebra", *tokens))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(_PATTERN.map(_subjects), min_size=25, max_size=40, unique=True),
+    st.lists(_LITERAL.map(_subjects), min_size=25, max_size=40, unique=True),
+)
+async def test_a_subscription_gets_exactly_the_subjects_that_its_pattern_covers(client, patterns, subjects):
+    delivered = set()
+
+    def remember(pattern):
+        async def remembered(message):
+            delivered.add((str(pattern), message.subject))
+
+        return remembered
+
+    subscriptions = [await client.subscribe(str(pattern), cb=remember(pattern)) for pattern in patterns]
+    for subject in subjects:
+        await client.publish(str(subject))
+    await client.flush()
+    for subscription in subscriptions:
+        await subscription.drain()
+
+    assert delivered == {(str(p), str(s)) for p in patterns for s in subjects if p.covers(s)}
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(one=_PATTERN.map(_subjects), other=_PATTERN.map(_subjects))
+async def test_a_second_stream_is_refused_exactly_when_its_pattern_overlaps(client, one, other):
+    js = client.jetstream()
+    await js.add_stream(name="ONE", subjects=[str(one)], storage="memory")
+    try:
+        await js.add_stream(name="OTHER", subjects=[str(other)], storage="memory")
+    except Exception as error:  # noqa: BLE001 - whatever it says, it is a refusal
+        refused = True
+        assert "overlap" in str(error)
+    else:
+        refused = False
+        await js.delete_stream("OTHER")
+    await js.delete_stream("ONE")
+
+    assert refused == one.overlaps(other)

@@ -1,0 +1,133 @@
+"""The whole suite as `make up` runs it, on a free port, and what one can learn of it from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nats.errors
+import nats.js.errors
+
+from deploy.settings import LocalSuite
+from deploy.supervisor import Supervisor
+from nats.aio.client import Client
+from tests.support.nats import connected, free_port
+
+ENDS = frozenset({"completed", "compensated", "failed"})
+
+
+@dataclass
+class Told:
+    """One event as the stream keeps it."""
+
+    sequence: int
+    subject: str
+    headers: dict[str, str]
+    body: dict[str, Any]
+
+    @property
+    def tokens(self) -> list[str]:
+        return self.subject.split(".")
+
+
+@dataclass
+class Suite:
+    local: LocalSuite
+    client: Client
+    issuer_id: str = ""
+    chain: list[str] = field(default_factory=list)
+
+    def pid(self, name: str) -> int:
+        return dict((n, int(p)) for n, p in (line.split() for line in self.local.pids.read_text().splitlines()))[name]
+
+    async def publish(self, command: str, body: Any, headers: dict[str, str] | None = None) -> None:
+        """Publish as a client that knows that servers die: again, with the same id, until it is stored."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"Nats-Msg-Id": str(uuid4()), **(headers or {})}
+        while True:
+            try:
+                await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=dict(headers))
+            except (nats.errors.Error, nats.js.errors.Error):
+                await asyncio.sleep(0.2)
+            else:
+                return
+
+    async def start_saga(self, saga_type: str, saga_id: str | None = None, **body: Any) -> str:
+        saga_id = saga_id or str(uuid4())
+        await self.publish(f"saga.{saga_type}.start", {**body, "saga_id": saga_id})
+        return saga_id
+
+    async def provision(self, saga_id: str | None = None, **body: Any) -> str:
+        standard = {
+            "issuer_id": self.issuer_id,
+            "subject": {"common_name": "Alice", "email": "alice@acme.example"},
+            "purpose": "authentication",
+            "yubikey_serial": "42000001",
+            "key_origin": "on-device",
+            "validity_days": 365,
+        }
+        return await self.start_saga("certificate-provisioning", saga_id, **{**standard, **body})
+
+    async def end_of(self, saga_id: str, within: float = 60) -> Told:
+        async with asyncio.timeout(within):
+            while True:
+                with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
+                    for event in await self.events(f"keys.events.saga.*.*.{saga_id}"):
+                        if event.tokens[4] in ENDS:
+                            return event
+                await asyncio.sleep(0.05)
+
+    async def outcome_of(self, command: str, body: Any, headers: dict[str, str] | None = None) -> Told:
+        """Publish as any client would, without a header of ours, and return the first event that came after."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        inbox = await self.client.subscribe("keys.events.>")
+        await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=headers)
+        message = await inbox.next_msg(timeout=20)
+        await inbox.unsubscribe()
+        return Told(0, message.subject, dict(message.headers or {}), json.loads(message.data))
+
+    async def events(self, pattern: str = "keys.events.>") -> list[Told]:
+        """All that the log has under *pattern*, in order."""
+        js = self.client.jetstream()
+        subscription = await js.subscribe(pattern, stream="KEYS_EVENTS", ordered_consumer=True)
+        found: list[Told] = []
+        left = (await subscription.consumer_info()).num_pending or 0
+        while left:
+            message = await subscription.next_msg(timeout=10)
+            left = message.metadata.num_pending
+            headers = dict(message.headers or {})
+            sequence = message.metadata.sequence.stream
+            found.append(Told(sequence, message.subject, headers, json.loads(message.data)))
+        await subscription.unsubscribe()
+        return found
+
+    async def bootstrap(self, **changes: Any) -> None:
+        authority = {"algorithm": "ec-p256", "validity_days": 3650}
+        body = {
+            "organization": "Acme",
+            "root": {"common_name": "Acme Root", **authority},
+            "intermediate": {"common_name": "Acme Issuing", **authority},
+        }
+        end = await self.end_of(await self.start_saga("pki-bootstrap", **{**body, **changes}))
+        assert end.tokens[4] == "completed", end.body
+        self.issuer_id = end.body["intermediate_certificate_id"]
+        self.chain = [end.body["root_certificate_pem"], end.body["intermediate_certificate_pem"]]
+
+
+@asynccontextmanager
+async def suite_up(state: Path, serials: list[int]) -> AsyncIterator[Suite]:
+    local = LocalSuite(state=state, port=free_port(), virtual_yubikeys=",".join(map(str, serials)))
+    supervisor = Supervisor(local)
+    try:
+        await supervisor.start()
+        async with connected(local.url) as client:
+            yield Suite(local, client)
+    finally:
+        await supervisor.stop()

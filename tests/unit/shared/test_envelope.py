@@ -1,0 +1,339 @@
+"""A command as it comes from the wire: whatever is wrong with it becomes a refusal that helps and gives nothing away."""
+
+import base64
+import json
+from dataclasses import asdict
+from uuid import UUID
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from pydantic import ValidationError
+
+from shared.catalog import catalog
+from shared.contracts.all import MESSAGES
+from shared.contracts.base import DERIVED, Command
+from shared.contracts.certificate import CreateCertificate, DistinguishedName, Profile, SignCertificate
+from shared.contracts.command import RefusalCode
+from shared.contracts.key import Algorithm, ExportKey, GenerateKey, KeyGenerated, KeyRevoked, Purpose, SignatureAlgorithm, SignWithKey
+from shared.contracts.yubikey import ClearSlot, GenerateSlotKey, Slot
+from shared.decider import Refused
+from shared.envelope import LARGEST_COMMAND, read_command, read_event, seal_command, seal_event, subject_of
+from shared.errors import Poison
+from shared.headers import Lineage
+from shared.identity import derive, of_stream_position
+
+KEY_ID = "0192f0c1-0000-7000-8000-00000000000a"
+COMMAND_ID = UUID("0192f0c1-0000-7000-8000-000000000001")
+COMMANDS = {name: kind for name, kind in MESSAGES.items() if issubclass(kind, Command)}
+
+
+def _message(subject, body, headers=None):
+    """As nats-py hands over what JetStream delivers: the fifth message of the stream, for the first time."""
+    reply = "$JS.ACK.KEYS_COMMANDS.key.1.5.5.1795262400000000000.0"
+    return Msg(_client=Client(), subject=subject, reply=reply, data=body, headers=headers)
+
+
+def _read(kind, body, headers=None):
+    subject = str(catalog().patterns[kind.__name__])
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    owner = subject.split(".")[2]
+    return read_command(_message(subject, data, headers), owner, COMMANDS)
+
+
+def _refusal(kind, body):
+    received = _read(kind, body)
+    assert isinstance(received.body, Refused), received.body
+    return received.body
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{", id="cut off"),
+        pytest.param(b"algorithm=ec-p256", id="no JSON"),
+        pytest.param(b'{"algorithm": "ec-p256"} {}', id="two values"),
+        pytest.param(b"{'algorithm': 'ec-p256'}", id="wrong quotes"),
+        pytest.param(b'{"algorithm": "ec-p256\xff"}', id="no UTF-8"),
+        pytest.param('{"algorithm": "ec-p256"}'.encode("utf-16"), id="UTF-16"),
+        pytest.param(b'{"owner": "\\ud800"}', id="half a character"),
+        pytest.param(b"[]", id="array"),
+        pytest.param(b'[{"algorithm": "ec-p256"}]', id="array of one"),
+        pytest.param(b'"ec-p256"', id="string"),
+        pytest.param(b"7", id="number"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[" * 5000, id="too deep"),
+    ],
+)
+def test_a_body_that_is_no_json_object_is_malformed_and_told_what_it_should_be(body):
+    refusal = _refusal(GenerateKey, body)
+
+    assert refusal.code is RefusalCode.MALFORMED
+    assert "one JSON object" in refusal.message
+    assert "GenerateKey" in refusal.message
+    assert refusal.details == {"fields": list(GenerateKey.model_fields)}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body", "words"),
+    [
+        (GenerateKey, {}, ["algorithm", "required"]),
+        (GenerateKey, {"algorithm": "ec-p256", "size": 1}, ["size", "unknown field", "known are", "exportable"]),
+        (GenerateKey, {"algorithm": 256}, ["algorithm", "rsa-2048", "ed25519"]),
+        (GenerateKey, {"algorithm": "dsa"}, ["algorithm", "rsa-2048", "ed25519"]),
+        (GenerateKey, {"algorithm": "ec-p256", "exportable": "yes"}, ["exportable", "boolean"]),
+        (GenerateKey, {"algorithm": "ec-p256", "exportable": 1}, ["exportable", "boolean"]),
+        (GenerateKey, {"algorithm": "ec-p256", "key_id": "mine"}, ["key_id", "pattern"]),
+        (GenerateKey, {"algorithm": "ec-p256", "key_id": ""}, ["key_id", "pattern"]),
+        (GenerateKey, {"algorithm": "ec-p256", "key_id": None}, ["key_id", "string"]),
+        (GenerateKey, {"algorithm": "ec-p256", "label": "two\nlines"}, ["label", "pattern"]),
+        (GenerateKey, {"algorithm": "ec-p256", "label": "x" * 257}, ["label", "256"]),
+        (ExportKey, {"key_id": KEY_ID, "recipient_public_key": "%%%"}, ["recipient_public_key", "base64"]),
+        (ExportKey, {"key_id": KEY_ID, "recipient_public_key": "Zg"}, ["recipient_public_key", "base64"]),
+        (ExportKey, {"key_id": KEY_ID, "recipient_public_key": "Zg\n=="}, ["recipient_public_key", "base64"]),
+        (ExportKey, {"key_id": KEY_ID, "recipient_public_key": "Zg=="}, ["recipient_public_key", "32"]),
+        (ExportKey, {"key_id": KEY_ID, "recipient_public_key": 7}, ["recipient_public_key", "bytes"]),
+        (SignCertificate, {"certificate_id": KEY_ID, "signature": ""}, ["signature", "at least 1"]),
+        (CreateCertificate, {"profile": "root", "subject": "CN=Root", "validity_days": 1}, ["subject", "public_key_pem"]),
+        (CreateCertificate, {"profile": "root", "subject": [], "validity_days": 1, "csr_pem": "-----BEGIN "}, ["subject"]),
+        (CreateCertificate, {"profile": "root", "subject": {"common_name": "R"}, "validity_days": 1}, ["exactly one"]),
+        (
+            CreateCertificate,
+            {"profile": "root", "subject": {"common_name": "R", "cn": 1}, "validity_days": 1, "csr_pem": "-----BEGIN "},
+            ["subject.cn"],
+        ),
+        (ClearSlot, {"serial": "42000001", "slot": "9b"}, ["slot", "9a", "95"]),
+        (ClearSlot, {"serial": "-1", "slot": "9a"}, ["serial", "pattern"]),
+        (ClearSlot, {"serial": True, "slot": "9a"}, ["serial", "string"]),
+        (ClearSlot, {"serial": 10**5000, "slot": "9a"}, ["serial"]),
+    ],
+)
+def test_a_wrong_field_is_invalid_and_named_with_what_would_be_right(kind, body, words):
+    refusal = _refusal(kind, json.dumps(body).encode() if "serial" not in body else _unlimited(body))
+
+    assert refusal.code is RefusalCode.INVALID, refusal.message
+    assert kind.__name__ in refusal.message
+    for word in words:
+        assert word in refusal.message
+
+
+def _unlimited(body):
+    """json.dumps cannot write an integer of 5,000 digits."""
+    serial = body["serial"]
+    if isinstance(serial, int) and not isinstance(serial, bool):
+        return json.dumps(body | {"serial": "@"}).replace('"@"', "1" + "0" * 5000).encode()
+    return json.dumps(body).encode()
+
+
+def test_every_wrong_field_is_told_at_once():
+    refusal = _refusal(GenerateKey, {"algorithm": 1, "purpose": 2, "exportable": 3, "size": 4})
+
+    assert [problem["field"] for problem in refusal.details["problems"]] == [
+        "algorithm",
+        "purpose",
+        "exportable",
+        "size",
+    ]
+
+
+def test_a_thousand_wrong_fields_are_not_all_told():
+    refusal = _refusal(GenerateKey, {"x" * 500 + str(number): 1 for number in range(200)})
+
+    assert len(refusal.details["problems"]) == 10
+    assert len(refusal.message) < 5000
+
+
+def test_a_body_that_is_too_large_is_refused_with_its_size_and_the_limit():
+    body = json.dumps({"algorithm": "ec-p256", "label": "x" * LARGEST_COMMAND}).encode()
+
+    refusal = _refusal(GenerateKey, body)
+
+    assert refusal.code is RefusalCode.INVALID
+    assert str(len(body)) in refusal.message
+    assert str(LARGEST_COMMAND) in refusal.message
+
+
+def test_a_body_of_the_largest_size_is_read():
+    body = b'{"algorithm": "ec-p256"}'
+
+    assert _read(GenerateKey, body + b" " * (LARGEST_COMMAND - len(body))).body.algorithm is Algorithm.EC_P256
+
+
+@pytest.mark.parametrize("verb", ["nonsense", "generate.twice", "GENERATE", "*", "a" * 500])
+def test_an_unknown_verb_is_answered_with_the_known_ones(verb):
+    received = read_command(_message(f"keys.commands.key.{verb}", b"{}"), "key", COMMANDS)
+
+    assert received.body.code is RefusalCode.UNKNOWN_COMMAND
+    assert received.body.details == {"known": catalog().commands_of("key")}
+    assert "keys.commands.key.generate" in received.body.message
+    assert len(received.body.message) < 1000
+
+
+def test_a_command_of_another_service_is_unknown_to_this_one():
+    language = {"GenerateKey": GenerateKey}
+
+    received = read_command(_message("keys.commands.certificate.sign", b"{}"), "key", language)
+
+    assert received.body.code is RefusalCode.UNKNOWN_COMMAND
+    assert received.aggregate_id is None
+
+
+@pytest.mark.parametrize("name", ["CIM-Command-Id", "CIM-Correlation-Id", "CIM-Causation-Id", "CIM-Actor"])
+def test_a_malformed_header_is_refused_by_name_in_a_conversation_of_its_own(name):
+    received = _read(GenerateKey, {"algorithm": "ec-p256"}, {name: "bell\x07"})
+
+    assert received.body.code is RefusalCode.MALFORMED
+    assert name in received.body.message
+    assert received.lineage == Lineage.root(received.lineage.message_id)
+
+
+def test_a_command_needs_no_header_and_no_id():
+    received = _read(GenerateKey, {"algorithm": "ec-p256"})
+    stored = of_stream_position("KEYS_COMMANDS", 5, received.at)
+
+    assert received.lineage == Lineage.root(stored)
+    assert received.aggregate_id == received.body.key_id == str(derive(stored, "key_id"))
+    assert received.context().aggregate_id == received.aggregate_id
+
+
+def test_a_command_told_again_elsewhere_in_the_stream_is_about_the_same_aggregate():
+    ids = {_read(GenerateKey, {"algorithm": a}, {"CIM-Command-Id": str(COMMAND_ID)}).aggregate_id for a in Algorithm}
+
+    assert ids == {str(derive(COMMAND_ID, "key_id"))}
+
+
+def test_an_id_of_the_clients_choice_is_kept():
+    assert _read(GenerateKey, {"algorithm": "ec-p256", "key_id": KEY_ID}).aggregate_id == KEY_ID
+
+
+def test_a_serial_number_may_be_given_as_a_number_and_a_slot_in_capitals():
+    body = _read(ClearSlot, {"serial": 42000001, "slot": "9A"}).body
+
+    assert (body.serial, body.slot) == ("42000001", "9a")
+
+
+# --- nothing of what was sent is told back ---------------------------------------
+
+SECRETS = st.text(alphabet="QWXYZqwxyz", min_size=12, max_size=40)
+WRAPPINGS = st.sampled_from(
+    [
+        lambda secret: secret,
+        lambda secret: [secret],
+        lambda secret: {"common_name": secret, "value": [secret]},
+        lambda secret: [{"kind": secret, "value": secret}],
+        lambda secret: base64.b64encode(secret.encode()).decode(),
+        lambda secret: f"-----BEGIN {secret}",
+        lambda secret: f"\n{secret}\x00",
+    ]
+)
+FIELDS = st.sampled_from([(kind, field) for kind in COMMANDS.values() for field in [*kind.model_fields, "unknown"]])
+
+
+@given(FIELDS, SECRETS, WRAPPINGS)
+def test_what_was_sent_in_any_field_is_never_told_back(which, secret, wrap):
+    kind, field = which
+    received = _read(kind, {field: wrap(secret)})
+
+    if isinstance(received.body, Refused):
+        told = json.dumps(asdict(received.body))
+        assert secret not in told
+        assert base64.b64encode(secret.encode()).decode() not in told
+
+
+@given(SECRETS, st.sampled_from(['{"algorithm": "%s"', '"%s"', "%s", '["%s"]', '{"algorithm": "%s\\ud800"}']))
+def test_what_was_sent_in_no_json_object_is_never_told_back(secret, text):
+    assert secret not in json.dumps(asdict(_refusal(GenerateKey, (text % secret).encode())))
+
+
+@given(FIELDS, SECRETS)
+def test_an_event_that_cannot_be_read_is_not_told_back_either(which, secret):
+    headers = {"CIM-Event-Type": "KeyGenerated"}
+    message = _message(f"keys.events.key.generated.{KEY_ID}", json.dumps({which[1]: secret}).encode(), headers)
+
+    with pytest.raises(Poison) as poison:
+        read_event(message, {"KeyGenerated": KeyGenerated})
+
+    assert secret not in str(poison.value)
+
+
+@given(SECRETS)
+def test_what_a_message_was_made_of_is_not_in_the_error_of_making_it(secret):
+    with pytest.raises(ValidationError) as error:
+        DistinguishedName(common_name=secret + "\n", country=secret)
+
+    assert secret not in str(error.value)
+
+
+# --- round trips -----------------------------------------------------------------
+
+REVOKED = KeyRevoked(key_id=KEY_ID, reason="superseded")
+
+
+def test_an_event_reads_back_as_it_was_sealed():
+    lineage = Lineage.root(COMMAND_ID, "alice").cause("KeyRevoked")
+    sealed = seal_event(REVOKED, lineage, "key")
+
+    read = read_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyRevoked": KeyRevoked})
+
+    assert read == (lineage, REVOKED)
+    assert sealed.subject == f"keys.events.key.revoked.{KEY_ID}"
+    assert sealed.headers["CIM-Aggregate-Id"] == KEY_ID
+    assert sealed.headers["CIM-Aggregate-Type"] == "key"
+    assert sealed.headers["CIM-Event-Type"] == "KeyRevoked"
+
+
+def test_an_event_of_no_known_type_is_poison():
+    sealed = seal_event(REVOKED, Lineage.root(COMMAND_ID), "key")
+
+    with pytest.raises(Poison, match="KeyRevoked"):
+        read_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyGenerated": KeyGenerated})
+    with pytest.raises(Poison, match="unknown"):
+        read_event(_message(sealed.subject, sealed.payload, None), {"KeyRevoked": KeyRevoked})
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        GenerateKey(key_id=KEY_ID, algorithm=Algorithm.EC_P256),
+        GenerateKey(algorithm=Algorithm.ED25519, label="no id of its own"),
+        CreateCertificate(
+            profile=Profile.ROOT,
+            subject=DistinguishedName(common_name="Root"),
+            csr_pem="-----BEGIN CERTIFICATE REQUEST-----",
+            validity_days=1,
+        ),
+        ClearSlot(serial="42000001", slot=Slot.AUTHENTICATION),
+        GenerateSlotKey(serial="42000001", slot=Slot.RETIRED_1, algorithm=Algorithm.EC_P256),
+    ],
+    ids=lambda command: f"{type(command).__name__} {command.identity or 'without id'}",
+)
+def test_a_command_reads_back_as_it_was_sealed(command):
+    lineage = Lineage.root(COMMAND_ID, "alice")
+    sealed = seal_command(command, lineage, "console")
+
+    received = read_command(_message(sealed.subject, sealed.payload, sealed.headers), "any", COMMANDS)
+
+    expected = command.identity or str(derive(COMMAND_ID, command.identified_by))
+    assert received.lineage == lineage
+    assert received.body == command.model_copy(update={command.identified_by: expected})
+
+
+@given(st.binary(min_size=1, max_size=200))
+def test_bytes_travel_as_padded_base64(message):
+    command = SignWithKey(
+        key_id=KEY_ID, message=message, signature_algorithm=SignatureAlgorithm.ED25519, purpose=Purpose.AUTHENTICATION
+    )
+
+    body = json.loads(command.model_dump_json())
+
+    assert body["message"] == base64.b64encode(message).decode()
+    assert SignWithKey.model_validate_json(json.dumps(body)) == command
+
+
+def test_every_command_is_published_where_the_catalog_says():
+    for name, kind in COMMANDS.items():
+        subject = subject_of(kind.model_construct(**dict.fromkeys(kind.model_fields, DERIVED)))
+        assert catalog().commands[str(subject)] == name

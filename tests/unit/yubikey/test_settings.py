@@ -1,0 +1,65 @@
+"""What the YubiKey service is told by its environment."""
+
+import os
+
+import pytest
+from yubikit.piv import DEFAULT_MANAGEMENT_KEY
+
+from services.yubikey.__main__ import settings
+from shared.errors import Unusable
+
+SERIAL, OTHER = 42000001, 42000002
+
+
+class TestSettings:
+    @pytest.fixture(name="secret_file")
+    def _secret_file(self, tmp_path, monkeypatch):
+        path = tmp_path / "secret"
+        path.write_bytes(os.urandom(32))
+        path.chmod(0o600)
+        monkeypatch.setenv("YUBIKEY_SECRET_FILE", str(path))
+        return path
+
+    def test_a_secret_is_enough(self, secret_file):
+        given = settings()
+
+        assert given.secret == secret_file.read_bytes()
+        assert given.management_key == DEFAULT_MANAGEMENT_KEY
+        assert "secret" not in repr(given)
+        assert "management" not in repr(given)
+
+    @pytest.mark.usefixtures("secret_file")
+    def test_serials_are_read(self, monkeypatch):
+        monkeypatch.setenv("VIRTUAL_YUBIKEYS", "42000001, 42000002")
+        assert settings().virtual_serials == (SERIAL, OTHER)
+        monkeypatch.setenv("VIRTUAL_YUBIKEYS", "")
+        assert settings().virtual_serials == ()
+        monkeypatch.setenv("VIRTUAL_YUBIKEYS", "mine")
+        with pytest.raises(Unusable, match="VIRTUAL_YUBIKEYS"):
+            settings()
+
+    def test_a_secret_that_is_missing_short_or_open_to_others_is_unusable(self, secret_file, monkeypatch):
+        secret_file.chmod(0o640)
+        with pytest.raises(Unusable, match="chmod 600"):
+            settings()
+        secret_file.chmod(0o600)
+        secret_file.write_bytes(b"short")
+        with pytest.raises(Unusable, match="5 bytes"):
+            settings()
+        secret_file.unlink()
+        with pytest.raises(Unusable, match="cannot be read"):
+            settings()
+        monkeypatch.delenv("YUBIKEY_SECRET_FILE")
+        with pytest.raises(Unusable, match="YUBIKEY_SECRET_FILE"):
+            settings()
+
+    @pytest.mark.usefixtures("secret_file")
+    def test_a_management_key_is_read_in_hexadecimal(self, tmp_path, monkeypatch):
+        file = tmp_path / "management"
+        file.write_text(bytes(range(24)).hex() + "\n")
+        file.chmod(0o600)
+        monkeypatch.setenv("YUBIKEY_MANAGEMENT_KEY_FILE", str(file))
+        assert settings().management_key == bytes(range(24))
+        file.write_text("not hexadecimal")
+        with pytest.raises(Unusable, match="hexadecimal"):
+            settings()
