@@ -23,6 +23,7 @@ from shared.subjects import Subject
 LARGEST_COMMAND = 131_072
 _MOST_PROBLEMS = 10
 _NO_HEADERS: Mapping[str, str] = {}
+_NO_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
 
 C = TypeVar("C", bound=Command)
 E = TypeVar("E", bound=Event)
@@ -65,7 +66,8 @@ def seal_event(event: Event, lineage: Lineage, source: str) -> Outgoing:
 
 def seal_command(command: Command, lineage: Lineage, source: str) -> Outgoing:
     headers = to_headers(lineage, "Command", type(command).__name__, source, command.schema_version)
-    return Outgoing(str(subject_of(command)), command.model_dump_json().encode(), headers)
+    left_out = None if command.identity else {command.identified_by}  # its reader derives it from the command's id
+    return Outgoing(str(subject_of(command)), command.model_dump_json(exclude=left_out).encode(), headers)
 
 
 def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
@@ -110,7 +112,7 @@ def _read_body(data: bytes, kind: type[C]) -> C | Refused:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        if error.errors()[0]["type"] in ("json_invalid", "model_type", "model_attributes_type"):
+        if not error.errors()[0]["loc"] and error.errors()[0]["type"] in _NO_OBJECT:
             return Refused(
                 RefusalCode.MALFORMED,
                 f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",

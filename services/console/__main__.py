@@ -2,41 +2,207 @@
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import getpass
 import json
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from typing import Any, NoReturn
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
-from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js import JetStreamContext
 from nats.js.errors import APIError
 from rich.console import Console
 
-from services.console import fields, sagas
+from services.console import sagas
+from services.console.arguments import read_arguments
 from services.console.client import Ask, Exit, Failure, connected, places, post, send
-from services.console.fields import WrongUsage
+from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
 from services.console.heard import Heard
 from services.console.text import columns, printable, say, succeeded, summary
 from services.console.watch import Lines, Wanted, watch
-from shared.catalog import COMMANDS, catalog
 
-_LONGEST_ACTOR = 256
 _INTERRUPTED = 130
+_LONGEST_ACTOR = 256
 
 
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+@dataclass(frozen=True, slots=True)
+class Terminal:
+    """Where the suite is, who asks, and where a person reads the answer."""
 
-    def error(self, message: str) -> NoReturn:
-        raise WrongUsage(f"{message} ({self.prog} --help says more)")
+    url: str
+    actor: str
+    out: Console
+    notes: Console
+
+    def print(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            say(self.out, printable(line))
+
+    def note(self, text: str) -> None:
+        say(self.notes, f"cim-keys: {printable(text)}")
+
+    def raw(self, payload: bytes) -> None:
+        """One line of bytes as they are, for programs."""
+        sys.stdout.buffer.write(payload + b"\n")
+        sys.stdout.buffer.flush()
+
+    def outcome(self, event: Heard, output: str, *, good: bool) -> int:
+        if output == "json":
+            self.raw(event.data)
+        else:
+            for line in summary(event, good=good):
+                say(self.out, line)
+        return Exit.DONE if good else Exit.NOT_DONE
 
 
-class Console_:
-    pass
+async def _send(terminal: Terminal, options: Namespace) -> int:
+    is_start = options.command.startswith("saga.") and options.command.endswith(".start")
+    ask = Ask(options.command, options.body, terminal.actor, to_the_end=is_start)
+    problems: list[str] = []
+    async with connected(terminal.url, problems.append) as client:
+        if not options.no_wait:
+            event = await send(client, ask, options.timeout, problems)
+            return terminal.outcome(event, options.output, good=succeeded(event))
+        try:
+            async with asyncio.timeout(options.timeout):
+                stored = await post(client, ask, problems)
+        except TimeoutError as error:
+            raise Failure(Exit.NO_OUTCOME, f"{ask.name} was not stored within {options.timeout:g} s") from error
+    receipt = {"command_id": str(ask.command_id), "aggregate_id": ask.aggregate_id, "sequence": stored.seq}
+    if options.output == "json":
+        terminal.raw(json.dumps(receipt).encode())
+    else:
+        terminal.print([f"{ask.name} is stored"])
+        terminal.print(columns([(f"  {name}", str(value)) for name, value in receipt.items()]))
+    return Exit.DONE
+
+
+async def _commands(terminal: Terminal, _: Namespace) -> int:
+    terminal.print(
+        columns(
+            [
+                (name, " ".join(f"{f.path}{'*' if f.required else ''}" for f in leaves(fields_of(model_of(name)))))
+                for name in command_names()
+            ]
+        )
+    )
+    return Exit.DONE
+
+
+async def _watch(terminal: Terminal, options: Namespace) -> int:
+    """Until its saga is over or somebody ends it, which is no failure."""
+    watching = asyncio.ensure_future(_watching(terminal, options))
+    for told in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(told, watching.cancel)
+    await asyncio.wait([watching])
+    if not watching.cancelled():
+        watching.result()
+    return Exit.DONE
+
+
+async def _watching(terminal: Terminal, options: Namespace) -> None:
+    if options.correlation and not sagas.is_id(options.correlation):
+        raise WrongUsage(f"--correlation takes the id that began the conversation, not {options.correlation[:64]!r}")
+    async with connected(terminal.url, terminal.note) as client:
+        js, lines = client.jetstream(), Lines()
+        saga = await _full_id(js, options.saga) if options.saga else None
+
+        async def show(heard: Heard) -> None:
+            if options.json:
+                told = {"time": heard.at.isoformat(), "subject": heard.subject, "headers": heard.headers}
+                terminal.raw(json.dumps({**told, "body": heard.body}).encode())
+            else:
+                await lines.know_steps(js, heard)
+                say(terminal.out, lines.line(heard))
+
+        def ready() -> None:
+            terminal.note(f"watching {places(terminal.url)}; Ctrl-C ends it")
+
+        await watch(client, Wanted(saga, options.correlation, options.since_start), show, ready)
+
+
+async def _sagas(terminal: Terminal, options: Namespace) -> int:
+    problems: list[str] = []
+    async with connected(terminal.url, problems.append) as client:
+        js = client.jetstream()
+        match options.look:
+            case "list":
+                found = [
+                    entry
+                    for entry in await sagas.entries(js)
+                    if options.type in (None, entry.saga_type) and options.phase in (None, entry.phase)
+                ]
+                if options.json:
+                    terminal.raw(json.dumps([entry.row() for entry in found]).encode())
+                else:
+                    terminal.print(sagas.listed(found))
+            case "show":
+                entry = await sagas.find(js, options.id)
+                told = await sagas.timeline(js, entry.saga_id)
+                if options.json:
+                    terminal.raw(json.dumps(entry.at_length(told)).encode())
+                else:
+                    terminal.print(sagas.told_at_length(entry, told))
+            case _:
+                body = {"saga_id": await _full_id(js, options.id)}
+                body |= {"reason": options.reason} if options.reason else {}
+                ask = Ask("saga.cancel", body, terminal.actor, to_the_end=True)
+                event = await send(client, ask, options.timeout, problems)
+                return terminal.outcome(event, options.output, good=event.announcement == "compensated")
+    return Exit.DONE
+
+
+async def _full_id(js: JetStreamContext, saga_id: str) -> str:
+    """The id that *saga_id* is, or that ends so: lines show only the end of it."""
+    return saga_id if sagas.is_id(saga_id) else (await sagas.find(js, saga_id)).saga_id
+
+
+_ACTIONS = {"send": _send, "commands": _commands, "watch": _watch, "sagas": _sagas}
+
+
+def run(arguments: Sequence[str], terminal: Terminal) -> int:
+    """Do what is asked; whatever goes wrong is one line on stderr and an exit status."""
+    try:
+        if len(terminal.actor) > _LONGEST_ACTOR or not terminal.actor.isprintable():
+            raise WrongUsage(f"CIM_ACTOR must be printable and at most {_LONGEST_ACTOR} characters")  # noqa: TRY301 - one place says all
+        options = read_arguments(arguments)
+        return asyncio.run(_ACTIONS[options.action](terminal, options))
+    except WrongUsage as error:
+        terminal.note(str(error))
+        return Exit.WRONG_USAGE
+    except Failure as error:
+        terminal.note(str(error))
+        return error.status
+    except APIError as error:
+        terminal.note(f"the server answered: {error.description} ({error.err_code})")
+    except (NatsError, TimeoutError) as error:
+        terminal.note(f"the server did not answer: {error or type(error).__name__}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains once more at its exit
+        return Exit.DONE
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    return Exit.NO_CONNECTION
+
+
+def main() -> None:
+    try:
+        login = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        login = "anonymous"
+    sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr] # it is a TextIOWrapper
+    terminal = Terminal(
+        os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
+        os.environ.get("CIM_ACTOR", login),
+        Console(),
+        Console(stderr=True),
+    )
+    sys.exit(run(sys.argv[1:], terminal))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""Publishing a command, and hearing what becomes of it: the one event that answers it, or the end of the saga it began."""
+"""Publishing a command, and hearing what becomes of it: the event that answers it, or the end of the saga it began."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A command to send. With *follow* the wait is for the end of its saga, else for the event that it causes."""
+    """A command to send, and what to wait for: the event that it causes or, with *to_the_end*, the end of its saga."""
 
     name: str
     body: dict[str, Any]
     actor: str
-    follow: bool = False
+    to_the_end: bool = False
     command_id: UUID = field(default_factory=identity.new_id)
 
     @property
@@ -168,7 +168,7 @@ class _Wait:
 
     def ends_with(self, event: Heard) -> bool:
         caused = event.headers.get("CIM-Causation-Id") == self._command_id
-        if not self.ask.follow or event.kind == "command.rejected":
+        if not self.ask.to_the_end or event.kind == "command.rejected":
             return caused
         if event.identity != self.ask.aggregate_id and event.kind != "command.repeated":
             return False
@@ -205,7 +205,7 @@ async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncIterator
     subscription = await js.subscribe("keys.events.>", stream=STREAM, ordered_consumer=True, config=config)
     try:
         info = await subscription.consumer_info()
-        # Delivery began with the subscription: what was delivered meanwhile is no longer pending, and is still to be read.
+        # Delivery began with the subscription: what was delivered meanwhile is pending no more, and still to be read.
         left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
         while left:
             message = await subscription.next_msg(timeout=10)

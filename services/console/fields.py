@@ -14,7 +14,7 @@ from typing import Any
 
 from shared.catalog import COMMANDS, catalog
 from shared.contracts.all import MESSAGES
-from shared.contracts.base import Command
+from shared.contracts.base import DERIVED, Command
 
 Schema = Mapping[str, Any]
 Body = dict[str, Any]
@@ -84,7 +84,7 @@ def unknown_flag(name: str, token: str, fields: Sequence[Field]) -> WrongUsage:
 
 def build(fields: Sequence[Field], given: Mapping[str, Sequence[str]], base: Body | None = None) -> Body:
     """The body that *base* becomes when what is *given* by flags is laid over it. Raises WrongUsage."""
-    body = json.loads(json.dumps(base or {}))
+    body: Body = json.loads(json.dumps(base or {}))
     kinds = {field.path: field for field in fields}
     for path in sorted(given, key=lambda path: path.count(".")):  # an object first, then what is laid into it
         _lay(body, path.split("."), _read(kinds[path], given[path]))
@@ -123,8 +123,11 @@ def _resolve(told: Schema, definitions: Schema) -> tuple[Schema, str]:
     if "$ref" in kind:
         kind = definitions[kind["$ref"].rsplit("/", 1)[-1]]
     default = told.get("default")
-    if default not in (None, "", []):
-        description = f"{description}{'; ' if description else ''}default: {json.dumps(default).strip(chr(34))}"
+    if default == DERIVED:
+        default = "derived from the command's id"
+    if default not in (None, []):
+        shown = default if isinstance(default, str) else json.dumps(default)
+        description = f"{description}{'; ' if description else ''}default: {shown}"
     return kind, description
 
 
@@ -149,7 +152,7 @@ def _canonical(token: str, paths: set[str]) -> str:
 
 def _meant(typed: str, known: Sequence[str], prefix: str = "") -> str:
     close = get_close_matches(typed, known, n=1)
-    return f", did you mean {prefix}{close[0]}?" if close else ""
+    return f" (did you mean {prefix}{close[0]}?)" if close else ""
 
 
 def _read(field: Field, texts: Sequence[str]) -> Any:

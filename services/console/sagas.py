@@ -103,8 +103,11 @@ async def entries(js: JetStreamContext) -> list[Entry]:
 
 async def find(js: JetStreamContext, saga_id: str) -> Entry:
     """The saga of that id, or of the one id that ends so. Raises Failure."""
-    document = await KeyValue(js, BUCKET).get(f"*.{saga_id}")
-    found = [_read(document.value)] if document else [e for e in await entries(js) if e.saga_id.endswith(saga_id)]
+    if is_id(saga_id):
+        document = await KeyValue(js, BUCKET).get(f"*.{saga_id}")
+        found = [_read(document.value)] if document else []
+    else:
+        found = [entry for entry in await entries(js) if entry.saga_id.endswith(saga_id)]
     if len(found) > 1:
         raise Failure(Exit.WRONG_USAGE, f"{len(found)} sagas have an id that ends in {saga_id}")
     if not found:
@@ -112,6 +115,14 @@ async def find(js: JetStreamContext, saga_id: str) -> Entry:
     if found[0] is None:
         raise Failure(Exit.NOT_DONE, f"saga {saga_id} is kept in a form that this console does not know")
     return found[0]
+
+
+def is_id(text: str) -> bool:
+    """Whether it is an id written out, and not only the end of one."""
+    try:
+        return str(UUID(text)) == text.lower()
+    except ValueError:
+        return False
 
 
 async def timeline(js: JetStreamContext, saga_id: str) -> list[Heard]:
@@ -138,7 +149,7 @@ def told_at_length(entry: Entry, timeline: list[Heard]) -> Iterator[str]:
     asked = [("  asked by", stored["origin"]["actor"]), ("  conversation", stored["origin"]["correlation_id"])]
     yield from columns(asked + [(f"  {name}", value) for name, value in flat(stored["request"])])
     yield "timeline"
-    yield from columns([(f"  {told.body.get('sequence')}", clock(told.at), *_moment(told)) for told in timeline] or [("  -",)])
+    yield from columns([(f"  {told.body.get('sequence')}", clock(told.at), *_moment(told)) for told in timeline])
     if question is not None:
         yield f"waits for {entry.waits_for}, attempt {question['attempt']}, until {_clock(question['deadline'])}"
         if question["send_at"]:

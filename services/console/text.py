@@ -40,7 +40,7 @@ def printable(value: object) -> str:
 
 
 def say(console: Console, text: str | Text) -> None:
-    """Print *text* as it is: neither wrapped nor read as markup."""
+    """Print *text* as it is: neither wrapped nor read as markup. What comes from the wire is made `printable` first."""
     console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
@@ -75,10 +75,9 @@ def gist(heard: Heard) -> str:
     return printable(" · ".join(words))
 
 
-def summary(heard: Heard) -> Iterator[Text]:
+def summary(heard: Heard, *, good: bool) -> Iterator[Text]:
     """An outcome at length: its kind and every field, with what is long or in PEM left to the end or to JSON."""
-    style = "green" if succeeded(heard) else "red"
-    yield Text.assemble((heard.kind, f"bold {style}"), ("  " + clock(heard.at), "dim"))
+    yield Text.assemble((heard.kind, "bold green" if good else "bold red"), ("  " + clock(heard.at), "dim"))
     told = dict(flat(heard.body))
     width = max(map(len, told), default=0)
     for name, value in told.items():
@@ -99,6 +98,7 @@ def succeeded(heard: Heard) -> bool:
 
 
 def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """*rows* with their cells under one another."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -29,6 +29,7 @@ _MARKS = {
     "compensated": ("○", "bold yellow"),
     "failed": ("✗", "bold red"),
 }
+Show = Callable[[Heard], Awaitable[None]]
 _CLOCK_SKEW = timedelta(minutes=1)
 _LOOK_WHETHER_CLOSED = 5.0
 
@@ -50,7 +51,7 @@ class Wanted:
         return bool(self.saga) and heard.is_end and heard.identity == self.saga
 
 
-async def watch(client: Client, wanted: Wanted, show: Callable[[Heard], None], ready: Callable[[], None]) -> None:
+async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], None]) -> None:
     """Show what is *wanted* as it is said, until its saga is over; without a saga, until cancelled."""
     live: asyncio.Queue[Heard] = asyncio.Queue()
 
@@ -71,11 +72,11 @@ async def watch(client: Client, wanted: Wanted, show: Callable[[Heard], None], r
                 raise Failure(Exit.NO_CONNECTION, "the server closed the connection") from None
             continue
         if wanted.includes(heard) and heard.headers.get("CIM-Event-Id") not in shown:
-            show(heard)
+            await show(heard)
             over = wanted.ends_with(heard)
 
 
-async def _past(js: JetStreamContext, wanted: Wanted, show: Callable[[Heard], None]) -> tuple[set[str], bool]:
+async def _past(js: JetStreamContext, wanted: Wanted, show: Show) -> tuple[set[str], bool]:
     """Show what was said before; returns the ids of what was shown, and whether that was the end of it."""
     shown: set[str] = set()
     if wanted.since_start:
@@ -84,14 +85,14 @@ async def _past(js: JetStreamContext, wanted: Wanted, show: Callable[[Heard], No
             return shown, False
         async for heard in history(js, config):
             if wanted.includes(heard):
-                show(heard)
+                await show(heard)
                 shown.add(heard.headers.get("CIM-Event-Id", ""))
                 if wanted.ends_with(heard):
                     return shown, True
     elif wanted.saga:
         end = await last(js, f"keys.events.saga.*.*.{wanted.saga}")
         if end is not None and end.is_end:
-            show(end)
+            await show(end)
             return shown, True
     return shown, False
 
@@ -157,6 +158,8 @@ class Lines:
                 self.steps[heard.identity] = len(body.get("steps", ()))
             case _ if heard.is_end:
                 self.steps.pop(heard.identity, None)
+            case _:
+                pass
         mark, style = _MARKS.get(heard.announcement, ("·", ""))
         indent = "" if heard.is_end or heard.announcement == "started" else "  "
         return f"{indent}{mark} {heard.kind}", style

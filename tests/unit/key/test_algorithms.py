@@ -179,6 +179,13 @@ def test_a_certificate_of_version_1_is_refused():
         require_to_be_signed(algorithms.sequence(without_extensions), SignatureAlgorithm.ECDSA_SHA256)
 
 
+def test_a_name_with_an_attribute_of_an_impossible_type_is_refused():
+    impossible = tbs_certificate().replace(b"\x0c\x0fExample Root CA", b"\x03\x0f\x00xample Root CA")
+
+    with pytest.raises(NotToBeSignedError, match="X500_UNIQUE_IDENTIFIER"):
+        require_to_be_signed(impossible, SignatureAlgorithm.ECDSA_SHA256)
+
+
 @pytest.mark.filterwarnings("ignore:Parsed a serial number")
 def test_a_negative_serial_number_is_refused():
     negative = tbs_certificate(serial=5).replace(bytes.fromhex("a003020102020105"), bytes.fromhex("a003020102020185"))

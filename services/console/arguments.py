@@ -1,0 +1,162 @@
+"""The grammar of the command line. The flags of `send` are the fields of the command that is sent."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from services.console.fields import (
+    Field,
+    WrongUsage,
+    build,
+    canonical,
+    fields_of,
+    leaves,
+    model_of,
+    read_object,
+    unknown_flag,
+)
+
+PHASES = ("running", "compensating", "completed", "compensated", "failed")
+_TIMEOUT = 60.0
+_FIELD = "field:"
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and guesses nothing."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(f"{message}; {self.prog} --help says more")
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """What is to be done (`action`) and with what; of `send` the finished `body`. Raises WrongUsage."""
+    options = _grammar().parse_args(arguments)
+    if options.action == "send":
+        options.command = options.command.removeprefix("keys.commands.")
+        _read_command(options)
+    return options
+
+
+def _grammar() -> argparse.ArgumentParser:
+    parser = _Parser(prog="cim-keys", description="Speak with the CIM Keys suite. NATS_URL says where it is.")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
+
+    sending = actions.add_parser(
+        "send",
+        help="publish a command and wait for its outcome",
+        usage="cim-keys send COMMAND [--FIELD VALUE …] [options]",
+        epilog="cim-keys commands lists the commands; cim-keys send COMMAND --help the fields of one. "
+        "Exit status: 0 done, 1 rejected, compensated or failed, 2 wrong usage, 3 no outcome, 4 no connection.",
+    )
+    _add_sending(sending)
+    sending.add_argument("command", metavar="COMMAND", help="such as key.generate or saga.pki-bootstrap.start")
+    sending.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+
+    actions.add_parser("commands", help="list the commands and their fields")
+
+    watching = actions.add_parser("watch", help="show the conversation as it happens")
+    watching.add_argument("--saga", metavar="ID", help="only this saga's; ends when it is over")
+    watching.add_argument("--correlation", metavar="ID", help="only this conversation's")
+    watching.add_argument("--since-start", action="store_true", help="begin with what was said before")
+    watching.add_argument("--json", action="store_true", help="an object a line: time, subject, headers, body")
+
+    looking = actions.add_parser("sagas", help="look at sagas, or cancel one")
+    _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel"))
+    return parser
+
+
+def _add_sagas(looks: Any) -> None:
+    listing = looks.add_parser("list", help="every saga, oldest first")
+    listing.add_argument("--type", metavar="TYPE", help="only sagas of this type, such as pki-bootstrap")
+    listing.add_argument("--phase", choices=PHASES, help="only sagas in this phase")
+    showing = looks.add_parser("show", help="one saga: its request, timeline, and what is left")
+    for parser in (listing, showing):
+        parser.add_argument("--json", action="store_true")
+    cancelling = looks.add_parser("cancel", help="undo what a running saga did, and wait until it is undone")
+    cancelling.add_argument("--reason", metavar="TEXT")
+    _add_waiting(cancelling)
+    cancelling.set_defaults(timeout=_TIMEOUT, output="text")
+    for parser in (showing, cancelling):
+        parser.add_argument("id", metavar="ID", help="its id, or how that ends")
+
+
+def _add_sending(parser: argparse.ArgumentParser) -> None:
+    bodies = parser.add_mutually_exclusive_group()
+    bodies.add_argument("--json", metavar="JSON", default=argparse.SUPPRESS, help="the body, which flags change")
+    bodies.add_argument("--file", metavar="PATH", default=argparse.SUPPRESS, help="the same from a file; - is stdin")
+    parser.add_argument(
+        "--no-wait", action="store_true", default=argparse.SUPPRESS, help="only see that it is stored"
+    )
+    _add_waiting(parser)
+
+
+def _add_waiting(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="SECONDS", default=argparse.SUPPRESS, help=f"default {_TIMEOUT:g}"
+    )
+    parser.add_argument("--output", choices=("text", "json"), default=argparse.SUPPRESS)
+
+
+def _read_command(options: argparse.Namespace) -> None:
+    name, model = options.command, model_of(options.command)
+    fields = fields_of(model)
+    parser = _Parser(
+        prog=f"cim-keys send {name}",
+        usage=f"cim-keys send {name} [--FIELD VALUE …] [options]",
+        description=model.__doc__ if "__doc__" in vars(model) else None,
+    )
+    _add_fields(parser, model.__name__, fields)
+    _add_sending(parser)
+    parser.set_defaults(json=None, file=None, no_wait=False, timeout=_TIMEOUT, output="text")
+    _, left = parser.parse_known_args(canonical(options.rest, fields), options)
+    if left:
+        flag = next((token for token in left if token.startswith("--")), None)
+        if flag is None:
+            raise WrongUsage(f"{left[0][:64]!r} follows no flag; every field is given as --FIELD VALUE")
+        raise unknown_flag(name, flag.partition("=")[0], fields)
+    given = {
+        key.removeprefix(_FIELD): texts for key, texts in vars(options).items() if key.startswith(_FIELD) and texts
+    }
+    options.body = build(fields, given, _base(options))
+
+
+def _add_fields(parser: argparse.ArgumentParser, title: str, fields: Sequence[Field]) -> None:
+    group = parser.add_argument_group(f"fields of {title} (* must be given)")
+    shown = leaves(fields)
+    for field in fields:
+        star = "* " if field.required else ""
+        group.add_argument(
+            f"--{field.path}",
+            dest=f"{_FIELD}{field.path}",
+            action="append",
+            nargs="?" if field.kind == "boolean" else None,
+            const="true" if field.kind == "boolean" else None,
+            metavar=field.type_name,
+            help=f"{star}{field.description}".replace("%", "%%") if field in shown else argparse.SUPPRESS,
+        )
+
+
+def _base(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.json is not None:
+        return read_object(options.json, "--json")
+    if options.file is None:
+        return None
+    try:
+        text = sys.stdin.read() if options.file == "-" else Path(options.file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WrongUsage(f"--file {options.file}: {getattr(error, 'strerror', None) or error}") from error
+    return read_object(text, f"--file {options.file}")
+
+
+def seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise ValueError
+    return seconds

@@ -1,0 +1,181 @@
+"""The YubiKey service on a real server: commands in, without a header, and the events they lead to."""
+
+import asyncio
+import base64
+import json
+from contextlib import asynccontextmanager
+from uuid import uuid4
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from services.yubikey.piv import pem
+from services.yubikey.service import Settings, yubikey_service
+from tests.support.yubikeys import SERIAL, certify
+
+AT = {"serial": str(SERIAL), "slot": "9a"}
+
+
+@pytest.fixture(name="settings")
+def _settings(server, tmp_path):
+    return Settings(server.url, tmp_path / "yubikey", bytes(range(32)), virtual_serials=(SERIAL,))
+
+
+@asynccontextmanager
+async def serving(settings):
+    app = yubikey_service(settings)
+    await app.start()
+    try:
+        yield
+    finally:
+        await app.stop()
+
+
+class Conversation:
+    """Asks as `nats pub` does: a subject and a body; hears every event."""
+
+    def __init__(self, client, events):
+        self._client = client
+        self._events = events
+
+    async def publish(self, verb, body, **headers):
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        await self._client.jetstream().publish(f"keys.commands.yubikey.{verb}", raw, headers=headers or None)
+
+    async def ask(self, verb, body, **headers):
+        await self.publish(verb, body, **headers)
+        return await self.hear()
+
+    async def hear(self, within=10):
+        event = await self._events.next_msg(timeout=within)
+        return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
+
+    async def refused(self, verb, body):
+        kind, rejection = await self.ask(verb, body)
+        assert kind == "command.rejected", rejection
+        return rejection["code"], rejection["message"]
+
+    async def generated(self, **rest):
+        kind, event = await self.ask("generate-key", {**AT, "algorithm": "ec-p256", **rest})
+        assert kind == "yubikey.slot-populated", event
+        return event
+
+
+@pytest.fixture(name="conversation")
+async def _conversation(client, settings):
+    events = await client.subscribe("keys.events.>")
+    async with serving(settings):
+        yield Conversation(client, events)
+
+
+async def test_a_device_is_provisioned(conversation):
+    populated = await conversation.generated(pin_policy="once", touch_policy="never")
+    assert populated["simulated"] is True
+    assert (populated["provenance"], populated["replaced"]) == ("on-device", False)
+    assert populated["attestation"].count("BEGIN CERTIFICATE") == 2
+
+    kind, attested = await conversation.ask("attest", AT)
+    assert kind == "yubikey.attested"
+    assert (attested["firmware"], attested["pin_policy"], attested["touch_policy"]) == ("5.7.4", "once", "never")
+    assert attested["public_key_pem"] == populated["public_key_pem"]
+
+    certificate = certify(load_pem_public_key(populated["public_key_pem"].encode()))
+    kind, imported = await conversation.ask("import-certificate", {**AT, "certificate_pem": pem(certificate)})
+    assert kind == "yubikey.certificate-imported"
+
+    expected = {"fingerprint_sha256": imported["fingerprint_sha256"]}
+    kind, verified = await conversation.ask("verify-slot", {**AT, **expected})
+    assert kind == "yubikey.slot-verified"
+    assert x509.load_pem_x509_certificate(verified["certificate_pem"].encode()) == certificate
+
+    kind, cleared = await conversation.ask("clear-slot", {**AT, "key_id": populated["key_id"]})
+    assert (kind, cleared["cleared"]) == ("yubikey.slot-cleared", True)
+    assert await conversation.refused("verify-slot", AT) == ("conflict", "slot 9a of YubiKey 42000001 has no key")
+
+
+async def test_an_import_is_prepared(conversation):
+    kind, prepared = await conversation.ask("prepare-import", AT)
+
+    assert kind == "yubikey.import-prepared"
+    assert len(base64.b64decode(prepared["recipient_public_key"])) == 32
+
+
+async def test_a_saga_undoes_what_it_does_not_know_to_be_done(conversation):
+    key_id = str(uuid4())
+
+    kind, cleared = await conversation.ask("clear-slot", {**AT, "key_id": key_id})
+    assert (kind, cleared["cleared"]) == ("yubikey.slot-cleared", False)
+    code, message = await conversation.refused("generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
+
+    assert code == "conflict"
+    assert "undone before it was done" in message
+
+
+async def test_a_command_told_again_is_answered_once(conversation):
+    command_id = str(uuid4())
+    headers = {"CIM-Command-Id": command_id}
+    body = {**AT, "algorithm": "ec-p256"}
+
+    kind, _ = await conversation.ask("generate-key", body, **headers)
+    assert kind == "yubikey.slot-populated"
+    await conversation.publish("generate-key", body, **headers)
+
+    with pytest.raises(TimeoutError):
+        await conversation.hear(within=0.5)
+
+
+async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(conversation):
+    absent = {"serial": "7", "slot": "9a"}
+    bad = [
+        ("generate-key", {**absent, "algorithm": "ec-p256"}, "unavailable"),
+        ("attest", absent, "unavailable"),
+        ("clear-slot", absent, "unavailable"),
+        ("prepare-import", absent, "unavailable"),
+        ("verify-slot", AT, "conflict"),
+        ("generate-key", {**AT, "algorithm": "ec-p521"}, "invalid"),
+        ("generate-key", {**AT, "slot": "f9", "algorithm": "ec-p256"}, "invalid"),
+        ("generate-key", {**AT, "serial": "mine", "algorithm": "ec-p256"}, "invalid"),
+        ("generate-key", {**AT, "algorithm": "ec-p256", "pin": "123456"}, "invalid"),
+        ("generate-key", b"{", "malformed"),
+        ("import-certificate", {**AT, "certificate_pem": "-----BEGIN nothing"}, "invalid"),
+        ("import-key", {**AT, "key_id": str(uuid4()), "algorithm": "ec-p256", "sealed_key": "bm8="}, "invalid"),
+        ("dance", AT, "unknown-command"),
+    ]
+
+    codes = [(await conversation.refused(verb, body))[0] for verb, body, _ in bad]
+
+    assert codes == [code for *_, code in bad]
+    await conversation.generated()
+
+
+async def test_an_occupied_slot_is_overwritten_only_when_asked(conversation):
+    first = await conversation.generated()
+
+    code, message = await conversation.refused("generate-key", {**AT, "algorithm": "ec-p256"})
+    assert (code, first["key_id"] in message) == ("conflict", True)
+    assert (await conversation.generated(replace=True))["replaced"] is True
+
+
+async def test_after_a_restart_the_device_and_its_history_are_known(client, settings):
+    events = await client.subscribe("keys.events.>")
+    conversation = Conversation(client, events)
+    async with serving(settings):
+        populated = await conversation.generated()
+    async with serving(settings):
+        kind, attested = await conversation.ask("attest", AT)
+        assert attested["public_key_pem"] == populated["public_key_pem"], kind
+        key_id = populated["key_id"]
+        kind, _ = await conversation.ask("generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
+        assert kind == "command.repeated"
+
+
+async def test_many_slots_are_asked_for_at_once(conversation):
+    slots = ["9a", "9c", "9d", "9e", *(f"{number:02x}" for number in range(0x82, 0x96))]
+    bodies = [{**AT, "slot": slot, "algorithm": "ec-p256"} for slot in slots]
+    await asyncio.gather(*(conversation.publish("generate-key", body) for body in bodies))
+
+    heard = [await conversation.hear() for _ in slots]
+
+    assert {kind for kind, _ in heard} == {"yubikey.slot-populated"}
+    assert {event["slot"] for _, event in heard} == set(slots)

@@ -1,0 +1,230 @@
+"""The four services without wire, clock or cryptography: their own deciders and the saga engine, and a toy for the world.
+
+What is simulated is only what effects touch. Commands and events lie in heaps from which a test takes them in any order,
+as often as it likes: at-least-once delivery at its worst.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from services.certificate import effects as certificates
+from services.certificate.domain import CERTIFICATE
+from services.certificate.states import Issued
+from services.key import model as keys
+from services.key.domain import KEY
+from services.saga import engine
+from services.saga.definition import AnyDefinition
+from services.saga.engine import Cancelled, Due, Heard
+from services.saga.state import Origin, Saga
+from services.yubikey import effects as devices
+from services.yubikey.domain import YUBIKEY
+from shared.contracts.base import Command, Event
+from shared.contracts.certificate import Profile
+from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.key import Algorithm, KeyGenerated, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.saga import StartSaga
+from shared.contracts.yubikey import PinPolicy, TouchPolicy
+from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.identity import derive
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+START = UUID("01a1fbdc-0000-7000-8000-000000000001")
+ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
+_PEM, _SHA = "-----BEGIN TOY-----", "0" * 64
+_DECIDERS: dict[str, Decider[Any, Any, Any, Any, Any]] = {"key": KEY, "certificate": CERTIFICATE, "yubikey": YUBIKEY}
+_ISSUER_KEY = KeyGenerated(
+    key_id=ISSUER_ID,
+    algorithm=Algorithm.EC_P256,
+    public_key_pem=_PEM,
+    fingerprint_sha256=_SHA,
+    purpose=Purpose.CERTIFICATE_SIGNING,
+    provenance=Provenance.SOFTWARE,
+    exportable=False,
+)
+
+
+@dataclass(frozen=True)
+class Sent:
+    command_id: UUID
+    command: Command
+
+
+@dataclass
+class World:
+    """One saga among real deciders. *broken*: command types that the world refuses, whoever asks."""
+
+    definition: AnyDefinition
+    saga: Saga[Any]
+    broken: frozenset[str] = frozenset()
+    now: datetime = NOON
+    commands: list[Sent] = field(default_factory=list)
+    events: list[Heard] = field(default_factory=list)
+    told: list[Event] = field(default_factory=list)
+    log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    answers: dict[UUID, Heard] = field(default_factory=dict)
+    slots: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, definition: AnyDefinition, request: StartSaga, broken: frozenset[str] = frozenset()) -> World:
+        saga = engine.begin(definition, request, Origin(START, START, "tester"), NOON)
+        world = cls(definition, saga, broken)
+        world.log["key", ISSUER_ID].append(_ISSUER_KEY)
+        world.send()
+        return world
+
+    def send(self) -> None:
+        """Send what the saga's state asks for: what the coordinator does after saving, and again after a crash."""
+        for announced in self.saga.announcements:
+            if announced.event not in self.told:
+                self.told.append(announced.event)
+        if (command := engine.question(self.definition, self.saga)) is not None:
+            assert self.saga.question is not None
+            sent = Sent(self.saga.question.command_id, command)
+            if sent not in self.commands:
+                self.commands.append(sent)
+
+    def deliver(self, sent: Sent) -> None:
+        """A service is given a command, perhaps not for the first time."""
+        if sent.command_id in self.answers:
+            return
+        event = self._answer(sent)
+        heard = Heard(derive(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
+        self.answers[sent.command_id] = heard
+        self.events.append(heard)
+
+    def hear(self, message: Heard | Due | Cancelled) -> None:
+        """The coordinator is given a message, perhaps not for the first time."""
+        self.saga = engine.advance(self.definition, self.saga, message)
+        self.send()
+
+    def pass_time(self) -> None:
+        """Time goes on to whatever is due next, and its timer fires."""
+        if self.saga.armed is not None:
+            self.now = max(self.now, self.saga.armed) + timedelta(milliseconds=1)
+            self.hear(Due(derive(START, self.now.isoformat()), self.now))
+
+    def cancel(self) -> None:
+        self.hear(Cancelled(derive(START, "cancel"), "enough", self.now))
+
+    def settle(self) -> None:
+        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late."""
+        for _ in range(300):
+            if self.saga.over:
+                break
+            self._deliver_all()
+            if not self.saga.over and not self._unheard():
+                self.pass_time()
+        assert self.saga.over, "the saga does not end"
+        self._deliver_all()
+
+    def _deliver_all(self) -> None:
+        for sent in list(self.commands):
+            self.deliver(sent)
+        for heard in list(self.events):
+            self.hear(heard)
+
+    def _unheard(self) -> bool:
+        asked = self.saga.question
+        return asked is not None and asked.send_at is None and asked.command_id not in self.answers
+
+    def _answer(self, sent: Sent) -> Event:
+        command, about = sent.command, {"command_id": str(sent.command_id), "command_type": type(sent.command).__name__}
+        if type(command).__name__ in self.broken:
+            return CommandRejected(**about, code=RefusalCode.NOT_ALLOWED, message="broken")
+        decider = _DECIDERS[command.aggregate_type]
+        log = self.log[command.aggregate_type, command.identity]
+        state = decider.initial
+        for event in log:
+            state = decider.evolve(state, event)
+        context = Context(sent.command_id, command.identity, self.now)
+        output = decider.decide(state, command, context)
+        while isinstance(output, Perform):
+            output = decider.decide(state, self._perform(output.effect), context)
+        match output:
+            case Refused():
+                return CommandRejected(
+                    **about, code=output.code, message=output.message, retryable=output.retryable
+                )
+            case Stands():
+                return CommandRepeated(**about)
+            case event:
+                log.append(event)
+                return event
+
+    def _perform(self, effect: Any) -> Any:
+        match effect:
+            case keys.CreateKeyPair():
+                return keys.KeyPairCreated(effect, _PEM, _SHA)
+            case keys.Sign():
+                return keys.Signed(effect, b"signature")
+            case keys.SealKey():
+                return keys.KeySealed(effect, b"sealed", self._algorithm_of(effect.key_id))
+            case keys.Shred():
+                return keys.Shredded(effect)
+            case certificates.FetchIssuer():
+                return certificates.IssuerFetched(effect.request, self._issuer(effect.issuer_id))
+            case certificates.BuildTbs():
+                return certificates.TbsBuilt(effect, b"tbs", "01", SignatureAlgorithm.ECDSA_SHA256, _PEM)
+            case certificates.AttachSignature():
+                return certificates.Assembled(effect, _PEM, _SHA)
+            case _:
+                return self._perform_on_device(effect)
+
+    def _perform_on_device(self, effect: Any) -> Any:
+        holder = self.slots.get(effect.slot)
+        match effect:
+            case devices.GenerateInSlot() | devices.ImportKeyIntoSlot():
+                if holder not in (None, effect.key_id) and not effect.replace:
+                    return devices.DeviceRefused(RefusalCode.CONFLICT, "occupied")
+                self.slots[effect.slot] = effect.key_id
+                policies = (effect.pin_policy, effect.touch_policy)
+                return devices.SlotFilled(effect, True, _PEM, _SHA, None, *policies, replaced=holder is not None)
+            case devices.FetchSealingKey():
+                return devices.SealingKeyFetched(effect, True, b"0" * 32)
+            case devices.Attest():
+                return devices.Attested(effect, True, _PEM, "5.7.4", PinPolicy.ONCE, TouchPolicy.NEVER, _SHA)
+            case devices.PutCertificate():
+                return devices.CertificatePut(effect, True, _SHA)
+            case devices.ReadSlot():
+                stored = devices.StoredCertificate(_PEM, _SHA, _PEM)
+                return devices.SlotContents(effect, True, _PEM, stored)
+            case devices.EmptySlot():
+                mine = holder is not None and effect.key_id in (None, holder)
+                if mine:
+                    del self.slots[effect.slot]
+                return devices.SlotEmptied(effect, True, cleared=mine)
+        raise AssertionError(effect)
+
+    def _algorithm_of(self, key_id: str) -> Any:
+        return next(event.algorithm for event in self.log["key", key_id] if hasattr(event, "algorithm"))
+
+    def _issuer(self, issuer_id: str) -> Any:
+        if issuer_id == ISSUER_ID:
+            year = timedelta(days=3650)
+            return Issued(Profile.INTERMEDIATE, _PEM, "02", None, ISSUER_ID, ISSUER_ID, NOON - year, NOON + year)
+        state = CERTIFICATE.initial
+        for event in self.log["certificate", issuer_id]:
+            state = CERTIFICATE.evolve(state, event)
+        return state
+
+    # -- what is left in the world -----------------------------------------------------------------------------------
+
+    def living_keys(self) -> list[str]:
+        """This saga's keys whose private half exists: generated and not destroyed."""
+        return [who for who in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if who != ISSUER_ID]
+
+    def living_certificates(self) -> list[str]:
+        return self._without("certificate", "CertificateCreated", {"CertificateRevoked"})
+
+    def _without(self, aggregate: str, born: str, gone: set[str]) -> list[str]:
+        names = {who: {type(event).__name__ for event in log} for (kind, who), log in self.log.items() if kind == aggregate}
+        return [who for who, said in names.items() if born in said and not said & gone]
+
+    def phases_told(self) -> list[str]:
+        return [type(event).__name__ for event in self.told]
+

@@ -1,0 +1,149 @@
+"""Whatever is delivered in whatever order, however often, with whatever delay: a saga ends once, done or undone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from services.saga.definitions import CERTIFICATE_PROVISIONING, PKI_BOOTSTRAP
+from services.saga.state import Phase
+from shared.contracts.saga import (
+    CaAlgorithm,
+    CertificationAuthority,
+    KeyOrigin,
+    PersonName,
+    PivPurpose,
+    StartCertificateProvisioning,
+    StartPkiBootstrap,
+)
+from tests.support.world import ISSUER_ID, START, World
+
+SAGA_ID = str(START)
+AUTHORITY = CertificationAuthority(common_name="CA", algorithm=CaAlgorithm.EC_P256, validity_days=365)
+BOOTSTRAP = StartPkiBootstrap(saga_id=SAGA_ID, organization="Acme", root=AUTHORITY, intermediate=AUTHORITY)
+
+
+def provisioning(origin: KeyOrigin, purpose: PivPurpose = PivPurpose.AUTHENTICATION) -> StartCertificateProvisioning:
+    return StartCertificateProvisioning(
+        saga_id=SAGA_ID,
+        issuer_id=ISSUER_ID,
+        subject=PersonName(common_name="Alice"),
+        purpose=purpose,
+        yubikey_serial="42000001",
+        key_origin=origin,
+        validity_days=90,
+    )
+
+
+SAGAS = {
+    "bootstrap": (PKI_BOOTSTRAP, BOOTSTRAP),
+    "on-device": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.ON_DEVICE)),
+    "imported": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.IMPORTED)),
+    "imported-and-escrowed": (
+        CERTIFICATE_PROVISIONING,
+        provisioning(KeyOrigin.IMPORTED, PivPurpose.KEY_MANAGEMENT),
+    ),
+}
+ACTIONS = ("deliver", "deliver", "hear", "hear", "time", "send again", "cancel")
+each_saga = pytest.mark.parametrize("which", SAGAS)
+
+
+def begun(which: str, broken: frozenset[str] = frozenset()) -> World:
+    return World.begin(*SAGAS[which], broken)
+
+
+def nothing_is_left(world: World) -> bool:
+    return not (world.slots or world.living_keys() or world.living_certificates())
+
+
+def check_the_end(world: World) -> None:
+    ends = [event for event in world.told if type(event).__name__.endswith(("Completed", "Compensated", "Failed"))]
+    sequences = [event.sequence for event in world.told]
+
+    assert len(ends) == 1
+    assert sequences == list(range(len(sequences)))
+    match world.saga.phase:
+        case Phase.COMPENSATED:
+            assert nothing_is_left(world)
+        case Phase.FAILED:  # an undo was never answered, however often it was asked: that is said
+            assert world.saga.left_over
+            assert all("no answer" in left.reason for left in world.saga.left_over)
+        case phase:
+            assert phase is Phase.COMPLETED
+
+
+@each_saga
+def test_left_alone_it_completes(which):
+    world = begun(which)
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPLETED
+    check_the_end(world)
+
+
+def _question_types() -> list[tuple[str, str]]:
+    found = []
+    for which in SAGAS:
+        world = begun(which)
+        world.settle()
+        kinds = dict.fromkeys(type(sent.command).__name__ for sent in world.commands)
+        found += [(which, kind) for kind in kinds]
+    return found
+
+
+@pytest.mark.parametrize(("which", "kind"), _question_types())
+def test_whichever_step_is_refused_all_before_it_is_undone(which, kind):
+    world = begun(which, frozenset({kind}))
+    world.settle()
+
+    if kind == "DestroyKey":  # it is also how a key is undone: what cannot be destroyed is left over, and said
+        assert world.saga.phase is Phase.FAILED
+        assert [left.step for left in world.saga.left_over] == ["generate-key"]
+    else:
+        assert world.saga.phase is Phase.COMPENSATED
+        check_the_end(world)
+
+
+@each_saga
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_any_order_any_duplicate_any_timeout_any_crash(which, data):
+    world = begun(which)
+    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=60)):
+        step(world, action, data)
+    world.settle()
+
+    check_the_end(world)
+
+
+def step(world: World, action: str, data: Any) -> None:
+    match action:
+        case "deliver" if world.commands:
+            world.deliver(data.draw(st.sampled_from(world.commands)))
+        case "hear" if world.events:
+            world.hear(data.draw(st.sampled_from(world.events)))
+        case "time":
+            world.pass_time()
+        case "send again":
+            world.send()
+        case "cancel":
+            world.cancel()
+        case _:
+            pass
+
+
+@each_saga
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_an_ending_is_final(which, data):
+    world = begun(which)
+    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=30)):
+        step(world, action, data)
+    world.settle()
+    end = world.saga
+    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=10)):
+        step(world, action, data)
+
+    assert world.saga == end
