@@ -17,7 +17,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from shared.errors import Conflict, Transient
+from shared.errors import Conflict, Poison, Transient
+from shared.wire import keep_reading
 
 Handler = Callable[[Msg], Awaitable[None]]
 Surrender = Callable[[Msg], Awaitable[None]]
@@ -58,6 +59,8 @@ class PullConsumer:
         self._surrender = surrender
         self._ack_wait = ack_wait
         self._limit = limit
+        self._worth_asking = max(limit // 2, 1)
+        self._stopping = False
         self._requested = 0
         self._working: dict[asyncio.Task[None], Msg] = {}
         self._subscription: Subscription | None = None
@@ -66,6 +69,7 @@ class PullConsumer:
         self._heard = 0.0
 
     async def start(self) -> None:
+        keep_reading(self._client)
         self._inbox = self._client.new_inbox()
         self._subscription = await self._client.subscribe(
             self._inbox, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=-1
@@ -75,18 +79,18 @@ class PullConsumer:
 
     async def stop(self, within: float = 10.0) -> None:
         """Take no more, finish what is in hand, hand back what is not finished *within* seconds."""
-        if self._upkeep is not None:
-            self._upkeep.cancel()
+        self._stopping = True
         if self._subscription is not None:
             with contextlib.suppress(nats.errors.Error):
                 await self._subscription.unsubscribe()
         if self._working:
             _, unfinished = await asyncio.wait(self._working, timeout=within)
-            for task in unfinished:
-                message = self._working[task]
+            for task, message in [(task, self._working[task]) for task in unfinished]:
                 task.cancel()
                 with contextlib.suppress(nats.errors.Error):
                     await message.nak()
+        if self._upkeep is not None:
+            self._upkeep.cancel()
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.flush(timeout=2)
 
@@ -108,7 +112,7 @@ class PullConsumer:
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._working[task]
-        if self._upkeep is not None and not self._upkeep.done() and self._wanted() >= self._limit // 2:
+        if not self._stopping and self._wanted() >= self._worth_asking:
             asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
 
     def _wanted(self) -> int:
@@ -117,7 +121,7 @@ class PullConsumer:
     async def _pull(self) -> None:
         """Ask for as many as can be worked on; less than half the limit is not worth a request."""
         wanted = self._wanted()
-        if wanted < self._limit // 2 or self._client.is_closed:
+        if wanted < self._worth_asking or self._stopping or self._client.is_closed:
             return
         self._requested = max(self._requested, 0) + wanted
         request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9)}
@@ -128,10 +132,13 @@ class PullConsumer:
         deliveries = message.metadata.num_delivered
         try:
             if deliveries > MOST_DELIVERIES:
-                await self._surrender(message)
+                await self._settle(message)
             else:
                 await self._handle(message)
-            await message.ack()
+                await message.ack()
+        except Poison as error:
+            log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the message, not here
+            await self._settle(message)
         except _WORLD_ERRORS as error:
             log.warning("%s: delivery %d put off: %s", message.subject, deliveries, error)
             await self._put_off(message, deliveries)
@@ -139,8 +146,13 @@ class PullConsumer:
             log.exception("%s: delivery %d failed", message.subject, deliveries)
             await self._put_off(message, deliveries)
 
+    async def _settle(self, message: Msg) -> None:
+        """Have it answered as what cannot be handled, and be done with it."""
+        await self._surrender(message)
+        await message.ack()
+
     async def _put_off(self, message: Msg, deliveries: int) -> None:
-        delay = min(0.05 * 2**deliveries, _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+        delay = min(0.05 * 2 ** min(deliveries, 16), _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         with contextlib.suppress(nats.errors.Error):
             await message.nak(delay=delay)
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
 
+import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
@@ -29,7 +31,7 @@ from shared.contracts.base import Event
 from shared.envelope import Outgoing, seal_event
 from shared.errors import Conflict, Poison
 from shared.headers import Lineage
-from shared.kv import WRONG_LAST_SEQUENCE, KeyValue
+from shared.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
 from shared.subjects import Subject
 
 STREAM = "KEYS_EVENTS"
@@ -94,8 +96,9 @@ class EventStore(Generic[State, E]):
 
     async def refresh(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
         """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
-        while (event := await self._next(aggregate_id, standing.sequence + 1)) is not None:
-            standing = self._fold(standing, event)
+        last = await self._last_sequence(aggregate_id)
+        while standing.sequence < last:
+            standing = self._fold(standing, await self._next(aggregate_id, standing.sequence + 1))
         return self._remember(aggregate_id, standing)
 
     async def append(self, standing: Standing[State], event: E, lineage: Lineage, source: str) -> None:
@@ -127,9 +130,10 @@ class EventStore(Generic[State, E]):
 
     async def answered_in_log(self, aggregate_id: str, command_id: UUID, since: datetime) -> bool:
         """Whether an event that *command_id* caused was stored after *since*: for what the standing has forgotten."""
-        async for message in self._since(self._pattern(aggregate_id), since - timedelta(seconds=5)):
-            if (message.headers or {}).get("CIM-Causation-Id") == str(command_id):
-                return True
+        async with aclosing(await self._since(self._pattern(aggregate_id), since)) as events:
+            async for message in events:
+                if (message.headers or {}).get("CIM-Causation-Id") == str(command_id):
+                    return True
         return False
 
     async def save_forever(self) -> None:
@@ -142,20 +146,29 @@ class EventStore(Generic[State, E]):
         unsaved, self._unsaved = self._unsaved, set()
         for aggregate_id in unsaved:
             if (standing := self._seen.get(aggregate_id)) is not None:
-                snapshot = {
-                    "version": self._version,
-                    "sequence": standing.sequence,
-                    "answered": standing.answered,
-                    "state": self._states.dump_python(standing.state, mode="json"),
-                }
-                await self._js._nc.publish(  # noqa: SLF001 - the one plain publish: a snapshot needs no acknowledgement
-                    f"$KV.KEYS_SNAPSHOTS.{self._type}.{aggregate_id}", to_json(snapshot)
-                )
+                try:
+                    await self._save(aggregate_id, standing)
+                except (nats.errors.Error, ValueError) as error:  # too large, or sent while there is no server
+                    log.warning("snapshot %s.%s is not saved: %s", self._type, aggregate_id, error)
+
+    async def _save(self, aggregate_id: str, standing: Standing[State]) -> None:
+        snapshot = {
+            "version": self._version,
+            "sequence": standing.sequence,
+            "answered": standing.answered,
+            "state": self._states.dump_python(standing.state, mode="json"),
+        }
+        await self._js._nc.publish(  # noqa: SLF001 - the one plain publish: a snapshot needs no acknowledgement
+            f"$KV.KEYS_SNAPSHOTS.{self._type}.{aggregate_id}", to_json(snapshot)
+        )
 
     def _pattern(self, aggregate_id: str) -> str:
         return str(EVENTS + Subject((self._type, "*", aggregate_id)))
 
     def _remember(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
+        seen = self._seen.get(aggregate_id)
+        if seen is not None and seen.sequence > standing.sequence:
+            return standing  # somebody else of this process has appended meanwhile
         self._seen[aggregate_id] = standing
         self._seen.move_to_end(aggregate_id)
         if len(self._seen) > _CACHED:
@@ -168,17 +181,21 @@ class EventStore(Generic[State, E]):
             try:
                 snapshot = from_json(document.value)
                 if snapshot["version"] == self._version:
-                    state = self._states.validate_python(snapshot["state"])
+                    state = self._states.validate_json(to_json(snapshot["state"]))
                     return Standing(state, int(snapshot["sequence"]), tuple(snapshot["answered"]))
             except (ValueError, KeyError, TypeError):
                 log.warning("snapshot %s.%s is not readable; its log is read instead", self._type, aggregate_id)
         return Standing(self._initial)
 
-    async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg | None:
+    async def _last_sequence(self, aggregate_id: str) -> int:
+        """Found by the subject's index; asking for the next event instead would search the log to its end for none."""
         try:
-            return await self._js.get_msg(STREAM, seq=sequence, subject=self._pattern(aggregate_id), next=True)
+            return (await self._js.get_msg(STREAM, subject=self._pattern(aggregate_id))).seq or 0
         except NotFoundError:
-            return None
+            return 0
+
+    async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg:
+        return await self._js.get_msg(STREAM, seq=sequence, subject=self._pattern(aggregate_id), next=True)
 
     def _fold(self, standing: Standing[State], message: RawStreamMsg) -> Standing[State]:
         headers = message.headers or {}
@@ -191,7 +208,7 @@ class EventStore(Generic[State, E]):
             self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause)
         )
 
-    async def _since(self, pattern: str, since: datetime) -> AsyncIterator[Msg]:
+    async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")
         subscription = await self._js.subscribe(
             pattern,
@@ -199,14 +216,7 @@ class EventStore(Generic[State, E]):
             ordered_consumer=True,
             config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start),  # type: ignore[arg-type] # nats-py annotates an int and sends what it is given; the API takes RFC 3339
         )
-        try:
-            left = (await subscription.consumer_info()).num_pending or 0
-            while left:
-                message = await subscription.next_msg(timeout=10)
-                left = message.metadata.num_pending
-                yield message
-        finally:
-            await subscription.unsubscribe()
+        return to_the_end(subscription)
 
 
 async def publish_once(js: JetStreamContext, outgoing: Outgoing, *, perhaps_again: bool = False) -> bool:

@@ -6,9 +6,11 @@ buckets are created with rollups on, and because a key's uniqueness may span a p
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
 
+from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
@@ -60,8 +62,8 @@ class KeyValue:
         """Overwrite the revision's bytes in the stream's files (secure erase). Erasing what is gone does nothing."""
         try:
             await self.js.delete_msg(f"KV_{self.bucket}", document.revision)
-        except APIError as error:
-            if error.code not in (404, 400):
+        except APIError:  # what the server says where there is nothing to delete is not one code
+            if await self._holds(document.revision):
                 raise
 
     async def all(self) -> AsyncIterator[Document]:
@@ -72,16 +74,32 @@ class KeyValue:
             ordered_consumer=True,
             config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT),
         )
-        try:
-            left = (await subscription.consumer_info()).num_pending or 0
-            while left:
-                message = await subscription.next_msg(timeout=10)
-                left = message.metadata.num_pending
+        async with aclosing(to_the_end(subscription)) as messages:
+            async for message in messages:
                 if not (message.headers and "KV-Operation" in message.headers):
                     key = message.subject[len(self._subject("")) :]
                     yield Document(key, message.data, message.metadata.sequence.stream)
-        finally:
-            await subscription.unsubscribe()
+
+    async def _holds(self, revision: int) -> bool:
+        try:
+            await self.js.get_msg(f"KV_{self.bucket}", revision)
+        except NotFoundError:
+            return False
+        return True
 
     def _subject(self, key: str) -> str:
         return f"$KV.{self.bucket}.{key}"
+
+
+async def to_the_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
+    """What an ordered consumer has to deliver until there is no more; it ends with the subscription."""
+    try:
+        asked = await subscription.consumer_info()
+        delivered = asked.delivered.consumer_seq if asked.delivered else 0  # it pushes at once: they are here already
+        left = (asked.num_pending or 0) + delivered
+        while left:
+            message = await subscription.next_msg(timeout=10)
+            left = message.metadata.num_pending
+            yield message
+    finally:
+        await subscription.unsubscribe()

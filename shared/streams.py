@@ -18,6 +18,8 @@ _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
 
 Config = dict[str, Any]
+_UNLIMITED: Config = {"max_msgs": -1, "max_bytes": -1, "max_msg_size": -1}
+"""No limit that throws messages away or refuses them; an operator who sets one is told so (streams.yaml)."""
 
 
 def stream_configs(catalog: Catalog) -> dict[str, Config]:
@@ -29,6 +31,8 @@ def stream_configs(catalog: Catalog) -> dict[str, Config]:
             "subjects": sorted(catalog.subjects_of(stream)),
             "duplicate_window": stream.duplicate_window * _NANOSECONDS,
             "max_age": stream.max_age * _NANOSECONDS,
+            "max_msgs_per_subject": -1,
+            **_UNLIMITED,
         }
         for name, stream in catalog.streams.items()
     }
@@ -37,11 +41,13 @@ def stream_configs(catalog: Catalog) -> dict[str, Config]:
             "name": f"KV_{name}",
             "subjects": [f"$KV.{name}.>"],
             "max_msgs_per_subject": bucket.history,
+            "max_age": 0,
             "storage": bucket.storage,
             "num_replicas": bucket.num_replicas,
             "discard": "new",
             "allow_direct": True,
             "allow_rollup_hdrs": False,
+            **_UNLIMITED,
         }
         for name, bucket in catalog.buckets.items()
     }

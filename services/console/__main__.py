@@ -22,7 +22,7 @@ from services.console.arguments import read_arguments
 from services.console.client import Ask, Exit, Failure, connected, places, post, send
 from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
 from services.console.heard import Heard
-from services.console.text import columns, printable, say, succeeded, summary
+from services.console.text import Page, columns, printable, say, succeeded, summary
 from services.console.watch import Lines, Wanted, watch
 
 _INTERRUPTED = 130
@@ -196,10 +196,10 @@ def main() -> None:
         login = "anonymous"
     sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr] # it is a TextIOWrapper
     terminal = Terminal(
-        os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
-        os.environ.get("CIM_ACTOR", login),
-        Console(),
-        Console(stderr=True),
+        os.environ.get("NATS_URL") or "nats://127.0.0.1:4222",
+        os.environ.get("CIM_ACTOR") or login,
+        Page(),
+        Page(stderr=True),
     )
     sys.exit(run(sys.argv[1:], terminal))
 

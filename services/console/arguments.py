@@ -91,9 +91,7 @@ def _add_sending(parser: argparse.ArgumentParser) -> None:
     bodies = parser.add_mutually_exclusive_group()
     bodies.add_argument("--json", metavar="JSON", default=argparse.SUPPRESS, help="the body, which flags change")
     bodies.add_argument("--file", metavar="PATH", default=argparse.SUPPRESS, help="the same from a file; - is stdin")
-    parser.add_argument(
-        "--no-wait", action="store_true", default=argparse.SUPPRESS, help="only see that it is stored"
-    )
+    parser.add_argument("--no-wait", action="store_true", default=argparse.SUPPRESS, help="only see that it is stored")
     _add_waiting(parser)
 
 

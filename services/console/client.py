@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -26,6 +26,7 @@ from services.console.heard import Heard
 from shared import identity
 from shared.catalog import COMMANDS, catalog
 from shared.headers import Lineage, to_headers
+from shared.kv import to_the_end
 
 STREAM = "KEYS_EVENTS"
 SOURCE = "console"
@@ -88,11 +89,15 @@ async def connected(url: str, report: Callable[[str], None]) -> AsyncIterator[Cl
     async def on_error(error: Exception) -> None:
         tell(str(error) or type(error).__name__)
 
+    async def on_reconnected() -> None:
+        tell("connected again; what was said meanwhile was not heard")
+
     try:
         client = await nats.connect(
             url.split(","),
             name="cim-keys-console",
             error_cb=on_error,
+            reconnected_cb=on_reconnected,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.2,
         )
@@ -200,19 +205,15 @@ async def last(js: JetStreamContext, pattern: str) -> Heard | None:
         return None
 
 
-async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncIterator[Heard]:
-    """The events that stand in the stream when this is asked, in their order; which ones, *config* says."""
+async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerator[Heard, None]:
+    """The events that stand in the stream when this is asked, in their order; which ones, *config* says.
+
+    Whoever does not read to the end closes it (`contextlib.aclosing`).
+    """
     subscription = await js.subscribe("keys.events.>", stream=STREAM, ordered_consumer=True, config=config)
-    try:
-        info = await subscription.consumer_info()
-        # Delivery began with the subscription: what was delivered meanwhile is pending no more, and still to be read.
-        left = (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
-        while left:
-            message = await subscription.next_msg(timeout=10)
-            left = message.metadata.num_pending
+    async with aclosing(to_the_end(subscription)) as messages:
+        async for message in messages:
             yield Heard.of(message)
-    finally:
-        await subscription.unsubscribe()
 
 
 def _nobody(ask: Ask) -> str:

@@ -57,6 +57,10 @@ class Heard:
         return body if isinstance(body, dict) else {}
 
     @property
+    def event_id(self) -> str:
+        return self.headers.get("CIM-Event-Id", "")
+
+    @property
     def saga_id(self) -> str | None:
         """The saga that this is about, or on whose behalf it is."""
         return self.headers.get("CIM-Saga-Id") or (self.identity if self.is_of_saga else None)

@@ -34,6 +34,13 @@ _TELLING = (
 """The fields that say most, in the order they are read in."""
 
 
+class Page(Console):
+    """A console whose reader may leave: then the process is told so as with any other file."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 def printable(value: object) -> str:
     """*value* as one line that cannot steer the terminal: anybody may publish anything."""
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
@@ -82,7 +89,7 @@ def summary(heard: Heard, *, good: bool) -> Iterator[Text]:
     width = max(map(len, told), default=0)
     for name, value in told.items():
         shown = "(below)" if value.startswith(_PEM) else printable(value)
-        if len(shown) > _LONGEST and name != "message":
+        if len(shown) > _LONGEST and " " not in shown:  # a key or a signature, not a sentence
             shown = f"{shown[:60]}… ({len(shown)} characters; --output json has them all)"
         yield Text.assemble(f"  {name:{width}}  ", shown)
     for name, value in told.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -61,9 +62,9 @@ async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], 
     for pattern in ("keys.events.>", "keys.commands.>"):
         await client.subscribe(pattern, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
     await client.flush()
+    shown, end = await _past(client.jetstream(), wanted, show)
     ready()
-    shown, over = await _past(client.jetstream(), wanted, show)
-    while not over:
+    while end is None or not live.empty():
         try:
             async with asyncio.timeout(_LOOK_WHETHER_CLOSED):
                 heard = await live.get()
@@ -71,30 +72,33 @@ async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], 
             if client.is_closed:
                 raise Failure(Exit.NO_CONNECTION, "the server closed the connection") from None
             continue
-        if wanted.includes(heard) and heard.headers.get("CIM-Event-Id") not in shown:
+        if wanted.includes(heard) and heard.event_id not in shown:
             await show(heard)
-            over = wanted.ends_with(heard)
+            if wanted.ends_with(heard):
+                return
+    if end.event_id not in shown:
+        await show(end)
 
 
-async def _past(js: JetStreamContext, wanted: Wanted, show: Show) -> tuple[set[str], bool]:
-    """Show what was said before; returns the ids of what was shown, and whether that was the end of it."""
+async def _past(js: JetStreamContext, wanted: Wanted, show: Show) -> tuple[set[str], Heard | None]:
+    """Show what was said before, if that is wanted; returns the ids of what was shown, and the end if it is over."""
     shown: set[str] = set()
     if wanted.since_start:
         config = await _beginning(js, wanted)
         if config is None:
-            return shown, False
-        async for heard in history(js, config):
-            if wanted.includes(heard):
-                await show(heard)
-                shown.add(heard.headers.get("CIM-Event-Id", ""))
-                if wanted.ends_with(heard):
-                    return shown, True
+            return shown, None
+        async with aclosing(history(js, config)) as past:
+            async for heard in past:
+                if wanted.includes(heard):
+                    await show(heard)
+                    shown.add(heard.event_id)
+                    if wanted.ends_with(heard):
+                        return shown, heard
     elif wanted.saga:
-        end = await last(js, f"keys.events.saga.*.*.{wanted.saga}")
-        if end is not None and end.is_end:
-            await show(end)
-            return shown, True
-    return shown, False
+        last_told = await last(js, f"keys.events.saga.*.*.{wanted.saga}")
+        if last_told is not None and last_told.is_end:
+            return shown, last_told
+    return shown, None
 
 
 async def _beginning(js: JetStreamContext, wanted: Wanted) -> ConsumerConfig | None:
@@ -131,7 +135,7 @@ class Lines:
             "  ",
             (f"{source:11}", _COLOURS.get(source, "")),
             "  ",
-            (f"{printable(what):44}", style),
+            (f"{printable(what):46}", style),
             "  ",
             (f"{printable(heard.identity)[-SHORT_ID:]:8}", "dim"),
             "  ",

@@ -35,6 +35,7 @@ _SERIAL = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.7")
 _POLICIES = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.8")
 _LONGEST_CHAIN = 5
 _INTEGER = 0x02
+_TAG_AND_LENGTH = 2
 
 
 class NotProvenError(Exception):
@@ -94,7 +95,7 @@ def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, t
         raise NotProvenError("the statement is about another slot")
     if spki(statement.public_key()) != spki(claim.public_key):
         raise NotProvenError("the statement is about another key than the one in the slot")
-    if _extension(statement, _SERIAL) != _integer(claim.serial):
+    if _integer(_extension(statement, _SERIAL)) != claim.serial:
         raise NotProvenError("the statement is about another device, by its serial number")
     if _extension(statement, _POLICIES) != bytes([claim.pin_policy, claim.touch_policy]):
         raise NotProvenError("the statement names other PIN and touch policies than the slot's")
@@ -152,6 +153,7 @@ def _extension(certificate: x509.Certificate, oid: x509.ObjectIdentifier) -> byt
     return value.public_bytes()
 
 
-def _integer(value: int) -> bytes:
-    octets = value.to_bytes(value.bit_length() // 8 + 1)
-    return bytes([_INTEGER, len(octets)]) + octets
+def _integer(der: bytes) -> int | None:
+    if len(der) <= _TAG_AND_LENGTH or der[:_TAG_AND_LENGTH] != bytes([_INTEGER, len(der) - _TAG_AND_LENGTH]):
+        return None
+    return int.from_bytes(der[_TAG_AND_LENGTH:])

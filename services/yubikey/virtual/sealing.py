@@ -1,67 +1,93 @@
-"""Files nobody reads without the key: AES-256-GCM, and replaced whole or not at all."""
+"""State that nobody reads without the key: AES-256-GCM, kept twice, so that one copy is always whole."""
 
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-MAGIC = b"CIMVYK1\n"
+MAGIC = b"CIMVYK2\n"
 NONCE_SIZE = 12
 KEY_SIZE = 32
+_COUNTER_SIZE = 8
 
 
 class SealedFileError(ValueError):
     """A sealed file does not open."""
 
 
-@dataclass(frozen=True, slots=True)
 class SealedFile:
-    """One file, sealed for one *purpose*: another's content in its place does not open."""
+    """One content in two files, sealed for one *purpose*: another's content in its place does not open.
 
-    path: Path
-    purpose: str
-    key: bytes = field(repr=False)
+    Each write overwrites the older copy, and the newest that opens counts. So kill -9 in the middle of a write costs that
+    write, which nobody was told of, and nothing else. Replacing a file by renaming would do too, but costs a hundred times
+    as much on ext4, which starts writing to the disk then. There is no fsync: a power cut may lose the last writes of a
+    device that is only virtual.
+    """
+
+    def __init__(self, path: Path, purpose: str, key: bytes) -> None:
+        self._copies = (path, path.with_suffix(f".other{path.suffix}"))
+        self._cipher = AESGCM(key)
+        self._associated_data = MAGIC + purpose.encode()
+        self._counter = 0
 
     def read(self) -> bytes | None:
-        """Open the file; None when there is none yet."""
-        try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
-            return None
-        magic, nonce, sealed = _split(content)
-        if magic != MAGIC:
-            raise SealedFileError(f"{self.path} is not the state of a virtual YubiKey")
-        try:
-            return AESGCM(self.key).decrypt(nonce, sealed, self._associated_data)
-        except InvalidTag:
+        """Open the newest whole copy; None when there is none yet. Raises SealedFileError naming the file."""
+        present = [path for path in self._copies if path.exists()]
+        opened = [found for path in present if (found := self._open(path)) is not None]
+        if present and not opened:
             raise SealedFileError(
-                f"{self.path} does not open: either the sealing key is not the one it was written"
+                f"{present[0]} does not open: either the sealing key is not the one it was written"
                 " with, or the file was altered"
-            ) from None
+            )
+        if not opened:
+            return None
+        self._counter, content = max(opened)
+        return content
 
     def write(self, content: bytes) -> None:
-        """Seal *content* and put it in the place of what was there.
-
-        There is no fsync: kill -9 loses nothing, because the kernel has the bytes before the
-        rename; a power cut may lose the last writes of a device that is only virtual.
-        """
+        """Seal *content* over the older copy. What was read or written before stays until this is whole."""
+        counter = self._counter + 1
         nonce = os.urandom(NONCE_SIZE)
-        sealed = AESGCM(self.key).encrypt(nonce, content, self._associated_data)
-        temporary = self.path.with_suffix(".tmp")
-        # What a killed process left half-written is removed, never continued: its mode is unknown.
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(MAGIC + nonce + sealed)
-        temporary.replace(self.path)
+        plain = counter.to_bytes(_COUNTER_SIZE) + content
+        record = MAGIC + nonce + self._cipher.encrypt(nonce, plain, self._associated_data)
+        path = self._copies[(counter - 1) % 2]
+        if path.exists():
+            _overwrite(path, record)
+        else:
+            _create(path, record)
+        self._counter = counter
 
-    @property
-    def _associated_data(self) -> bytes:
-        return MAGIC + self.purpose.encode()
+    def _open(self, path: Path) -> tuple[int, bytes] | None:
+        record = path.read_bytes()
+        nonce = record[len(MAGIC) : len(MAGIC) + NONCE_SIZE]
+        sealed = record[len(MAGIC) + NONCE_SIZE :]
+        if not record.startswith(MAGIC) or len(nonce) < NONCE_SIZE:
+            return None
+        try:
+            plain = self._cipher.decrypt(nonce, sealed, self._associated_data)
+        except InvalidTag:
+            return None
+        return int.from_bytes(plain[:_COUNTER_SIZE]), plain[_COUNTER_SIZE:]
 
 
-def _split(content: bytes) -> tuple[bytes, bytes, bytes]:
-    body = len(MAGIC) + NONCE_SIZE
-    return content[: len(MAGIC)], content[len(MAGIC) : body], content[body:]
+def _create(path: Path, record: bytes) -> None:
+    """A new file appears whole or not at all: there may be no other copy yet."""
+    temporary = path.with_suffix(".tmp")
+    # What a killed process left half-written is removed, never continued: its mode is unknown.
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(record)
+    temporary.replace(path)
+
+
+def _overwrite(path: Path, record: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        written = os.pwrite(descriptor, record, 0)
+        if written < len(record):
+            raise OSError(f"{path}: only {written} of {len(record)} bytes were written")
+        os.ftruncate(descriptor, len(record))
+    finally:
+        os.close(descriptor)

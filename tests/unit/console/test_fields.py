@@ -32,9 +32,7 @@ def test_a_command_may_be_given_as_its_whole_subject():
 def test_a_dotted_flag_is_a_nested_field():
     authority = {"common_name": "Acme Root", "validity_days": 3650}
 
-    built = body(
-        "saga.pki-bootstrap.start", "--root.common_name", "Acme Root", "--root.validity_days", "3650"
-    )
+    built = body("saga.pki-bootstrap.start", "--root.common_name", "Acme Root", "--root.validity_days", "3650")
 
     assert built == {"root": authority}
 

@@ -716,19 +716,30 @@ def test_a_wrong_pin_is_counted_even_if_the_process_dies_at_once(directory: Path
 
 
 def test_a_write_that_was_cut_off_harms_nothing(directory: Path) -> None:
-    administer(plug_in(directory)).generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
+    directory.mkdir()
     (directory / f"device-{SERIAL}.tmp").write_bytes(b"half")
 
+    administer(plug_in(directory)).generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
     administer(plug_in(directory)).get_slot_metadata(SLOT.AUTHENTICATION)
     administer(plug_in(directory)).put_object(OBJECT_ID.CHUID, b"x")
 
     assert {path.suffix for path in directory.iterdir()} == {".sealed"}
 
 
+def test_a_write_torn_in_the_middle_costs_that_write_only(directory: Path) -> None:
+    session = administer(plug_in(directory))
+    session.put_object(OBJECT_ID.CHUID, b"before")
+    session.put_object(OBJECT_ID.CHUID, b"torn")
+    newest = max(directory.glob(f"device-{SERIAL}.*"), key=lambda path: path.stat().st_mtime_ns)
+    newest.write_bytes(newest.read_bytes()[:-1])
+
+    assert PivSession(plug_in(directory).open(SERIAL)).get_object(OBJECT_ID.CHUID) == b"before"
+
+
 def test_a_command_that_could_not_be_written_did_not_happen(
     directory: Path, admin: PivSession
 ) -> None:
-    (directory / f"device-{SERIAL}.tmp" / "in the way").mkdir(parents=True)
+    (directory / f"device-{SERIAL}.other.sealed").mkdir()
     with pytest.raises(OSError, match="device"):
         admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
 
@@ -759,7 +770,7 @@ def test_nothing_secret_is_on_disk_in_the_clear(directory: Path, admin: PivSessi
 
     contents = [path.read_bytes() for path in directory.iterdir()]
 
-    assert len(contents) == 2
+    assert len(contents) == 3  # the attestation root once, the device twice
     for secret in secrets:
         for form in (secret, secret.hex().encode(), secret.hex().upper().encode()):
             assert not any(form in content for content in contents)

@@ -1,0 +1,361 @@
+"""Everything is handled, nothing is lost, nobody spins: whatever handlers, servers and stops do."""
+
+import asyncio
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.consumer import PullConsumer
+from shared.errors import Conflict, Poison, Transient
+from shared.streams import declare, declare_consumer
+from tests.support.nats import connected
+
+SUBJECT = "keys.commands.key.generate"
+
+
+@pytest.fixture(name="js")
+async def _js(client):
+    await declare(client)
+    await declare_consumer(client, "key")
+    return client.jetstream()
+
+
+@pytest.fixture(name="impatient")
+def _impatient(monkeypatch):
+    """Delays of milliseconds, so that many deliveries take no time."""
+    monkeypatch.setattr("shared.consumer._LONGEST_DELAY", 0.01)
+
+
+async def _never(message):
+    raise AssertionError(message)
+
+
+@asynccontextmanager
+async def _reading(client, handle, surrender=_never, *, ack_wait=4.0, limit=256):
+    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", handle, surrender, ack_wait=ack_wait, limit=limit)
+    await consumer.start()
+    try:
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def _tell(js, *bodies):
+    await asyncio.gather(*(js.publish(SUBJECT, str(body).encode()) for body in bodies))
+
+
+async def _until(condition, within=15):
+    async with asyncio.timeout(within):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def _left(js):
+    return (await js.stream_info("KEYS_COMMANDS")).state.messages
+
+
+async def _all_acknowledged(js, within=10):
+    async with asyncio.timeout(within):
+        while await _left(js):
+            await asyncio.sleep(0.02)
+
+
+async def test_every_message_is_handled_once(client, js):
+    handled = Counter()
+
+    async def handle(message):
+        handled[message.data] += 1
+
+    for start in range(0, 3000, 500):
+        await _tell(js, *range(start, start + 500))
+    async with _reading(client, handle):
+        await _all_acknowledged(js)
+
+    assert handled == Counter(str(body).encode() for body in range(3000))
+
+
+async def test_messages_that_come_while_it_reads_are_handled_too(client, js):
+    handled = Counter()
+
+    async def handle(message):
+        handled[message.data] += 1
+
+    async with _reading(client, handle, limit=8):
+        for start in range(0, 300, 100):
+            await _tell(js, *range(start, start + 100))
+        await _all_acknowledged(js)
+
+    assert handled == Counter(str(body).encode() for body in range(300))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+async def test_no_more_is_in_hand_than_the_limit(client, js, limit):
+    in_hand, most = 0, 0
+
+    async def handle(_):
+        nonlocal in_hand, most
+        in_hand += 1
+        most = max(most, in_hand)
+        await asyncio.sleep(0.01)
+        in_hand -= 1
+
+    await _tell(js, *range(60))
+    async with _reading(client, handle, limit=limit, ack_wait=0.3):
+        await asyncio.sleep(0.3)
+        await _all_acknowledged(js)
+
+    assert most == limit
+
+
+@pytest.mark.parametrize("error", [Transient("not yet"), Conflict("moved on"), TimeoutError(), ConnectionError()])
+async def test_what_the_world_was_not_ready_for_comes_again_and_holds_nobody_up(client, js, error):
+    seen, order = Counter(), []
+
+    async def handle(message):
+        seen[message.data] += 1
+        if message.data == b"0" and seen[b"0"] < 3:
+            raise error
+        order.append(message.data)
+
+    await _tell(js, 0)
+    await _tell(js, *range(1, 50))
+    async with _reading(client, handle):
+        await _all_acknowledged(js)
+
+    assert seen == Counter({b"0": 3} | {str(body).encode(): 1 for body in range(1, 50)})
+    assert order[-1] == b"0"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyError, Poison, AssertionError, RecursionError])
+async def test_a_handler_that_always_fails_does_not_spin(client, js, error):
+    deliveries = 0
+
+    async def handle(_):
+        nonlocal deliveries
+        deliveries += 1
+        raise error("always")
+
+    await _tell(js, "poison")
+    async with _reading(client, handle):
+        await asyncio.sleep(1)
+
+    assert 2 <= deliveries <= 6
+
+
+async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, impatient, monkeypatch):
+    monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 3)
+    tried, surrendered = [], []
+
+    async def handle(message):
+        tried.append(message.data)
+        raise ValueError("always")
+
+    async def surrender(message):
+        surrendered.append(message.data)
+
+    await _tell(js, "poison")
+    async with _reading(client, handle, surrender):
+        await _all_acknowledged(js)
+
+    assert tried == [b"poison"] * 3
+    assert surrendered == [b"poison"]
+
+
+async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, impatient, monkeypatch):
+    monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 1)
+    surrendered = []
+
+    async def handle(_):
+        raise Transient("always")
+
+    async def surrender(message):
+        surrendered.append(message.data)
+        if len(surrendered) < 4:
+            raise ConnectionError
+
+    await _tell(js, "poison")
+    async with _reading(client, handle, surrender):
+        await _all_acknowledged(js)
+
+    assert len(surrendered) == 4
+
+
+async def test_what_was_tried_a_million_times_can_still_be_put_off(client, js):
+    asked = []
+
+    class Listening(Client):
+        async def publish(self, _subject, payload=b"", *_, **__):
+            asked.append(payload)
+
+    message = Msg(_client=Listening(), subject=SUBJECT, reply="$JS.ACK.KEYS_COMMANDS.key.1000000.1.1.1.0")
+    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", _never, _never, ack_wait=4)
+
+    await consumer._work(message)
+
+    assert [payload[:4] for payload in asked] == [b"-NAK"]
+
+
+async def test_stopping_finishes_what_is_in_hand_and_takes_no_more(client, js):
+    begun, finished = set(), set()
+
+    async def handle(message):
+        begun.add(message.data)
+        await asyncio.sleep(0.2)
+        finished.add(message.data)
+
+    await _tell(js, *range(40))
+    async with _reading(client, handle, limit=10):
+        await _until(lambda: len(begun) == 10)
+
+    assert len(begun) == 10
+    assert finished == begun
+    assert await _left(js) == 30
+
+
+async def test_what_takes_long_to_finish_while_stopping_is_given_to_nobody_else(server, client, js):
+    handled = Counter()
+
+    async def handle(message):
+        handled[message.data] += 1
+        await asyncio.sleep(2.5)
+
+    consumer = await js.consumer_info("KEYS_COMMANDS", "key")
+    consumer.config.ack_wait = 1
+    await js.add_consumer("KEYS_COMMANDS", consumer.config)
+    await _tell(js, "long")
+    async with connected(server.url) as another:
+        one = PullConsumer(client, "KEYS_COMMANDS", "key", handle, _never, ack_wait=1)
+        await one.start()
+        await _until(lambda: handled)
+        async with _reading(another, handle, ack_wait=1):
+            await one.stop()
+
+    assert handled == {b"long": 1}
+    assert await _left(js) == 0
+
+
+async def test_what_does_not_finish_in_time_is_handed_back_at_once(server, client, js):
+    begun, done = [], []
+
+    async def stuck(message):
+        begun.append(message.data)
+        await asyncio.Event().wait()
+
+    async def handle(message):
+        done.append(message.data)
+
+    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", stuck, _never, ack_wait=4)
+    await consumer.start()
+    await _tell(js, *range(20))
+    await _until(lambda: len(begun) == 20)
+    await consumer.stop(within=0.05)
+
+    async with connected(server.url) as another, _reading(another, handle):
+        await _until(lambda: len(done) == 20, within=2)
+
+    assert sorted(done) == sorted(begun)
+
+
+async def test_what_a_stopped_process_leaves_another_takes_up(server, client, js):
+    handled = Counter()
+
+    async def handle(message):
+        handled[message.data] += 1
+        await asyncio.sleep(0.001)
+
+    await _tell(js, *range(1000))
+    async with connected(server.url) as another:
+        async with _reading(client, handle, limit=64):
+            await _until(lambda: len(handled) > 200)
+        async with _reading(another, handle, limit=64):
+            await _all_acknowledged(js)
+
+    assert handled.keys() == {str(body).encode() for body in range(1000)}
+
+
+async def test_what_takes_longer_than_the_acknowledgement_may_is_not_given_out_twice(client, js):
+    consumer = await js.consumer_info("KEYS_COMMANDS", "key")
+    consumer.config.ack_wait = 1
+    await js.add_consumer("KEYS_COMMANDS", consumer.config)
+    handled = []
+
+    async def handle(message):
+        handled.append(message.data)
+        await asyncio.sleep(2)
+
+    await _tell(js, "long")
+    async with _reading(client, handle, ack_wait=1):
+        await _all_acknowledged(js)
+
+    assert handled == [b"long"]
+
+
+async def test_requests_that_expire_are_made_again(client, js, monkeypatch):
+    monkeypatch.setattr("shared.consumer._PULL_EXPIRES", 0.1)
+    handled = []
+
+    async def handle(message):
+        handled.append(message.data)
+
+    async with _reading(client, handle, ack_wait=30):
+        await asyncio.sleep(0.5)
+        await _tell(js, "late")
+        await _all_acknowledged(js, within=2)
+
+    assert handled == [b"late"]
+
+
+async def test_it_goes_on_after_the_server_was_killed_and_came_back(server, client, js):
+    handled = Counter()
+
+    async def handle(message):
+        handled[message.data] += 1
+        await asyncio.sleep(0.001)
+
+    await _tell(js, *range(300))
+    async with _reading(client, handle, limit=16, ack_wait=1.0) as consumer:
+        await _until(lambda: len(handled) > 50)
+        server.kill()
+        await server.start()
+        await _until(lambda: client.is_connected)
+        consumer.ask_anew()
+        await _all_acknowledged(js, within=20)
+
+    assert handled.keys() == {str(body).encode() for body in range(300)}
+
+
+async def _raw(server, command):
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    await reader.readline()
+    writer.write(b'CONNECT {"verbose":false,"headers":true}\r\n' + command + b"PING\r\n")
+    assert await reader.readline() == b"PONG\r\n"
+    writer.close()
+    await writer.wait_closed()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(b"PUB keys.commands.key.\xff\xfe 2\r\n{}\r\n", id="a subject that is no UTF-8"),
+        pytest.param(b"HPUB keys.commands.key.generate 8 10\r\nNATS/1.0{}\r\n", id="a header block that is cut off"),
+        pytest.param(
+            b"HPUB keys.commands.key.generate 17 19\r\nNATS/1.0 \xff\xff\xff \r\n\r\n{}\r\n", id="a status that is none"
+        ),
+    ],
+)
+async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client, js, command):
+    handled = []
+
+    async def handle(message):
+        handled.append(message.data)
+
+    async with _reading(client, handle):
+        await _raw(server, command)
+        async with connected(server.url) as another:
+            await another.jetstream().publish(SUBJECT, b"after")
+            await _all_acknowledged(another.jetstream(), within=3)
+
+    assert handled == [b"{}", b"after"]

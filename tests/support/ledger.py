@@ -1,0 +1,76 @@
+"""A decider as small as can be, over events of the real contract: a key is generated once, and revoked any number of times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, NoReturn
+
+from nats.js import JetStreamContext
+from pydantic import TypeAdapter
+
+from shared.contracts.command import RefusalCode
+from shared.contracts.key import Algorithm, GenerateKey, KeyGenerated, KeyRevoked, Provenance, Purpose, RevokeKey
+from shared.decider import Context, Decider, Refused, Stands
+from shared.event_store import EventStore
+from shared.runtime import Answers, CommandService, store_of
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    born: KeyGenerated | None = None
+    reasons: tuple[str, ...] = ()
+
+
+def generated(key_id: str, algorithm: Algorithm = Algorithm.EC_P256) -> KeyGenerated:
+    return KeyGenerated(
+        key_id=key_id,
+        algorithm=algorithm,
+        public_key_pem="-----BEGIN PUBLIC KEY-----",
+        fingerprint_sha256="0" * 64,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+        provenance=Provenance.SOFTWARE,
+        exportable=False,
+    )
+
+
+def decide(state: Ledger, command: GenerateKey | RevokeKey, context: Context) -> Any:
+    match command:
+        case GenerateKey() if state.born is None:
+            return generated(context.aggregate_id, command.algorithm)
+        case GenerateKey():
+            return Refused(RefusalCode.CONFLICT, "it was generated already")
+        case RevokeKey() if state.born is None:
+            return Refused(RefusalCode.NOT_FOUND, "there is no such key")
+        case RevokeKey(reason="nothing new"):
+            return Stands()
+        case RevokeKey():
+            return KeyRevoked(key_id=command.key_id, reason=command.reason)
+
+
+def evolve(state: Ledger, event: KeyGenerated | KeyRevoked) -> Ledger:
+    match event:
+        case KeyGenerated():
+            return replace(state, born=event)
+        case KeyRevoked():
+            return replace(state, reasons=(*state.reasons, event.reason))
+
+
+LEDGER: Decider[Ledger, Any, Any, Any, Any] = Decider(
+    initial=Ledger(),
+    decide=decide,
+    evolve=evolve,
+    commands=(GenerateKey, RevokeKey),
+    events=(KeyGenerated, KeyRevoked),
+    states=TypeAdapter(Ledger),
+)
+
+
+def ledger_store(js: JetStreamContext, *, state_version: int = 1) -> EventStore[Ledger, Any]:
+    return store_of(js, "key", replace(LEDGER, state_version=state_version))
+
+
+def ledger_service(js: JetStreamContext) -> CommandService[Ledger, Any, Any, Any, Any]:
+    async def nothing_to_perform(_: object) -> NoReturn:
+        raise AssertionError
+
+    return CommandService("key", LEDGER, nothing_to_perform, ledger_store(js), Answers(js, "key"))
