@@ -97,6 +97,10 @@ class EventStore(Generic[State, E]):
     async def refresh(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
         """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
         last = await self._last_sequence(aggregate_id)
+        if standing.sequence > last:  # a snapshot of what the log has lost (a power cut, a backup): the log is the truth
+            log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, standing.sequence, last)
+            self._seen.pop(aggregate_id, None)
+            standing = Standing(self._initial)
         while standing.sequence < last:
             standing = self._fold(standing, await self._next(aggregate_id, standing.sequence + 1))
         return self._remember(aggregate_id, standing)

@@ -22,7 +22,7 @@ from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
 from shared.decider import Decider, Refused, Stands, run
 from shared.envelope import Received, read_command, seal_event
-from shared.errors import Conflict
+from shared.errors import Conflict, Poison
 from shared.event_store import EventStore, exists, publish_once
 from shared.host import Host
 from shared.identity import drawn_at
@@ -30,6 +30,9 @@ from shared.identity import drawn_at
 _MOST_CONFLICTS = 20
 _WINDOW = timedelta(seconds=60)
 """What is younger than this is recognised by the stream's own de-duplication (2 min); older ids are looked up."""
+
+_CLOCKS_DIFFER = timedelta(minutes=5)
+_EVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 State = TypeVar("State")
 C = TypeVar("C", bound=Command)
@@ -113,7 +116,9 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
                 await self._decide(received, received.body)
 
     async def surrender(self, message: Msg) -> None:
-        await self._answers.surrender(read_command(message, self._name, self._language))
+        received = read_command(message, self._name, self._language)
+        if not await self._carried_out(received):
+            await self._answers.surrender(received)
 
     async def _decide(self, received: Received[C], command: C) -> None:
         aggregate_id, command_id = command.identity, received.lineage.message_id
@@ -144,17 +149,29 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             return True
         if received.aggregate_id is None or not is_old(received):
             return False  # `_decide` recognises it by the standing, or the stream by its window
-        standing = await self._store.load(received.aggregate_id)
+        known = await self._store.load(received.aggregate_id)
+        standing = await self._store.refresh(received.aggregate_id, known)  # what lags may have forgotten less than all
         if standing.has_answered(command_id) or standing.remembers_all:
             return False
-        since = min(drawn_at(command_id) or received.at, received.at)
+        drawn = drawn_at(command_id)
+        since = drawn - _CLOCKS_DIFFER if drawn is not None and drawn <= received.at else _EVER
         return await self._store.answered_in_log(received.aggregate_id, command_id, since)
+
+    async def _carried_out(self, received: Received[C]) -> bool:
+        """Whether the last attempt did succeed, and only the news of it was lost."""
+        if received.aggregate_id is None:
+            return False
+        try:
+            standing = await self._store.refresh(received.aggregate_id, await self._store.load(received.aggregate_id))
+        except (Poison, ValueError, KeyError):  # the log itself cannot be read: that is why it is surrendered
+            return False
+        return standing.has_answered(received.lineage.message_id)
 
 
 def is_old(received: Received[C]) -> bool:
-    """Whether the command's id is so old that what it led to may have left the stream's de-duplication window."""
+    """Whether what the command led to may have left the stream's de-duplication window, by all that its id can tell."""
     drawn = drawn_at(received.lineage.message_id)
-    return drawn is None or datetime.now(UTC) - drawn > _WINDOW
+    return drawn is None or abs(datetime.now(UTC) - drawn) > _WINDOW
 
 
 def store_of(

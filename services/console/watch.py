@@ -72,7 +72,7 @@ async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], 
             if client.is_closed:
                 raise Failure(Exit.NO_CONNECTION, "the server closed the connection") from None
             continue
-        if wanted.includes(heard) and heard.event_id not in shown:
+        if wanted.includes(heard) and not (heard.is_event and heard.event_id in shown):
             await show(heard)
             if wanted.ends_with(heard):
                 return

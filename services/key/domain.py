@@ -7,23 +7,17 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.key.model import (
-    FITTING,
-    Active,
+from services.key.effects import (
     Answer,
     CreateKeyPair,
-    Destroyed,
     Effect,
-    Escrowed,
-    Key,
     Outcome,
-    Revoked,
     SealKey,
     Shred,
     Sign,
-    Unborn,
 )
 from services.key.outcomes import conclude, taken
+from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import (
     Algorithm,

@@ -7,7 +7,6 @@ import os
 from collections import OrderedDict
 from typing import assert_never
 
-from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
@@ -22,8 +21,7 @@ from services.key.algorithms import (
     sign,
     to_pkcs8,
 )
-from services.key.kek import KeyEncryptionKey
-from services.key.model import (
+from services.key.effects import (
     CreateKeyPair,
     Effect,
     KeyGone,
@@ -40,13 +38,13 @@ from services.key.model import (
     Sign,
     Signed,
 )
+from services.key.kek import KeyEncryptionKey
 from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
-from shared.contracts.key import Purpose
+from shared.contracts.key import Purpose, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 
 EXPORT_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-EXPORT_INFO = b"cim-keys/key-export/v1"
 _REMEMBERED = 64
 _MOST_CONFLICTS = 10
 
@@ -132,11 +130,7 @@ class Keystore:
         recipient = X25519PublicKey.from_public_bytes(request.recipient_public_key)
         pkcs8 = to_pkcs8(private)
         try:
-            # HPKE's single-shot API in base mode with associated data (RFC 9180, section 6.1).
-            # cryptography 50 has no public name for the associated data yet.
-            sealed = openssl.hpke._encrypt_with_aad(  # noqa: SLF001 - as said
-                EXPORT_SUITE, pkcs8, recipient, EXPORT_INFO, request.key_id.encode()
-            )
+            sealed = EXPORT_SUITE.encrypt(pkcs8, recipient, sealing_info(request.key_id))
         except ValueError:  # a point of low order: the shared secret would be no secret (RFC 7748, 6.1)
             return RecipientUnfit(request)
         return KeySealed(request, sealed, entry.algorithm)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import assert_never
 
-from services.key.model import (
+from services.key.effects import (
     Answer,
     KeyGone,
     KeyOutOfReach,

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from services.key.effects import CreateKeyPair
 from services.key.kek import KeyEncryptionKey
-from services.key.model import CreateKeyPair
 from shared.contracts.base import Base64
 from shared.contracts.key import Algorithm, Purpose
 

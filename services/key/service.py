@@ -11,9 +11,9 @@ from faststream import FastStream
 from nats.js import JetStreamContext
 
 from services.key.domain import KEY
+from services.key.effects import Effect, Outcome
 from services.key.kek import KeyFile, Passphrase, unlock
 from services.key.keystore import Keystore
-from services.key.model import Effect, Outcome
 from shared.errors import Unusable
 from shared.event_store import EventStore
 from shared.host import Host

@@ -6,7 +6,6 @@ HPKE (RFC 9180), so that a key to be imported is never in a message in the clear
 from __future__ import annotations
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
@@ -14,8 +13,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from yubikit.piv import PrivateKey
 
+from shared.contracts.key import sealing_info
+
 SECRET_SIZE = 32
-INFO = b"cim-keys/key-export/v1"
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -31,8 +31,7 @@ class SealingKey:
     def open(self, sealed: bytes, key_id: str) -> PrivateKey:
         """The private key in *sealed*, which was sealed for *key_id*: under another id it does not open."""
         try:
-            # The public Suite.decrypt has no associated data yet (cryptography 50); the single-shot call with it has.
-            pkcs8 = openssl.hpke._decrypt_with_aad(SUITE, sealed, self._key, INFO, key_id.encode())  # noqa: SLF001 - as said
+            pkcs8 = SUITE.decrypt(sealed, self._key, sealing_info(key_id))
         except (InvalidTag, ValueError):
             raise SealError("it does not open with this service's key for this key id") from None
         try:

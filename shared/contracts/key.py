@@ -46,6 +46,11 @@ class Provenance(StrEnum):
     IMPORTED = "imported"
 
 
+def sealing_info(key_id: str) -> bytes:
+    """HPKE's `info` for a key that is sealed to a service: sealed for one key id, it opens for no other."""
+    return b"cim-keys/key-export/v1/" + key_id.encode()
+
+
 class OfKey(Message):
     aggregate_type: ClassVar[str] = "key"
     identified_by: ClassVar[str] = "key_id"

@@ -195,6 +195,18 @@ async def test_a_snapshot_of_another_shape_of_state_is_not_read(js, key_id):
     assert (await newer.refresh(key_id, await newer.load(key_id))).state == Ledger(generated(key_id))
 
 
+async def test_a_snapshot_of_what_the_log_has_lost_gives_way_to_the_log(js, key_id):
+    await _append(ledger_store(js), generated(key_id))
+    lost = {"born": None, "reasons": ["lost in a power cut"]}
+    ahead = {"version": 1, "sequence": 1000, "answered": [], "state": lost}
+    await js.publish(f"$KV.KEYS_SNAPSHOTS.key.{key_id}", json.dumps(ahead).encode())
+    store = ledger_store(js)
+
+    await _append(store, _revoked(key_id, "all the same"))
+
+    assert (await store.load(key_id)).state == Ledger(generated(key_id), ("all the same",))
+
+
 async def test_what_has_not_changed_is_not_saved_again(js, key_id):
     store = ledger_store(js)
     await _append(store, generated(key_id))

@@ -5,16 +5,13 @@ from base64 import b64decode
 
 import pytest
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, x25519
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic_core import from_json
 
 from services.key import algorithms
-from services.key.kek import KeyFile, Passphrase, unlock
-from services.key.keystore import EXPORT_INFO, EXPORT_SUITE, Keystore
-from services.key.model import (
+from services.key.effects import (
     CreateKeyPair,
     KeyGone,
     KeyOutOfReach,
@@ -29,7 +26,9 @@ from services.key.model import (
     Sign,
     Signed,
 )
-from shared.contracts.key import Algorithm, Purpose, SignatureAlgorithm
+from services.key.kek import KeyFile, Passphrase, unlock
+from services.key.keystore import EXPORT_SUITE, Keystore
+from shared.contracts.key import Algorithm, Purpose, SignatureAlgorithm, sealing_info
 from shared.errors import Conflict, Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
@@ -247,9 +246,9 @@ async def test_an_exported_key_opens_for_its_recipient_under_its_own_id_only(key
     assert sealed.algorithm is Algorithm.X25519
     pkcs8 = unseal(sealed.sealed_key, recipient, key_id)
     assert algorithms.public_half(algorithms.from_pkcs8(pkcs8)).pem == made.public_key_pem
-    for key, aad in ((stranger, key_id), (recipient, str(new_id())), (recipient, "")):
+    for key, other_id in ((stranger, key_id), (recipient, str(new_id())), (recipient, "")):
         with pytest.raises(InvalidTag):
-            unseal(sealed.sealed_key, key, aad)
+            unseal(sealed.sealed_key, key, other_id)
 
 
 async def test_nothing_is_sealed_to_a_point_of_low_order(keystore):
@@ -259,8 +258,8 @@ async def test_nothing_is_sealed_to_a_point_of_low_order(keystore):
     assert await keystore.perform(request) == RecipientUnfit(request)
 
 
-def unseal(sealed, key, aad):
-    return openssl.hpke._decrypt_with_aad(EXPORT_SUITE, sealed, key, EXPORT_INFO, aad.encode())  # noqa: SLF001 - as sealed
+def unseal(sealed, key, key_id):
+    return EXPORT_SUITE.decrypt(sealed, key, sealing_info(key_id))
 
 
 # -- the key-encryption key ------------------------------------------------------

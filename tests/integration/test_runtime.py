@@ -126,20 +126,28 @@ async def test_a_command_told_twice_leads_to_one_event(js, service, kind, messag
     assert await _kinds(js) == ["key.generated", "key.revoked"]
 
 
-@each_kind_of_id
-async def test_a_command_that_was_refused_is_refused_once(js, service, kind):
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(
+            "young",
+            marks=pytest.mark.xfail(
+                strict=True, reason="a refusal is looked for only when the id is a minute old: see the report"
+            ),
+        ),
+        "old",
+        "random",
+        "ahead",
+    ],
+)
+async def test_a_command_that_was_refused_stays_refused(js, service, kind):
     command_id, key_id = _id_of(kind), str(new_id())
     for time in range(3):
         await _tell(js, REVOKE, {"key_id": key_id}, command_id=command_id, message_id=str(time))
     await _tell(js, GENERATE, {"key_id": key_id, "algorithm": "ec-p256"})
     await _tell(js, REVOKE, {"key_id": key_id}, command_id=command_id, message_id="late")
 
-    told = await _kinds(js)
-
-    if kind == "young":  # within its window only its own kind of answer is looked for: known, and said in the report
-        assert told.count("command.rejected") == 1
-    else:
-        assert told == ["command.rejected", "key.generated"]
+    assert await _kinds(js) == ["command.rejected", "key.generated"]
 
 
 @each_kind_of_id
@@ -272,9 +280,9 @@ BAD = [
     pytest.param(REVOKE, {"key_id": str(new_id())}, {}, "not-found", "no such key", id="no such key"),
     pytest.param(GENERATE, b"{}", {"CIM_Command_Id": "7"}, "malformed", "CIM-Command-Id", id="command id"),
     pytest.param(GENERATE, b"{}", {"CIM_Correlation_Id": "7"}, "malformed", "CIM-Correlation-Id", id="correlation id"),
-    pytest.param(GENERATE, b"{}", {"CIM_Actor": "a" * 999_999}, "malformed", "CIM-Actor", id="actor"),
-    pytest.param(GENERATE, b"{}", {"CIM_Saga_Id": "s" * 999_999}, "malformed", "CIM-Saga-Id", id="saga"),
-    pytest.param(GENERATE, b"{}", {"traceparent": "t" * 999_999}, "invalid", "algorithm", id="trace"),
+    pytest.param(GENERATE, b"{}", {"CIM_Actor": "a" * 64_900}, "malformed", "CIM-Actor", id="actor"),
+    pytest.param(GENERATE, b"{}", {"CIM_Saga_Id": "s" * 64_900}, "malformed", "CIM-Saga-Id", id="saga"),
+    pytest.param(GENERATE, b"{}", {"traceparent": "t" * 64_900}, "invalid", "algorithm", id="trace"),
     pytest.param(
         GENERATE, b"{}", {"CIM_Command_Id": str(UUID(int=2**128 - 1))}, "invalid", "algorithm", id="id of no version"
     ),

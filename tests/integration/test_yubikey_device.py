@@ -5,7 +5,6 @@ from uuid import uuid4
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -29,10 +28,10 @@ from services.yubikey.effects import (
 )
 from services.yubikey.intents import BUCKET, Intents
 from services.yubikey.piv import pem
-from services.yubikey.sealing import INFO, SUITE, SealingKey
+from services.yubikey.sealing import SUITE, SealingKey
 from services.yubikey.virtual import VirtualYubiKeys
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm
+from shared.contracts.key import Algorithm, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 from shared.streams import declare
@@ -87,8 +86,7 @@ def clearing(key_id=None, operation_id=None, public_key_pem=None):
 def importing(private_key, key_id, algorithm=Algorithm.EC_P256, *, replace=False, sealed_for=None):
     pkcs8 = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     recipient = X25519PublicKey.from_public_bytes(SEALING_KEY.public)
-    aad = (sealed_for or key_id).encode()
-    sealed = openssl.hpke._encrypt_with_aad(SUITE, pkcs8, recipient, INFO, aad)  # noqa: SLF001 - it has no public name
+    sealed = SUITE.encrypt(pkcs8, recipient, sealing_info(sealed_for or key_id))
     return ImportKeyIntoSlot(*AT, new_id(), key_id, algorithm, *POLICIES, replace, sealed)
 
 

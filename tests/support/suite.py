@@ -14,10 +14,10 @@ from uuid import uuid4
 
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from nats.aio.client import Client
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})

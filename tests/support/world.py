@@ -15,7 +15,7 @@ from uuid import UUID
 from services.certificate import effects as certificates
 from services.certificate.domain import CERTIFICATE
 from services.certificate.states import Issued
-from services.key import model as keys
+from services.key import effects as keys
 from services.key.domain import KEY
 from services.saga import engine
 from services.saga.definition import AnyDefinition

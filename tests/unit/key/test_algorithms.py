@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from services.key import algorithms
 from services.key.algorithms import NotToBeSignedError, require_to_be_signed
-from services.key.model import FITTING
+from services.key.states import FITTING
 from shared.contracts.key import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"

@@ -9,13 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.key.domain import KEY
-from services.key.model import (
-    FITTING,
-    Active,
+from services.key.effects import (
     CreateKeyPair,
-    Destroyed,
-    Escrowed,
-    Key,
     KeyGone,
     KeyOutOfReach,
     KeyPairCreated,
@@ -23,14 +18,13 @@ from services.key.model import (
     KeySealed,
     NotACertificate,
     RecipientUnfit,
-    Revoked,
     SealKey,
     Shred,
     Shredded,
     Sign,
     Signed,
-    Unborn,
 )
+from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import (
     Algorithm,

@@ -1,12 +1,12 @@
 """Private keys that were sealed to the YubiKey service."""
 
 import pytest
-from cryptography.hazmat.bindings._rust import openssl
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.yubikey.sealing import INFO, SUITE, SealError, SealingKey
+from services.yubikey.sealing import SUITE, SealError, SealingKey
+from shared.contracts.key import sealing_info
 
 
 class TestSealing:
@@ -14,7 +14,7 @@ class TestSealing:
 
     def seal(self, sealing_key, content, key_id=KEY_ID):
         recipient = X25519PublicKey.from_public_bytes(sealing_key.public)
-        return openssl.hpke._encrypt_with_aad(SUITE, content, recipient, INFO, key_id.encode())  # noqa: SLF001
+        return SUITE.encrypt(content, recipient, sealing_info(key_id))
 
     def test_a_key_sealed_to_it_opens(self):
         key, sealing_key = rsa.generate_private_key(65537, 2048), SealingKey(bytes(32))
