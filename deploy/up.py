@@ -24,10 +24,10 @@ async def up(suite: LocalSuite) -> int:
         if running.done():
             running.result()
     except NotStarted as error:
-        print(error, file=sys.stderr)  # noqa: T201 - it is what this command says
+        print(error, file=sys.stderr)
         return 1
     except TimeoutError:
-        print(f"the suite did not come up within a minute; see {suite.state / 'logs'}", file=sys.stderr)  # noqa: T201
+        print(f"the suite did not come up within a minute; see {suite.state / 'logs'}", file=sys.stderr)
         return 1
     finally:
         running.cancel()
@@ -37,7 +37,7 @@ async def up(suite: LocalSuite) -> int:
 
 async def _run(supervisor: Supervisor, suite: LocalSuite) -> None:
     await supervisor.start()
-    print(f"ready {suite.url}", flush=True)  # noqa: T201 - the one line that programs wait for
+    print(f"ready {suite.url}", flush=True)
     await supervisor.watch()
 
 

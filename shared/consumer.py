@@ -132,13 +132,10 @@ class PullConsumer:
         deliveries = message.metadata.num_delivered
         try:
             if deliveries > MOST_DELIVERIES:
-                await self._settle(message)
+                await self._surrender(message)
             else:
-                await self._handle(message)
-                await message.ack()
-        except Poison as error:
-            log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the message, not here
-            await self._settle(message)
+                await self._handle_or_settle(message)
+            await message.ack()
         except _WORLD_ERRORS as error:
             log.warning("%s: delivery %d put off: %s", message.subject, deliveries, error)
             await self._put_off(message, deliveries)
@@ -146,10 +143,12 @@ class PullConsumer:
             log.exception("%s: delivery %d failed", message.subject, deliveries)
             await self._put_off(message, deliveries)
 
-    async def _settle(self, message: Msg) -> None:
-        """Have it answered as what cannot be handled, and be done with it."""
-        await self._surrender(message)
-        await message.ack()
+    async def _handle_or_settle(self, message: Msg) -> None:
+        try:
+            await self._handle(message)
+        except Poison as error:
+            log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the message, not here
+            await self._surrender(message)
 
     async def _put_off(self, message: Msg, deliveries: int) -> None:
         delay = min(0.05 * 2 ** min(deliveries, 16), _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter

@@ -16,9 +16,9 @@ def keep_reading(client: Client) -> None:
         return
     build, process = client._build_message, client._process_headers  # noqa: SLF001 - where nats-py decodes
 
-    def build_message(sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None) -> Msg | None:
+    def build_message(sid: int, subject: bytes, reply: bytes, data: bytes, hdr: dict[str, str] | None) -> Msg:
         readable = subject.decode(errors="backslashreplace").encode()
-        return build(sid, readable, reply, data, headers)
+        return build(sid, readable, reply, data, hdr)
 
     async def process_headers(headers: bytes) -> dict[str, str] | None:
         try:

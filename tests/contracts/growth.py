@@ -25,7 +25,7 @@ def recorded() -> dict[str, Schema]:
 
 
 def breaches(before: Schema, after: Schema) -> list[str]:
-    """Why a message of *before* may not be read, or a reader of *before* not be served, by *after*; empty: it only grew."""
+    """Why a message or a reader of *before* may not get on with *after*; none: it only grew."""
     return list(_breaches(before, after, before, after, "it"))
 
 
@@ -37,8 +37,22 @@ def _breaches(before: Schema, after: Schema, old_root: Schema, new_root: Schema,
     if before.get("type") != after.get("type"):
         yield f"{where} was a {before.get('type')} and is a {after.get('type')}"
         return
-    for value in set(before.get("enum", [])) - set(after.get("enum", before.get("enum", []))):
-        yield f"{where} can no longer be {value!r}"
+    yield from _narrower(before, after, where)
+    if "items" in before:
+        yield from _breaches(before["items"], after.get("items", {}), old_root, new_root, f"an item of {where}")
+    fields, grown = before.get("properties", {}), after.get("properties", {})
+    for name in fields.keys() & grown.keys():
+        yield from _breaches(fields[name], grown[name], old_root, new_root, f"{where}.{name}")
+        if fields[name].get("default") != grown[name].get("default"):
+            yield f"{where}.{name} has another default"
+    yield from (f"{where}.{name} is gone" for name in fields.keys() - grown.keys())
+    required = set(after.get("required", [])) - set(before.get("required", []))
+    yield from (f"{where}.{name} became required" for name in required)
+
+
+def _narrower(before: Schema, after: Schema, where: str) -> Iterator[str]:
+    lost = set(before.get("enum", [])) - set(after.get("enum", before.get("enum", [])))
+    yield from (f"{where} can no longer be {value!r}" for value in lost)
     if before.get("pattern") != after.get("pattern"):
         yield f"{where} follows another pattern"
     for limit in _LIMITS_FROM_BELOW:
@@ -47,18 +61,6 @@ def _breaches(before: Schema, after: Schema, old_root: Schema, new_root: Schema,
     for limit in _LIMITS_FROM_ABOVE:
         if after.get(limit, float("inf")) < before.get(limit, float("inf")):
             yield f"{where} has a narrower {limit}"
-    if "items" in before:
-        yield from _breaches(before["items"], after.get("items", {}), old_root, new_root, f"an item of {where}")
-    fields, grown = before.get("properties", {}), after.get("properties", {})
-    for name, field in fields.items():
-        if name in grown:
-            yield from _breaches(field, grown[name], old_root, new_root, f"{where}.{name}")
-            if field.get("default") != grown[name].get("default"):
-                yield f"{where}.{name} has another default"
-        else:
-            yield f"{where}.{name} is gone"
-    for name in set(after.get("required", [])) - set(before.get("required", [])):
-        yield f"{where}.{name} became required"
 
 
 def _choices(before: Schema, after: Schema, old_root: Schema, new_root: Schema, where: str) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A message's schema only grows. After an addition: ``python tests/contracts/update_schemas.py``, in the same commit."""
+"""A message's schema only grows. After an addition: ``python tests/contracts/update_schemas.py``, and commit that."""
 
 import copy
 import json

@@ -1,7 +1,7 @@
-"""Records the schemas as they are now: ``python tests/contracts/update_schemas.py``, in the commit that adds to a message.
+"""Records the schemas as they are now: ``python tests/contracts/update_schemas.py``, when a message was added to.
 
-It refuses to record a schema that lost or demands something; a new meaning is a new name. ``--even-so`` overrides that, for
-a message that no one can have published yet.
+It refuses to record a schema that lost or demands something; a new meaning is a new name. ``--even-so`` overrides that,
+for a message that nobody can have published yet.
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.contracts.growth import SCHEMAS, breaches, current, recorded  # noqa: E402 - the path comes first
+from tests.contracts.growth import SCHEMAS, breaches, current, recorded
 
 
 def main() -> None:

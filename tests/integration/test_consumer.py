@@ -12,6 +12,7 @@ from shared.consumer import PullConsumer
 from shared.errors import Conflict, Poison, Transient
 from shared.streams import declare, declare_consumer
 from tests.support.nats import connected
+from tests.support.waiting import until
 
 SUBJECT = "keys.commands.key.generate"
 
@@ -47,20 +48,15 @@ async def _tell(js, *bodies):
     await asyncio.gather(*(js.publish(SUBJECT, str(body).encode()) for body in bodies))
 
 
-async def _until(condition, within=15):
-    async with asyncio.timeout(within):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 async def _left(js):
     return (await js.stream_info("KEYS_COMMANDS")).state.messages
 
 
 async def _all_acknowledged(js, within=10):
-    async with asyncio.timeout(within):
-        while await _left(js):
-            await asyncio.sleep(0.02)
+    async def nothing_left():
+        return await _left(js) == 0
+
+    await until(nothing_left, within)
 
 
 async def test_every_message_is_handled_once(client, js):
@@ -129,7 +125,7 @@ async def test_what_the_world_was_not_ready_for_comes_again_and_holds_nobody_up(
     assert order[-1] == b"0"
 
 
-@pytest.mark.parametrize("error", [ValueError, KeyError, Poison, AssertionError, RecursionError])
+@pytest.mark.parametrize("error", [ValueError, RecursionError])
 async def test_a_handler_that_always_fails_does_not_spin(client, js, error):
     deliveries = 0
 
@@ -145,7 +141,43 @@ async def test_a_handler_that_always_fails_does_not_spin(client, js, error):
     assert 2 <= deliveries <= 6
 
 
-async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, impatient, monkeypatch):
+async def test_poison_is_surrendered_at_once(client, js):
+    tried, surrendered = [], []
+
+    async def handle(message):
+        tried.append(message.data)
+        raise Poison("never")
+
+    async def surrender(message):
+        surrendered.append(message.data)
+
+    await _tell(js, "poison")
+    async with _reading(client, handle, surrender):
+        await _all_acknowledged(js, within=1)
+
+    assert tried == surrendered == [b"poison"]
+
+
+async def test_poison_that_cannot_be_surrendered_yet_is_put_off_like_anything_else(client, js):
+    surrendered = []
+
+    async def handle(_):
+        raise Poison("never")
+
+    async def surrender(message):
+        surrendered.append(message.data)
+        if len(surrendered) < 3:
+            raise ConnectionError
+
+    await _tell(js, "poison")
+    async with _reading(client, handle, surrender):
+        await _all_acknowledged(js, within=2)
+
+    assert surrendered == [b"poison"] * 3
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, monkeypatch):
     monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 3)
     tried, surrendered = [], []
 
@@ -164,7 +196,8 @@ async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, impa
     assert surrendered == [b"poison"]
 
 
-async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, impatient, monkeypatch):
+@pytest.mark.usefixtures("impatient")
+async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, monkeypatch):
     monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 1)
     surrendered = []
 
@@ -183,7 +216,7 @@ async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, impat
     assert len(surrendered) == 4
 
 
-async def test_what_was_tried_a_million_times_can_still_be_put_off(client, js):
+async def test_what_was_tried_a_million_times_can_still_be_put_off(client):
     asked = []
 
     class Listening(Client):
@@ -193,7 +226,7 @@ async def test_what_was_tried_a_million_times_can_still_be_put_off(client, js):
     message = Msg(_client=Listening(), subject=SUBJECT, reply="$JS.ACK.KEYS_COMMANDS.key.1000000.1.1.1.0")
     consumer = PullConsumer(client, "KEYS_COMMANDS", "key", _never, _never, ack_wait=4)
 
-    await consumer._work(message)
+    await consumer._work(message)  # noqa: SLF001 - no server delivers a million times within a test
 
     assert [payload[:4] for payload in asked] == [b"-NAK"]
 
@@ -208,7 +241,7 @@ async def test_stopping_finishes_what_is_in_hand_and_takes_no_more(client, js):
 
     await _tell(js, *range(40))
     async with _reading(client, handle, limit=10):
-        await _until(lambda: len(begun) == 10)
+        await until(lambda: len(begun) == 10)
 
     assert len(begun) == 10
     assert finished == begun
@@ -229,7 +262,7 @@ async def test_what_takes_long_to_finish_while_stopping_is_given_to_nobody_else(
     async with connected(server.url) as another:
         one = PullConsumer(client, "KEYS_COMMANDS", "key", handle, _never, ack_wait=1)
         await one.start()
-        await _until(lambda: handled)
+        await until(lambda: handled)
         async with _reading(another, handle, ack_wait=1):
             await one.stop()
 
@@ -250,11 +283,11 @@ async def test_what_does_not_finish_in_time_is_handed_back_at_once(server, clien
     consumer = PullConsumer(client, "KEYS_COMMANDS", "key", stuck, _never, ack_wait=4)
     await consumer.start()
     await _tell(js, *range(20))
-    await _until(lambda: len(begun) == 20)
+    await until(lambda: len(begun) == 20)
     await consumer.stop(within=0.05)
 
     async with connected(server.url) as another, _reading(another, handle):
-        await _until(lambda: len(done) == 20, within=2)
+        await until(lambda: len(done) == 20, within=2)
 
     assert sorted(done) == sorted(begun)
 
@@ -269,7 +302,7 @@ async def test_what_a_stopped_process_leaves_another_takes_up(server, client, js
     await _tell(js, *range(1000))
     async with connected(server.url) as another:
         async with _reading(client, handle, limit=64):
-            await _until(lambda: len(handled) > 200)
+            await until(lambda: len(handled) > 200)
         async with _reading(another, handle, limit=64):
             await _all_acknowledged(js)
 
@@ -317,10 +350,10 @@ async def test_it_goes_on_after_the_server_was_killed_and_came_back(server, clie
 
     await _tell(js, *range(300))
     async with _reading(client, handle, limit=16, ack_wait=1.0) as consumer:
-        await _until(lambda: len(handled) > 50)
+        await until(lambda: len(handled) > 50)
         server.kill()
         await server.start()
-        await _until(lambda: client.is_connected)
+        await until(lambda: client.is_connected)
         consumer.ask_anew()
         await _all_acknowledged(js, within=20)
 
@@ -336,6 +369,7 @@ async def _raw(server, command):
     await writer.wait_closed()
 
 
+@pytest.mark.usefixtures("js")
 @pytest.mark.parametrize(
     "command",
     [
@@ -346,7 +380,7 @@ async def _raw(server, command):
         ),
     ],
 )
-async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client, js, command):
+async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client, command):
     handled = []
 
     async def handle(message):

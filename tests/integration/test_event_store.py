@@ -15,6 +15,7 @@ from shared.identity import new_id
 from shared.kv import KeyValue
 from shared.streams import declare
 from tests.support.ledger import Ledger, generated, ledger_store
+from tests.support.waiting import until
 
 
 @pytest.fixture(name="js")
@@ -40,9 +41,7 @@ async def _append(store, event, command_id=None):
 async def _save(js, store, key_id):
     """Nothing waits for a snapshot but these tests."""
     await store.save()
-    async with asyncio.timeout(5):
-        while await KeyValue(js, "KEYS_SNAPSHOTS").get(f"key.{key_id}") is None:
-            await asyncio.sleep(0.005)
+    await until(lambda: KeyValue(js, "KEYS_SNAPSHOTS").get(f"key.{key_id}"))
 
 
 async def _count(js):
@@ -229,9 +228,7 @@ async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
 
     await _append(store, generated(key_id))
     bucket = KeyValue(js, "KEYS_SNAPSHOTS")
-    async with asyncio.timeout(5):
-        while await bucket.get(f"key.{key_id}") is None:
-            await asyncio.sleep(0.01)
+    await until(lambda: bucket.get(f"key.{key_id}"))
 
     saving.cancel()
     assert await bucket.get(f"key.{too_much}") is None

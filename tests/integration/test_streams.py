@@ -1,6 +1,7 @@
 """What streams.yaml says is what the server has, or nobody runs."""
 
 import asyncio
+import json
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
@@ -86,10 +87,8 @@ async def test_a_stream_that_differs_is_refused_by_what_differs(client, stream, 
 
 
 async def _create(client, config):
-    import json
-
-    answer = json.loads((await client.request(f"$JS.API.STREAM.CREATE.{config['name']}", json.dumps(config).encode())).data)
-    assert "error" not in answer, answer
+    answer = await client.request(f"$JS.API.STREAM.CREATE.{config['name']}", json.dumps(config).encode())
+    assert "error" not in json.loads(answer.data)
 
 
 async def test_a_stream_that_differs_is_left_as_it_is(client):
@@ -152,7 +151,7 @@ async def test_nobody_can_roll_a_bucket_up(js, name):
     ],
 )
 async def test_nobody_can_roll_up_or_schedule_commands_and_events(js, subject, headers):
-    with pytest.raises(Exception, match="rollup|schedul"):
+    with pytest.raises(Exception, match=r"rollup|schedul"):
         await js.publish(subject, b"{}", headers=headers)
 
 
@@ -170,14 +169,14 @@ async def test_a_server_of_today_is_new_enough(client):
 
 
 async def test_a_server_that_is_too_old_is_refused_with_its_version_and_the_oldest_one(client):
-    client._current_server.server_version = "2.13.9"
+    client._current_server.server_version = "2.13.9"  # noqa: SLF001 - as if it had said so
 
     with pytest.raises(Unusable, match=r"2\.13\.9 is too old; 2\.14\.0 or newer"):
         require_server(client)
 
 
 async def test_a_server_without_jetstream_is_refused(client):
-    del client._server_info["jetstream"]
+    del client._server_info["jetstream"]  # noqa: SLF001 - as if it had said so
 
     with pytest.raises(Unusable, match="-js"):
         require_server(client)

@@ -1,4 +1,4 @@
-"""A command as it comes from the wire: whatever is wrong with it becomes a refusal that helps and gives nothing away."""
+"""A command as it comes from the wire: what is wrong with it becomes a refusal that helps and gives nothing away."""
 
 import base64
 import json
@@ -17,7 +17,16 @@ from shared.contracts.all import MESSAGES
 from shared.contracts.base import DERIVED, Command
 from shared.contracts.certificate import CreateCertificate, DistinguishedName, Profile, SignCertificate
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, ExportKey, GenerateKey, KeyGenerated, KeyRevoked, Purpose, SignatureAlgorithm, SignWithKey
+from shared.contracts.key import (
+    Algorithm,
+    ExportKey,
+    GenerateKey,
+    KeyGenerated,
+    KeyRevoked,
+    Purpose,
+    SignatureAlgorithm,
+    SignWithKey,
+)
 from shared.contracts.yubikey import ClearSlot, GenerateSlotKey, Slot
 from shared.decider import Refused
 from shared.envelope import LARGEST_COMMAND, read_command, read_event, seal_command, seal_event, subject_of
@@ -98,7 +107,11 @@ def test_a_body_that_is_no_json_object_is_malformed_and_told_what_it_should_be(b
         (ExportKey, {"key_id": KEY_ID, "recipient_public_key": 7}, ["recipient_public_key", "bytes"]),
         (SignCertificate, {"certificate_id": KEY_ID, "signature": ""}, ["signature", "at least 1"]),
         (CreateCertificate, {"profile": "root", "subject": "CN=Root", "validity_days": 1}, ["subject", "object"]),
-        (CreateCertificate, {"profile": "root", "subject": [], "validity_days": 1, "csr_pem": "-----BEGIN "}, ["subject"]),
+        (
+            CreateCertificate,
+            {"profile": "root", "subject": [], "validity_days": 1, "csr_pem": "-----BEGIN "},
+            ["subject"],
+        ),
         (CreateCertificate, {"profile": "root", "subject": {"common_name": "R"}, "validity_days": 1}, ["exactly one"]),
         (
             CreateCertificate,

@@ -23,9 +23,7 @@ def _patterns(draw):
 
 PATTERNS = _patterns()
 WITHOUT_TAIL = PATTERNS.filter(lambda pattern: ">" not in pattern.tokens)
-PERMISSIONS = st.builds(
-    Permission, st.frozensets(PATTERNS, max_size=3), st.frozensets(PATTERNS, max_size=3)
-)
+PERMISSIONS = st.builds(Permission, st.frozensets(PATTERNS, max_size=3), st.frozensets(PATTERNS, max_size=3))
 UNIVERSE = [Subject(tokens) for length in range(1, 6) for tokens in product(WORDS, repeat=length)]
 
 
