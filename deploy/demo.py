@@ -141,9 +141,9 @@ def _check_the_chain(authority: dict[str, Any], leaf: dict[str, Any]) -> None:
     certificate.verify_directly_issued_by(intermediate)
     print("cryptography: root → intermediate → leaf, each signed by the one before")
     if openssl := shutil.which("openssl"):
-        files = ["-CAfile", OUTPUT / "root.pem", "-untrusted", OUTPUT / "intermediate.pem", OUTPUT / "leaf.pem"]
+        files = ["-CAfile", "root.pem", "-untrusted", "intermediate.pem", "leaf.pem"]
         checked = subprocess.run(  # noqa: S603 - the openssl of this machine, on files just written
-            [openssl, "verify", "-x509_strict", *files], capture_output=True, text=True, check=False
+            [openssl, "verify", "-x509_strict", *files], cwd=OUTPUT, capture_output=True, text=True, check=False
         )
         print(f"openssl verify -x509_strict: {checked.stdout.strip() or checked.stderr.strip()}")
         if checked.returncode:

@@ -1,4 +1,4 @@
-"""Keeps a local suite's processes running: the server first, the services after it, all of them stopped in the opposite order."""
+"""Keeps a local suite's processes running: the server first, the services after it; stopped in the opposite order."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class Supervisor:
                 stderr=log,
                 env=self._suite.environment(name),
                 start_new_session=True,  # Ctrl-C is for this process: it stops the others in order
-                preexec_fn=_die_with_the_supervisor,  # noqa: PLW1509 - one system call, in a process without threads
+                preexec_fn=_die_with_the_supervisor,
             )
         draft = self._suite.pids.with_suffix(".draft")
         draft.write_text("".join(f"{name} {process.pid}\n" for name, process in self._running.items()))
@@ -113,7 +113,7 @@ class Supervisor:
         raise NotStarted(f"port {self._suite.port} is in use; choose another with NATS_PORT")
 
     async def _until_serving(self) -> None:
-        """Wait until every durable consumer has somebody waiting on it: what a user would notice, not what a process says."""
+        """Wait until every durable consumer is waited on: what a user would notice, not what a process says."""
         async with asyncio.timeout(60):
             client = await _patiently_connected(self._suite.url)
             try:

@@ -100,7 +100,7 @@ class Catalog(_Checked):
 
 @cache
 def catalog() -> Catalog:
-    """The catalog that this installation carries. Raises pydantic's ValidationError when a file is not what it should be."""
+    """The catalog that this installation carries. Raises pydantic's ValidationError for a file that is not one."""
     streams: dict[str, Any] = yaml.safe_load((files("shared") / "streams.yaml").read_text())
     defaults = streams.pop("defaults")
     for kind in ("streams", "buckets"):

@@ -36,9 +36,9 @@ log = logging.getLogger(__name__)
 class PullConsumer:
     """Reads a durable consumer and handles each message in a task of its own, at most *limit* at a time.
 
-    Exactly what JetStream asks of it follows from how *handle* ends: it returns: acknowledged; it raises because the world
-    is not ready: delivered again after a growing delay; it raises anything else: the same, and logged. After
-    MOST_DELIVERIES *surrender* answers in its stead.
+    How *handle* ends decides: it returns: acknowledged; it raises because the world is not ready, or because of a bug:
+    delivered again after a growing delay; it raises Poison, or was tried MOST_DELIVERIES times: *surrender* answers in
+    its stead.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class PullConsumer:
         task.add_done_callback(self._finished)
 
     async def _told(self, status: dict[str, str]) -> None:
-        """The server ends a request: it expired (408), or it cannot be served now; then upkeep asks again, in its time."""
+        """The server ends a request: it expired (408), or it cannot be served now, and upkeep asks again in its time."""
         self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
         if status["Status"].startswith("408"):
             await self._pull()

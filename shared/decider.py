@@ -36,7 +36,7 @@ class Context:
 @final
 @dataclass(frozen=True, slots=True)
 class Perform(Generic[Effect]):
-    """Ask the world for an effect; its outcome is the next thing to decide on. Performed twice, the world is the same."""
+    """Ask the world for an effect; its outcome is decided on next. Performed twice, the world is the same."""
 
     effect: Effect
 

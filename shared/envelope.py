@@ -1,4 +1,4 @@
-"""A message on its way to or from the wire: subject, headers and body made of, or read into, what the core speaks of."""
+"""A message on its way to or from the wire: subject, headers and body, made of or read into what the core speaks of."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, 
 
 
 def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> Received[C]:
-    """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is answered with."""
+    """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is given."""
     metadata = message.metadata
     at = metadata.timestamp
     stored = identity.of_stream_position(metadata.stream, metadata.sequence.stream, at)

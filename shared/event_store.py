@@ -1,8 +1,8 @@
 """An aggregate's events in KEYS_EVENTS: where it stands, without reading its history, and one more event if nobody else
 was faster.
 
-The history is never folded on the command path (facts.md: 55 ms an aggregate in a log of a million). What is known is a
-snapshot, in memory or in KEYS_SNAPSHOTS; it may lag or be lost, because every append says which event it believes to be the
+The history is never folded on the command path (55 ms an aggregate in a log of a million). What is known is a snapshot,
+in memory or in KEYS_SNAPSHOTS; it may lag or be lost, because every append says which event it believes to be the
 aggregate's last, and whoever is wrong reads the tail. Why, with figures: docs/adr/0004-event-store.md
 """
 
@@ -97,7 +97,7 @@ class EventStore(Generic[State, E]):
     async def refresh(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
         """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
         last = await self._last_sequence(aggregate_id)
-        if standing.sequence > last:  # a snapshot of what the log has lost (a power cut, a backup): the log is the truth
+        if standing.sequence > last:  # a snapshot of what the log has lost (power cut, backup): the log is the truth
             log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, standing.sequence, last)
             self._seen.pop(aggregate_id, None)
             standing = Standing(self._initial)
@@ -106,7 +106,7 @@ class EventStore(Generic[State, E]):
         return self._remember(aggregate_id, standing)
 
     async def append(self, standing: Standing[State], event: E, lineage: Lineage, source: str) -> None:
-        """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is out of date."""
+        """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is stale."""
         sealed = seal_event(event, lineage.cause(type(event).__name__), source)
         pattern = self._pattern(event.identity)
         expectation = {
@@ -208,9 +208,7 @@ class EventStore(Generic[State, E]):
             raise Poison(f"{message.subject} at {message.seq} is of a type that this version does not know")
         event = kind.model_validate_json(message.data or b"")
         cause = UUID(headers["CIM-Causation-Id"])
-        return Standing(
-            self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause)
-        )
+        return Standing(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")
@@ -226,7 +224,7 @@ class EventStore(Generic[State, E]):
 async def publish_once(js: JetStreamContext, outgoing: Outgoing, *, perhaps_again: bool = False) -> bool:
     """Publish to a subject that can only ever have one message; False when it has it already.
 
-    A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up first.
+    A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up.
     """
     if perhaps_again and await exists(js, outgoing.subject):
         return False

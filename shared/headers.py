@@ -43,9 +43,7 @@ class Lineage:
 
     def cause(self, consequence: str) -> Lineage:
         """The lineage of what this message leads to; its id is derived, so telling this twice leads to it once."""
-        return replace(
-            self, message_id=derive(self.message_id, consequence), causation_id=self.message_id
-        )
+        return replace(self, message_id=derive(self.message_id, consequence), causation_id=self.message_id)
 
 
 def to_headers(
@@ -130,7 +128,7 @@ def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 
 
 def _word(name: str, value: str) -> str:
-    """A header's value, which everything that the message leads to carries on: so it must fit into every one of them."""
+    """A header's value that everything which the message leads to carries on: so it must fit into every one of them."""
     if len(value) > _LONGEST or not value.isprintable():
         raise Poison(f"header {name} must be printable and at most {_LONGEST} characters")
     return value

@@ -93,7 +93,7 @@ class Host:
             consumer.ask_anew()
 
     async def _on_closed(self) -> None:
-        """A connection that is closed for good (its credentials were revoked, say) leaves a process that hears nothing."""
+        """A connection closed for good (its credentials were revoked, say) would leave a process that hears nothing."""
         if not self._stopping:
             log.error("nats: the connection was closed")
             self.app.exit()

@@ -1,7 +1,7 @@
 """Documents in a KV bucket, changed only over the revision that was read.
 
-A bucket is the stream ``KV_<name>`` with subjects ``$KV.<name>.<key>``. It is written to directly, because nats-py's own
-buckets are created with rollups on, and because a key's uniqueness may span a pattern (docs/adr/0003).
+A bucket is the stream ``KV_<name>`` with subjects ``$KV.<name>.<key>``. It is written to directly, because nats-py
+creates its own buckets with rollups on, and because a key's uniqueness may span a pattern (docs/adr/0003).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class KeyValue:
     bucket: str
 
     async def get(self, key: str) -> Document | None:
-        """The latest revision, read from the leader; *key* may be a pattern that one key matches. None: there is none."""
+        """The latest revision, from the leader; *key* may be a pattern that one key matches. None: there is none."""
         try:
             message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
         except NotFoundError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
@@ -80,35 +81,48 @@ def require_server(client: Client) -> None:
         raise Unusable("the nats-server runs without JetStream; start it with -js")
 
 
+@dataclass(frozen=True, slots=True)
+class _Declaration:
+    """How JetStream's API tells of a thing, creates it, and says that it is not there."""
+
+    info: str
+    create: str
+    request: Config
+    config: Config
+    missing: int
+
+
 async def declare(client: Client) -> None:
     """Create the streams and buckets that are missing; raise Unusable where one stands that differs."""
     for name, config in stream_configs(catalog()).items():
-        await _declare(client, f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}", config, config, _STREAM_NOT_FOUND)
+        info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
+        await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
 
 
 async def declare_consumer(client: Client, durable: str) -> str:
     """Create the durable consumer if it is missing; returns the stream it reads."""
     stream, config = catalog().consumers[durable].stream, consumer_config(catalog(), durable)
     request = {"stream_name": stream, "config": config, "action": "create"}
-    create = f"CONSUMER.CREATE.{stream}.{durable}"
+    info, create = f"CONSUMER.INFO.{stream}.{durable}", f"CONSUMER.CREATE.{stream}.{durable}"
     if "filter_subject" in config:
         create += f".{config['filter_subject']}"
-    await _declare(client, f"CONSUMER.INFO.{stream}.{durable}", create, request, config, _CONSUMER_NOT_FOUND)
+    await _declare(client, _Declaration(info, create, request, config, _CONSUMER_NOT_FOUND))
     return stream
 
 
-async def _declare(client: Client, info: str, create: str, request: Config, config: Config, missing: int) -> None:
-    answer = await _api(client, info, {})
-    if answer.get("error", {}).get("err_code") == missing:
-        answer = await _api(client, create, request)
+async def _declare(client: Client, wanted: _Declaration) -> None:
+    answer = await _api(client, wanted.info, {})
+    if answer.get("error", {}).get("err_code") == wanted.missing:
+        answer = await _api(client, wanted.create, wanted.request)
         if "error" in answer:  # a sibling may have been faster; whatever stands now is what counts
-            refused, answer = answer["error"], await _api(client, info, {})
+            refused, answer = answer["error"], await _api(client, wanted.info, {})
             if "error" in answer:
-                raise Unusable(f"{create} was refused: {refused.get('description')}")
+                raise Unusable(f"{wanted.create} was refused: {refused.get('description')}")
     elif "error" in answer:
-        raise Unusable(f"{info} was refused: {answer['error'].get('description')}")
-    if differences := _differences(config, answer["config"]):
-        raise Unusable(f"{info.split('.', 2)[2]} is not what streams.yaml says: {'; '.join(differences)}")
+        raise Unusable(f"{wanted.info} was refused: {answer['error'].get('description')}")
+    if differences := _differences(wanted.config, answer["config"]):
+        name = wanted.info.split(".", 2)[2]
+        raise Unusable(f"{name} is not what streams.yaml says: {'; '.join(differences)}")
 
 
 def _differences(wanted: Config, found: Config) -> list[str]:
@@ -132,5 +146,3 @@ async def _api(client: Client, subject: str, request: Config) -> Config:
             decoded: Config = json.loads(answer.data)
             return decoded
     raise Unusable(f"JetStream does not answer {subject}")
-
-

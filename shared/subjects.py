@@ -73,9 +73,7 @@ class Subject:
 
     def captures(self, subject: Subject) -> tuple[str, ...]:
         """What stands in *subject* where this pattern has ``*``: `fill` undone."""
-        return tuple(
-            theirs for mine, theirs in zip(self.tokens, subject.tokens, strict=False) if mine == "*"
-        )
+        return tuple(theirs for mine, theirs in zip(self.tokens, subject.tokens, strict=False) if mine == "*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +88,4 @@ class Permission:
         return Permission(self.allow | other.allow, self.deny | other.deny)
 
     def permits(self, subject: Subject) -> bool:
-        return any(p.covers(subject) for p in self.allow) and not any(
-            p.covers(subject) for p in self.deny
-        )
+        return any(p.covers(subject) for p in self.allow) and not any(p.covers(subject) for p in self.deny)

@@ -18,7 +18,8 @@ def keep_reading(client: Client) -> None:
 
     def build_message(sid: int, subject: bytes, reply: bytes, data: bytes, hdr: dict[str, str] | None) -> Msg:
         readable = subject.decode(errors="backslashreplace").encode()
-        return build(sid, readable, reply, data, hdr)
+        message: Msg = build(sid, readable, reply, data, hdr)
+        return message
 
     async def process_headers(headers: bytes) -> dict[str, str] | None:
         try:

@@ -1,1 +1,1 @@
-"""The saga coordinator: it turns other services' events into their next commands, and undoes what could not be finished."""
+"""The saga coordinator: it turns other services' events into their next commands, and undoes what fails."""

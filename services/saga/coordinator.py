@@ -1,6 +1,6 @@
-"""The coordinator's edge: it hears events, moves the saga they answer, saves it, and then sends what its state asks for.
+"""The coordinator's edge: it hears events, moves the saga they answer, saves it, then sends what its state asks for.
 
-Saved first, sent second, acknowledged last: whatever a crash cuts off is done again from the saved state, with the same ids.
+Saved first, sent second, acknowledged last: what a crash cuts off is done again from the saved state, by the same ids.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from services.saga import engine
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Cancelled, Due, Heard, Message
-from services.saga.state import Announced, Origin, Phase, Saga
+from services.saga.state import Announced, Origin, Saga
 from services.saga.store import Found, SagaStore, UnknownVersion
 from shared import identity
 from shared.contracts.all import MESSAGES
@@ -208,7 +208,7 @@ def _announcement(saga: Saga[Any], told: Announced) -> Outgoing:
 
 
 def _timer(saga: Saga[Any], at: datetime) -> Outgoing:
-    """A message that JetStream keeps and delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
+    """A message that JetStream delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
     timer_id = str(identity.derive(UUID(saga.saga_id), f"timer/{at.isoformat()}"))
     headers = {
         "Nats-Schedule": f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",

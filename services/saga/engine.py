@@ -1,7 +1,7 @@
-"""How any saga moves. Pure: the same definition, state and message lead to the same state, and it knows nothing of keys.
+"""How any saga moves. Pure: the same definition, state and message lead to the same state; it knows nothing of keys.
 
-What is to be sent (announcements, the pending command, a timer) follows from the state alone, so that after a crash it is
-sent again with the same ids. Semantics and their reasons: docs/adr/0006-sagas.md
+What is to be sent (announcements, the pending command, a timer) follows from the state alone, so that after a crash it
+is sent again with the same ids. Semantics and their reasons: docs/adr/0006-sagas.md
 """
 
 from __future__ import annotations
@@ -56,6 +56,16 @@ class Cancelled:
 
 
 Message: TypeAlias = Heard | Due | Cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class _Because:
+    """Why a saga turns back: the message that made it, and when."""
+
+    code: str
+    reason: str
+    cause: UUID
+    at: datetime
 
 
 def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -> Saga[R]:
@@ -127,10 +137,11 @@ def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: H
                 again = _again(saga.question, step.retry, heard.event_id, heard.at, step.within)
                 if again is not None:
                     return replace(saga, question=again)
-            return _compensate(definition, saga, step, str(rejected.code), rejected.message, heard.event_id, heard.at)
+            why = _Because(rejected.code, rejected.message, heard.event_id, heard.at)
+            return _compensate(definition, saga, why, step)
         case CommandRepeated():
             reason = "what the step asks for was there already, by somebody else"
-            return _compensate(definition, saga, step, "conflict", reason, heard.event_id, heard.at)
+            return _compensate(definition, saga, _Because("conflict", reason, heard.event_id, heard.at), step)
         case event if isinstance(event, step.done):
             attempt = saga.question.attempt
             saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)), question=None)
@@ -139,7 +150,7 @@ def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: H
             return _ask_next(definition, saga, definition.steps.index(step) + 1, heard.event_id, heard.at)
         case event if step.failed and isinstance(event, step.failed):
             reason = str(getattr(event, "reason", type(event).__name__))
-            return _compensate(definition, saga, step, type(event).__name__, reason, heard.event_id, heard.at)
+            return _compensate(definition, saga, _Because(type(event).__name__, reason, heard.event_id, heard.at), step)
         case _:
             return saga
 
@@ -152,7 +163,7 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
     if saga.phase is Phase.RUNNING and due.at >= saga.deadline:
         asked = step if pending.send_at is None else None
         reason = f"the saga did not finish within {definition.within.total_seconds():g} s"
-        return _compensate(definition, saga, step, "timeout", reason, due.timer_id, due.at, unknown=asked)
+        return _compensate(definition, saga, _Because("timeout", reason, due.timer_id, due.at), step, asked)
     if due.at < pending.due:
         return saga  # too early: it is armed again
     if pending.send_at is not None:
@@ -160,7 +171,7 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
         return replace(saga, question=replace(pending, send_at=None, deadline=due.at + within))
     if pending.part is None:
         reason = f"no answer within {step.within.total_seconds():g} s: what became of it is unknown"
-        return _compensate(definition, saga, step, "timeout", reason, due.timer_id, due.at, unknown=step)
+        return _compensate(definition, saga, _Because("timeout", reason, due.timer_id, due.at), step, step)
     reason = f"no answer within {step.undo[pending.part].within.total_seconds():g} s"
     return _undo_refused(definition, saga, reason, due.timer_id, due.at)
 
@@ -171,9 +182,8 @@ def _cancel(definition: Definition[R], saga: Saga[R], cancelled: Cancelled) -> S
     step = definition.step(saga.question.step)
     asked = step if saga.question.send_at is None else None
     saga = replace(saga, cancelled_by=cancelled.command_id)
-    return _compensate(
-        definition, saga, None, "cancelled", cancelled.reason, cancelled.command_id, cancelled.at, unknown=asked
-    )
+    why = _Because("cancelled", cancelled.reason, cancelled.command_id, cancelled.at)
+    return _compensate(definition, saga, why, None, asked)
 
 
 def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID, at: datetime) -> Saga[R]:
@@ -186,15 +196,7 @@ def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID,
 
 
 def _compensate(
-    definition: Definition[R],
-    saga: Saga[R],
-    failed: Step[R] | None,
-    code: str,
-    reason: str,
-    cause: UUID,
-    at: datetime,
-    *,
-    unknown: Step[R] | None = None,
+    definition: Definition[R], saga: Saga[R], why: _Because, failed: Step[R] | None, unknown: Step[R] | None = None
 ) -> Saga[R]:
     """Undo what was done, newest first; a step whose outcome is *unknown* may have been done, so it is undone too."""
     done = [definition.step(answered.step) for answered in saga.answers]
@@ -204,19 +206,19 @@ def _compensate(
     compensating = SagaCompensating(
         **saga.heading,
         step=failed.name if failed else None,
-        code=code,
-        reason=reason[:256],
+        code=why.code,
+        reason=why.reason[:256],
         steps_to_undo=tuple(dict.fromkeys(undoing.step for undoing in to_undo)),
     )
     saga = replace(
         saga,
         phase=Phase.COMPENSATING,
-        reason=f"{code}: {reason}"[:256],
+        reason=f"{why.code}: {why.reason}"[:256],
         to_undo=to_undo,
         left_over=tuple(LeftOver(step=name, reason=what) for name, what in lost if what),
         question=None,
     )
-    return _undo_next(definition, _announce(saga, compensating, cause), cause, at)
+    return _undo_next(definition, _announce(saga, compensating, why.cause), why.cause, why.at)
 
 
 def _undo_next(definition: Definition[R], saga: Saga[R], cause: UUID, at: datetime) -> Saga[R]:

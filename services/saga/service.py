@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def saga_service(nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS) -> FastStream:
-    """*definitions*: every version of every saga that may still run; of each type, the newest is what `start` begins."""
+    """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
     known = sorted(definitions, key=lambda definition: definition.version)
     host = Host(nats_url, SERVICE)
 

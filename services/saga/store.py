@@ -43,33 +43,34 @@ class SagaStore:
     async def find(self, saga_type: str, saga_id: str) -> Found | None:
         """*saga_type* may be ``*``: an id belongs to one saga, of whatever type."""
         document = await self._bucket.get(f"{saga_type or '*'}.{saga_id}")
-        return self._read(document) if document else None
+        return self._found(document) if document else None
 
     async def save(self, found: Found, after: Saga[Any]) -> Found:
         """Write *after* over what was found. Raises Conflict when another coordinator was faster."""
         key = f"{after.saga_type}.{after.saga_id}"
-        revision = await self._bucket.put(key, _write(after), found.revision, unique=f"*.{after.saga_id}")
+        revision = await self._bucket.put(key, write(after), found.revision, unique=f"*.{after.saga_id}")
         return Found(found.definition, after, revision)
 
     async def all(self) -> AsyncIterator[Found]:
         """Every saga that this coordinator has the definition of."""
         async for document in self._bucket.all():
-            if (found := self._read(document)) is not None:
+            if (found := self._found(document)) is not None:
                 yield found
 
-    def _read(self, document: Document) -> Found | None:
+    def _found(self, document: Document) -> Found | None:
         stored = from_json(document.value)
         definition = self._definitions.get(f"{stored['saga_type']}/{stored['version']}")
         if definition is None or stored["schema"] != SCHEMA:
             raise UnknownVersion(f"{document.key} runs on version {stored['version']}, which this coordinator has not")
-        return Found(definition, _saga(definition, stored), document.revision)
+        return Found(definition, read(definition, stored), document.revision)
 
 
 class UnknownVersion(Unusable):
     """A saga finishes on the definition it began with; without that, it is left as it is, never guessed at."""
 
 
-def _write(saga: Saga[Any]) -> bytes:
+def write(saga: Saga[Any]) -> bytes:
+    """The entry that *saga* is written down as."""
     return to_json(
         {
             "schema": SCHEMA,
@@ -95,7 +96,8 @@ def _write(saga: Saga[Any]) -> bytes:
     )
 
 
-def _saga(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
+def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
+    """`write` undone."""
     return Saga(
         saga_type=stored["saga_type"],
         saga_id=stored["saga_id"],

@@ -87,9 +87,7 @@ def _asked(device: Device, command: YubiKeyCommand, operation_id: str, key_id_if
     match command:
         case GenerateSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
             key_id = command.key_id or key_id_if_none
-            return _fill(
-                device, GenerateInSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace)
-            )
+            return _fill(device, GenerateInSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace))
         case ImportSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
             key_id, sealed = command.key_id, command.sealed_key
             filling = ImportKeyIntoSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace, sealed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from shared.contracts.base import Event, Id, Message
 
@@ -35,14 +35,14 @@ class _OfCommand(Message):
 class CommandRejected(_OfCommand, Event):
     code: RefusalCode
     message: str
-    details: dict[str, JsonValue] = {}
+    details: dict[str, JsonValue] = Field(default_factory=dict)
     retryable: bool = False
 
 
 class CommandRepeated(_OfCommand, Event):
     """What was asked for already stands, by an earlier command: nothing was done again."""
 
-    details: dict[str, JsonValue] = {}
+    details: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 CommandOutcome = CommandRejected | CommandRepeated

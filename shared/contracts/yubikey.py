@@ -1,4 +1,4 @@
-"""What the YubiKey service can be asked for, and what it reports. No PIN, PUK or management key is ever in a message."""
+"""What the YubiKey service can be asked for, and what it reports. No message ever holds a PIN or management key."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from shared.contracts.base import Base64, Command, DeviceSerial, Event, Fingerprint, Id, Message, Pem, Text
 from shared.contracts.key import Algorithm, Provenance
+
 
 class Slot(StrEnum):
     """SP 800-73-4, part 1, table 4b: the four primary slots and the twenty retired key management slots."""
@@ -162,13 +163,7 @@ class SlotCleared(_Reported, Event):
 
 
 YubiKeyCommand = (
-    GenerateSlotKey
-    | PrepareImport
-    | ImportSlotKey
-    | AttestSlot
-    | ImportSlotCertificate
-    | VerifySlot
-    | ClearSlot
+    GenerateSlotKey | PrepareImport | ImportSlotKey | AttestSlot | ImportSlotCertificate | VerifySlot | ClearSlot
 )
 YubiKeyEvent = (
     SlotPopulated

@@ -44,8 +44,9 @@ async def measure_raw(steps: int, scale: float) -> list[Result]:
     with tempfile.TemporaryDirectory() as store:
         async with nats_server(Path(store)) as server, connected(server.url) as client:
             await raw.declare(client.jetstream())
-            with process("tests.bench.raw", "service", server.url), process(
-                "tests.bench.raw", "coordinator", server.url, str(steps)
+            with (
+                process("tests.bench.raw", "service", server.url),
+                process("tests.bench.raw", "coordinator", server.url, str(steps)),
             ):
 
                 def start(_: int, saga: str) -> tuple[str, bytes, dict[str, str]]:
@@ -177,7 +178,18 @@ def report(rows: list[dict[str, object]]) -> None:
     Path("bench-results").mkdir(exist_ok=True)
     Path("bench-results/latest.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    columns = ("saga", "steps", "in_flight", "rate", "p50_ms", "p99_ms", "raw_rate", "raw_p50_ms", "raw_p99_ms", "ratio")
+    columns = (
+        "saga",
+        "steps",
+        "in_flight",
+        "rate",
+        "p50_ms",
+        "p99_ms",
+        "raw_rate",
+        "raw_p50_ms",
+        "raw_p99_ms",
+        "ratio",
+    )
     print(" | ".join(columns))
     for line in rows:
         print(" | ".join(str(line[column]) for column in columns))

@@ -1,4 +1,4 @@
-"""The coordinator with a saga of as many steps as one likes that do no cryptography: each voids the id of a key that never was.
+"""The coordinator with a saga of so many steps without cryptography: each voids the id of a key that never was.
 
 Everything else is the suite's own: the catalog, the engine, the event store, the key service that answers.
 """

@@ -7,8 +7,15 @@ from typing import Any
 
 from tests.support.suite import ENDS, Suite, Told
 
-_ONCE = {"key.generated", "key.exported", "key.revoked", "key.destroyed", "certificate.created", "certificate.signed",
-         "certificate.revoked"}
+_ONCE = {
+    "key.generated",
+    "key.exported",
+    "key.revoked",
+    "key.destroyed",
+    "certificate.created",
+    "certificate.signed",
+    "certificate.revoked",
+}
 
 
 async def audit(suite: Suite, sagas: dict[str, dict[str, Any]]) -> Counter[str]:
@@ -44,7 +51,11 @@ def nothing_was_done_twice(events: list[Told]) -> None:
     ids = Counter(event.headers["CIM-Event-Id"] for event in events)
     assert not [i for i, n in ids.items() if n > 1], "an event was stored twice"
     for kind in _ONCE:
-        counted = Counter(event.body[f"{kind.split('.')[0]}_id"] for event in events if event.subject.startswith(f"keys.events.{kind}."))
+        counted = Counter(
+            event.body[f"{kind.split('.')[0]}_id"]
+            for event in events
+            if event.subject.startswith(f"keys.events.{kind}.")
+        )
         assert not [i for i, n in counted.items() if n > 1], f"{kind} more than once"
     populated = Counter(e.body["key_id"] for e in events if ".slot-populated." in e.subject)
     assert not [i for i, n in populated.items() if n > 1], "a slot was populated twice with one key"

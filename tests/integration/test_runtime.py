@@ -86,12 +86,19 @@ def _long_ago(**ago):
 
 
 def _id_of(kind):
-    return {"young": new_id, "old": lambda: _long_ago(hours=1), "random": uuid4, "ahead": lambda: _long_ago(hours=-1)}[
-        kind
-    ]()
+    match kind:
+        case "young":
+            return new_id()
+        case "old":
+            return _long_ago(hours=1)
+        case "ahead":
+            return _long_ago(hours=-1)
+        case "of the year 10889":
+            return UUID(int=new_id().int | ((1 << 48) - 1) << 80)
+    return uuid4()
 
 
-each_kind_of_id = pytest.mark.parametrize("kind", ["young", "old", "random", "ahead"])
+each_kind_of_id = pytest.mark.parametrize("kind", ["young", "old", "random", "ahead", "of the year 10889"])
 
 
 @pytest.mark.usefixtures("service")

@@ -45,7 +45,7 @@ class Suite:
     chain: list[str] = field(default_factory=list)
 
     def pid(self, name: str) -> int:
-        return dict((n, int(p)) for n, p in (line.split() for line in self.local.pids.read_text().splitlines()))[name]
+        return {n: int(p) for n, p in (line.split() for line in self.local.pids.read_text().splitlines())}[name]
 
     async def publish(self, command: str, body: Any, headers: dict[str, str] | None = None) -> None:
         """Publish as a client that knows that servers die: again, with the same id, until it is stored."""

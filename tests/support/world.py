@@ -1,7 +1,7 @@
-"""The four services without wire, clock or cryptography: their own deciders and the saga engine, and a toy for the world.
+"""The four services without wire, clock or cryptography: their own deciders, the saga engine, and a toy for the world.
 
-What is simulated is only what effects touch. Commands and events lie in heaps from which a test takes them in any order,
-as often as it likes: at-least-once delivery at its worst.
+What is simulated is only what effects touch. Commands and events lie in heaps from which a test takes them in any
+order, as often as it likes: at-least-once delivery at its worst.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from pydantic_core import from_json
+
 from services.certificate import effects as certificates
 from services.certificate.domain import CERTIFICATE
 from services.certificate.states import Issued
 from services.key import effects as keys
 from services.key.domain import KEY
-from services.saga import engine
+from services.saga import engine, store
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Cancelled, Due, Heard
 from services.saga.state import Origin, Saga
@@ -88,6 +90,11 @@ class World:
             if sent not in self.commands:
                 self.commands.append(sent)
 
+    def crash(self) -> None:
+        """The coordinator dies and finds what it had saved; whatever is pending is sent again."""
+        self.saga = store.read(self.definition, from_json(store.write(self.saga)))
+        self.send()
+
     def deliver(self, sent: Sent) -> None:
         """A service is given a command, perhaps not for the first time."""
         if sent.command_id in self.answers:
@@ -147,9 +154,7 @@ class World:
             output = decider.decide(state, self._perform(output.effect), context)
         match output:
             case Refused():
-                return CommandRejected(
-                    **about, code=output.code, message=output.message, retryable=output.retryable
-                )
+                return CommandRejected(**about, code=output.code, message=output.message, retryable=output.retryable)
             case Stands():
                 return CommandRepeated(**about)
             case event:
@@ -222,9 +227,10 @@ class World:
         return self._without("certificate", "CertificateCreated", {"CertificateRevoked"})
 
     def _without(self, aggregate: str, born: str, gone: set[str]) -> list[str]:
-        names = {who: {type(event).__name__ for event in log} for (kind, who), log in self.log.items() if kind == aggregate}
+        names = {
+            who: {type(event).__name__ for event in log} for (kind, who), log in self.log.items() if kind == aggregate
+        }
         return [who for who, said in names.items() if born in said and not said & gone]
 
     def phases_told(self) -> list[str]:
         return [type(event).__name__ for event in self.told]
-

@@ -1,7 +1,7 @@
 """A person's key and certificate onto a YubiKey slot, the key made on the device or imported into it.
 
 On-device: made in the slot, attested, certified, verified. Imported: made by the key service, certified, sealed to the
-device's service, verified; the software copy is destroyed, or escrowed where it must decrypt what the device no longer can.
+device's service, verified; the software copy is destroyed, or escrowed where it must outlive the device to decrypt.
 """
 
 from __future__ import annotations
@@ -147,9 +147,7 @@ def prepare_import(saga: Provisioning) -> PrepareImport:
 
 
 def export_key(saga: Provisioning) -> ExportKey:
-    return ExportKey(
-        key_id=_key_id(saga), recipient_public_key=saga.answer(ImportPrepared).recipient_public_key
-    )
+    return ExportKey(key_id=_key_id(saga), recipient_public_key=saga.answer(ImportPrepared).recipient_public_key)
 
 
 def import_key(saga: Provisioning) -> ImportSlotKey:

@@ -1,4 +1,4 @@
-"""A root and an intermediate CA from nothing: two keys, two certificates, each signed by the key service, none seen by it."""
+"""A root and an intermediate CA from nothing: two keys, and two certificates that the root's key signs."""
 
 from __future__ import annotations
 

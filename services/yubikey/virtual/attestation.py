@@ -26,9 +26,7 @@ NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 YUBICO_PIV_ARC = "1.3.6.1.4.1.41482.3"
 FIRMWARE, SERIAL, POLICIES, FORM = (f"{YUBICO_PIV_ARC}.{number}" for number in (3, 7, 8, 9))
 
-PublicKey = (
-    rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.X25519PublicKey
-)
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | x25519.X25519PublicKey
 
 
 class Attester(NamedTuple):
@@ -77,9 +75,7 @@ def attest(attester: Attester, device: Device, slot: int, key: SlotKey) -> x509.
     for oid, value in values.items():
         extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
         builder = builder.add_extension(extension, critical=False)
-    builder = builder.add_extension(
-        x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False
-    )
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
     builder = builder.add_extension(_authority_key_identifier(attester), critical=False)
     return _sign(builder, attester.key)
 

@@ -80,9 +80,7 @@ class VirtualYubiKeys:
         if self._root is None:
             file = self._sealed("attestation-root")
             content = file.read()
-            self._root = (
-                attestation.create_root() if content is None else attestation.from_json(content)
-            )
+            self._root = attestation.create_root() if content is None else attestation.from_json(content)
             if content is None:
                 file.write(attestation.to_json(self._root))
         return self._root

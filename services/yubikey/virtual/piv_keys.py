@@ -20,12 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services.yubikey.virtual.iso7816 import StatusError, StatusWord, tlv
 
-PrivateKey = (
-    rsa.RSAPrivateKey
-    | ec.EllipticCurvePrivateKey
-    | ed25519.Ed25519PrivateKey
-    | x25519.X25519PrivateKey
-)
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
 
 PUBLIC_EXPONENT = 65537
 MODULUS, EXPONENT, POINT = 0x81, 0x82, 0x86

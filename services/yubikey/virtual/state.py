@@ -103,9 +103,7 @@ def _only(mapping: Mapping[int, T], name: int) -> dict[int, T]:
     return {other: kept for other, kept in mapping.items() if other == name}
 
 
-def manufacture(
-    serial: int, firmware: Firmware, attestation_key: PrivateKey, certificate: bytes
-) -> Device:
+def manufacture(serial: int, firmware: Firmware, attestation_key: PrivateKey, certificate: bytes) -> Device:
     """Make a device in factory state, with the attestation key it is born with."""
     return Device(
         serial=serial,
@@ -122,14 +120,10 @@ def certificate_object(certificate: bytes) -> bytes:
     return tlv(CERTIFICATE, certificate) + tlv(CERTIFICATE_INFO, b"\0") + tlv(ERROR_DETECTION)
 
 
-def default_references(
-    pin_tries: int = DEFAULT_TRIES, puk_tries: int = DEFAULT_TRIES
-) -> dict[int, Reference]:
+def default_references(pin_tries: int = DEFAULT_TRIES, puk_tries: int = DEFAULT_TRIES) -> dict[int, Reference]:
     """Make the PIN and the PUK every device is sold with."""
     tries = {PIN: pin_tries, PUK: puk_tries}
-    return {
-        name: Reference(value, tries[name], tries[name]) for name, value in DEFAULT_VALUES.items()
-    }
+    return {name: Reference(value, tries[name], tries[name]) for name, value in DEFAULT_VALUES.items()}
 
 
 def _default_management_key(firmware: Firmware) -> ManagementKey:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from services.saga.definitions import CERTIFICATE_PROVISIONING, PKI_BOOTSTRAP
 from services.saga.state import Phase
 from shared.contracts.saga import (
@@ -46,7 +47,7 @@ SAGAS = {
         provisioning(KeyOrigin.IMPORTED, PivPurpose.KEY_MANAGEMENT),
     ),
 }
-ACTIONS = ("deliver", "deliver", "hear", "hear", "time", "send again", "cancel")
+ACTIONS = ("deliver", "deliver", "hear", "hear", "time", "crash", "cancel")
 each_saga = pytest.mark.parametrize("which", SAGAS)
 
 
@@ -126,8 +127,8 @@ def step(world: World, action: str, data: Any) -> None:
             world.hear(data.draw(st.sampled_from(world.events)))
         case "time":
             world.pass_time()
-        case "send again":
-            world.send()
+        case "crash":
+            world.crash()
         case "cancel":
             world.cancel()
         case _:

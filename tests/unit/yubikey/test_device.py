@@ -89,9 +89,7 @@ class TestOlderFirmware:
         assert found.key.fingerprint == discarded != key.fingerprint
         assert not found.is_occupied(discarded)
 
-    @pytest.mark.parametrize(
-        "algorithm", [Algorithm.RSA_3072, Algorithm.RSA_4096, Algorithm.ED25519, Algorithm.X25519]
-    )
+    @pytest.mark.parametrize("algorithm", [Algorithm.RSA_3072, Algorithm.RSA_4096, Algorithm.ED25519, Algorithm.X25519])
     def test_newer_algorithms_are_refused_in_words(self, tmp_path, algorithm):
         devices = OldDevices(tmp_path / "old", (5, 4, 3))
 

@@ -157,13 +157,13 @@ def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
 
 
 def test_what_the_device_generated_populates_the_slot():
-    outcome = SlotFilled(generating(), True, PEM, FINGERPRINT, CERTIFICATE, PIN, TOUCH, False)  # noqa: FBT003 - facts
+    outcome = SlotFilled(generating(), True, PEM, FINGERPRINT, CERTIFICATE, PIN, TOUCH, False)
 
     YUBIKEYS.when(outcome).then(populated())
 
 
 def test_an_imported_key_populates_the_slot_without_an_attestation():
-    outcome = SlotFilled(importing(), True, PEM, FINGERPRINT, None, PIN, TOUCH, True)  # noqa: FBT003 - facts
+    outcome = SlotFilled(importing(), True, PEM, FINGERPRINT, None, PIN, TOUCH, True)
 
     YUBIKEYS.when(outcome).then(populated(provenance=Provenance.IMPORTED, attestation=None, replaced=True))
 
@@ -219,7 +219,7 @@ class TestVerifyingASlot:
     STORED = StoredCertificate(CERTIFICATE, FINGERPRINT, PEM)
 
     def found(self, key=PEM, certificate=STORED, expected=None):
-        return YUBIKEYS.when(SlotContents(ReadSlot(SERIAL, SLOT, expected), True, key, certificate))  # noqa: FBT003
+        return YUBIKEYS.when(SlotContents(ReadSlot(SERIAL, SLOT, expected), True, key, certificate))
 
     def test_the_slot_is_read(self):
         command = VerifySlot(**AT, fingerprint_sha256=FINGERPRINT)
@@ -229,9 +229,7 @@ class TestVerifyingASlot:
     @pytest.mark.parametrize("expected", [None, FINGERPRINT])
     def test_what_fits_together_is_verified(self, expected):
         self.found(expected=expected).then(
-            SlotVerified(
-                **REPORTED, public_key_pem=PEM, certificate_pem=CERTIFICATE, fingerprint_sha256=FINGERPRINT
-            )
+            SlotVerified(**REPORTED, public_key_pem=PEM, certificate_pem=CERTIFICATE, fingerprint_sha256=FINGERPRINT)
         )
 
     def test_a_slot_without_a_key_is_refused(self):

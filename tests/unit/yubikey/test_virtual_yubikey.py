@@ -184,21 +184,17 @@ def test_older_firmware_lacks_what_came_later(tmp_path: Path) -> None:
             st.one_of(
                 st.binary(min_size=1, max_size=16),
                 st.sampled_from([b"123456\xff\xff", bytes.fromhex("AC03800111")]),
-                st.lists(
-                    st.tuples(st.integers(1, 8), st.binary(max_size=8)), min_size=1, max_size=6
-                ).map(lambda tlvs: b"".join(bytes([t, len(v)]) + v for t, v in tlvs)),
-                st.binary(max_size=8).map(
-                    lambda v: bytes([0x7C, len(v) + 4, 0x82, 0, 0x81, len(v)]) + v
+                st.lists(st.tuples(st.integers(1, 8), st.binary(max_size=8)), min_size=1, max_size=6).map(
+                    lambda tlvs: b"".join(bytes([t, len(v)]) + v for t, v in tlvs)
                 ),
+                st.binary(max_size=8).map(lambda v: bytes([0x7C, len(v) + 4, 0x82, 0, 0x81, len(v)]) + v),
             ),
             st.sampled_from([b"", b"\0", b"\x08"]),
         ),
         max_size=12,
     )
 )
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_is_sent_is_answered(yubikeys: VirtualYubiKeys, apdus: list[bytes]) -> None:
     session = PivSession(yubikeys.open(SERIAL))
     if session.get_management_key_metadata().default_value:
@@ -219,12 +215,8 @@ def test_a_generated_rsa_key_signs_and_decrypts(admin: PivSession) -> None:
     admin.verify_pin(PIN)
     assert isinstance(public_key, rsa.RSAPublicKey)
 
-    signature = admin.sign(
-        SLOT.KEY_MANAGEMENT, KEY_TYPE.RSA2048, b"text", hashes.SHA256(), padding.PKCS1v15()
-    )
-    secret = admin.decrypt(
-        SLOT.KEY_MANAGEMENT, public_key.encrypt(b"secret", padding.PKCS1v15()), padding.PKCS1v15()
-    )
+    signature = admin.sign(SLOT.KEY_MANAGEMENT, KEY_TYPE.RSA2048, b"text", hashes.SHA256(), padding.PKCS1v15())
+    secret = admin.decrypt(SLOT.KEY_MANAGEMENT, public_key.encrypt(b"secret", padding.PKCS1v15()), padding.PKCS1v15())
 
     public_key.verify(signature, b"text", padding.PKCS1v15(), hashes.SHA256())
     assert secret == b"secret"
@@ -252,9 +244,7 @@ def test_a_generated_ed25519_key_signs(admin: PivSession) -> None:
     admin.verify_pin(PIN)
     assert isinstance(public_key, ed25519.Ed25519PublicKey)
 
-    public_key.verify(
-        admin.sign(SLOT.AUTHENTICATION, KEY_TYPE.ED25519, b"text" * 100, None), b"text" * 100
-    )
+    public_key.verify(admin.sign(SLOT.AUTHENTICATION, KEY_TYPE.ED25519, b"text" * 100, None), b"text" * 100)
 
 
 def test_a_generated_x25519_key_agrees(admin: PivSession) -> None:
@@ -263,9 +253,7 @@ def test_a_generated_x25519_key_agrees(admin: PivSession) -> None:
     assert isinstance(public_key, x25519.X25519PublicKey)
     peer = x25519.X25519PrivateKey.generate()
 
-    assert admin.calculate_secret(SLOT.KEY_MANAGEMENT, peer.public_key()) == peer.exchange(
-        public_key
-    )
+    assert admin.calculate_secret(SLOT.KEY_MANAGEMENT, peer.public_key()) == peer.exchange(public_key)
 
 
 @pytest.mark.parametrize(
@@ -374,14 +362,10 @@ def test_a_policy_of_never_asks_for_no_pin(admin: PivSession) -> None:
 # Attestation
 
 
-def test_an_attestation_verifies_up_to_the_root(
-    yubikeys: VirtualYubiKeys, admin: PivSession
-) -> None:
+def test_an_attestation_verifies_up_to_the_root(yubikeys: VirtualYubiKeys, admin: PivSession) -> None:
     root = yubikeys.attestation_root()
     device = admin.get_certificate(SLOT.ATTESTATION)
-    public_key = admin.generate_key(
-        SLOT.AUTHENTICATION, KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.CACHED
-    )
+    public_key = admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256, PIN_POLICY.ALWAYS, TOUCH_POLICY.CACHED)
 
     attestation = admin.attest_key(SLOT.AUTHENTICATION)
 
@@ -427,8 +411,7 @@ def test_an_empty_slot_is_not_attested(session: PivSession) -> None:
 
 def test_devices_of_one_directory_share_a_root_and_no_key(yubikeys: VirtualYubiKeys) -> None:
     first, second = (
-        PivSession(yubikeys.open(serial)).get_certificate(SLOT.ATTESTATION)
-        for serial in yubikeys.serials()
+        PivSession(yubikeys.open(serial)).get_certificate(SLOT.ATTESTATION) for serial in yubikeys.serials()
     )
 
     first.verify_directly_issued_by(yubikeys.attestation_root())
@@ -442,9 +425,7 @@ def test_a_holders_own_attestation_key_attests(admin: PivSession) -> None:
     admin.put_certificate(SLOT.ATTESTATION, certificate_for(own.public_key()))
     admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
 
-    admin.attest_key(SLOT.AUTHENTICATION).verify_directly_issued_by(
-        admin.get_certificate(SLOT.ATTESTATION)
-    )
+    admin.attest_key(SLOT.AUTHENTICATION).verify_directly_issued_by(admin.get_certificate(SLOT.ATTESTATION))
 
 
 # Objects
@@ -474,9 +455,7 @@ def test_chuid_and_ccc_read_back(admin: PivSession) -> None:
 
 
 @pytest.mark.parametrize("short", [False, True])
-def test_a_large_object_goes_through_extended_or_chained_commands(
-    admin: PivSession, *, short: bool
-) -> None:
+def test_a_large_object_goes_through_extended_or_chained_commands(admin: PivSession, *, short: bool) -> None:
     if short:
         admin.protocol = chained_protocol(admin)
     content = os.urandom(2500)
@@ -643,9 +622,7 @@ def test_a_challenge_is_forgotten_when_another_command_comes_first(session: PivS
     session.protocol.send_apdu(0, 0x87, 0x0A, 0x9B, ask)
     session.get_pin_metadata()
 
-    assert status_of(lambda: session.protocol.send_apdu(0, 0x87, 0x0A, 0x9B, answer)) == (
-        SECURITY_STATUS
-    )
+    assert status_of(lambda: session.protocol.send_apdu(0, 0x87, 0x0A, 0x9B, answer)) == (SECURITY_STATUS)
 
 
 def test_the_management_key_can_be_kept_under_the_pin(admin: PivSession) -> None:
@@ -736,9 +713,7 @@ def test_a_write_torn_in_the_middle_costs_that_write_only(directory: Path) -> No
     assert PivSession(plug_in(directory).open(SERIAL)).get_object(OBJECT_ID.CHUID) == b"before"
 
 
-def test_a_command_that_could_not_be_written_did_not_happen(
-    directory: Path, admin: PivSession
-) -> None:
+def test_a_command_that_could_not_be_written_did_not_happen(directory: Path, admin: PivSession) -> None:
     (directory / f"device-{SERIAL}.other.sealed").mkdir()
     with pytest.raises(OSError, match="device"):
         admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
@@ -794,9 +769,7 @@ def test_a_wrong_sealing_key_is_refused_by_the_name_of_the_file(directory: Path)
         VirtualYubiKeys(directory, b"short", [SERIAL])
 
 
-def test_one_device_cannot_take_the_place_of_another(
-    directory: Path, yubikeys: VirtualYubiKeys
-) -> None:
+def test_one_device_cannot_take_the_place_of_another(directory: Path, yubikeys: VirtualYubiKeys) -> None:
     yubikeys.open(SERIAL)
     device = directory / f"device-{SERIAL}.sealed"
     device.rename(directory / f"device-{OTHER_SERIAL}.sealed")

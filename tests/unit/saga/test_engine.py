@@ -1,0 +1,212 @@
+"""What a saga says and does when a step is refused, does not answer, or is not wanted any more."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.saga import engine
+from services.saga.definitions import CERTIFICATE_PROVISIONING, DEFINITIONS
+from services.saga.engine import Due, Heard
+from services.saga.state import Phase
+from shared.contracts.command import CommandRejected, RefusalCode
+from shared.contracts.saga import KeyOrigin
+from shared.identity import derive
+from tests.support.world import START, World
+from tests.unit.saga.test_any_order import begun, provisioning
+
+
+@pytest.fixture(name="world")
+def _world() -> World:
+    return begun("on-device")
+
+
+def asked(world: World) -> list[str]:
+    return [type(sent.command).__name__ for sent in world.commands]
+
+
+def go_on(world: World, steps: int) -> None:
+    for _ in range(steps):
+        world.deliver(world.commands[-1])
+        world.hear(world.events[-1])
+
+
+def refuse(world: World, code: RefusalCode = RefusalCode.UNAVAILABLE, *, retryable: bool = True) -> None:
+    sent = world.commands[-1]
+    rejected = CommandRejected(
+        command_id=str(sent.command_id), command_type="X", code=code, message="not now", retryable=retryable
+    )
+    world.hear(Heard(derive(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
+
+
+def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
+    go_on(world, 7)
+
+    assert asked(world) == [
+        "GenerateSlotKey",
+        "AttestSlot",
+        "CreateCertificate",
+        "SignWithKey",
+        "SignCertificate",
+        "ImportSlotCertificate",
+        "VerifySlot",
+    ]
+    assert world.saga.phase is Phase.COMPLETED
+
+
+def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
+    refuse(world)
+    assert engine.question(world.definition, world.saga) is None
+    world.pass_time()
+
+    first, second = world.commands
+    assert first.command == second.command
+    assert first.command_id != second.command_id
+    assert world.saga.question.attempt == 2
+
+
+def test_delays_grow_and_end_in_undoing(world):
+    delays = []
+    for _ in range(2):
+        refuse(world)
+        delays.append(world.saga.question.send_at - world.now)
+        world.pass_time()
+    refuse(world)
+
+    assert delays[0] < delays[1]
+    assert world.saga.phase is Phase.COMPENSATED
+    assert world.saga.reason == "unavailable: not now"
+
+
+def test_what_was_refused_for_good_is_not_asked_again(world):
+    refuse(world, RefusalCode.INVALID, retryable=False)
+
+    assert world.saga.phase is Phase.COMPENSATED
+    assert world.phases_told() == ["SagaStarted", "SagaCompensating", "SagaCompensated"]
+
+
+def test_a_step_that_does_not_answer_is_undone_too(world):
+    world.pass_time()
+
+    assert asked(world) == ["GenerateSlotKey", "ClearSlot"]
+    assert world.saga.phase is Phase.COMPENSATING
+
+
+def test_what_comes_after_its_undo_is_refused(world):
+    world.pass_time()
+    generate, clear = world.commands
+    world.deliver(clear)
+    world.deliver(generate)
+
+    assert isinstance(world.answers[generate.command_id].event, CommandRejected)
+    assert not world.slots
+
+
+def test_undoing_goes_newest_first_and_touches_only_what_was_done(world):
+    go_on(world, 3)
+    refuse(world, RefusalCode.INTERNAL, retryable=False)
+    world.settle()
+
+    assert asked(world)[-2:] == ["RevokeCertificate", "ClearSlot"]
+    assert world.saga.undone == ("create-certificate", "generate-slot-key")
+
+
+def test_an_undo_that_cannot_be_made_is_left_over_and_does_not_stop_the_others(world):
+    go_on(world, 3)
+    refuse(world, RefusalCode.INTERNAL, retryable=False)
+    for _ in range(3):
+        refuse(world)
+        world.pass_time()
+    world.settle()
+
+    assert world.saga.phase is Phase.FAILED
+    assert world.saga.undone == ("generate-slot-key",)
+    assert [left.step for left in world.saga.left_over] == ["create-certificate"]
+    assert world.phases_told()[-1] == "SagaFailed"
+
+
+def test_a_stranger_a_stale_answer_and_a_duplicate_change_nothing(world):
+    go_on(world, 2)
+    before = world.saga
+    for heard in world.events:
+        world.hear(heard)
+    world.hear(Heard(START, START, world.events[0].event, world.now))
+
+    assert world.saga == before
+
+
+def test_an_answer_after_the_end_changes_nothing(world):
+    world.pass_time()
+    world.settle()
+    end = world.saga
+    for heard in world.events:
+        world.hear(heard)
+
+    assert world.saga is end
+
+
+def test_cancelling_undoes_what_may_have_been_done(world):
+    go_on(world, 1)
+    world.cancel()
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPENSATED
+    assert not world.slots
+    compensating = next(event for event in world.told if type(event).__name__ == "SagaCompensating")
+    assert (compensating.step, compensating.code, compensating.reason) == (None, "cancelled", "enough")
+
+
+def test_a_saga_that_is_undoing_cannot_be_cancelled(world):
+    world.pass_time()
+    before = world.saga
+    world.cancel()
+
+    assert world.saga == before
+
+
+def test_a_saga_has_an_end_of_its_own_however_patient_its_steps_are(world):
+    late = world.saga.deadline + timedelta(seconds=1)
+    world.now = late
+    world.hear(Due(derive(START, "late"), late))
+
+    assert world.saga.phase is Phase.COMPENSATING
+    assert "did not finish within 300 s" in world.saga.reason
+
+
+def test_a_timer_that_fires_too_early_only_arms_the_next(world):
+    armed = world.saga.armed
+    go_on(world, 1)
+    assert world.saga.armed == armed  # it stands early enough for the second step too
+    world.hear(Due(derive(START, "early"), armed - timedelta(seconds=1)))
+
+    assert world.saga.phase is Phase.RUNNING
+    assert world.saga.armed is not None
+
+
+def test_what_replace_has_overwritten_is_said_to_be_lost():
+    request = provisioning(KeyOrigin.ON_DEVICE).model_copy(update={"replace": True})
+    world = World.begin(CERTIFICATE_PROVISIONING, request, frozenset({"AttestSlot"}))
+    world.slots["9a"] = "somebody's"
+    world.settle()
+
+    assert world.saga.phase is Phase.FAILED
+    assert "overwritten" in world.saga.left_over[0].reason
+    assert not world.slots
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.saga_type)
+def test_step_names_are_unique_and_fit_into_a_subject(definition):
+    names = [step.name for step in definition.steps]
+
+    assert len(set(names)) == len(names)
+    assert all(name.replace("-", "").isalnum() for name in names)
+
+
+@pytest.mark.parametrize("which", ["bootstrap", "on-device", "imported"])
+def test_an_undo_rests_on_no_answer(which):
+    world = begun(which)
+
+    for step in world.definition.steps:
+        for undo in step.undo:
+            assert undo.ask(world.saga)
