@@ -105,7 +105,7 @@ class PullConsumer:
         task.add_done_callback(self._finished)
 
     async def _told(self, status: dict[str, str]) -> None:
-        """The server ends a request: it expired (408), or it cannot be served now, and upkeep asks again in its time."""
+        """The server ends a request: it expired (408), or it cannot be served now: then upkeep asks again."""
         self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
         if status["Status"].startswith("408"):
             await self._pull()
