@@ -43,7 +43,7 @@ def _breaches(before: Schema, after: Schema, old_root: Schema, new_root: Schema,
     fields, grown = before.get("properties", {}), after.get("properties", {})
     for name in fields.keys() & grown.keys():
         yield from _breaches(fields[name], grown[name], old_root, new_root, f"{where}.{name}")
-        if fields[name].get("default") != grown[name].get("default"):
+        if "default" in grown[name] and fields[name].get("default") != grown[name]["default"]:
             yield f"{where}.{name} has another default"
     yield from (f"{where}.{name} is gone" for name in fields.keys() - grown.keys())
     required = set(after.get("required", [])) - set(before.get("required", []))
