@@ -40,13 +40,17 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Received(Generic[C]):
-    """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot."""
+    """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot.
+
+    *named*: its client chose its id, and so may tell it again. (A saga does too, but never after it had an answer.)
+    """
 
     lineage: Lineage
     command_type: str
     aggregate_id: str | None
     at: datetime
     body: C | Refused
+    named: bool = False
 
     def context(self) -> Context:
         return Context(self.lineage.message_id, self.aggregate_id or "", self.at)
@@ -102,7 +106,8 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
     if not body.identity:
         derived = str(identity.derive(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
-    return Received(lineage, kind.__name__, body.identity, at, body)
+    named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
+    return Received(lineage, kind.__name__, body.identity, at, body, named)
 
 
 def _read_body(data: bytes, kind: type[C]) -> C | Refused:
@@ -134,7 +139,7 @@ def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, Jso
 def _problem(detail: ErrorDetails, kind: type[Message]) -> str:
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
         return f"unknown field; known are {', '.join(kind.model_fields)}"
-    return detail["msg"]
+    return detail["msg"].removeprefix("Value error, ")
 
 
 def _unknown(subject: str, owner: str) -> Refused:

@@ -107,8 +107,8 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
         received = read_command(message, self._name, self._language)
         turn = self._turns.setdefault(received.aggregate_id or "", asyncio.Lock())
         async with turn:
-            again = message.metadata.num_delivered > 1
-            if (again or is_old(received)) and await self._answered_before(received):
+            perhaps_again = message.metadata.num_delivered > 1 or received.named or is_old(received)
+            if perhaps_again and await self._answered_before(received):
                 return
             if isinstance(received.body, Refused):
                 await self._answers.give(received, received.body)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from typing import Annotated, ClassVar
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -16,6 +18,7 @@ from pydantic import (
     WithJsonSchema,
 )
 
+_UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 DERIVED = ""
 """The default of an id that its client may leave out: the runtime derives it from the command's id."""
 
@@ -33,6 +36,13 @@ def _text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _uuid_as_a_token(value: str) -> str:
+    """Ids are tokens of subjects, which differ by case: one id must not have two spellings."""
+    if not _UUID.fullmatch(value):
+        raise ValueError("must be a UUID in lower case, like 0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f")
+    return value
+
+
 Base64 = Annotated[
     bytes,
     BeforeValidator(_bytes_from_base64),
@@ -41,7 +51,8 @@ Base64 = Annotated[
 ]
 Id = Annotated[
     str,
-    StringConstraints(pattern=r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"),
+    AfterValidator(_uuid_as_a_token),
+    WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID.pattern}),
     Field(description="a UUID, version 7 where the suite drew it"),
 ]
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=32_768)]
@@ -51,8 +62,8 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"
 DeviceSerial = Annotated[
     str,
     BeforeValidator(_text),
-    StringConstraints(pattern=r"^[0-9]{1,10}$"),
-    Field(description="a YubiKey's serial number, decimal"),
+    StringConstraints(pattern=r"^[1-9][0-9]{0,9}$"),
+    Field(description="a YubiKey's serial number, decimal, without leading zeros"),
 ]
 ValidityDays = Annotated[int, Field(ge=1, le=36_525)]
 

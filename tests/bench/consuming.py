@@ -148,7 +148,8 @@ WAYS = {
     "batch-256": subscriber(256, batch=True),
     "calls-100, 1 worker": subscriber(100),
     "calls-100, 256 workers": subscriber(100, max_workers=256),
-    "w32": subscriber(100, max_workers=32), "w100": subscriber(100, max_workers=100),
+    "w32": subscriber(100, max_workers=32),
+    "w100": subscriber(100, max_workers=100),
     "raw-256": raw,
 }
 

@@ -142,12 +142,7 @@ async def test_a_command_told_twice_leads_to_one_event(js, kind, message_id):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(
-            "young",
-            marks=pytest.mark.xfail(
-                strict=True, reason="a refusal is looked for only when the id is a minute old: see the report"
-            ),
-        ),
+        "young",
         "old",
         "random",
         "ahead",
