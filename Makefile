@@ -23,10 +23,11 @@ install: $(STAMP)
 
 $(STAMP): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
+	@echo "installing into $(VENV)" >&2
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 needs its venv module (Debian: python3-venv)"; exit 1; }
 	@# --no-deps: the lock is complete but for pyscard, which only machines with readers need (docs/adr/0008)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
 	@touch $@
 
 demo: install

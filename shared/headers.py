@@ -10,6 +10,7 @@ from uuid import UUID
 
 from shared.errors import Poison
 from shared.identity import derive
+from shared.subjects import Subject
 
 _TRACE = ("traceparent", "tracestate")
 _LONGEST = 256
@@ -112,10 +113,8 @@ def _actor(headers: Mapping[str, str]) -> str:
 def _saga(headers: Mapping[str, str]) -> SagaContext | None:
     if "CIM-Saga-Id" not in headers:
         return None
-    saga_type, saga_id, step = (
-        _word(name, headers.get(name, "")) for name in ("CIM-Saga-Type", "CIM-Saga-Id", "CIM-Saga-Step")
-    )
-    return SagaContext(saga_type, saga_id, step)
+    saga_type, saga_id = (_token(name, headers.get(name, "")) for name in ("CIM-Saga-Type", "CIM-Saga-Id"))
+    return SagaContext(saga_type, saga_id, _word("CIM-Saga-Step", headers.get("CIM-Saga-Step", "")))
 
 
 def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
@@ -125,6 +124,17 @@ def _trace(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         for name in _TRACE
         if (value := headers.get(name, "")) and len(value) <= _LONGEST_TRACE and value.isprintable()
     )
+
+
+def _token(name: str, value: str) -> str:
+    """A header's value that becomes part of a subject."""
+    try:
+        literal = Subject((_word(name, value),)).literal if value else True
+    except ValueError:
+        literal = False
+    if not literal:
+        raise Poison(f"header {name} must be one subject token ([A-Za-z0-9_-]+)")
+    return value
 
 
 def _word(name: str, value: str) -> str:

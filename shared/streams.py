@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
+from nats.errors import NoRespondersError
 
 from shared.catalog import Catalog, catalog
 from shared.errors import Unusable
@@ -140,6 +141,8 @@ async def _api(client: Client, subject: str, request: Config) -> Config:
     for patience in (1, 2, 4, 8):  # a server that just started answers late
         try:
             answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=patience)
+        except NoRespondersError:
+            raise Unusable("JetStream is not enabled for this account on the nats-server") from None
         except TimeoutError:
             await asyncio.sleep(0.1)
         else:

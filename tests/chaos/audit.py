@@ -92,7 +92,7 @@ async def devices_agree_with_the_log(suite: Suite, events: list[Told]) -> None:
             case "slot-cleared" if event.body["cleared"]:
                 slots[where] = None
     for (serial, slot), public_key in slots.items():
-        answer = await suite.outcome_of("yubikey.verify-slot", {"serial": serial, "slot": slot})
+        answer = await suite.sees_in_slot(serial, slot)
         if public_key is None:
             assert answer.tokens[3] == "rejected", f"{serial} {slot} holds what the log says was cleared"
         else:

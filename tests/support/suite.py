@@ -18,6 +18,8 @@ from nats.aio.client import Client
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
+from shared.identity import new_id
+from shared.kv import to_the_end
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})
@@ -42,6 +44,8 @@ class Suite:
     local: LocalSuite
     client: Client
     issuer_id: str = ""
+    bootstrap_request: dict[str, Any] = field(default_factory=dict)
+    bootstrapped: Told | None = None
     chain: list[str] = field(default_factory=list)
 
     def pid(self, name: str) -> int:
@@ -76,37 +80,55 @@ class Suite:
         return await self.start_saga("certificate-provisioning", saga_id, **{**standard, **body})
 
     async def end_of(self, saga_id: str, within: float = 60) -> Told:
+        return await self.told(f"keys.events.saga.*.*.{saga_id}", within, ENDS)
+
+    async def told(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> Told:
+        """The last event under *pattern*, once there is one (of *kinds*: the fifth token of its subject)."""
         async with asyncio.timeout(within):
             while True:
                 with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
-                    for event in await self.events(f"keys.events.saga.*.*.{saga_id}"):
-                        if event.tokens[4] in ENDS:
-                            return event
-                await asyncio.sleep(0.05)
+                    last = await self.client.jetstream().get_msg("KEYS_EVENTS", subject=pattern)
+                    event = Told(last.seq or 0, last.subject or "", last.headers or {}, json.loads(last.data or b""))
+                    if kinds is None or event.tokens[4] in kinds:
+                        return event
+                await asyncio.sleep(0.02)
 
-    async def outcome_of(self, command: str, body: Any, headers: dict[str, str] | None = None) -> Told:
-        """Publish as any client would, without a header of ours, and return the first event that came after."""
-        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    async def ask(self, command: str, body: Any, headers: dict[str, str] | None = None, within: float = 20) -> Told:
+        """Publish a command under an id of its own; return the first event that it caused."""
+        command_id = (headers or {}).get("CIM-Command-Id") or str(new_id())
         inbox = await self.client.subscribe("keys.events.>")
-        await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=headers)
-        message = await inbox.next_msg(timeout=20)
-        await inbox.unsubscribe()
-        return Told(0, message.subject, dict(message.headers or {}), json.loads(message.data))
+        try:
+            await self.publish(command, body, {"CIM-Command-Id": command_id, **(headers or {})})
+            async with asyncio.timeout(within):
+                while True:
+                    message = await inbox.next_msg(timeout=within)
+                    told = dict(message.headers or {})
+                    if told.get("CIM-Causation-Id") == command_id:
+                        return Told(0, message.subject, told, json.loads(message.data))
+        finally:
+            await inbox.unsubscribe()
 
     async def events(self, pattern: str = "keys.events.>") -> list[Told]:
         """All that the log has under *pattern*, in order."""
         js = self.client.jetstream()
         subscription = await js.subscribe(pattern, stream="KEYS_EVENTS", ordered_consumer=True)
-        found: list[Told] = []
-        left = (await subscription.consumer_info()).num_pending or 0
-        while left:
-            message = await subscription.next_msg(timeout=10)
-            left = message.metadata.num_pending
-            headers = dict(message.headers or {})
-            sequence = message.metadata.sequence.stream
-            found.append(Told(sequence, message.subject, headers, json.loads(message.data)))
-        await subscription.unsubscribe()
-        return found
+        return [
+            Told(
+                message.metadata.sequence.stream,
+                message.subject,
+                dict(message.headers or {}),
+                json.loads(message.data),
+            )
+            async for message in to_the_end(subscription)
+        ]
+
+    async def announced(self, saga_id: str) -> list[Told]:
+        """What a saga said of itself, in the order of the log."""
+        return [event for event in await self.events("keys.events.saga.>") if event.body["saga_id"] == saga_id]
+
+    async def sees_in_slot(self, serial: str, slot: str) -> Told:
+        """What verify-slot says is on the device."""
+        return await self.ask("yubikey.verify-slot", {"serial": serial, "slot": slot})
 
     async def bootstrap(self, **changes: Any) -> None:
         authority = {"algorithm": "ec-p256", "validity_days": 3650}
@@ -115,8 +137,10 @@ class Suite:
             "root": {"common_name": "Acme Root", **authority},
             "intermediate": {"common_name": "Acme Issuing", **authority},
         }
-        end = await self.end_of(await self.start_saga("pki-bootstrap", **{**body, **changes}))
+        self.bootstrap_request = {**body, **changes, "saga_id": str(uuid4())}
+        end = await self.end_of(await self.start_saga("pki-bootstrap", **self.bootstrap_request))
         assert end.tokens[4] == "completed", end.body
+        self.bootstrapped = end
         self.issuer_id = end.body["intermediate_certificate_id"]
         self.chain = [end.body["root_certificate_pem"], end.body["intermediate_certificate_pem"]]
 

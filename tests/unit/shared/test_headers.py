@@ -12,6 +12,7 @@ from shared.identity import derive
 
 STORED = UUID("0192f0c1-0000-7000-8000-00000000abcd")
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
+TOKENS = st.from_regex(r"[A-Za-z0-9_-]{1,40}", fullmatch=True)
 TRACES = st.sampled_from(
     [
         (),
@@ -20,7 +21,13 @@ TRACES = st.sampled_from(
     ]
 )
 LINEAGES = st.builds(
-    Lineage, st.uuids(), st.uuids(), st.uuids(), WORDS, st.none() | st.builds(SagaContext, WORDS, WORDS, WORDS), TRACES
+    Lineage,
+    st.uuids(),
+    st.uuids(),
+    st.uuids(),
+    WORDS,
+    st.none() | st.builds(SagaContext, TOKENS, TOKENS, WORDS),
+    TRACES,
 )
 
 
@@ -156,3 +163,10 @@ def test_a_saga_that_no_header_could_carry_on_is_refused_by_the_name_of_its_head
 @pytest.mark.parametrize("value", ["t" * 513, "two\nlines", "\x00"])
 def test_a_trace_that_no_header_could_carry_on_is_left_out(name, value):
     assert command_lineage({name: value}, STORED).trace == ()
+
+
+@pytest.mark.parametrize("name", ["CIM-Saga-Id", "CIM-Saga-Type"])
+@pytest.mark.parametrize("value", ["*", ">", "a.b", "two words"])
+def test_a_saga_is_named_by_tokens_of_a_subject(name, value):
+    with pytest.raises(Poison, match=f"header {name} must be one subject token"):
+        command_lineage({"CIM-Saga-Id": "s1", "CIM-Saga-Type": "some-saga", name: value}, STORED)

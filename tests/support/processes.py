@@ -1,0 +1,26 @@
+"""Processes of a suite, told apart and ended by their ids."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+
+
+def pids_of(state):
+    """What STATE_DIR/pids says: the process id of each process, by its name."""
+    return {name: int(pid) for name, pid in (line.split() for line in (state / "pids").read_text().splitlines())}
+
+
+def kill(pid, number=signal.SIGKILL):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def is_alive(pid):
+    """Whether it runs: a process that nobody has waited for yet does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
