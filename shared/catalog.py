@@ -13,6 +13,8 @@ from shared.subjects import Subject
 
 COMMANDS = Subject(("keys", "commands"))
 EVENTS = Subject(("keys", "events"))
+LOG = "KEYS_EVENTS"
+"""The stream that is the truth."""
 
 
 class _Checked(BaseModel):

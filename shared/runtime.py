@@ -23,9 +23,10 @@ from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCo
 from shared.decider import Decider, Refused, Stands, run
 from shared.envelope import Received, read_command, seal_event
 from shared.errors import Conflict, Poison
-from shared.event_store import EventStore, exists, publish_once
+from shared.event_store import EventStore
 from shared.host import Host
 from shared.identity import drawn_at
+from shared.once import exists, publish_once
 
 _MOST_CONFLICTS = 20
 _WINDOW = timedelta(seconds=60)

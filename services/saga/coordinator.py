@@ -21,7 +21,7 @@ from services.saga import engine
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Cancelled, Due, Heard, Message
 from services.saga.state import Announced, Origin, Saga
-from services.saga.store import Found, SagaStore, UnknownVersion
+from services.saga.store import Found, SagaStore
 from shared import identity
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command, Event
@@ -30,8 +30,8 @@ from shared.contracts.saga import CancelSaga, StartSaga
 from shared.decider import Refused, Stands
 from shared.envelope import Outgoing, Received, read_command, read_event, seal_command, seal_event
 from shared.errors import Conflict, Poison
-from shared.event_store import publish_once
 from shared.headers import Lineage, SagaContext
+from shared.once import publish_once
 from shared.runtime import Answers
 
 SERVICE = "saga"
@@ -135,11 +135,7 @@ class Coordinator:
         """Advance the saga by *message*, against whoever else may be doing so; None when there is no such saga."""
         async with self._turn(saga_id):
             while True:
-                try:
-                    found = await self._found(saga_type, saga_id)
-                except UnknownVersion as error:
-                    log.error("%s", error)  # noqa: TRY400 - parked, and said so; nothing here went wrong
-                    return None
+                found = await self._found(saga_type, saga_id)
                 if found is None:
                     return None
                 await self._send_unless_sent(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +17,14 @@ from services.saga.state import Announced, Answered, Origin, Phase, Question, Sa
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event, Message
 from shared.contracts.saga import LeftOver
-from shared.errors import Unusable
+from shared.errors import Transient
 from shared.kv import Document, KeyValue
 
 SCHEMA = 1
 _Question = TypeAdapter(Question | None)
 _Origin = TypeAdapter(Origin)
 _Time = TypeAdapter(datetime)
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -52,10 +54,12 @@ class SagaStore:
         return Found(found.definition, after, revision)
 
     async def all(self) -> AsyncIterator[Found]:
-        """Every saga that this coordinator has the definition of."""
+        """Every saga that this coordinator has the definition of; those that it has not are logged and left alone."""
         async for document in self._bucket.all():
-            if (found := self._found(document)) is not None:
-                yield found
+            try:
+                yield self._found(document)
+            except UnknownVersion as error:
+                log.error("%s", error)  # noqa: TRY400 - parked, and said so; nothing here went wrong
 
     def _found(self, document: Document) -> Found | None:
         stored = from_json(document.value)
@@ -65,8 +69,11 @@ class SagaStore:
         return Found(definition, read(definition, stored), document.revision)
 
 
-class UnknownVersion(Unusable):
-    """A saga finishes on the definition it began with; without that, it is left as it is, never guessed at."""
+class UnknownVersion(Transient):
+    """A saga finishes on the definition it began with; without that, it is left as it is, never guessed at.
+
+    What it is told meanwhile is put off: in a rolling upgrade, a coordinator that has the definition hears it next.
+    """
 
 
 def write(saga: Saga[Any]) -> bytes:

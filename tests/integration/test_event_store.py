@@ -9,10 +9,11 @@ import pytest
 from shared.contracts.key import KeyDestroyed, KeyRevoked
 from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
-from shared.event_store import REMEMBERED, Standing, publish_once
+from shared.event_store import REMEMBERED, Standing
 from shared.headers import Lineage
 from shared.identity import new_id
 from shared.kv import KeyValue
+from shared.once import publish_once
 from shared.streams import declare
 from tests.support.ledger import Ledger, generated, ledger_store
 from tests.support.waiting import until

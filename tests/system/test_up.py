@@ -198,7 +198,7 @@ async def test_make_fails_too_when_the_port_is_in_use(tmp_path, server):
         assert run.complained.startswith(f"port {server.port} is in use")
 
 
-@pytest.mark.parametrize("port", ["nats", "0", "70000", "-1", ""])
+@pytest.mark.parametrize("port", ["nats", "70000"])
 async def test_a_port_that_is_none_is_said_in_one_line(tmp_path, port):
     environment = {**os.environ, "NATS_PORT": port, "STATE_DIR": str(tmp_path / "state")}
     started = subprocess.run(  # noqa: ASYNC221 - nothing else runs here meanwhile

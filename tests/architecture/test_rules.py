@@ -1,0 +1,70 @@
+"""Rules of the house that a reader would otherwise have to watch over."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MODULES = sorted(path for top in ("shared", "services", "deploy") for path in (ROOT / top).rglob("*.py"))
+TRACKED = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+each_module = pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+@each_module
+def test_a_module_begins_by_saying_what_it_is(path):
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@each_module
+def test_only_main_modules_and_the_local_runner_read_the_environment(path):
+    if path.name == "__main__.py" or path.is_relative_to(ROOT / "deploy"):
+        return
+    names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+
+    assert not names & {"environ", "getenv"}
+
+
+@each_module
+def test_names_say_what_a_thing_is(path):
+    defined = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    names = {node.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, defined)} | {path.stem}
+
+    assert not [name for name in names if re.search(r"Manager|Helper|Utils?\b|Impl\b|^Base[A-Z]|^utils?$", name)]
+
+
+@each_module
+def test_a_file_stays_small(path):
+    earned = {"services/saga/engine.py": 300}  # how any saga moves is one thought: split, it would be read in pieces
+
+    assert len(path.read_text().splitlines()) <= earned.get(str(path.relative_to(ROOT)), 250)
+
+
+def test_the_lock_pins_by_hash_and_names_no_address():
+    lock = (ROOT / "requirements.lock").read_text()
+    pinned = re.findall(r"^([a-z0-9._-]+)==\S+(?: ;.*)? \\$", lock, re.MULTILINE)
+
+    assert "http" not in lock
+    assert "--index" not in lock
+    assert "--find-links" not in lock
+    assert len(pinned) == len(re.findall(r"^\S", lock, re.MULTILINE))
+    assert len(re.split(r"^\S", lock, flags=re.MULTILINE)[1:]) == len(pinned)
+    assert all("--hash=sha256:" in block for block in re.split(r"^(?=\S)", lock, flags=re.MULTILINE) if block)
+    assert "pyscard" not in pinned  # it needs a compiler: docs/adr/0008
+
+
+def test_there_is_one_lock():
+    assert [path for path in TRACKED if "lock" in Path(path).name] == ["requirements.lock"]
+
+
+def test_no_tracked_file_names_a_path_of_a_machine():
+    home = re.compile(r"(?<![\w.])/(?:root|home|work)/\w")
+    guilty = [
+        path for path in TRACKED if (ROOT / path).is_file() and home.search((ROOT / path).read_text(errors="replace"))
+    ]
+
+    assert guilty == []
