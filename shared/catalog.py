@@ -15,6 +15,8 @@ COMMANDS = Subject(("keys", "commands"))
 EVENTS = Subject(("keys", "events"))
 LOG = "KEYS_EVENTS"
 """The stream that is the truth."""
+LOG = "KEYS_EVENTS"
+"""The stream that is the truth."""
 
 
 class _Checked(BaseModel):

@@ -26,15 +26,14 @@ from nats.js.errors import APIError, NotFoundError
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from shared.catalog import EVENTS
+from shared.catalog import EVENTS, LOG
 from shared.contracts.base import Event
-from shared.envelope import Outgoing, seal_event
+from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
 from shared.headers import Lineage
 from shared.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
 from shared.subjects import Subject
 
-STREAM = "KEYS_EVENTS"
 REMEMBERED = 256
 """How many of the commands it answered an aggregate remembers by id; older ones are looked up in the log."""
 _CACHED = 20_000
@@ -194,12 +193,12 @@ class EventStore(Generic[State, E]):
     async def _last_sequence(self, aggregate_id: str) -> int:
         """Found by the subject's index; asking for the next event instead would search the log to its end for none."""
         try:
-            return (await self._js.get_msg(STREAM, subject=self._pattern(aggregate_id))).seq or 0
+            return (await self._js.get_msg(LOG, subject=self._pattern(aggregate_id))).seq or 0
         except NotFoundError:
             return 0
 
     async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg:
-        return await self._js.get_msg(STREAM, seq=sequence, subject=self._pattern(aggregate_id), next=True)
+        return await self._js.get_msg(LOG, seq=sequence, subject=self._pattern(aggregate_id), next=True)
 
     def _fold(self, standing: Standing[State], message: RawStreamMsg) -> Standing[State]:
         headers = message.headers or {}
@@ -214,40 +213,11 @@ class EventStore(Generic[State, E]):
         start = since.isoformat().replace("+00:00", "Z")
         subscription = await self._js.subscribe(
             pattern,
-            stream=STREAM,
+            stream=LOG,
             ordered_consumer=True,
             config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start),  # type: ignore[arg-type] # nats-py annotates an int and sends what it is given; the API takes RFC 3339
         )
         return to_the_end(subscription)
-
-
-async def publish_once(js: JetStreamContext, outgoing: Outgoing, *, perhaps_again: bool = False) -> bool:
-    """Publish to a subject that can only ever have one message; False when it has it already.
-
-    A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up.
-    """
-    if perhaps_again and await exists(js, outgoing.subject):
-        return False
-    try:
-        await js.publish(
-            outgoing.subject,
-            outgoing.payload,
-            headers=outgoing.headers | {"Nats-Expected-Last-Subject-Sequence": "0"},
-        )
-    except APIError as error:
-        if error.err_code in WRONG_LAST_SEQUENCE:
-            return False
-        raise
-    return True
-
-
-async def exists(js: JetStreamContext, subject: str) -> bool:
-    """Whether the log has an event on *subject* (or on what that pattern matches)."""
-    try:
-        await js.get_msg(STREAM, subject=subject)
-    except NotFoundError:
-        return False
-    return True
 
 
 def _remembering(answered: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:

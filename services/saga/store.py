@@ -61,7 +61,7 @@ class SagaStore:
             except UnknownVersion as error:
                 log.error("%s", error)  # noqa: TRY400 - parked, and said so; nothing here went wrong
 
-    def _found(self, document: Document) -> Found | None:
+    def _found(self, document: Document) -> Found:
         stored = from_json(document.value)
         definition = self._definitions.get(f"{stored['saga_type']}/{stored['version']}")
         if definition is None or stored["schema"] != SCHEMA:
