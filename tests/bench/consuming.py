@@ -41,7 +41,7 @@ from tests.support.nats import connected, nats_server
 
 BACKLOG, RATE, SECONDS, WARM = 20_000, 500, 10, 500
 SLOW_EVERY, SLOW = 100, 0.3
-FETCH_SECONDS = 0.1  # how long a batch is collected; with 20 or 50 ms messages came only after ack_wait (ADR 0005)
+FETCH_SECONDS = 0.1  # how long FastStream and `fetch` collect a batch; what depends on it: ADR 0005
 STREAM, DURABLE, LIMIT = "KEYS_COMMANDS", "key", 256  # the limit is PullConsumer's own default
 
 
