@@ -141,7 +141,9 @@ class Coordinator:
                 await self._send_unless_sent(found)
                 after = engine.advance(found.definition, found.saga, message)
                 if after is found.saga:
-                    return found
+                    if await self._is_current(found):
+                        return found
+                    continue
                 try:
                     return await self._save_and_send(found, after)
                 except Conflict:
@@ -150,6 +152,16 @@ class Coordinator:
     async def _found(self, saga_type: str, saga_id: str) -> Found | None:
         seen = self._seen.get(saga_id)
         return seen if seen is not None else await self._store.find(saga_type, saga_id)
+
+    async def _is_current(self, found: Found) -> bool:
+        """Whether *found* stands: what is remembered may be behind what another coordinator has saved since."""
+        if self._seen.get(found.saga.saga_id) is not found:
+            return True  # it was read just now
+        stored = await self._store.find(found.saga.saga_type, found.saga.saga_id)
+        if stored is not None and stored.revision == found.revision:
+            return True
+        del self._seen[found.saga.saga_id]
+        return False
 
     async def _save_and_send(self, found: Found, after: Saga[Any]) -> Found:
         armed_before = found.saga.armed if found.revision else None

@@ -18,13 +18,14 @@ from tests.support.suite import suite_up
 ROOT = Path(__file__).parents[2]
 SERIALS = list(range(42000001, 42000016))
 SLOTS = {"authentication": "9a", "digital-signature": "9c", "key-management": "9d", "card-authentication": "9e"}
+AWAY = "49999999"
 UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
 AUTHORITY = {"common_name": "Another CA", "algorithm": "ec-p256", "validity_days": 3650}
 BOOTSTRAP = {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORITY}
 FAILING = [
     {"issuer_id": UNKNOWN},
     {"validity_days": 36_000},
-    {"yubikey_serial": "49999999"},
+    {"yubikey_serial": AWAY},
     {"slot": "9a", "purpose": "card-authentication"},  # occupied, or soon to be: one of the two is refused
 ]
 
@@ -41,15 +42,16 @@ def wishes(chance):
 
 
 async def run_sagas(suite, chance):
-    """Begin them over some seconds, about as fast as they are killed; the ids, and how each was begun."""
+    """Begin them over some seconds, and cancel a few; the ids, and what was wished for."""
     sagas = {}
     for number, wish in enumerate(wishes(chance)):
         sagas[await suite.provision(**wish)] = wish
         if number % 12 == 0:
             sagas[await suite.start_saga("pki-bootstrap", **BOOTSTRAP)] = BOOTSTRAP
         if number % 10 == 0:
-            cancelled = chance.choice(list(sagas))
-            await suite.publish("saga.cancel", {"saga_id": cancelled})
+            # what may have been done to a device that is away cannot be undone: such a saga would end as failed
+            known = [saga_id for saga_id, wish in sagas.items() if wish.get("yubikey_serial") != AWAY]
+            await suite.publish("saga.cancel", {"saga_id": chance.choice(known)})
         await asyncio.sleep(chance.uniform(0, 0.12))
     return sagas
 
@@ -91,7 +93,7 @@ async def more_instances(suite, names):
 
 
 async def everything_ends(suite, seed, targets, kills, between):
-    """Run sagas, kill what *targets* says meanwhile, wait for all to end, and audit; how many ended how."""
+    """Run sagas, kill what *targets* says meanwhile, wait for all to end, and audit."""
     chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     await suite.bootstrap()
     sagas, _ = await asyncio.gather(
@@ -101,10 +103,8 @@ async def everything_ends(suite, seed, targets, kills, between):
     await asyncio.gather(*(suite.end_of(saga_id, within=60) for saga_id in sagas))
     ends = await audit(suite, sagas)
     print(ends)
+    assert set(ends) == {"completed", "compensated"}
     assert ends["completed"] > len(sagas) / 2
-    assert ends["compensated"] > 0
-    assert ends["failed"] == 0
-    return ends
 
 
 def services_of(suite):

@@ -1,7 +1,8 @@
-"""The other end of the wire, for the coordinator's tests: answers what a saga asks for with toys, as a test wants it."""
+"""The other end of the wire, for the coordinator's tests: it answers with toys, or not, as a test wants it."""
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -69,7 +70,7 @@ ANSWERS = {
 
 
 class StandIn:
-    """*silent*: steps it does not answer; *refusing*: how often it refuses a step, retryably; *copies*: of an answer."""
+    """*silent*: steps it does not answer; *refusing*: how often it refuses one, retryably; *copies*: of an answer."""
 
     def __init__(self, client):
         self._client = client
@@ -117,6 +118,12 @@ class StandIn:
 
     async def revision(self, saga_id):
         return (await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")).seq
+
+    async def waits_for(self, saga_id):
+        """What the saga's entry says it has to have answered next, and how much it has told."""
+        entry = await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")
+        saga = json.loads(entry.data)
+        return saga["phase"], saga["question"], saga["sequence"]
 
     async def everything_is_heard(self):
         """Whether the coordinator has nothing to hear that it has not settled."""

@@ -1,4 +1,4 @@
-"""A whole suite with a CA, one for each module: the tests of a module share it and use YubiKeys or slots of their own."""
+"""A whole suite with a CA for each module, whose tests share it and use YubiKeys or slots of their own."""
 
 import pytest_asyncio
 

@@ -1,4 +1,4 @@
-"""The main job, done by the whole suite: a CA from nothing, and certificates on YubiKeys, of every purpose and origin."""
+"""The main job, by the whole suite: a CA from nothing, and certificates on YubiKeys, of every purpose and origin."""
 
 from __future__ import annotations
 
