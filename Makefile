@@ -7,6 +7,8 @@ BIN      := $(VENV)/bin
 MEMBERS  := shared services/key services/certificate services/yubikey services/saga services/console
 STAMP    := $(VENV)/.installed
 
+MAKEFLAGS += --no-print-directory
+
 .PHONY: help install demo up test check bench lock render clean
 
 help:
@@ -37,7 +39,7 @@ up: install
 	@exec $(BIN)/python -m deploy.up
 
 test: check
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 check: install
 	@$(BIN)/ruff check --quiet .

@@ -97,7 +97,7 @@ def test_an_x25519_key_is_for_key_management_unless_said_otherwise():
     key.given().when(wish).then_performs(pair)
 
 
-@pytest.mark.parametrize("purpose", set(Purpose) - {Purpose.KEY_MANAGEMENT})
+@pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.KEY_MANAGEMENT}))
 def test_an_x25519_key_can_have_no_other_purpose(purpose):
     wish = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, purpose=purpose)
 
@@ -203,7 +203,7 @@ def test_a_key_management_key_signs_nothing_whatever_for(purpose):
 
 
 @pytest.mark.parametrize("signature_algorithm", SignatureAlgorithm)
-@pytest.mark.parametrize("algorithm", set(Algorithm) - {Algorithm.X25519})
+@pytest.mark.parametrize("algorithm", sorted(set(Algorithm) - {Algorithm.X25519}))
 def test_the_signature_algorithm_must_fit_the_key(algorithm, signature_algorithm):
     answer = key.given(generated(algorithm)).when(sign(algorithm=signature_algorithm))
 
