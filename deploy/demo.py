@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 SERIAL = "42000001"
+_TYPED = 80
 CONSOLE = [sys.executable, "-m", "services.console"]
 
 
@@ -73,10 +75,10 @@ async def _main_job(suite: LocalSuite) -> None:
     imported = {**alice, "purpose": "key-management", "key_origin": "imported"}
     await _send(suite, "saga.certificate-provisioning.start", imported, ends="completed")
 
-    say("4. one that fails half-way: the certificate would outlive its issuer, and the key is in the slot by then")
-    too_long = {**alice, "purpose": "digital-signature", "key_origin": "on-device", "validity_days": 1100}
-    too_long["issuer_id"] = await _short_lived_issuer(suite, authority)
-    await _send(suite, "saga.certificate-provisioning.start", too_long, ends="compensated")
+    say("4. one that fails half-way: its issuer's key is revoked, and that shows only when it is to sign")
+    doomed = {**alice, "purpose": "digital-signature", "key_origin": "on-device", "validity_days": 20}
+    doomed["issuer_id"] = await _issuer_without_a_key(suite, authority)
+    await _send(suite, "saga.certificate-provisioning.start", doomed, ends="compensated")
 
     say("5. what is on the device, read back from it")
     await _check_the_device(suite, leaf)
@@ -84,15 +86,15 @@ async def _main_job(suite: LocalSuite) -> None:
     _check_the_chain(authority, leaf)
 
 
-async def _short_lived_issuer(suite: LocalSuite, authority: dict[str, Any]) -> str:
-    """A second intermediate, by the plain commands: what a saga does can be done by hand."""
+async def _issuer_without_a_key(suite: LocalSuite, authority: dict[str, Any]) -> str:
+    """A second intermediate, by the plain commands (what a saga does can be done by hand), and then its key revoked."""
     key = await _send(suite, "key.generate", {"algorithm": "ec-p256", "purpose": "certificate-signing"})
     created = await _send(
         suite,
         "certificate.create",
         {
             "profile": "intermediate",
-            "subject": {"common_name": "Acme Short-lived CA", "organization": "Acme"},
+            "subject": {"common_name": "Acme Doomed CA", "organization": "Acme"},
             "public_key_pem": key["public_key_pem"],
             "key_id": key["key_id"],
             "issuer_id": authority["root_certificate_id"],
@@ -111,6 +113,7 @@ async def _short_lived_issuer(suite: LocalSuite, authority: dict[str, Any]) -> s
     )
     attach = {"certificate_id": created["certificate_id"], "signature": signed["signature"]}
     issuer = await _send(suite, "certificate.sign", attach)
+    await _send(suite, "key.revoke", {"key_id": key["key_id"], "reason": "for the demo"})
     return str(issuer["certificate_id"])
 
 
@@ -157,7 +160,7 @@ async def _send(
     """One `cim-keys send`; returns the outcome's body. *ends*: how the saga it starts must end."""
     if ends == "compensated":
         accept = (1,)
-    print(f"$ cim-keys send {command} --json '{json.dumps(body)[:120]}…'", flush=True)
+    print(f"cim-keys send {command} {' '.join(_flags(body))}", flush=True)
     process = await asyncio.create_subprocess_exec(
         *CONSOLE, "send", command, "--json", json.dumps(body), "--output", "json",
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environment(suite),
@@ -172,10 +175,24 @@ async def _send(
     return outcome
 
 
+def _flags(body: dict[str, Any], within: str = "") -> list[str]:
+    """The body as one would type it; what nobody would type (a PEM, bytes to sign) is left out."""
+    flags = []
+    for name, value in body.items():
+        if isinstance(value, dict):
+            flags += _flags(value, f"{within}{name}.")
+        else:
+            text = str(value)
+            flags.append(f"--{within}{name} {shlex.quote(text) if len(text) < _TYPED else '…'}")
+    return flags
+
+
 @asynccontextmanager
 async def _conversation(suite: LocalSuite) -> AsyncIterator[None]:
     """All that is said on the two streams, as it is said."""
-    watching = await asyncio.create_subprocess_exec(*CONSOLE, "watch", env=_environment(suite))
+    watching = await asyncio.create_subprocess_exec(
+        *CONSOLE, "watch", stderr=subprocess.DEVNULL, env=_environment(suite)
+    )
     await asyncio.sleep(0.8)
     try:
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from typing import Generic, TypeVar
 
 from nats.aio.msg import Msg
 from pydantic import JsonValue, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, from_json
 
 from shared import identity
 from shared.catalog import catalog
@@ -17,12 +18,13 @@ from shared.contracts.base import Command, Event, Message
 from shared.contracts.command import RefusalCode
 from shared.decider import Context, Refused
 from shared.errors import Poison
-from shared.headers import Lineage, command_lineage, event_lineage, to_headers
+from shared.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
 from shared.subjects import Subject
 
 LARGEST_COMMAND = 131_072
 _MOST_PROBLEMS = 10
 _NO_HEADERS: Mapping[str, str] = {}
+_AGGREGATE_ID = re.compile(r"[0-9a-f-]{1,36}")
 _NO_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
 
 C = TypeVar("C", bound=Command)
@@ -93,6 +95,7 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
     stored = identity.of_stream_position(metadata.stream, metadata.sequence.stream, at)
     try:
         lineage = command_lineage(message.headers or _NO_HEADERS, stored)
+        require_content(message.headers or _NO_HEADERS)
     except Poison as error:
         refusal = Refused(RefusalCode.MALFORMED, str(error))
         return Received(Lineage.root(stored), message.subject, None, at, refusal)
@@ -102,7 +105,7 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
         return Received(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
     body = _read_body(message.data, kind)
     if isinstance(body, Refused):
-        return Received(lineage, kind.__name__, None, at, body)
+        return Received(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
     if not body.identity:
         derived = str(identity.derive(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
@@ -126,6 +129,16 @@ def _read_body(data: bytes, kind: type[C]) -> C | Refused:
         problems = _problems(error, kind)
         summary = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)
         return Refused(RefusalCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
+
+
+def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
+    """The id that a body names which is otherwise not valid: its client may be waiting for an answer about it."""
+    try:
+        named = from_json(data)[kind.identified_by] if len(data) <= LARGEST_COMMAND else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    named = str(named) if isinstance(named, int) else named
+    return named if isinstance(named, str) and _AGGREGATE_ID.fullmatch(named) else None
 
 
 def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, JsonValue]]:

@@ -13,7 +13,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Generic, TypeVar
 from uuid import UUID
@@ -23,14 +23,14 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
 from nats.js.errors import APIError, NotFoundError
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
 from shared.catalog import EVENTS, LOG
 from shared.contracts.base import Event
 from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
-from shared.headers import Lineage
+from shared.headers import Lineage, event_lineage
 from shared.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
 from shared.subjects import Subject
 
@@ -201,12 +201,20 @@ class EventStore(Generic[State, E]):
         return await self._js.get_msg(LOG, seq=sequence, subject=self._pattern(aggregate_id), next=True)
 
     def _fold(self, standing: Standing[State], message: RawStreamMsg) -> Standing[State]:
-        headers = message.headers or {}
+        """Raises Poison for an event that this version cannot read: what it does not know, it must not decide on."""
+        where, headers = f"event {message.seq} ({message.subject})", message.headers or {}
+        try:
+            cause = event_lineage(headers).causation_id
+        except Poison:
+            log.warning("%s is none of the suite's and is passed over", where)
+            return replace(standing, sequence=message.seq or 0)
         kind = self._events.get(headers.get("CIM-Event-Type", ""))
         if kind is None:
-            raise Poison(f"{message.subject} at {message.seq} is of a type that this version does not know")
-        event = kind.model_validate_json(message.data or b"")
-        cause = UUID(headers["CIM-Causation-Id"])
+            raise Poison(f"{where} is of a type that this version of the service does not know")
+        try:
+            event = kind.model_validate_json(message.data or b"")
+        except ValidationError as error:
+            raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read") from error
         return Standing(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:

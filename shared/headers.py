@@ -13,6 +13,7 @@ from shared.identity import derive
 from shared.subjects import Subject
 
 _TRACE = ("traceparent", "tracestate")
+CONTENT_TYPE = "application/json"
 _LONGEST = 256
 _LONGEST_TRACE = 512
 
@@ -61,15 +62,12 @@ def to_headers(
         "CIM-Source": source,
         "CIM-Actor": lineage.actor,
         "CIM-Schema-Version": str(version),
-        "CIM-Content-Type": "application/json",
+        "CIM-Content-Type": CONTENT_TYPE,
         **dict(lineage.trace),
     }
     if lineage.saga:
-        headers |= {
-            "CIM-Saga-Id": lineage.saga.saga_id,
-            "CIM-Saga-Type": lineage.saga.saga_type,
-            "CIM-Saga-Step": lineage.saga.step,
-        }
+        headers |= {"CIM-Saga-Id": lineage.saga.saga_id, "CIM-Saga-Type": lineage.saga.saga_type}
+        headers |= {"CIM-Saga-Step": lineage.saga.step} if lineage.saga.step else {}
     return headers
 
 
@@ -84,6 +82,16 @@ def command_lineage(headers: Mapping[str, str], if_absent: UUID) -> Lineage:
         _saga(headers),
         _trace(headers),
     )
+
+
+def require_content(headers: Mapping[str, str]) -> None:
+    """Raises Poison for a body that its headers say is of a kind, or of a schema's version, that is not read here."""
+    if (kind := headers.get("CIM-Content-Type", CONTENT_TYPE).partition(";")[0].strip().lower()) != CONTENT_TYPE:
+        raise Poison(
+            f"header CIM-Content-Type must be {CONTENT_TYPE}" + (f", not {kind}" if kind.isprintable() else "")
+        )
+    if headers.get("CIM-Schema-Version", "1") != "1":
+        raise Poison("header CIM-Schema-Version must be 1, the only version that there is of every command")
 
 
 def event_lineage(headers: Mapping[str, str]) -> Lineage:

@@ -108,13 +108,22 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
         received = read_command(message, self._name, self._language)
         turn = self._turns.setdefault(received.aggregate_id or "", asyncio.Lock())
         async with turn:
-            perhaps_again = message.metadata.num_delivered > 1 or received.named or is_old(received)
-            if perhaps_again and await self._answered_before(received):
-                return
-            if isinstance(received.body, Refused):
-                await self._answers.give(received, received.body)
-            else:
-                await self._decide(received, received.body)
+            try:
+                await self._answer(received, again=message.metadata.num_delivered > 1)
+            except Poison as error:
+                log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the log of events
+                await self._answers.give(
+                    received, Refused(RefusalCode.INTERNAL, f"its history is not readable: {error}")
+                )
+
+    async def _answer(self, received: Received[C], *, again: bool) -> None:
+        perhaps_again = again or received.named or is_old(received)
+        if perhaps_again and await self._answered_before(received):
+            return
+        if isinstance(received.body, Refused):
+            await self._answers.give(received, received.body)
+        else:
+            await self._decide(received, received.body)
 
     async def surrender(self, message: Msg) -> None:
         received = read_command(message, self._name, self._language)

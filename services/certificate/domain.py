@@ -1,4 +1,4 @@
-"""When a certificate may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
+"""When a certificate would be issued, may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
 
 import base64
 from hashlib import sha256
@@ -15,6 +15,7 @@ from services.certificate.effects import (
     FetchIssuer,
     IssuerFetched,
     Outcome,
+    Request,
     RequestUnfit,
     SignatureWrong,
     TbsBuilt,
@@ -26,7 +27,9 @@ from shared.contracts.certificate import (
     CertificateEvent,
     CertificateRevoked,
     CertificateSigned,
+    CheckIssuance,
     CreateCertificate,
+    IssuanceChecked,
     RevokeCertificate,
     SignCertificate,
 )
@@ -38,7 +41,7 @@ Decision = CertificateEvent | Refused | Stands | Perform[Effect]
 
 def decide(certificate: Certificate, message: CertificateCommand | Outcome, context: Context) -> Decision:
     match message:
-        case CreateCertificate():
+        case CheckIssuance() | CreateCertificate():
             return _create(certificate, message, context)
         case IssuerFetched(request=request, issuer=issuer):
             return _issue(request, issuer, context)
@@ -61,6 +64,8 @@ def decide(certificate: Certificate, message: CertificateCommand | Outcome, cont
 
 def evolve(certificate: Certificate, event: CertificateEvent) -> Certificate:
     match event:
+        case IssuanceChecked():
+            return certificate
         case CertificateCreated():
             return Created(
                 base64.b64encode(event.tbs).decode(),
@@ -88,17 +93,17 @@ def evolve(certificate: Certificate, event: CertificateEvent) -> Certificate:
                 event.not_after,
             )
         case CertificateRevoked():
-            return Revoked(event.serial, event.existed)
+            return Revoked(event.serial, event.existed, event.reason)
         case _:
             assert_never(event)
 
 
-def _create(certificate: Certificate, request: CreateCertificate, context: Context) -> Decision:
+def _create(certificate: Certificate, request: Request, context: Context) -> Decision:
     match certificate:
         case Unborn():
             return _begin(request, context)
         case Created() | Issued():
-            if _stands_already(certificate, request):
+            if isinstance(request, CheckIssuance) or _stands_already(certificate, request):
                 return Stands()
             problem = f"{request.certificate_id} is another certificate already; ask under an id of its own"
             return Refused(RefusalCode.CONFLICT, problem)
@@ -117,9 +122,11 @@ def _stands_already(certificate: Created | Issued, request: CreateCertificate) -
     )
 
 
-def _begin(request: CreateCertificate, context: Context) -> Decision:
+def _begin(request: Request, context: Context) -> Decision:
     if (refused := policy.refusal(request)) is not None:
         return refused
+    if isinstance(request, CheckIssuance):
+        return Perform(FetchIssuer(request, request.issuer_id))
     if request.issuer_id is not None:
         return Perform(FetchIssuer(request, request.issuer_id))
     key = policy.own_key(request)
@@ -131,7 +138,7 @@ def _begin(request: CreateCertificate, context: Context) -> Decision:
     return Perform(BuildTbs(request, None, key, key, validity.begin, validity.end))
 
 
-def _issue(request: CreateCertificate, issuer: Certificate, context: Context) -> Decision:
+def _issue(request: Request, issuer: Certificate, context: Context) -> Decision:
     match issuer:
         case Unborn():
             problem = f"there is no certificate {request.issuer_id} to issue with; create and sign it first"
@@ -148,16 +155,18 @@ def _issue(request: CreateCertificate, issuer: Certificate, context: Context) ->
             assert_never(issuer)
 
 
-def _issue_with(request: CreateCertificate, issuer: Issued, context: Context) -> Decision:
+def _issue_with(request: Request, issuer: Issued, context: Context) -> Decision:
     if (refused := policy.issuer_refusal(request, issuer.profile)) is not None:
         return refused
-    key = policy.issuing_key(request, issuer.key_id)
-    if isinstance(key, Refused):
-        return key
     within = policy.Validity(issuer.not_before, issuer.not_after)
     validity = policy.validity(request.validity_days, context.at, within)
     if isinstance(validity, Refused):
         return validity
+    key = policy.issuing_key(request, issuer.key_id)
+    if isinstance(key, Refused):
+        return key
+    if isinstance(request, CheckIssuance):
+        return IssuanceChecked(**request.model_dump(exclude={"signing_key_id"}))
     return Perform(BuildTbs(request, issuer.certificate_pem, key, request.key_id, validity.begin, validity.end))
 
 
@@ -217,8 +226,11 @@ def _revoke(certificate: Certificate, command: RevokeCertificate) -> Decision:
             return Refused(RefusalCode.NOT_FOUND, problem)
         case Created(serial=serial) | Issued(serial=serial):
             return CertificateRevoked(certificate_id=command.certificate_id, reason=command.reason, serial=serial)
-        case Revoked():
+        case Revoked(reason=reason) if command.void_if_absent or command.reason == reason:
             return Stands()
+        case Revoked(reason=reason):
+            problem = f"{command.certificate_id} is revoked already, for {reason}; a revocation stands as it was said"
+            return Refused(RefusalCode.CONFLICT, problem)
         case _:
             assert_never(certificate)
 

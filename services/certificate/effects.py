@@ -4,19 +4,21 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.certificate.states import Certificate, Created
-from shared.contracts.certificate import CreateCertificate
+from shared.contracts.certificate import CheckIssuance, CreateCertificate
 from shared.contracts.key import SignatureAlgorithm
+
+Request = CreateCertificate | CheckIssuance
 
 
 @dataclass(frozen=True, slots=True)
 class FetchIssuer:
-    request: CreateCertificate
+    request: Request
     issuer_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerFetched:
-    request: CreateCertificate
+    request: Request
     issuer: Certificate
 
 

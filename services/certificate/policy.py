@@ -3,8 +3,9 @@
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from services.certificate.profiles import PROFILES
-from shared.contracts.certificate import CreateCertificate, Profile
+from services.certificate.effects import Request
+from services.certificate.profiles import KEY_TYPES, PROFILES, misfit
+from shared.contracts.certificate import CheckIssuance, CreateCertificate, Profile
 from shared.contracts.command import RefusalCode
 from shared.decider import Refused
 
@@ -20,14 +21,16 @@ class Validity(NamedTuple):
     end: datetime
 
 
-def refusal(request: CreateCertificate) -> Refused | None:
+def refusal(request: Request) -> Refused | None:
     """What is wrong with *request* whoever issues it."""
     if request.profile is Profile.ROOT and request.issuer_id is not None:
-        return _invalid("a root is signed by its own key: leave out issuer_id")
+        return _invalid("a root is signed by its own key: it has no issuer_id")
     if request.profile is not Profile.ROOT and request.issuer_id is None:
         return _invalid(f"a certificate of profile {request.profile} needs an issuer_id")
     if request.validity_days > (longest := PROFILES[request.profile].longest_days):
         return _invalid(f"a certificate of profile {request.profile} may be valid for at most {longest} days")
+    if isinstance(request, CheckIssuance) and (problem := misfit(request.profile, KEY_TYPES[request.algorithm])):
+        return _invalid(problem)
     return None
 
 
@@ -41,17 +44,17 @@ def own_key(request: CreateCertificate) -> str | Refused:
     return key
 
 
-def issuer_refusal(request: CreateCertificate, issuer: Profile) -> Refused | None:
+def issuer_refusal(request: Request, issuer: Profile) -> Refused | None:
     if not PROFILES[issuer].is_authority:
         problem = f"{request.issuer_id} is a {issuer} certificate, not that of an authority: it issues nothing"
         return Refused(RefusalCode.NOT_ALLOWED, problem)
     if not PROFILES[issuer].may_issue(PROFILES[request.profile]):
-        problem = f"the path length of {request.issuer_id} ({issuer}) does not allow it to issue a {request.profile}"
+        problem = f"the path length of {request.issuer_id} ({issuer}) does not allow it to issue: {request.profile}"
         return Refused(RefusalCode.NOT_ALLOWED, problem)
     return None
 
 
-def issuing_key(request: CreateCertificate, issuer_key: str | None) -> str | Refused:
+def issuing_key(request: Request, issuer_key: str | None) -> str | Refused:
     """The key that the issuer's certificate is about, by its id."""
     key = request.signing_key_id or issuer_key
     if key is None:

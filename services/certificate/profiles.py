@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.contracts.certificate import Profile
+from shared.contracts.key import Algorithm
 
 
 class KeyType(StrEnum):
@@ -15,6 +16,17 @@ class KeyType(StrEnum):
     EC = "ec"
     ED25519 = "ed25519"
     X25519 = "x25519"
+
+
+KEY_TYPES: Mapping[Algorithm, KeyType] = {
+    Algorithm.RSA_2048: KeyType.RSA,
+    Algorithm.RSA_3072: KeyType.RSA,
+    Algorithm.RSA_4096: KeyType.RSA,
+    Algorithm.EC_P256: KeyType.EC,
+    Algorithm.EC_P384: KeyType.EC,
+    Algorithm.ED25519: KeyType.ED25519,
+    Algorithm.X25519: KeyType.X25519,
+}
 
 
 class KeyUsage(StrEnum):
@@ -115,3 +127,9 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
     Profile.PIV_KEY_MANAGEMENT: PIV_KEY_MANAGEMENT,
     Profile.PIV_CARD_AUTHENTICATION: PIV_CARD_AUTHENTICATION,
 }
+
+
+def misfit(profile: Profile, key: KeyType) -> str | None:
+    """Why a key of this type gets no certificate of *profile*; None: it does."""
+    usages = PROFILES[profile].key_usage
+    return None if key in usages else f"an {key} key does not fit profile {profile}; it takes {', '.join(usages)}"

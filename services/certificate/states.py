@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from shared.contracts.certificate import Profile
+from shared.contracts.certificate import Profile, RevocationReason
 from shared.contracts.key import SignatureAlgorithm
 
 
@@ -47,6 +47,7 @@ class Issued:
 class Revoked:
     serial: str | None
     existed: bool
+    reason: RevocationReason
     kind: Literal["revoked"] = "revoked"
 
 

@@ -31,7 +31,7 @@ from services.certificate.effects import (
     TbsBuilt,
 )
 from services.certificate.names import alternative_names, distinguished_name
-from services.certificate.profiles import PROFILES, KeyType, KeyUsage
+from services.certificate.profiles import PROFILES, KeyType, KeyUsage, misfit
 from services.certificate.public_keys import (
     SigningKey,
     key_identifier,
@@ -118,10 +118,10 @@ def _build(plan: BuildTbs) -> TbsBuilt | RequestUnfit:
 @lru_cache
 def _extensions(profile: Profile, key: KeyType) -> tuple[tuple[x509.ExtensionType, bool], ...]:
     """What the profile says of a key of this type, each extension with whether it is critical."""
+    if (problem := misfit(profile, key)) is not None:
+        raise ValueError(problem)
     rules = PROFILES[profile]
-    usages = rules.key_usage.get(key)
-    if usages is None:
-        raise ValueError(f"an {key} key does not fit profile {profile}; it takes {', '.join(rules.key_usage)}")
+    usages = rules.key_usage[key]
     basic = x509.BasicConstraints(ca=rules.is_authority, path_length=rules.path_length)
     usage = x509.KeyUsage(**{each.value: each in usages for each in KeyUsage})
     if not rules.extended_key_usage:

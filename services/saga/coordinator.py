@@ -70,8 +70,12 @@ class Coordinator:
     async def on_timer(self, message: Msg) -> None:
         """A scheduled message fired (`keys.timers.<saga id>.due`)."""
         headers = message.headers or {}
-        due = Due(UUID(headers["CIM-Event-Id"]), datetime.now(UTC))
-        await self._move(headers["CIM-Saga-Type"], headers["CIM-Saga-Id"], due)
+        try:
+            saga_type, saga_id, timer_id = (headers[f"CIM-{name}"] for name in ("Saga-Type", "Saga-Id", "Event-Id"))
+            due = Due(UUID(timer_id), datetime.now(UTC))
+        except (KeyError, ValueError) as error:
+            raise Poison(f"{message.subject} is no timer of the coordinator's") from error
+        await self._move(saga_type, saga_id, due)
 
     async def on_command(self, message: Msg) -> None:
         received = read_command(message, SERVICE, self._commands)

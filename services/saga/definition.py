@@ -43,7 +43,7 @@ class Undo(Generic[R]):
 class Step(Generic[R]):
     """One question to another service: what answers it, what fails it beside a rejection, how to take it back.
 
-    *lost* says what can no longer be brought back once the step was (or may have been) done; None: nothing.
+    *lost* says, once the step is undone, what of it nothing brings back; None: nothing.
     """
 
     ask: Callable[[Saga[R]], Command]

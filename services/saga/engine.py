@@ -114,8 +114,11 @@ def question(definition: Definition[R], saga: Saga[R]) -> Command | None:
 
 def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
     pending = saga.question
-    if pending is None or pending.send_at is not None or heard.command_id != pending.command_id:
+    asked = question(definition, saga)
+    if pending is None or asked is None or heard.command_id != pending.command_id:
         return saga  # a stranger, a duplicate, or an answer to what is no longer asked
+    if not _is_about(heard.event, asked):
+        return saga  # somebody gave another command the id of this one
     step = definition.step(pending.step)
     if pending.part is None:
         return _hear_step(definition, saga, step, heard)
@@ -124,9 +127,19 @@ def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
         case CommandRejected(message=reason, code=code):
             return _undo_refused(definition, saga, f"{code}: {reason}", heard.event_id, heard.at)
         case event if isinstance(event, (undo.done, CommandRepeated)):
+            saga = replace(saga, answers=(*saga.answers, Answered(pending.label, event)))
             return _undo_next(definition, _undone(saga, step), heard.event_id, heard.at)
         case _:
             return saga
+
+
+def _is_about(event: Event, asked: Command) -> bool:
+    """Whether *event* can be an answer to *asked*: ids of commands can be computed by whoever reads the log."""
+    match event:
+        case CommandRejected() | CommandRepeated():
+            return (event.command_type, event.aggregate_id) == (type(asked).__name__, asked.identity)
+        case _:
+            return (event.aggregate_type, event.identity) == (asked.aggregate_type, asked.identity)
 
 
 def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: Heard) -> Saga[R]:
@@ -202,7 +215,6 @@ def _compensate(
     done = [definition.step(answered.step) for answered in saga.answers]
     newest_first = ([unknown] if unknown else []) + done[::-1]
     to_undo = tuple(Undoing(step.name, part) for step in newest_first for part in range(len(step.undo)))
-    lost = ((step.name, step.lost(saga)) for step in newest_first if step.lost)
     compensating = SagaCompensating(
         **saga.heading,
         step=failed.name if failed else None,
@@ -215,7 +227,6 @@ def _compensate(
         phase=Phase.COMPENSATING,
         reason=f"{why.code}: {why.reason}"[:256],
         to_undo=to_undo,
-        left_over=tuple(LeftOver(step=name, reason=what) for name, what in lost if what),
         question=None,
     )
     return _undo_next(definition, _announce(saga, compensating, why.cause), why.cause, why.at)
@@ -228,8 +239,11 @@ def _undo_next(definition: Definition[R], saga: Saga[R], cause: UUID, at: dateti
         asked = Question(first.step, first.part, 1, cause, deadline)
         return replace(saga, to_undo=rest, question=asked, changed_at=at)
     ending: dict[str, Any] = {"reason": saga.reason, "undone": saga.undone}
-    if saga.left_over:
-        saga = _announce(saga, SagaFailed(**saga.heading, **ending, left_over=saga.left_over), cause)
+    lost = ((name, step.lost(saga)) for name in saga.undone if (step := definition.step(name)).lost)
+    left_over = (*saga.left_over, *(LeftOver(step=name, reason=what) for name, what in lost if what))
+    if left_over:
+        saga = _announce(saga, SagaFailed(**saga.heading, **ending, left_over=left_over), cause)
+        saga = replace(saga, left_over=left_over)
         return replace(saga, phase=Phase.FAILED, question=None, changed_at=at)
     saga = _announce(saga, SagaCompensated(**saga.heading, **ending), cause)
     return replace(saga, phase=Phase.COMPENSATED, question=None, changed_at=at)

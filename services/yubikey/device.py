@@ -110,14 +110,15 @@ class YubiKeys:
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         found = await self._on(effect, lambda device: device.read(effect.slot))
         again = intent.operation_id == effect.operation_id
+        overwrote = intent.overwrote if again else intent.key_id == effect.key_id is not None and intent.occupied
         if effect.key_id is not None:
             intent = intent.voiding(effect.key_id)
         if not again and not _is_to_go(effect, intent, found):
             if effect.key_id is not None:
                 await self._intents.write(effect.serial, effect.slot, intent, revision)
-            return SlotEmptied(effect, found.simulated, cleared=False)
+            return SlotEmptied(effect, found.simulated, cleared=False, overwrote=overwrote)
         if not again:
-            intent = replace(intent, operation_id=effect.operation_id, occupied=True)
+            intent = replace(intent, operation_id=effect.operation_id, occupied=True, overwrote=overwrote)
             revision = await self._intents.write(effect.serial, effect.slot, intent, revision)
 
         def empty(device: OpenDevice) -> str | None:
@@ -127,7 +128,7 @@ class YubiKeys:
         discarded = await self._on(effect, empty)
         nobodys = replace(intent, key_id=None, before=None, discarded=discarded)
         await self._intents.write(effect.serial, effect.slot, nobodys, revision)
-        return SlotEmptied(effect, found.simulated, cleared=True)
+        return SlotEmptied(effect, found.simulated, cleared=True, overwrote=overwrote)
 
     async def _on(self, effect: Effect, work: Callable[[OpenDevice], T]) -> T:
         """Do *work* with the effect's device, on a thread: a device takes its time, up to minutes for an RSA key."""

@@ -147,8 +147,15 @@ def _came_of(outcome: Outcome) -> YubiKeyEvent | Refused:
             return SlotCertificateImported(serial=serial, slot=slot, simulated=simulated, fingerprint_sha256=digest)
         case SlotContents():
             return _verify(outcome)
-        case SlotEmptied(effect=emptying, cleared=cleared):
-            return SlotCleared(serial=serial, slot=slot, simulated=simulated, key_id=emptying.key_id, cleared=cleared)
+        case SlotEmptied(effect=emptying):
+            return SlotCleared(
+                serial=serial,
+                slot=slot,
+                simulated=simulated,
+                key_id=emptying.key_id,
+                cleared=outcome.cleared,
+                overwrote=outcome.overwrote,
+            )
         case _:
             assert_never(outcome)
 

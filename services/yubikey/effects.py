@@ -133,6 +133,7 @@ class SlotEmptied:
     effect: EmptySlot
     simulated: bool
     cleared: bool
+    overwrote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

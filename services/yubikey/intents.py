@@ -19,9 +19,10 @@ BUCKET = "KEYS_DEVICES"
 class Intent:
     """*operation_id* filled or cleared the slot for *key_id*, when its key had the fingerprint *before* (none: no key).
 
-    *occupied*: whether it had to do away with something. *discarded*: a key that stands there only because firmware
-    before 5.7 cannot delete one. *voided*: the key ids cleared here. The log knows them too, but what is decided on
-    may lag behind it, and a late command must not make a key that nobody clears any more.
+    *occupied*: whether it had to do away with something. *overwrote*: whether what a clearing takes away had done so.
+    *discarded*: a key that stands there only because firmware before 5.7 cannot delete one. *voided*: the key ids
+    cleared here. The log knows them too, but what is decided on may lag behind it, and a late command must not make a
+    key that nobody clears any more.
     """
 
     operation_id: str = ""
@@ -30,6 +31,7 @@ class Intent:
     occupied: bool = False
     discarded: str | None = None
     voided: tuple[str, ...] = ()
+    overwrote: bool = False
 
     def owns(self, key_id: str, fingerprint: str | None) -> bool:
         """Whether the slot's key, of this fingerprint, was put there for *key_id*."""

@@ -21,7 +21,7 @@ from shared.contracts.base import (
     Pem,
     ValidityDays,
 )
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.key import Algorithm, SignatureAlgorithm
 
 
 class Profile(StrEnum):
@@ -95,6 +95,17 @@ class OfCertificate(Message):
     identified_by: ClassVar[str] = "certificate_id"
 
 
+class CheckIssuance(OfCertificate, Command):
+    """Ask whether a certificate like this would be issued now: nothing is created."""
+
+    certificate_id: Id = DERIVED
+    profile: AnyProfile
+    issuer_id: Id
+    signing_key_id: Id | None = Field(default=None, description="default: the key the issuer's certificate is about")
+    algorithm: Algorithm = Field(description="of the key to be certified")
+    validity_days: ValidityDays
+
+
 class CreateCertificate(OfCertificate, Command):
     """Build what is to be signed. Who signs it is the caller's choice; `certificate.sign` attaches the signature."""
 
@@ -127,6 +138,16 @@ class RevokeCertificate(OfCertificate, Command):
     void_if_absent: bool = Field(
         default=False, description="where there is no such certificate, make sure that there never will be"
     )
+
+
+class IssuanceChecked(OfCertificate, Event):
+    """It would be issued, as things stood then."""
+
+    certificate_id: Id
+    profile: Profile
+    issuer_id: Id
+    algorithm: Algorithm
+    validity_days: ValidityDays
 
 
 class CertificateCreated(OfCertificate, Event):
@@ -162,5 +183,5 @@ class CertificateRevoked(OfCertificate, Event):
     existed: bool = Field(default=True, description="false: the id was voided before any certificate had it")
 
 
-CertificateCommand = CreateCertificate | SignCertificate | RevokeCertificate
-CertificateEvent = CertificateCreated | CertificateSigned | CertificateRevoked
+CertificateCommand = CheckIssuance | CreateCertificate | SignCertificate | RevokeCertificate
+CertificateEvent = IssuanceChecked | CertificateCreated | CertificateSigned | CertificateRevoked

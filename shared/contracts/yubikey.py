@@ -160,6 +160,9 @@ class SlotVerified(_Reported, Event):
 class SlotCleared(_Reported, Event):
     key_id: Id | None
     cleared: bool = Field(description="false: there was nothing (of that key) to clear")
+    overwrote: bool = Field(
+        default=False, description="whether that key had (or may have) overwritten something; it cannot be brought back"
+    )
 
 
 YubiKeyCommand = (

@@ -24,7 +24,7 @@ from tests.bench.load import Result, closed_loop
 from tests.support.nats import connected, free_port, nats_server
 
 IN_FLIGHT = (1, 32, 256)
-IDLE_STEPS, PROVISIONING_STEPS = 4, 7
+IDLE_STEPS, PROVISIONING_STEPS = 4, 8
 SAGAS = {1: 150, 32: 800, 256: 1500}
 DEVICES = 80
 PURPOSES = ("authentication", "digital-signature", "key-management", "card-authentication")

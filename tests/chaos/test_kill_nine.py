@@ -25,6 +25,7 @@ BOOTSTRAP = {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORIT
 FAILING = [
     {"issuer_id": UNKNOWN},
     {"validity_days": 36_000},
+    {"subject": {"common_name": "é" * 40}},  # too long for X.509: refused when there is a key already
     {"yubikey_serial": AWAY},
     {"slot": "9a", "purpose": "card-authentication"},  # occupied, or soon to be: one of the two is refused
 ]

@@ -279,3 +279,14 @@ async def test_a_subject_that_can_have_one_message_has_one(js, key_id):
     assert await publish_once(js, one) is True
     assert await publish_once(js, other) is False
     assert await _count(js) == 1
+
+
+@pytest.mark.parametrize("junk", [b"{}", b"junk", b""])
+async def test_what_is_none_of_the_suites_events_is_passed_over(js, key_id, junk):
+    store = ledger_store(js)
+    await _append(store, generated(key_id))
+    await js.publish(f"keys.events.key.revoked.{key_id}", junk)
+    await store.refresh(key_id, await store.load(key_id))
+    await _append(store, _revoked(key_id, "lost"))
+
+    assert (await store.load(key_id)).state == Ledger(generated(key_id), ("lost",))

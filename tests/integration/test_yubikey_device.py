@@ -358,3 +358,14 @@ async def test_refusals_leave_no_intent(yubikeys, devices, intents):
 def public_key_of(filled):
     statement, _ = x509.load_pem_x509_certificates(filled.attestation.encode())
     return statement.public_key()
+
+
+async def test_what_is_cleared_says_whether_it_had_overwritten_something(yubikeys):
+    mine, theirs = new_id(), new_id()
+    await yubikeys.perform(generating(theirs))
+    await yubikeys.perform(generating(mine, replace=True))
+    undoing = clearing(mine)
+
+    first, again = await yubikeys.perform(undoing), await yubikeys.perform(undoing)
+    assert (first.cleared, first.overwrote) == (again.cleared, again.overwrote) == (True, True)
+    assert not (await yubikeys.perform(clearing(theirs))).overwrote

@@ -95,7 +95,8 @@ class StandIn:
         lineage = command_lineage(message.headers, new_id())
         if self.refusing[step] > 0:
             self.refusing[step] -= 1
-            about = {"command_id": str(lineage.message_id), "command_type": kind}
+            asked = MESSAGES[kind].model_validate_json(message.data).identity
+            about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": asked}
             event = CommandRejected(**about, code=RefusalCode.UNAVAILABLE, message="not now", retryable=True)
         else:
             event = ANSWERS[kind](MESSAGES[kind].model_validate_json(message.data))

@@ -56,6 +56,13 @@ class Sent:
     command: Command
 
 
+def told_of(sent: Sent) -> dict[str, str]:
+    """What a rejection, or the answer that it stands already, says of its command."""
+    command = sent.command
+    kind = type(command).__name__
+    return {"command_id": str(sent.command_id), "command_type": kind, "aggregate_id": command.identity}
+
+
 @dataclass
 class World:
     """One saga among real deciders. *broken*: command types that the world refuses, whoever asks."""
@@ -140,7 +147,7 @@ class World:
         return asked is not None and asked.send_at is None and asked.command_id not in self.answers
 
     def _answer(self, sent: Sent) -> Event:
-        command, about = sent.command, {"command_id": str(sent.command_id), "command_type": type(sent.command).__name__}
+        command, about = sent.command, told_of(sent)
         if type(command).__name__ in self.broken:
             return CommandRejected(**about, code=RefusalCode.NOT_ALLOWED, message="broken")
         decider = _DECIDERS[command.aggregate_type]

@@ -7,6 +7,8 @@ import signal
 from contextlib import contextmanager
 
 import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
 
 from shared.identity import new_id
 
@@ -14,9 +16,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ORIGINS = ["on-device", "imported"]
 UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
+TOO_LONG_FOR_X509 = {"common_name": "é" * 40}
+"""64 characters are a name; 64 bytes are the most that X.509 takes: refused when the device has the key already."""
 FAILING = {
     "unknown issuer": ({"issuer_id": UNKNOWN}, "not-found"),
     "too long validity": ({"validity_days": 36_000}, "invalid"),
+    "too long name": ({"subject": TOO_LONG_FOR_X509}, "invalid"),
     "absent YubiKey": ({"yubikey_serial": "49999999"}, "unavailable"),
     "key that the slot's device cannot have": ({"algorithm": "x25519"}, None),
 }
@@ -80,7 +85,7 @@ async def test_a_certificate_that_was_issued_is_revoked_when_its_import_fails(su
 
 async def test_a_slot_that_was_undone_can_be_provisioned_afterwards(suite):
     where = {"yubikey_serial": "42000003"}
-    undone = await suite.end_of(await suite.provision(**where, validity_days=36_000))
+    undone = await suite.end_of(await suite.provision(**where, subject=TOO_LONG_FOR_X509))
     done = await suite.end_of(await suite.provision(**where))
 
     assert [undone.tokens[4], done.tokens[4]] == ["compensated", "completed"]
@@ -90,11 +95,32 @@ async def test_a_saga_that_overwrote_a_key_and_then_fails_says_that_a_person_is_
     where = {"yubikey_serial": "42000004"}
     await suite.end_of(await suite.provision(**where))
 
-    end = await suite.end_of(await suite.provision(**where, replace=True, validity_days=36_000))
+    end = await suite.end_of(await suite.provision(**where, replace=True, subject=TOO_LONG_FOR_X509))
 
     assert end.tokens[4] == "failed"
     assert [left["step"] for left in end.body["left_over"]] == ["generate-slot-key"]
     assert "overwritten" in end.body["left_over"][0]["reason"]
+
+
+@pytest.mark.parametrize("origin", ORIGINS)
+async def test_what_cannot_be_issued_overwrites_nothing(suite, origin):
+    slot = {"on-device": "85", "imported": "86"}[origin]
+    where = {"yubikey_serial": "42000004", "slot": slot}
+    first = await suite.end_of(await suite.provision(**where))
+
+    end = await suite.end_of(
+        saga_id := await suite.provision(**where, key_origin=origin, replace=True, validity_days=5000)
+    )
+
+    assert (end.tokens[4], end.body["undone"]) == ("compensated", [])
+    assert "at most 1185 days" in end.body["reason"]
+    mine = [event for event in await suite.events() if event.headers.get("CIM-Saga-Id") == saga_id]
+    assert {event.tokens[2] for event in mine} <= {"saga", "command"}
+    seen = await suite.sees_in_slot("42000004", slot)
+    assert seen.body["certificate_pem"] == first.body["certificate_pem"]
+    assert seen.body["fingerprint_sha256"] == first.body["fingerprint_sha256"]
+    key = load_pem_x509_certificate(first.body["certificate_pem"].encode()).public_key()
+    assert load_pem_public_key(seen.body["public_key_pem"].encode()) == key
 
 
 async def test_a_saga_started_twice_is_one_saga_and_the_second_start_is_repeated(suite):
@@ -149,8 +175,8 @@ async def test_a_saga_cancelled_in_mid_flight_is_undone(suite, standing_still, o
 async def test_a_saga_waits_for_a_service_that_stands_still_and_then_goes_on(suite):
     with stopped(suite, "certificate"):
         saga_id = await suite.provision(yubikey_serial="42000009")
-        attested = await suite.told(f"keys.events.saga.*.step.attest-slot.{saga_id}")
-        assert (await suite.announced(saga_id))[-1].sequence == attested.sequence
+        started = await suite.told(f"keys.events.saga.*.started.{saga_id}")
+        assert (await suite.announced(saga_id))[-1].sequence == started.sequence
 
     assert (await suite.end_of(saga_id)).tokens[4] == "completed"
 

@@ -37,6 +37,7 @@ PROVISIONING = {
     "key_origin": "on-device",
     "validity_days": 365,
 }
+TOO_LONG = {"common_name": "é" * 40}  # in bytes, for X.509: refused when the device has the key already
 SAGAS = {
     "bootstrap": ("pki-bootstrap", {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORITY}),
     "on-device": ("certificate-provisioning", {**PROVISIONING, "yubikey_serial": "42000001"}),
@@ -44,7 +45,7 @@ SAGAS = {
         "certificate-provisioning",
         {**PROVISIONING, "key_origin": "imported", "purpose": "key-management", "yubikey_serial": "42000002"},
     ),
-    "undone": ("certificate-provisioning", {**PROVISIONING, "yubikey_serial": "42000003", "validity_days": 36_000}),
+    "undone": ("certificate-provisioning", {**PROVISIONING, "yubikey_serial": "42000003", "subject": TOO_LONG}),
 }
 COMPLETED = {
     "pki-bootstrap": {

@@ -12,8 +12,10 @@ from shared.contracts.certificate import (
     CertificateCreated,
     CertificateRevoked,
     CertificateSigned,
+    CheckIssuance,
     CreateCertificate,
     DistinguishedName,
+    IssuanceChecked,
     Profile,
     RevocationReason,
     RevokeCertificate,
@@ -86,6 +88,17 @@ def imported_to_sign(saga: Provisioning) -> bool:
     return imported(saga) and saga.request.purpose is not PivPurpose.KEY_MANAGEMENT
 
 
+def check_issuance(saga: Provisioning) -> CheckIssuance:
+    """Asked first: what is in the slot is not lost for a certificate that would never be issued."""
+    return CheckIssuance(
+        certificate_id=_certificate_id(saga),
+        profile=_profile(saga),
+        issuer_id=saga.request.issuer_id,
+        algorithm=saga.request.algorithm,
+        validity_days=saga.request.validity_days,
+    )
+
+
 def generate_slot_key(saga: Provisioning) -> GenerateSlotKey:
     return GenerateSlotKey(
         serial=saga.request.yubikey_serial,
@@ -117,7 +130,7 @@ def create_certificate(saga: Provisioning) -> CreateCertificate:
     key = saga.answer(SlotPopulated) if on_device(saga) else saga.answer(KeyGenerated)
     return CreateCertificate(
         certificate_id=_certificate_id(saga),
-        profile=Profile(f"piv-{saga.request.purpose}"),
+        profile=_profile(saga),
         subject=DistinguishedName(
             common_name=subject.common_name, email=subject.email, organization=subject.organization
         ),
@@ -202,10 +215,10 @@ def revoke_key(saga: Provisioning) -> RevokeKey:
 
 def overwritten(saga: Provisioning) -> str | None:
     """What `replace` cost: the key that was in the slot is gone, whatever is undone."""
-    populated = saga.find(SlotPopulated)
-    if populated is None:
-        return "what was in the slot may have been overwritten" if saga.request.replace else None
-    return f"the key that was in slot {populated.slot} was overwritten" if populated.replaced else None
+    populated, cleared = saga.find(SlotPopulated), saga.find(SlotCleared)
+    if (populated and populated.replaced) or (cleared and cleared.overwrote):
+        return f"what was in slot {_slot(saga)} was overwritten"
+    return None
 
 
 def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
@@ -222,6 +235,10 @@ def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
 
 def _slot(saga: Provisioning) -> Slot:
     return saga.request.slot or _SLOT[saga.request.purpose][0]
+
+
+def _profile(saga: Provisioning) -> Profile:
+    return Profile(f"piv-{saga.request.purpose}")
 
 
 def _key_id(saga: Provisioning) -> str:
@@ -242,6 +259,7 @@ CERTIFICATE_PROVISIONING = Definition(
     request=StartCertificateProvisioning,
     completed=completed,
     steps=(
+        Step(check_issuance,        IssuanceChecked),
         Step(generate_slot_key,     SlotPopulated,      when=on_device, undo=_slot_cleared, lost=overwritten),
         Step(attest_slot,           SlotAttested,       when=on_device, failed=SlotAttestationFailed),
         Step(generate_key,          KeyGenerated,       when=imported,  undo=_key_destroyed),

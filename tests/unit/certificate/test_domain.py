@@ -20,21 +20,23 @@ from services.certificate.effects import (
     SignatureWrong,
     TbsBuilt,
 )
-from services.certificate.profiles import PROFILES
+from services.certificate.profiles import KEY_TYPES, PROFILES
 from services.certificate.states import Created, Issued, Revoked, Unborn
 from shared.contracts.certificate import (
     CertificateCreated,
     CertificateRevoked,
     CertificateSigned,
+    CheckIssuance,
     CreateCertificate,
     DistinguishedName,
+    IssuanceChecked,
     Profile,
     RevocationReason,
     RevokeCertificate,
     SignCertificate,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.key import Algorithm, SignatureAlgorithm
 from shared.decider import Perform
 from tests.support.scenario import NOON, Scenario
 
@@ -55,6 +57,13 @@ ROOT = CreateCertificate(
 )
 INTERMEDIATE = ROOT.model_copy(update={"profile": Profile.INTERMEDIATE, "issuer_id": ISSUER_ID, "validity_days": 1000})
 LEAF = INTERMEDIATE.model_copy(update={"profile": Profile.PIV_AUTHENTICATION, "validity_days": 365})
+CHECK = CheckIssuance(
+    certificate_id=ID,
+    profile=Profile.PIV_AUTHENTICATION,
+    issuer_id=ISSUER_ID,
+    algorithm=Algorithm.EC_P256,
+    validity_days=365,
+)
 
 ROOT_STATE = Issued(
     profile=Profile.ROOT,
@@ -92,6 +101,7 @@ SIGNED = CertificateSigned(
     not_before=BEGIN,
     not_after=NOON + 365 * DAY,
 )
+CHECKED = IssuanceChecked(**CHECK.model_dump(exclude={"signing_key_id"}))
 REVOKED = CertificateRevoked(certificate_id=ID, reason=RevocationReason.SUPERSEDED, serial="2f")
 VOIDED = CertificateRevoked(certificate_id=ID, reason=RevocationReason.UNSPECIFIED, existed=False)
 SIGN = SignCertificate(certificate_id=ID, signature=b"signature")
@@ -115,6 +125,74 @@ def with_(request, **fields):
 
 def of_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
     return IssuerFetched(with_(request, **fields), issuer)
+
+
+# -- checking -------------------------------------------------------------------------------------------------------
+def test_whether_it_would_be_issued_depends_on_its_issuer():
+    certificate.given().when(CHECK).then_performs(FetchIssuer(CHECK, ISSUER_ID))
+
+
+@pytest.mark.parametrize("issuer", [ROOT_STATE, INTERMEDIATE_STATE])
+def test_it_would_be_issued(issuer):
+    certificate.given().when(of_issuer(CHECK, issuer)).then(CHECKED)
+
+
+def test_that_it_would_be_issued_changes_nothing():
+    assert state_after(CHECKED) == Unborn()
+    certificate.given(CHECKED).when(LEAF).then_performs(FetchIssuer(LEAF, ISSUER_ID))
+    certificate.given(CHECKED).when(CHECK).then_performs(FetchIssuer(CHECK, ISSUER_ID))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"validity_days": 5000}, {"profile": Profile.ROOT}, {"profile": Profile.INTERMEDIATE}, {}]
+)
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        INTERMEDIATE_STATE,
+        Unborn(),
+        CREATED_STATE,
+        Revoked("1f", True, RevocationReason.SUPERSEDED),
+        replace(ROOT_STATE, profile=Profile.PIV_AUTHENTICATION),
+        replace(INTERMEDIATE_STATE, not_after=NOON - DAY),
+        replace(INTERMEDIATE_STATE, not_after=NOON + 9 * DAY),
+    ],
+)
+def test_what_would_not_be_issued_is_refused_as_it_would_be_when_created(issuer, changes):
+    def answer_to(request):
+        answer = certificate.given().when(with_(request, **changes)).answer
+        if isinstance(answer, Perform):
+            answer = certificate.given().when(of_issuer(request, issuer, **changes)).answer
+        return answer
+
+    created, checked = answer_to(LEAF), answer_to(CHECK)
+
+    assert checked == (with_(CHECKED, **changes) if isinstance(created, Perform) else created)
+
+
+SIGNING = set(Algorithm) - {Algorithm.X25519}
+FITTING = dict.fromkeys(Profile, SIGNING) | {Profile.PIV_KEY_MANAGEMENT: set(Algorithm) - {Algorithm.ED25519}}
+
+
+@pytest.mark.parametrize("algorithm", Algorithm)
+@pytest.mark.parametrize("profile", [Profile.INTERMEDIATE, *LEAVES])
+def test_a_key_must_be_fit_for_its_profile(profile, algorithm):
+    asked = certificate.given().when(with_(CHECK, profile=profile, algorithm=algorithm))
+
+    if algorithm in FITTING[profile]:
+        assert isinstance(asked.answer, Perform)
+    else:
+        asked.then_refuses(RefusalCode.INVALID, KEY_TYPES[algorithm], profile)
+
+
+@pytest.mark.parametrize("history", [(CREATED,), (CREATED, SIGNED)])
+def test_what_is_created_or_issued_stands(history):
+    certificate.given(*history).when(CHECK).then_it_stands()
+
+
+@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
+def test_what_is_revoked_would_not_be_issued(history):
+    certificate.given(*history).when(CHECK).then_refuses(RefusalCode.CONFLICT, "revoked", "never used again")
 
 
 # -- creating: a root -----------------------------------------------------------------------------------------------
@@ -181,7 +259,7 @@ def test_what_cannot_be_built_is_refused_for_its_reason():
     [
         (Unborn(), RefusalCode.NOT_FOUND, "no certificate"),
         (CREATED_STATE, RefusalCode.CONFLICT, "not signed"),
-        (Revoked("1f", existed=True), RefusalCode.CONFLICT, "revoked"),
+        (Revoked("1f", True, RevocationReason.SUPERSEDED), RefusalCode.CONFLICT, "revoked"),
     ],
 )
 def test_only_an_issued_certificate_issues(issuer, code, word):
@@ -351,9 +429,17 @@ def test_a_certificate_is_revoked_signed_or_not(history):
     certificate.given(*history).when(REVOKE).then(REVOKED)
 
 
-@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
+@pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED)])
 def test_a_certificate_is_revoked_once(history):
     certificate.given(*history).when(REVOKE).then_it_stands()
+
+
+@pytest.mark.parametrize("history", [(CREATED, SIGNED, REVOKED), (VOIDED,)])
+def test_another_reason_is_not_taken_for_the_one_that_stands(history):
+    worse = with_(REVOKE, reason=RevocationReason.KEY_COMPROMISE)
+
+    certificate.given(*history).when(worse).then_refuses(RefusalCode.CONFLICT, "revoked already, for")
+    certificate.given(*history).when(with_(worse, void_if_absent=True)).then_it_stands()
 
 
 def test_nothing_is_revoked_that_was_not_created():
@@ -380,14 +466,15 @@ def test_an_issued_certificate_remembers_the_key_it_issues_with_and_the_one_it_w
 
 
 def test_a_revocation_remembers_whether_there_was_anything():
-    assert state_after(CREATED, SIGNED, REVOKED) == Revoked("2f", existed=True)
-    assert state_after(VOIDED) == Revoked(None, existed=False)
+    assert state_after(CREATED, SIGNED, REVOKED) == Revoked("2f", True, RevocationReason.SUPERSEDED)
+    assert state_after(VOIDED) == Revoked(None, False, RevocationReason.UNSPECIFIED)
 
 
 @pytest.mark.parametrize(
     ("history", "kind"),
     [
         ((), Unborn),
+        ((CHECKED,), Unborn),
         ((CREATED,), Created),
         ((CREATED, SIGNED), Issued),
         ((CREATED, REVOKED), Revoked),
@@ -403,9 +490,10 @@ def test_a_snapshot_reads_back_as_it_was(history, kind):
     assert CERTIFICATE.states.validate_json(snapshot) == state
 
 
-@given(st.lists(st.sampled_from([CREATED, SIGNED, REVOKED, VOIDED]), max_size=6))
+@given(st.lists(st.sampled_from([CHECKED, CREATED, SIGNED, REVOKED, VOIDED]), max_size=6))
 def test_a_revocation_is_final_for_whatever_is_asked(events):
     revoked = (*events, REVOKED)
+    something = Perform | CertificateCreated | IssuanceChecked
 
-    for message in (LEAF, SIGN, REVOKE):
-        assert not isinstance(certificate.given(*revoked).when(message).answer, Perform | CertificateCreated)
+    for message in (CHECK, LEAF, SIGN, REVOKE):
+        assert not isinstance(certificate.given(*revoked).when(message).answer, something)

@@ -13,13 +13,16 @@ from services.saga.state import Phase
 from shared.contracts.command import CommandRejected, RefusalCode
 from shared.contracts.saga import KeyOrigin
 from shared.identity import derive
-from tests.support.world import START, World
+from tests.support.world import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning
 
 
 @pytest.fixture(name="world")
 def _world() -> World:
-    return begun("on-device")
+    """On the device nothing is done yet; the certificate would be issued."""
+    world = begun("on-device")
+    go_on(world, 1)
+    return world
 
 
 def asked(world: World) -> list[str]:
@@ -34,9 +37,7 @@ def go_on(world: World, steps: int) -> None:
 
 def refuse(world: World, code: RefusalCode = RefusalCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
-    rejected = CommandRejected(
-        command_id=str(sent.command_id), command_type="X", code=code, message="not now", retryable=retryable
-    )
+    rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
     world.hear(Heard(derive(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
 
 
@@ -44,6 +45,7 @@ def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
     go_on(world, 7)
 
     assert asked(world) == [
+        "CheckIssuance",
         "GenerateSlotKey",
         "AttestSlot",
         "CreateCertificate",
@@ -60,7 +62,7 @@ def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
     assert engine.question(world.definition, world.saga) is None
     world.pass_time()
 
-    first, second = world.commands
+    first, second = world.commands[1:]
     assert first.command == second.command
     assert first.command_id != second.command_id
     assert world.saga.question.attempt == 2
@@ -83,19 +85,19 @@ def test_what_was_refused_for_good_is_not_asked_again(world):
     refuse(world, RefusalCode.INVALID, retryable=False)
 
     assert world.saga.phase is Phase.COMPENSATED
-    assert world.phases_told() == ["SagaStarted", "SagaCompensating", "SagaCompensated"]
+    assert world.phases_told() == ["SagaStarted", "SagaStepFinished", "SagaCompensating", "SagaCompensated"]
 
 
 def test_a_step_that_does_not_answer_is_undone_too(world):
     world.pass_time()
 
-    assert asked(world) == ["GenerateSlotKey", "ClearSlot"]
+    assert asked(world)[1:] == ["GenerateSlotKey", "ClearSlot"]
     assert world.saga.phase is Phase.COMPENSATING
 
 
 def test_what_comes_after_its_undo_is_refused(world):
     world.pass_time()
-    generate, clear = world.commands
+    generate, clear = world.commands[1:]
     world.deliver(clear)
     world.deliver(generate)
 
@@ -184,6 +186,17 @@ def test_a_timer_that_fires_too_early_only_arms_the_next(world):
     assert world.saga.armed is not None
 
 
+def test_what_would_not_be_issued_costs_nothing_that_is_in_the_slot():
+    request = provisioning(KeyOrigin.ON_DEVICE).model_copy(update={"replace": True, "validity_days": 5000})
+    world = World.begin(CERTIFICATE_PROVISIONING, request)
+    world.slots["9a"] = "somebody's"
+    world.settle()
+
+    assert asked(world) == ["CheckIssuance"]
+    assert world.saga.phase is Phase.COMPENSATED
+    assert world.slots == {"9a": "somebody's"}
+
+
 def test_what_replace_has_overwritten_is_said_to_be_lost():
     request = provisioning(KeyOrigin.ON_DEVICE).model_copy(update={"replace": True})
     world = World.begin(CERTIFICATE_PROVISIONING, request, frozenset({"AttestSlot"}))
@@ -210,3 +223,35 @@ def test_an_undo_rests_on_no_answer(which):
     for step in world.definition.steps:
         for undo in step.undo:
             assert undo.ask(world.saga)
+
+
+@pytest.mark.parametrize(
+    "forged", [{"command_type": "RevokeKey"}, {"aggregate_id": "42000002"}, {"aggregate_id": None}]
+)
+def test_a_rejection_of_another_command_under_the_same_id_is_a_strangers(world, forged):
+    sent = world.commands[-1]
+    rejected = CommandRejected(**{**told_of(sent), **forged}, code=RefusalCode.NOT_FOUND, message="no")
+    before = world.saga
+    world.hear(Heard(derive(sent.command_id, "forged"), sent.command_id, rejected, world.now))
+
+    assert world.saga == before
+
+
+def test_an_event_of_another_aggregate_under_the_same_command_id_is_a_strangers(world):
+    sent = world.commands[-1]
+    world.deliver(sent)
+    elsewhere = world.events[-1].event.model_copy(update={"serial": "42000002"})
+    before = world.saga
+    world.hear(Heard(derive(sent.command_id, "forged"), sent.command_id, elsewhere, world.now))
+
+    assert world.saga == before
+
+
+def test_what_was_cancelled_before_anything_was_overwritten_is_compensated():
+    request = provisioning(KeyOrigin.ON_DEVICE).model_copy(update={"replace": True})
+    world = World.begin(CERTIFICATE_PROVISIONING, request)
+    go_on(world, 1)
+    world.cancel()
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPENSATED
