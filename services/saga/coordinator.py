@@ -100,12 +100,18 @@ class Coordinator:
         log.error("%s at %s is given up", message.subject, message.metadata.sequence.stream)
 
     async def sweep(self) -> None:
-        """Look at every saga that is not over: send what is pending, act on what is due and was not woken."""
+        """Look at every saga that is not over: act on what is due and was not woken, send what is pending."""
         async for found in self._store.all():
-            saga = found.saga
-            if not saga.over:
-                due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), datetime.now(UTC))
+            saga, now = found.saga, datetime.now(UTC)
+            if saga.due is None:
+                continue  # it is over
+            if saga.due <= now:
+                due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self._move(saga.saga_type, saga.saga_id, due)
+            else:
+                async with self._turn(saga.saga_id):
+                    if (current := await self._found(saga.saga_type, saga.saga_id)) is not None:
+                        await self._send_unless_sent(current)
 
     async def _begin(self, received: Received[Any], request: StartSaga) -> None:
         definition = self._definitions[type(request)]

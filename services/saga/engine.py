@@ -287,11 +287,8 @@ def _announce(saga: Saga[R], event: Event, cause: UUID) -> Saga[R]:
 
 def _armed(saga: Saga[R], at: datetime) -> Saga[R]:
     """Have a timer stand at or before whatever is due next; one that stands earlier is left: it is looked at then."""
-    if saga.over or saga.question is None:
+    if (due := saga.due) is None:
         return replace(saga, armed=None)
-    due = saga.question.due
-    if saga.phase is Phase.RUNNING:
-        due = min(due, saga.deadline)
     if saga.armed is not None and at < saga.armed <= due:
         return saga
     return replace(saga, armed=max(due, at))

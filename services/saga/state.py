@@ -114,6 +114,13 @@ class Saga(Generic[R]):
         return self.phase not in (Phase.RUNNING, Phase.COMPENSATING)
 
     @property
+    def due(self) -> datetime | None:
+        """When it must be looked at, whatever is heard till then; None: it is over. Undoing has no end of its own."""
+        if self.question is None:
+            return None
+        return min(self.question.due, self.deadline) if self.phase is Phase.RUNNING else self.question.due
+
+    @property
     def heading(self) -> dict[str, Any]:
         """What every announcement of this saga begins with."""
         return {"saga_id": self.saga_id, "saga_type": self.saga_type, "sequence": self.sequence}

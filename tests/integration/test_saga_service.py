@@ -9,11 +9,14 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from deploy.settings import LocalSuite
+from services.saga.coordinator import Coordinator
 from services.saga.definition import Retry
 from services.saga.definitions import PKI_BOOTSTRAP
+from services.saga.store import SagaStore
 from shared.contracts.key import KeyDestroyed
 from shared.headers import Lineage, SagaContext
 from shared.identity import new_id
+from shared.kv import KeyValue
 from tests.support.standin import StandIn, coordinating, impatient
 from tests.support.suite import Suite
 from tests.support.waiting import until
@@ -149,6 +152,20 @@ async def test_a_timer_that_was_lost_is_noticed_by_the_next_coordinator(server, 
 
     async with coordinating(server.url, definition):
         assert (await log.end_of(saga_id)).tokens[4] == "compensated"
+
+
+async def test_a_saga_that_waits_in_peace_is_looked_at_and_left_as_it_is(server, services, client):
+    services.silent.add("create-root-certificate")
+    async with coordinating(server.url):
+        saga_id = await services.begin()
+        await asked(services, saga_id, "create-root-certificate")
+    before = await services.revision(saga_id)
+    js = client.jetstream()
+    store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {"pki-bootstrap/1": PKI_BOOTSTRAP})
+
+    await Coordinator(js, store, {PKI_BOOTSTRAP.request: PKI_BOOTSTRAP}).sweep()
+
+    assert await services.revision(saga_id) == before
 
 
 async def test_answers_told_twice_and_strangers_answers_change_nothing(server, services, log):
