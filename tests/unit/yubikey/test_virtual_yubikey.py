@@ -303,7 +303,7 @@ def test_ykman_makes_requests_and_certificates_with_it(admin: PivSession) -> Non
 def test_an_empty_slot_signs_nothing(admin: PivSession) -> None:
     admin.verify_pin(PIN)
 
-    sign = lambda: admin.sign(  # noqa: E731
+    sign = lambda: admin.sign(  # noqa: E731 - asked for twice
         SLOT.AUTHENTICATION, KEY_TYPE.ECCP256, b"text", hashes.SHA256()
     )
     assert status_of(sign) == WRONG_DATA
@@ -316,7 +316,7 @@ def test_a_key_is_moved_and_deleted(admin: PivSession) -> None:
     assert status_of(lambda: admin.get_slot_metadata(SLOT.AUTHENTICATION)) == NO_REFERENCE
 
     admin.generate_key(SLOT.AUTHENTICATION, KEY_TYPE.ECCP256)
-    occupied = lambda: admin.move_key(SLOT.AUTHENTICATION, SLOT.RETIRED20)  # noqa: E731
+    occupied = lambda: admin.move_key(SLOT.AUTHENTICATION, SLOT.RETIRED20)  # noqa: E731 - asked for twice
     assert status_of(occupied) == WRONG_DATA
 
     admin.delete_key(SLOT.RETIRED20)
