@@ -7,19 +7,16 @@ is sent again with the same ids. Semantics and their reasons: docs/adr/0006-saga
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, TypeAlias, TypeVar, assert_never
+from datetime import datetime
+from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
-from services.saga.definition import Definition, Retry, Step
-from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Undoing
+from services.saga.compensation import Because, compensate, undo_next, undo_refused, undone
+from services.saga.definition import Definition, Step
+from services.saga.state import Answered, Origin, Phase, Question, Saga
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
 from shared.contracts.saga import (
-    LeftOver,
-    SagaCompensated,
-    SagaCompensating,
-    SagaFailed,
     SagaStarted,
     SagaStepFinished,
     StartSaga,
@@ -58,16 +55,6 @@ class Cancelled:
 Message: TypeAlias = Heard | Due | Cancelled
 
 
-@dataclass(frozen=True, slots=True)
-class _Because:
-    """Why a saga turns back: the message that made it, and when."""
-
-    code: str
-    reason: str
-    cause: UUID
-    at: datetime
-
-
 def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -> Saga[R]:
     """The saga that *request* asks for, with its first question pending."""
     saga = Saga(
@@ -80,7 +67,7 @@ def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -
     )
     steps = tuple(step.name for step in definition.steps if step.when is None or step.when(saga))
     started = SagaStarted(**saga.heading, definition_version=definition.version, steps=steps)
-    saga = _ask_next(definition, _announce(saga, started, origin.command_id), 0, origin.command_id, at)
+    saga = _ask_next(definition, saga.announcing(started, origin.command_id), 0, origin.command_id, at)
     return _armed(saga, at)
 
 
@@ -125,10 +112,10 @@ def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
     undo = step.undo[pending.part]
     match heard.event:
         case CommandRejected(message=reason, code=code):
-            return _undo_refused(definition, saga, f"{code}: {reason}", heard.event_id, heard.at)
+            return undo_refused(definition, saga, f"{code}: {reason}", heard.event_id, heard.at)
         case event if isinstance(event, (undo.done, CommandRepeated)):
             saga = replace(saga, answers=(*saga.answers, Answered(pending.label, event)))
-            return _undo_next(definition, _undone(saga, step), heard.event_id, heard.at)
+            return undo_next(definition, undone(saga, step), heard.event_id, heard.at)
         case _:
             return saga
 
@@ -147,23 +134,23 @@ def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: H
     match heard.event:
         case CommandRejected() as rejected:
             if rejected.retryable and rejected.code not in step.retry.never:
-                again = _again(saga.question, step.retry, heard.event_id, heard.at, step.within)
+                again = saga.question.again(step.retry, heard.event_id, heard.at, step.within)
                 if again is not None:
                     return replace(saga, question=again)
-            why = _Because(rejected.code, rejected.message, heard.event_id, heard.at)
-            return _compensate(definition, saga, why, step)
+            why = Because(rejected.code, rejected.message, heard.event_id, heard.at)
+            return compensate(definition, saga, why, step)
         case CommandRepeated():
             reason = "what the step asks for was there already, by somebody else"
-            return _compensate(definition, saga, _Because("conflict", reason, heard.event_id, heard.at), step)
+            return compensate(definition, saga, Because("conflict", reason, heard.event_id, heard.at), step)
         case event if isinstance(event, step.done):
             attempt = saga.question.attempt
             saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)), question=None)
             finished = SagaStepFinished(**saga.heading, step=step.name, attempts=attempt)
-            saga = _announce(saga, finished, heard.event_id)
+            saga = saga.announcing(finished, heard.event_id)
             return _ask_next(definition, saga, definition.steps.index(step) + 1, heard.event_id, heard.at)
         case event if step.failed and isinstance(event, step.failed):
             reason = str(getattr(event, "reason", type(event).__name__))
-            return _compensate(definition, saga, _Because(type(event).__name__, reason, heard.event_id, heard.at), step)
+            return compensate(definition, saga, Because(type(event).__name__, reason, heard.event_id, heard.at), step)
         case _:
             return saga
 
@@ -176,7 +163,7 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
     if saga.phase is Phase.RUNNING and due.at >= saga.deadline:
         asked = step if pending.send_at is None else None
         reason = f"the saga did not finish within {definition.within.total_seconds():g} s"
-        return _compensate(definition, saga, _Because("timeout", reason, due.timer_id, due.at), step, asked)
+        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step, asked)
     if due.at < pending.due:
         return saga  # too early: it is armed again
     if pending.send_at is not None:
@@ -184,9 +171,9 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
         return replace(saga, question=replace(pending, send_at=None, deadline=due.at + within))
     if pending.part is None:
         reason = f"no answer within {step.within.total_seconds():g} s: what became of it is unknown"
-        return _compensate(definition, saga, _Because("timeout", reason, due.timer_id, due.at), step, step)
+        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step, step)
     reason = f"no answer within {step.undo[pending.part].within.total_seconds():g} s"
-    return _undo_refused(definition, saga, reason, due.timer_id, due.at)
+    return undo_refused(definition, saga, reason, due.timer_id, due.at)
 
 
 def _cancel(definition: Definition[R], saga: Saga[R], cancelled: Cancelled) -> Saga[R]:
@@ -195,8 +182,8 @@ def _cancel(definition: Definition[R], saga: Saga[R], cancelled: Cancelled) -> S
     step = definition.step(saga.question.step)
     asked = step if saga.question.send_at is None else None
     saga = replace(saga, cancelled_by=cancelled.command_id)
-    why = _Because("cancelled", cancelled.reason, cancelled.command_id, cancelled.at)
-    return _compensate(definition, saga, why, None, asked)
+    why = Because("cancelled", cancelled.reason, cancelled.command_id, cancelled.at)
+    return compensate(definition, saga, why, None, asked)
 
 
 def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID, at: datetime) -> Saga[R]:
@@ -204,85 +191,8 @@ def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID,
     for step in definition.steps[index:]:
         if step.when is None or step.when(saga):
             return replace(saga, question=Question(step.name, None, 1, cause, at + step.within), changed_at=at)
-    saga = _announce(saga, definition.completed(saga), cause)
+    saga = saga.announcing(definition.completed(saga), cause)
     return replace(saga, phase=Phase.COMPLETED, question=None, changed_at=at)
-
-
-def _compensate(
-    definition: Definition[R], saga: Saga[R], why: _Because, failed: Step[R] | None, unknown: Step[R] | None = None
-) -> Saga[R]:
-    """Undo what was done, newest first; a step whose outcome is *unknown* may have been done, so it is undone too."""
-    done = [definition.step(answered.step) for answered in saga.answers]
-    newest_first = ([unknown] if unknown else []) + done[::-1]
-    to_undo = tuple(Undoing(step.name, part) for step in newest_first for part in range(len(step.undo)))
-    compensating = SagaCompensating(
-        **saga.heading,
-        step=failed.name if failed else None,
-        code=why.code,
-        reason=why.reason[:256],
-        steps_to_undo=tuple(dict.fromkeys(undoing.step for undoing in to_undo)),
-    )
-    saga = replace(
-        saga,
-        phase=Phase.COMPENSATING,
-        reason=f"{why.code}: {why.reason}"[:256],
-        to_undo=to_undo,
-        question=None,
-    )
-    return _undo_next(definition, _announce(saga, compensating, why.cause), why.cause, why.at)
-
-
-def _undo_next(definition: Definition[R], saga: Saga[R], cause: UUID, at: datetime) -> Saga[R]:
-    if saga.to_undo:
-        first, rest = saga.to_undo[0], saga.to_undo[1:]
-        deadline = at + definition.step(first.step).undo[first.part].within
-        asked = Question(first.step, first.part, 1, cause, deadline)
-        return replace(saga, to_undo=rest, question=asked, changed_at=at)
-    ending: dict[str, Any] = {"reason": saga.reason, "undone": saga.undone}
-    lost = ((name, step.lost(saga)) for name in saga.undone if (step := definition.step(name)).lost)
-    left_over = (*saga.left_over, *(LeftOver(step=name, reason=what) for name, what in lost if what))
-    if left_over:
-        saga = _announce(saga, SagaFailed(**saga.heading, **ending, left_over=left_over), cause)
-        saga = replace(saga, left_over=left_over)
-        return replace(saga, phase=Phase.FAILED, question=None, changed_at=at)
-    saga = _announce(saga, SagaCompensated(**saga.heading, **ending), cause)
-    return replace(saga, phase=Phase.COMPENSATED, question=None, changed_at=at)
-
-
-def _undo_refused(definition: Definition[R], saga: Saga[R], reason: str, cause: UUID, at: datetime) -> Saga[R]:
-    """Try an undo again; one that cannot be made is left over, and does not stop the others."""
-    pending = saga.question
-    assert pending is not None
-    assert pending.part is not None
-    undo = definition.step(pending.step).undo[pending.part]
-    again = _again(pending, undo.retry, cause, at, undo.within)
-    if again is not None:
-        return replace(saga, question=again)
-    left = LeftOver(step=pending.step, reason=reason[:256])
-    same_step = tuple(undoing for undoing in saga.to_undo if undoing.step != pending.step)
-    return _undo_next(definition, replace(saga, left_over=(*saga.left_over, left), to_undo=same_step), cause, at)
-
-
-def _undone(saga: Saga[R], step: Step[R]) -> Saga[R]:
-    """Count the step as undone once its last part is."""
-    if any(undoing.step == step.name for undoing in saga.to_undo):
-        return saga
-    return replace(saga, undone=(*saga.undone, step.name))
-
-
-def _again(asked: Question, retry: Retry, cause: UUID, at: datetime, within: timedelta) -> Question | None:
-    """The same question, later; None when it was asked often enough."""
-    if asked.attempt >= retry.attempts:
-        return None
-    delay = min(retry.delay * retry.factor ** (asked.attempt - 1), retry.longest)
-    spread = 0.8 + 0.4 * (cause.int & 0xFFFF) / 0xFFFF  # jitter that is the same however often it is computed
-    send_at = at + delay * spread
-    return replace(asked, attempt=asked.attempt + 1, cause=cause, send_at=send_at, deadline=send_at + within)
-
-
-def _announce(saga: Saga[R], event: Event, cause: UUID) -> Saga[R]:
-    announced = (*saga.announcements, Announced(cause, event))
-    return replace(saga, announcements=announced, sequence=saga.sequence + 1)
 
 
 def _armed(saga: Saga[R], at: datetime) -> Saga[R]:

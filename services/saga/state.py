@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
+from services.saga.definition import Retry
 from shared import identity
 from shared.contracts.base import Command, Event
 from shared.contracts.saga import LeftOver, StartSaga
@@ -62,6 +63,15 @@ class Question:
     @property
     def due(self) -> datetime:
         return self.send_at or self.deadline
+
+    def again(self, retry: Retry, cause: UUID, at: datetime, within: timedelta) -> Question | None:
+        """The same question, later; None when it was asked often enough."""
+        if self.attempt >= retry.attempts:
+            return None
+        delay = min(retry.delay * retry.factor ** (self.attempt - 1), retry.longest)
+        spread = 0.8 + 0.4 * (cause.int & 0xFFFF) / 0xFFFF  # jitter that is the same however often it is computed
+        send_at = at + delay * spread
+        return replace(self, attempt=self.attempt + 1, cause=cause, send_at=send_at, deadline=send_at + within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +134,10 @@ class Saga(Generic[R]):
     def heading(self) -> dict[str, Any]:
         """What every announcement of this saga begins with."""
         return {"saga_id": self.saga_id, "saga_type": self.saga_type, "sequence": self.sequence}
+
+    def announcing(self, event: Event, cause: UUID) -> Saga[R]:
+        """This saga with one more announcement to be published, caused by the message *cause*."""
+        return replace(self, announcements=(*self.announcements, Announced(cause, event)), sequence=self.sequence + 1)
 
     def id_of(self, what: str) -> str:
         """The id of something that this saga makes: known before it is made, so that it can be undone unseen."""

@@ -48,12 +48,7 @@ def test_names_say_what_a_thing_is(path):
 
 @each_module
 def test_a_file_stays_small(path):
-    earned = {
-        "services/saga/engine.py": 300,  # how any saga moves is one thought: split, it would be read in pieces
-        "services/saga/definitions/certificate_provisioning.py": 280,  # a saga is one file; this has two origins
-    }
-
-    assert len(path.read_text().splitlines()) <= earned.get(str(path.relative_to(ROOT)), 250)
+    assert len(path.read_text().splitlines()) <= 250
 
 
 def test_the_lock_pins_by_hash_and_names_no_address():

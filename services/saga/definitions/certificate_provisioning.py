@@ -8,67 +8,23 @@ from __future__ import annotations
 
 from services.saga.definition import Definition, Step, Undo
 from services.saga.state import Saga
-from shared.contracts.certificate import (
-    CertificateCreated,
-    CertificateRevoked,
-    CertificateSigned,
-    CheckIssuance,
-    CreateCertificate,
-    DistinguishedName,
-    IssuanceChecked,
-    Profile,
-    RevocationReason,
-    RevokeCertificate,
-    SignCertificate,
-)
-from shared.contracts.key import (
-    DestroyKey,
-    EscrowKey,
-    ExportKey,
-    GenerateKey,
-    KeyDestroyed,
-    KeyEscrowed,
-    KeyExported,
-    KeyGenerated,
-    KeyRevoked,
-    KeySigned,
-    Purpose,
-    RevokeKey,
-    SignWithKey,
-)
+from shared.contracts import certificate as certificates
+from shared.contracts import key as keys
+from shared.contracts import yubikey as devices
 from shared.contracts.saga import (
     CertificateProvisioningCompleted,
     KeyOrigin,
     PivPurpose,
     StartCertificateProvisioning,
 )
-from shared.contracts.yubikey import (
-    AttestSlot,
-    ClearSlot,
-    GenerateSlotKey,
-    ImportPrepared,
-    ImportSlotCertificate,
-    ImportSlotKey,
-    PinPolicy,
-    PrepareImport,
-    Slot,
-    SlotAttestationFailed,
-    SlotAttested,
-    SlotCertificateImported,
-    SlotCleared,
-    SlotPopulated,
-    SlotVerified,
-    TouchPolicy,
-    VerifySlot,
-)
 
 Provisioning = Saga[StartCertificateProvisioning]
 
 _SLOT = {  # SP 800-73-4, part 1, section 3.3: what each slot's key is for, and when it wants the PIN
-    PivPurpose.AUTHENTICATION: (Slot.AUTHENTICATION, PinPolicy.ONCE),
-    PivPurpose.DIGITAL_SIGNATURE: (Slot.SIGNATURE, PinPolicy.ALWAYS),
-    PivPurpose.KEY_MANAGEMENT: (Slot.KEY_MANAGEMENT, PinPolicy.ONCE),
-    PivPurpose.CARD_AUTHENTICATION: (Slot.CARD_AUTHENTICATION, PinPolicy.NEVER),
+    PivPurpose.AUTHENTICATION: (devices.Slot.AUTHENTICATION, devices.PinPolicy.ONCE),
+    PivPurpose.DIGITAL_SIGNATURE: (devices.Slot.SIGNATURE, devices.PinPolicy.ALWAYS),
+    PivPurpose.KEY_MANAGEMENT: (devices.Slot.KEY_MANAGEMENT, devices.PinPolicy.ONCE),
+    PivPurpose.CARD_AUTHENTICATION: (devices.Slot.CARD_AUTHENTICATION, devices.PinPolicy.NEVER),
 }
 
 
@@ -88,9 +44,9 @@ def imported_to_sign(saga: Provisioning) -> bool:
     return imported(saga) and saga.request.purpose is not PivPurpose.KEY_MANAGEMENT
 
 
-def check_issuance(saga: Provisioning) -> CheckIssuance:
+def check_issuance(saga: Provisioning) -> certificates.CheckIssuance:
     """Asked first: what is in the slot is not lost for a certificate that would never be issued."""
-    return CheckIssuance(
+    return certificates.CheckIssuance(
         certificate_id=_certificate_id(saga),
         profile=_profile(saga),
         issuer_id=saga.request.issuer_id,
@@ -99,39 +55,39 @@ def check_issuance(saga: Provisioning) -> CheckIssuance:
     )
 
 
-def generate_slot_key(saga: Provisioning) -> GenerateSlotKey:
-    return GenerateSlotKey(
+def generate_slot_key(saga: Provisioning) -> devices.GenerateSlotKey:
+    return devices.GenerateSlotKey(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
         algorithm=saga.request.algorithm,
         pin_policy=_SLOT[saga.request.purpose][1],
-        touch_policy=TouchPolicy.NEVER,
+        touch_policy=devices.TouchPolicy.NEVER,
         key_id=_key_id(saga),
         replace=saga.request.replace,
     )
 
 
-def attest_slot(saga: Provisioning) -> AttestSlot:
-    return AttestSlot(serial=saga.request.yubikey_serial, slot=_slot(saga))
+def attest_slot(saga: Provisioning) -> devices.AttestSlot:
+    return devices.AttestSlot(serial=saga.request.yubikey_serial, slot=_slot(saga))
 
 
-def generate_key(saga: Provisioning) -> GenerateKey:
-    return GenerateKey(
+def generate_key(saga: Provisioning) -> keys.GenerateKey:
+    return keys.GenerateKey(
         key_id=_key_id(saga),
         algorithm=saga.request.algorithm,
-        purpose=Purpose(saga.request.purpose),
+        purpose=keys.Purpose(saga.request.purpose),
         exportable=True,
         owner=saga.request.subject.common_name,
     )
 
 
-def create_certificate(saga: Provisioning) -> CreateCertificate:
+def create_certificate(saga: Provisioning) -> certificates.CreateCertificate:
     subject = saga.request.subject
-    key = saga.answer(SlotPopulated) if on_device(saga) else saga.answer(KeyGenerated)
-    return CreateCertificate(
+    key = saga.answer(devices.SlotPopulated) if on_device(saga) else saga.answer(keys.KeyGenerated)
+    return certificates.CreateCertificate(
         certificate_id=_certificate_id(saga),
         profile=_profile(saga),
-        subject=DistinguishedName(
+        subject=certificates.DistinguishedName(
             common_name=subject.common_name, email=subject.email, organization=subject.organization
         ),
         public_key_pem=key.public_key_pem,
@@ -141,88 +97,92 @@ def create_certificate(saga: Provisioning) -> CreateCertificate:
     )
 
 
-def sign_certificate(saga: Provisioning) -> SignWithKey:
-    created = saga.answer(CertificateCreated)
-    return SignWithKey(
+def sign_certificate(saga: Provisioning) -> keys.SignWithKey:
+    created = saga.answer(certificates.CertificateCreated)
+    return keys.SignWithKey(
         key_id=created.signing_key_id,
         message=created.tbs,
         signature_algorithm=created.signature_algorithm,
-        purpose=Purpose.CERTIFICATE_SIGNING,
+        purpose=keys.Purpose.CERTIFICATE_SIGNING,
     )
 
 
-def attach_signature(saga: Provisioning) -> SignCertificate:
-    return SignCertificate(certificate_id=_certificate_id(saga), signature=saga.answer(KeySigned).signature)
+def attach_signature(saga: Provisioning) -> certificates.SignCertificate:
+    return certificates.SignCertificate(
+        certificate_id=_certificate_id(saga), signature=saga.answer(keys.KeySigned).signature
+    )
 
 
-def prepare_import(saga: Provisioning) -> PrepareImport:
-    return PrepareImport(serial=saga.request.yubikey_serial, slot=_slot(saga))
+def prepare_import(saga: Provisioning) -> devices.PrepareImport:
+    return devices.PrepareImport(serial=saga.request.yubikey_serial, slot=_slot(saga))
 
 
-def export_key(saga: Provisioning) -> ExportKey:
-    return ExportKey(key_id=_key_id(saga), recipient_public_key=saga.answer(ImportPrepared).recipient_public_key)
+def export_key(saga: Provisioning) -> keys.ExportKey:
+    return keys.ExportKey(
+        key_id=_key_id(saga), recipient_public_key=saga.answer(devices.ImportPrepared).recipient_public_key
+    )
 
 
-def import_key(saga: Provisioning) -> ImportSlotKey:
-    return ImportSlotKey(
+def import_key(saga: Provisioning) -> devices.ImportSlotKey:
+    return devices.ImportSlotKey(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
         key_id=_key_id(saga),
         algorithm=saga.request.algorithm,
-        sealed_key=saga.answer(KeyExported).sealed_key,
+        sealed_key=saga.answer(keys.KeyExported).sealed_key,
         pin_policy=_SLOT[saga.request.purpose][1],
-        touch_policy=TouchPolicy.NEVER,
+        touch_policy=devices.TouchPolicy.NEVER,
         replace=saga.request.replace,
     )
 
 
-def import_certificate(saga: Provisioning) -> ImportSlotCertificate:
-    return ImportSlotCertificate(
+def import_certificate(saga: Provisioning) -> devices.ImportSlotCertificate:
+    return devices.ImportSlotCertificate(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
-        certificate_pem=saga.answer(CertificateSigned).certificate_pem,
+        certificate_pem=saga.answer(certificates.CertificateSigned).certificate_pem,
     )
 
 
-def verify_slot(saga: Provisioning) -> VerifySlot:
-    return VerifySlot(
+def verify_slot(saga: Provisioning) -> devices.VerifySlot:
+    return devices.VerifySlot(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
-        fingerprint_sha256=saga.answer(CertificateSigned).fingerprint_sha256,
+        fingerprint_sha256=saga.answer(certificates.CertificateSigned).fingerprint_sha256,
     )
 
 
-def destroy_software_copy(saga: Provisioning) -> DestroyKey:
-    return DestroyKey(key_id=_key_id(saga))
+def destroy_software_copy(saga: Provisioning) -> keys.DestroyKey:
+    return keys.DestroyKey(key_id=_key_id(saga))
 
 
-def escrow_software_copy(saga: Provisioning) -> EscrowKey:
-    return EscrowKey(key_id=_key_id(saga))
+def escrow_software_copy(saga: Provisioning) -> keys.EscrowKey:
+    return keys.EscrowKey(key_id=_key_id(saga))
 
 
-def clear_slot(saga: Provisioning) -> ClearSlot:
-    return ClearSlot(serial=saga.request.yubikey_serial, slot=_slot(saga), key_id=_key_id(saga))
+def clear_slot(saga: Provisioning) -> devices.ClearSlot:
+    return devices.ClearSlot(serial=saga.request.yubikey_serial, slot=_slot(saga), key_id=_key_id(saga))
 
 
-def revoke_certificate(saga: Provisioning) -> RevokeCertificate:
-    reason = RevocationReason.CESSATION_OF_OPERATION
-    return RevokeCertificate(certificate_id=_certificate_id(saga), reason=reason, void_if_absent=True)
+def revoke_certificate(saga: Provisioning) -> certificates.RevokeCertificate:
+    reason = certificates.RevocationReason.CESSATION_OF_OPERATION
+    return certificates.RevokeCertificate(certificate_id=_certificate_id(saga), reason=reason, void_if_absent=True)
 
 
-def revoke_key(saga: Provisioning) -> RevokeKey:
-    return RevokeKey(key_id=_key_id(saga), reason="the provisioning was undone", void_if_absent=True)
+def revoke_key(saga: Provisioning) -> keys.RevokeKey:
+    return keys.RevokeKey(key_id=_key_id(saga), reason="the provisioning was undone", void_if_absent=True)
 
 
 def overwritten(saga: Provisioning) -> str | None:
     """What `replace` cost: the key that was in the slot is gone, whatever is undone."""
-    populated, cleared = saga.find(SlotPopulated), saga.find(SlotCleared)
+    populated, cleared = saga.find(devices.SlotPopulated), saga.find(devices.SlotCleared)
     if (populated and populated.replaced) or (cleared and cleared.overwrote):
         return f"what was in slot {_slot(saga)} was overwritten"
     return None
 
 
 def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
-    certificate = saga.answer(CertificateSigned)
+    certificate = saga.answer(certificates.CertificateSigned)
     return CertificateProvisioningCompleted(
         **saga.heading,
         key_id=_key_id(saga),
@@ -233,12 +193,12 @@ def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
     )
 
 
-def _slot(saga: Provisioning) -> Slot:
+def _slot(saga: Provisioning) -> devices.Slot:
     return saga.request.slot or _SLOT[saga.request.purpose][0]
 
 
-def _profile(saga: Provisioning) -> Profile:
-    return Profile(f"piv-{saga.request.purpose}")
+def _profile(saga: Provisioning) -> certificates.Profile:
+    return certificates.Profile(f"piv-{saga.request.purpose}")
 
 
 def _key_id(saga: Provisioning) -> str:
@@ -249,9 +209,9 @@ def _certificate_id(saga: Provisioning) -> str:
     return saga.id_of("certificate")
 
 
-_slot_cleared = (Undo(clear_slot, SlotCleared),)
-_certificate_revoked = (Undo(revoke_certificate, CertificateRevoked),)
-_key_destroyed = (Undo(revoke_key, KeyRevoked), Undo(destroy_software_copy, KeyDestroyed))
+_slot_cleared = (Undo(clear_slot, devices.SlotCleared),)
+_certificate_revoked = (Undo(revoke_certificate, certificates.CertificateRevoked),)
+_key_destroyed = (Undo(revoke_key, keys.KeyRevoked), Undo(destroy_software_copy, keys.KeyDestroyed))
 
 # fmt: off
 CERTIFICATE_PROVISIONING = Definition(
@@ -259,20 +219,20 @@ CERTIFICATE_PROVISIONING = Definition(
     request=StartCertificateProvisioning,
     completed=completed,
     steps=(
-        Step(check_issuance,        IssuanceChecked),
-        Step(generate_slot_key,     SlotPopulated,      when=on_device, undo=_slot_cleared, lost=overwritten),
-        Step(attest_slot,           SlotAttested,       when=on_device, failed=SlotAttestationFailed),
-        Step(generate_key,          KeyGenerated,       when=imported,  undo=_key_destroyed),
-        Step(create_certificate,    CertificateCreated, undo=_certificate_revoked),
-        Step(sign_certificate,      KeySigned),
-        Step(attach_signature,      CertificateSigned),
-        Step(prepare_import,        ImportPrepared,     when=imported),
-        Step(export_key,            KeyExported,        when=imported),
-        Step(import_key,            SlotPopulated,      when=imported,  undo=_slot_cleared, lost=overwritten),
-        Step(import_certificate,    SlotCertificateImported),
-        Step(verify_slot,           SlotVerified),
-        Step(destroy_software_copy, KeyDestroyed,       when=imported_to_sign),
-        Step(escrow_software_copy,  KeyEscrowed,        when=imported_to_decrypt),
+        Step(check_issuance,        certificates.IssuanceChecked),
+        Step(generate_slot_key,     devices.SlotPopulated,  when=on_device, undo=_slot_cleared, lost=overwritten),
+        Step(attest_slot,           devices.SlotAttested,   when=on_device, failed=devices.SlotAttestationFailed),
+        Step(generate_key,          keys.KeyGenerated,      when=imported, undo=_key_destroyed),
+        Step(create_certificate,    certificates.CertificateCreated, undo=_certificate_revoked),
+        Step(sign_certificate,      keys.KeySigned),
+        Step(attach_signature,      certificates.CertificateSigned),
+        Step(prepare_import,        devices.ImportPrepared, when=imported),
+        Step(export_key,            keys.KeyExported,       when=imported),
+        Step(import_key,            devices.SlotPopulated,  when=imported, undo=_slot_cleared, lost=overwritten),
+        Step(import_certificate,    devices.SlotCertificateImported),
+        Step(verify_slot,           devices.SlotVerified),
+        Step(destroy_software_copy, keys.KeyDestroyed,      when=imported_to_sign),
+        Step(escrow_software_copy,  keys.KeyEscrowed,       when=imported_to_decrypt),
     ),
 )
 # fmt: on
