@@ -98,7 +98,7 @@ async def everything_ends(suite, seed, targets, kills, between):
     chance = random.Random(seed)  # noqa: S311 - it must be the same again - moments, no secrets
     await suite.bootstrap()
     sagas, _ = await asyncio.gather(
-        run_sagas(suite, random.Random(seed + 1)),  # noqa: S311
+        run_sagas(suite, random.Random(seed + 1)),  # noqa: S311 - the moments of a run must be repeatable
         kill_at_random(chance, targets, kills, between),
     )
     await asyncio.gather(*(suite.end_of(saga_id, within=60) for saga_id in sagas))

@@ -203,7 +203,7 @@ async def test_the_whole_log_heard_again_changes_nothing(server, services, log):
 async def test_a_saga_of_a_version_that_is_unknown_is_left_alone_and_goes_on_where_it_is_known(server, services, log):
     services.silent.add("create-root-certificate")
     kept = []
-    await services.js._nc.subscribe("keys.commands.certificate.create", cb=_keep(kept))  # noqa: SLF001
+    await services.js._nc.subscribe("keys.commands.certificate.create", cb=_keep(kept))  # noqa: SLF001 - its connection
     async with coordinating(server.url, NEWER):
         newer = await services.begin()
         await asked(services, newer, "create-root-certificate")
