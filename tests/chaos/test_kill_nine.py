@@ -95,7 +95,7 @@ async def more_instances(suite, names):
 
 async def everything_ends(suite, seed, targets, kills, between):
     """Run sagas, kill what *targets* says meanwhile, wait for all to end, and audit."""
-    chance = random.Random(seed)  # noqa: S311 - it must be the same again - moments, no secrets
+    chance = random.Random(seed)  # noqa: S311 - moments, no secrets
     await suite.bootstrap()
     sagas, _ = await asyncio.gather(
         run_sagas(suite, random.Random(seed + 1)),  # noqa: S311 - the moments of a run must be repeatable

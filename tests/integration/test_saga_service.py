@@ -77,7 +77,7 @@ async def test_a_step_that_nobody_answers_times_out_and_is_undone_with_all_befor
 async def test_an_answer_that_comes_after_the_time_is_up_changes_nothing(server, services, log):
     services.silent.add("generate-root-key")
     kept = []
-    await services.js._nc.subscribe("keys.commands.key.generate", cb=_keep(kept))  # noqa: SLF001 - its connection - the same client
+    await services.js._nc.subscribe("keys.commands.key.generate", cb=_keep(kept))  # noqa: SLF001 - the same client
     async with coordinating(server.url, impatient(PKI_BOOTSTRAP, generate_root_key=SOON)):
         saga_id = await services.begin()
         assert (await log.end_of(saga_id)).tokens[4] == "compensated"
