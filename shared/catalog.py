@@ -15,8 +15,6 @@ COMMANDS = Subject(("keys", "commands"))
 EVENTS = Subject(("keys", "events"))
 LOG = "KEYS_EVENTS"
 """The stream that is the truth."""
-LOG = "KEYS_EVENTS"
-"""The stream that is the truth."""
 
 
 class _Checked(BaseModel):
@@ -89,10 +87,9 @@ class Catalog(_Checked):
             if (COMMANDS + Subject((">",))).covers(Subject.parse(text))
         }
 
-    def commands_of(self, aggregate: str) -> list[str]:
-        """The command subjects that the service of *aggregate* answers."""
-        mine = COMMANDS + Subject((aggregate, ">"))
-        return sorted(text for text in self.commands if mine.covers(Subject.parse(text)))
+    def commands_of(self, service: str) -> list[str]:
+        """The command subjects that *service* answers."""
+        return sorted(text for text in self.commands if service in self.routes[text].readers)
 
     def subjects_of(self, stream: Stream) -> tuple[str, ...]:
         """What the stream is bound to; for the commands one pattern an aggregate, so that nobody's is in no stream."""

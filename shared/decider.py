@@ -26,11 +26,12 @@ Outcome = TypeVar("Outcome")
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a command knows of itself beside its body: its id, the aggregate it is about, when it was stored."""
+    """What a command knows of itself beside its body: its id, its aggregate's, when it was stored, who asked."""
 
     command_id: UUID
     aggregate_id: str
     at: datetime
+    actor: str = "anonymous"
 
 
 @final

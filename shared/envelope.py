@@ -21,7 +21,8 @@ from shared.errors import Poison
 from shared.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
 from shared.subjects import Subject
 
-LARGEST_COMMAND = 131_072
+LARGEST_COMMAND = 786_432
+"""Octets: room for a CRL of some ten thousand entries to be signed; NATS itself takes 1 MiB unless told otherwise."""
 _MOST_PROBLEMS = 10
 _NO_HEADERS: Mapping[str, str] = {}
 _AGGREGATE_ID = re.compile(r"[0-9a-f-]{1,36}")
@@ -55,7 +56,7 @@ class Received(Generic[C]):
     named: bool = False
 
     def context(self) -> Context:
-        return Context(self.lineage.message_id, self.aggregate_id or "", self.at)
+        return Context(self.lineage.message_id, self.aggregate_id or "", self.at, self.lineage.actor)
 
 
 def subject_of(message: Message) -> Subject:

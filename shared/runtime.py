@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -199,24 +200,39 @@ def store_of(
     )
 
 
-def serve(
-    host: Host,
-    name: str,
-    decider: Decider[State, C, E, Effect, Outcome],
-    prepare: Callable[[JetStreamContext, EventStore[State, E]], Awaitable[Callable[[Effect], Awaitable[Outcome]]]],
-) -> FastStream:
-    """The service called *name*, which answers the commands of the aggregate *name*.
+Stores = Mapping[str, EventStore[Any, Any]]
+"""The event stores of a service, by aggregate type."""
 
-    *prepare* is called once the streams stand, and returns what performs the decider's effects.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Aggregate(Generic[State, C, E, Effect, Outcome]):
+    """One type of aggregate that a service answers for. *prepare* is called once the streams stand, and returns what
+    performs the decider's effects."""
+
+    type: str
+    decider: Decider[State, C, E, Effect, Outcome]
+    prepare: Callable[[JetStreamContext, Stores], Awaitable[Callable[[Effect], Awaitable[Outcome]]]]
+
+
+def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, Any]) -> FastStream:
+    """The service of that name, which answers the commands of *aggregates* from the durable consumer of its name."""
 
     async def begin(client: Client) -> None:
-        js = client.jetstream()
-        store = store_of(js, name, decider)
-        service = CommandService(name, decider, await prepare(js, store), store, Answers(js, name))
-        host.background(store.save_forever())
-        host.end(store.save)
-        await host.read(client, name, service.handle, service.surrender)
+        js, services = client.jetstream(), dict[str, CommandService[Any, Any, Any, Any, Any]]()
+        stores = {each.type: store_of(js, each.type, each.decider) for each in aggregates}
+        for each in aggregates:
+            store, perform = stores[each.type], await each.prepare(js, stores)
+            services[each.type] = CommandService(service, each.decider, perform, store, Answers(js, service))
+            host.background(store.save_forever())
+            host.end(store.save)
+
+        async def handle(message: Msg) -> None:
+            await services[message.subject.split(".")[2]].handle(message)
+
+        async def surrender(message: Msg) -> None:
+            await services[message.subject.split(".")[2]].surrender(message)
+
+        await host.read(client, service, handle, surrender)
 
     host.begin(begin)
     return host.app

@@ -23,15 +23,17 @@ from services.certificate.effects import (
 from services.certificate.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate import (
     CertificateCommand,
+    CheckIssuance,
+    CreateCertificate,
+    RevokeCertificate,
+    SignCertificate,
+)
+from shared.contracts.certificate_events import (
     CertificateCreated,
     CertificateEvent,
     CertificateRevoked,
     CertificateSigned,
-    CheckIssuance,
-    CreateCertificate,
     IssuanceChecked,
-    RevokeCertificate,
-    SignCertificate,
 )
 from shared.contracts.command import RefusalCode
 from shared.decider import Context, Decider, Perform, Refused, Stands

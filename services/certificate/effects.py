@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.certificate.states import Certificate, Created
 from shared.contracts.certificate import CheckIssuance, CreateCertificate
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.keying import SignatureAlgorithm
 
 Request = CreateCertificate | CheckIssuance
 

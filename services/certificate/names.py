@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from shared.contracts.certificate import CreateCertificate, DistinguishedName, SanKind, SubjectAlternativeName
+from shared.contracts.certificate import CreateCertificate
+from shared.contracts.naming import DistinguishedName, SanKind, SubjectAlternativeName
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL_PART = re.compile(rf"(?=.{{1,64}}$){_ATOM}(\.{_ATOM})*")

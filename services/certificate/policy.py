@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 from services.certificate.effects import Request
 from services.certificate.profiles import KEY_TYPES, PROFILES, misfit
-from shared.contracts.certificate import CheckIssuance, CreateCertificate, Profile
+from shared.contracts.certificate import CheckIssuance, CreateCertificate
 from shared.contracts.command import RefusalCode
+from shared.contracts.naming import Profile
 from shared.decider import Refused
 
 BACKDATED = timedelta(minutes=5)

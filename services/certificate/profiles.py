@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shared.contracts.certificate import Profile
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
+from shared.contracts.naming import Profile
 
 
 class KeyType(StrEnum):

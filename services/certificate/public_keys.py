@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from services.certificate.profiles import KeyType
 from shared.contracts.certificate import CreateCertificate
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.keying import SignatureAlgorithm
 
 SigningKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
 SubjectKey = SigningKey | x25519.X25519PublicKey

@@ -10,10 +10,10 @@ from services.certificate.domain import CERTIFICATE
 from services.certificate.effects import Effect, Outcome
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
-from shared.contracts.certificate import CertificateEvent
+from shared.contracts.certificate_events import CertificateEvent
 from shared.event_store import EventStore
 from shared.host import Host
-from shared.runtime import serve
+from shared.runtime import Aggregate, Stores, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Settings:
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    return serve(Host(settings.nats_url, "certificate"), "certificate", CERTIFICATE, _prepare)
+    return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
 
 
-async def _prepare(
-    _: JetStreamContext, store: EventStore[Certificate, CertificateEvent]
-) -> Callable[[Effect], Awaitable[Outcome]]:
+async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+    store: EventStore[Certificate, CertificateEvent] = stores["certificate"]
+
     async def current(certificate_id: str) -> Certificate:
         """Read from the leader: an issuer revoked a moment ago, by another replica too, must issue nothing more."""
         standing = await store.load(certificate_id)

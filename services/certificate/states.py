@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from shared.contracts.certificate import Profile, RevocationReason
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.keying import SignatureAlgorithm
+from shared.contracts.naming import Profile, RevocationReason
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,8 +42,8 @@ from services.certificate.public_keys import (
 )
 from services.certificate.states import Certificate
 from shared import der
-from shared.contracts.certificate import Profile
-from shared.contracts.key import SignatureAlgorithm
+from shared.contracts.keying import SignatureAlgorithm
+from shared.contracts.naming import Profile
 from shared.errors import Poison
 
 _SERIAL_BITS = 127  # 16 octets, positive; RFC 5280 allows 20, the CA/Browser Forum asks for 64 random bits

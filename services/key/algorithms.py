@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey

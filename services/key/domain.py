@@ -19,13 +19,8 @@ from services.key.effects import (
 from services.key.outcomes import conclude, taken
 from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import (
-    Algorithm,
-    DestroyKey,
-    EscrowKey,
-    ExportKey,
-    GenerateKey,
-    KeyCommand,
+from shared.contracts.key import DestroyKey, EscrowKey, ExportKey, GenerateKey, KeyCommand, RevokeKey, SignWithKey
+from shared.contracts.key_events import (
     KeyDestroyed,
     KeyEscrowed,
     KeyEvent,
@@ -33,10 +28,8 @@ from shared.contracts.key import (
     KeyGenerated,
     KeyRevoked,
     KeySigned,
-    Purpose,
-    RevokeKey,
-    SignWithKey,
 )
+from shared.contracts.keying import Algorithm, Purpose
 from shared.decider import Context, Decider, Perform, Refused, Stands
 
 

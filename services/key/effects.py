@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.contracts.key import Algorithm, KeyEvent, Purpose, SignatureAlgorithm
+from shared.contracts.key_events import KeyEvent
+from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
 from shared.decider import Perform, Refused, Stands
 
 

@@ -40,7 +40,7 @@ from services.key.effects import (
 )
 from services.key.kek import KeyEncryptionKey
 from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
-from shared.contracts.key import Purpose, sealing_info
+from shared.contracts.keying import Purpose, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 

@@ -19,15 +19,8 @@ from services.key.effects import (
     Signed,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import (
-    Algorithm,
-    KeyDestroyed,
-    KeyExported,
-    KeyGenerated,
-    KeySigned,
-    Provenance,
-    Purpose,
-)
+from shared.contracts.key_events import KeyDestroyed, KeyExported, KeyGenerated, KeySigned
+from shared.contracts.keying import Algorithm, Provenance, Purpose
 from shared.decider import Refused
 
 

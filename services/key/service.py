@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from faststream import FastStream
 from nats.js import JetStreamContext
@@ -15,10 +14,9 @@ from services.key.effects import Effect, Outcome
 from services.key.kek import KeyFile, Passphrase, unlock
 from services.key.keystore import Keystore
 from shared.errors import Unusable
-from shared.event_store import EventStore
 from shared.host import Host
 from shared.kv import KeyValue
-from shared.runtime import serve
+from shared.runtime import Aggregate, Stores, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,8 @@ class KeySettings:
 def key_service(settings: KeySettings) -> FastStream:
     secret = settings.secret()
 
-    async def prepare(js: JetStreamContext, _: EventStore[Any, Any]) -> Callable[[Effect], Awaitable[Outcome]]:
+    async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")
         return Keystore(bucket, await unlock(bucket, secret)).perform
 
-    return serve(Host(settings.nats_url, "key"), "key", KEY, prepare)
+    return serve(Host(settings.nats_url, "key"), "key", Aggregate("key", KEY, prepare))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from shared.contracts.key import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
 
 
 @dataclass(frozen=True, slots=True)

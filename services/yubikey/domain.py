@@ -30,7 +30,7 @@ from services.yubikey.effects import (
     SlotFilled,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Provenance
+from shared.contracts.keying import Provenance
 from shared.contracts.yubikey import (
     AttestSlot,
     ClearSlot,

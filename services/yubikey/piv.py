@@ -31,7 +31,7 @@ from yubikit.piv import (
 from services.yubikey.attestation import Claim, Proof, Trust, prove, spki
 from services.yubikey.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
 
 KEY_TYPES = {

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from yubikit.piv import PrivateKey
 
-from shared.contracts.key import sealing_info
+from shared.contracts.keying import sealing_info
 
 SECRET_SIZE = 32
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)

@@ -13,16 +13,14 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 from services.yubikey.attestation import Trust, yubico_trust
 from services.yubikey.device import YubiKeys
 from services.yubikey.directory import Devices, VirtualDevices
-from services.yubikey.domain import YUBIKEY, Device
+from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.intents import BUCKET, Intents
 from services.yubikey.pcsc import PcscYubiKeys
 from services.yubikey.sealing import SealingKey, derived
-from shared.contracts.yubikey import YubiKeyEvent
-from shared.event_store import EventStore
 from shared.host import Host
 from shared.kv import KeyValue
-from shared.runtime import serve
+from shared.runtime import Aggregate, Stores, serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +39,11 @@ class Settings:
 def yubikey_service(settings: Settings) -> FastStream:
     sources = _sources(settings)
 
-    async def prepare(
-        js: JetStreamContext, _: EventStore[Device, YubiKeyEvent]
-    ) -> Callable[[Effect], Awaitable[Outcome]]:
+    async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         intents = Intents(KeyValue(js, BUCKET))
         return YubiKeys(sources, intents, SealingKey(settings.secret), settings.management_key).perform
 
-    return serve(Host(settings.nats_url, "yubikey"), "yubikey", YUBIKEY, prepare)
+    return serve(Host(settings.nats_url, "yubikey"), "yubikey", Aggregate("yubikey", YUBIKEY, prepare))
 
 
 def _sources(settings: Settings) -> list[Devices]:

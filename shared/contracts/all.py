@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import get_args
 
 from shared.contracts.base import Message
-from shared.contracts.certificate import CertificateCommand, CertificateEvent
+from shared.contracts.certificate import CertificateCommand
+from shared.contracts.certificate_events import CertificateEvent
 from shared.contracts.command import CommandOutcome
-from shared.contracts.key import KeyCommand, KeyEvent
-from shared.contracts.saga import SagaCommand, SagaEvent
+from shared.contracts.key import KeyCommand
+from shared.contracts.key_events import KeyEvent
+from shared.contracts.ocsp import OcspCommand, OcspEvent
+from shared.contracts.sagas import SagaCommand, SagaEvent
+from shared.contracts.ssh_certificate import SshCertificateCommand, SshCertificateEvent
+from shared.contracts.trust_bundle import TrustBundleCommand, TrustBundleEvent
 from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
 
 _LANGUAGES = (
@@ -16,6 +21,12 @@ _LANGUAGES = (
     KeyEvent,
     CertificateCommand,
     CertificateEvent,
+    OcspCommand,
+    OcspEvent,
+    SshCertificateCommand,
+    SshCertificateEvent,
+    TrustBundleCommand,
+    TrustBundleEvent,
     YubiKeyCommand,
     YubiKeyEvent,
     SagaCommand,
@@ -23,5 +34,5 @@ _LANGUAGES = (
     CommandOutcome,
 )
 MESSAGES: dict[str, type[Message]] = {
-    message.__name__: message for language in _LANGUAGES for message in get_args(language)
+    message.__name__: message for language in _LANGUAGES for message in get_args(language) or (language,)
 }

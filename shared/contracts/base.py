@@ -76,6 +76,13 @@ class Message(BaseModel):
     aggregate_type: ClassVar[str]
     identified_by: ClassVar[str]
     schema_version: ClassVar[int] = 1
+    service: ClassVar[str] = ""
+    """The service that answers for the aggregate, where it is not named like it."""
+
+    @classmethod
+    def answered_by(cls) -> str:
+        """The service that answers this message if it is a command, and publishes it if it is an event."""
+        return cls.service or cls.aggregate_type
 
     @property
     def identity(self) -> str:

@@ -1,93 +1,27 @@
-"""What the certificate service can be asked for, and what it reports. It holds no private key."""
+"""What the certificate service can be asked for about certificates and the CRLs of their issuers."""
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
-from enum import StrEnum
 from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
-from shared.contracts.base import (
-    DERIVED,
-    Base64,
-    Command,
-    Event,
-    Fingerprint,
-    Id,
-    Message,
-    Name,
-    Pem,
-    ValidityDays,
+from shared.contracts.base import DERIVED, Base64, Command, Id, Message, Pem, ValidityDays
+from shared.contracts.keying import Algorithm
+from shared.contracts.naming import (
+    AnyProfile,
+    CertificateFormat,
+    DistinguishedName,
+    NameConstraints,
+    Reason,
+    RevocationReason,
+    SubjectAlternativeName,
+    VerifiedUsage,
 )
-from shared.contracts.key import Algorithm, SignatureAlgorithm
 
-
-class Profile(StrEnum):
-    ROOT = "root"
-    INTERMEDIATE = "intermediate"
-    PIV_AUTHENTICATION = "piv-authentication"
-    PIV_DIGITAL_SIGNATURE = "piv-digital-signature"
-    PIV_KEY_MANAGEMENT = "piv-key-management"
-    PIV_CARD_AUTHENTICATION = "piv-card-authentication"
-
-
-class RevocationReason(StrEnum):
-    """RFC 5280, section 5.3.1, in its own spelling; kebab-case and snake_case are read as well."""
-
-    UNSPECIFIED = "unspecified"
-    KEY_COMPROMISE = "keyCompromise"
-    CA_COMPROMISE = "cACompromise"
-    AFFILIATION_CHANGED = "affiliationChanged"
-    SUPERSEDED = "superseded"
-    CESSATION_OF_OPERATION = "cessationOfOperation"
-    PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
-    AA_COMPROMISE = "aACompromise"
-
-
-_REASONS = {reason.value.lower(): reason for reason in RevocationReason}
-
-
-def _any_spelling_of_a_reason(value: object) -> object:
-    return _REASONS.get(re.sub("[-_]", "", value).lower(), value) if isinstance(value, str) else value
-
-
-def _bare_piv_purpose(value: object) -> object:
-    piv = f"piv-{value}"
-    return piv if piv in set(Profile) else value
-
-
-AnyProfile = Annotated[Profile, BeforeValidator(_bare_piv_purpose)]
-Reason = Annotated[RevocationReason, BeforeValidator(_any_spelling_of_a_reason)]
-Serial = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{1,40}$"), Field(description="hexadecimal")]
-Email = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$", max_length=254)]
-
-
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class DistinguishedName(_Value):
-    """The subject. An e-mail address goes into the SAN, not into the name (RFC 5280, 4.1.2.6)."""
-
-    common_name: Name
-    organization: Name | None = None
-    organizational_unit: Name | None = None
-    country: Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")] | None = None
-    email: Email | None = None
-
-
-class SanKind(StrEnum):
-    EMAIL = "email"
-    DNS = "dns"
-    URI = "uri"
-    IP = "ip"
-
-
-class SubjectAlternativeName(_Value):
-    kind: SanKind
-    value: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[!-~]+$")]
+Signature = Annotated[Base64, Field(min_length=1, max_length=4096)]
+PathLength = Annotated[int, Field(ge=0, le=8)]
+_Chain = Annotated[tuple[Pem, ...], Field(max_length=16)]
 
 
 class OfCertificate(Message):
@@ -104,6 +38,8 @@ class CheckIssuance(OfCertificate, Command):
     signing_key_id: Id | None = Field(default=None, description="default: the key the issuer's certificate is about")
     algorithm: Algorithm = Field(description="of the key to be certified")
     validity_days: ValidityDays
+    subject: DistinguishedName | None = Field(default=None, description="judged too where it is given")
+    sans: Annotated[tuple[SubjectAlternativeName, ...], Field(max_length=32)] = ()
 
 
 class CreateCertificate(OfCertificate, Command):
@@ -119,6 +55,8 @@ class CreateCertificate(OfCertificate, Command):
     signing_key_id: Id | None = Field(default=None, description="default: the key the issuer's certificate is about")
     key_id: Id | None = Field(default=None, description="the key this certificate is about, where it has an id")
     validity_days: ValidityDays
+    path_length: PathLength | None = Field(default=None, description="of an authority; default: its profile's")
+    name_constraints: NameConstraints | None = Field(default=None, description="of an authority")
 
     @model_validator(mode="after")
     def _one_source_of_the_public_key(self) -> Self:
@@ -127,61 +65,139 @@ class CreateCertificate(OfCertificate, Command):
         return self
 
 
+class RenewCertificate(OfCertificate, Command):
+    """Build another certificate like *predecessor_id*: same issuer, profile and names; the same key or a new one."""
+
+    certificate_id: Id = Field(default=DERIVED, description="of the new certificate")
+    predecessor_id: Id
+    public_key_pem: Pem | None = Field(default=None, description="default: the predecessor's key")
+    csr_pem: Pem | None = None
+    key_id: Id | None = Field(default=None, description="default: the predecessor's, with its key")
+    validity_days: ValidityDays | None = Field(default=None, description="default: as long as the predecessor's")
+
+    @model_validator(mode="after")
+    def _one_source_of_a_new_key(self) -> Self:
+        if self.public_key_pem is not None and self.csr_pem is not None:
+            raise ValueError("at most one of public_key_pem and csr_pem may be given")
+        return self
+
+
+class CrossCertify(OfCertificate, Command):
+    """Build a certificate of *issuer_id* for another authority: its name, its key, its key identifier, as they are."""
+
+    certificate_id: Id = DERIVED
+    subject_certificate_pem: Pem
+    issuer_id: Id
+    validity_days: ValidityDays
+    path_length: PathLength = 0
+    name_constraints: NameConstraints | None = None
+
+
+class ImportCertificate(OfCertificate, Command):
+    """Take over a certificate that was issued elsewhere; with *key_id*, an authority that goes on issuing here."""
+
+    certificate_id: Id = DERIVED
+    certificate_pem: Pem
+    profile: AnyProfile
+    issuer_id: Id | None = Field(default=None, description="its issuer's certificate; none: the root of another PKI")
+    key_id: Id | None = None
+
+
 class SignCertificate(OfCertificate, Command):
     certificate_id: Id
-    signature: Base64 = Field(min_length=1, max_length=1024)
+    signature: Signature
+
+
+class HoldCertificate(OfCertificate, Command):
+    """Revoke it for a while (certificateHold)."""
+
+    certificate_id: Id
+
+
+class ReleaseCertificate(OfCertificate, Command):
+    """Take a hold back (removeFromCRL)."""
+
+    certificate_id: Id
+
+
+class SupersedeCertificate(OfCertificate, Command):
+    """Another one is in its place: it is not renewed, and its end is not announced. It stays valid until revoked."""
+
+    certificate_id: Id
+    successor_id: Id
 
 
 class RevokeCertificate(OfCertificate, Command):
     certificate_id: Id
     reason: Reason = RevocationReason.UNSPECIFIED
+    invalidity_date: AwareDatetime | None = Field(default=None, description="since when it must not be trusted")
     void_if_absent: bool = Field(
         default=False, description="where there is no such certificate, make sure that there never will be"
     )
 
 
-class IssuanceChecked(OfCertificate, Event):
-    """It would be issued, as things stood then."""
+class AnnounceExpiry(OfCertificate, Command):
+    """The time that its issuer's policy sets before its end has come."""
 
     certificate_id: Id
-    profile: Profile
-    issuer_id: Id
-    algorithm: Algorithm
-    validity_days: ValidityDays
 
 
-class CertificateCreated(OfCertificate, Event):
+class ExpireCertificate(OfCertificate, Command):
+    """Its end has come."""
+
     certificate_id: Id
-    profile: Profile
-    tbs: Base64 = Field(description="DER of the TBSCertificate (RFC 5280, 4.1.1.1): the bytes to sign")
-    tbs_sha256: Fingerprint
-    signing_key_id: Id
-    signature_algorithm: SignatureAlgorithm
-    serial: Serial
-    issuer_id: Id | None
-    issuer_public_key_pem: Pem = Field(description="what the signature must verify with")
-    key_id: Id | None
-    not_before: datetime
-    not_after: datetime
 
 
-class CertificateSigned(OfCertificate, Event):
+class ExportCertificate(OfCertificate, Command):
     certificate_id: Id
-    profile: Profile
-    certificate_pem: Pem
-    serial: Serial
-    fingerprint_sha256: Fingerprint = Field(description="of the certificate's DER")
-    issuer_id: Id | None
-    not_before: datetime
-    not_after: datetime
+    format: CertificateFormat = CertificateFormat.PEM
+    chain: bool = Field(default=False, description="with those that lead to its root")
 
 
-class CertificateRevoked(OfCertificate, Event):
-    certificate_id: Id
-    reason: RevocationReason
-    serial: Serial | None = None
-    existed: bool = Field(default=True, description="false: the id was voided before any certificate had it")
+class VerifyCertificate(OfCertificate, Command):
+    """Ask whether a certificate was, is or will be good at an instant, by what the log says of that instant."""
+
+    certificate_id: Id = Field(default=DERIVED, description="one of ours; or give certificate_pem")
+    certificate_pem: Pem | None = None
+    intermediates_pem: _Chain = ()
+    anchors: Annotated[tuple[Id, ...], Field(max_length=16)] = Field(
+        default=(), description="the roots that are trusted, by certificate_id; default: all of ours"
+    )
+    at: AwareDatetime | None = Field(default=None, description="default: now")
+    usage: VerifiedUsage = VerifiedUsage.ANY
+    name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[!-~]+$")] | None = Field(
+        default=None, description="a host name, IP address or mailbox that it must be good for"
+    )
 
 
-CertificateCommand = CheckIssuance | CreateCertificate | SignCertificate | RevokeCertificate
-CertificateEvent = IssuanceChecked | CertificateCreated | CertificateSigned | CertificateRevoked
+class CreateCrl(OfCertificate, Command):
+    """Build the issuer's next CRL, to be signed by its key; repeated where the last one says all there is to say."""
+
+    certificate_id: Id = Field(description="the issuer's")
+
+
+class PublishCrl(OfCertificate, Command):
+    """Attach the signature to the CRL that was built last."""
+
+    certificate_id: Id = Field(description="the issuer's")
+    signature: Signature
+
+
+CertificateCommand = (
+    CheckIssuance
+    | CreateCertificate
+    | RenewCertificate
+    | CrossCertify
+    | ImportCertificate
+    | SignCertificate
+    | HoldCertificate
+    | ReleaseCertificate
+    | SupersedeCertificate
+    | RevokeCertificate
+    | AnnounceExpiry
+    | ExpireCertificate
+    | ExportCertificate
+    | VerifyCertificate
+    | CreateCrl
+    | PublishCrl
+)

@@ -1,54 +1,33 @@
-"""What the key service can be asked for, and what it reports. No message here ever holds a private key in the clear."""
+"""What the key service can be asked for. No message here ever holds a private key in the clear."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
-from shared.contracts.base import DERIVED, Base64, Command, Event, Fingerprint, Id, Message, Pem, Text
+from shared.contracts.base import DERIVED, Base64, Command, Id, Message, Name, Pem, Text
+from shared.contracts.keying import (
+    Algorithm,
+    Approval,
+    DerivationPath,
+    OwnerKind,
+    PrivateKeyFormat,
+    PublicKeyFormat,
+    Purpose,
+    SignatureAlgorithm,
+)
 
-
-class Algorithm(StrEnum):
-    RSA_2048 = "rsa-2048"
-    RSA_3072 = "rsa-3072"
-    RSA_4096 = "rsa-4096"
-    EC_P256 = "ec-p256"
-    EC_P384 = "ec-p384"
-    ED25519 = "ed25519"
-    X25519 = "x25519"
-
-
-class Purpose(StrEnum):
-    """What a key is for, fixed when it is made. A certificate-signing key signs only certificates and CRLs."""
-
-    CERTIFICATE_SIGNING = "certificate-signing"
-    AUTHENTICATION = "authentication"
-    DIGITAL_SIGNATURE = "digital-signature"
-    KEY_MANAGEMENT = "key-management"
-    CARD_AUTHENTICATION = "card-authentication"
-
-
-class SignatureAlgorithm(StrEnum):
-    RSA_PKCS1_SHA256 = "rsa-pkcs1-sha256"
-    RSA_PKCS1_SHA384 = "rsa-pkcs1-sha384"
-    ECDSA_SHA256 = "ecdsa-sha256"
-    ECDSA_SHA384 = "ecdsa-sha384"
-    ED25519 = "ed25519"
-
-
-class Provenance(StrEnum):
-    """Where a private key came into being."""
-
-    SOFTWARE = "software"
-    ON_DEVICE = "on-device"
-    IMPORTED = "imported"
-
-
-def sealing_info(key_id: str) -> bytes:
-    """HPKE's `info` for a key that is sealed to a service: sealed for one key id, it opens for no other."""
-    return b"cim-keys/key-export/v1/" + key_id.encode()
+SealedKey = Annotated[
+    Base64, Field(description="HPKE(X25519, HKDF-SHA256, AES-256-GCM): encapsulated key, then ciphertext")
+]
+ToSign = Annotated[
+    Base64, Field(min_length=1, max_length=524_288, description="the bytes to sign, not a digest of them")
+]
+Approvals = Annotated[
+    int, Field(ge=0, le=9, description="how many people must approve each thing that it signs, by that thing's hash")
+]
+NewPurpose = Annotated[Purpose | None, Field(description="default: key-management for x25519, else digital-signature")]
 
 
 class OfKey(Message):
@@ -56,33 +35,120 @@ class OfKey(Message):
     identified_by: ClassVar[str] = "key_id"
 
 
-class GenerateKey(OfKey, Command):
+class _NewKey(OfKey, Command):
+    """What is said of any key that comes to be here."""
+
     key_id: Id = DERIVED
     algorithm: Algorithm
-    purpose: Purpose | None = Field(
-        default=None, description="default: key-management for x25519, else digital-signature"
-    )
+    purpose: NewPurpose = None
     exportable: bool = Field(default=False, description="whether it may ever leave, sealed to another service")
     owner: Text | None = None
+    owner_kind: OwnerKind | None = None
     label: Text | None = None
+    expires_at: AwareDatetime | None = Field(default=None, description="from then on it signs nothing")
+    approvals: Approvals = 0
+
+
+class GenerateKey(_NewKey):
+    """Make a key pair; its private half stays here."""
+
+
+class PrepareKeyImport(OfKey, Command):
+    """Make a public key to which what is imported or derived under this id is sealed; it serves once."""
+
+    key_id: Id = DERIVED
+
+
+class ImportKey(_NewKey):
+    """Take over a private key (PKCS#8, DER) made elsewhere, sealed to the key that `prepare-import` told of."""
+
+    key_id: Id
+    sealed_key: SealedKey
+    public_key_pem: Pem
+    proof: Base64 | None = Field(
+        default=None, description="signature over import_proof(key_id, recipient key); none only of a key that agrees"
+    )
+
+
+class DeriveKey(_NewKey):
+    """Make the key that an organisation's passphrase, and this path, always lead to. The passphrase is not kept."""
+
+    key_id: Id
+    sealed_passphrase: SealedKey
+    organization: Name
+    path: DerivationPath
 
 
 class SignWithKey(OfKey, Command):
     key_id: Id
-    message: Base64 = Field(min_length=1, max_length=65_536, description="the bytes to sign, not a digest of them")
+    message: ToSign
+    signature_algorithm: SignatureAlgorithm
+    purpose: Purpose
+    approvals: Annotated[tuple[Approval, ...], Field(max_length=32)] = ()
+
+
+class SignBatch(OfKey, Command):
+    """Sign many small things at once: status answers. A certificate-signing key signs one thing at a time."""
+
+    key_id: Id
+    messages: Annotated[tuple[Base64, ...], Field(min_length=1, max_length=256)]
     signature_algorithm: SignatureAlgorithm
     purpose: Purpose
 
 
+class BindAuthority(OfKey, Command):
+    """Tell a certificate-signing key for which certificate it signs, where its issuer's key is not kept here."""
+
+    key_id: Id
+    certificate_pem: Pem
+
+
 class ExportKey(OfKey, Command):
-    """Seal the private key (PKCS#8) to a service that must have it: HPKE, RFC 9180."""
+    """Seal the private key to a service that must have it: HPKE, RFC 9180."""
 
     key_id: Id
     recipient_public_key: Base64 = Field(min_length=32, max_length=32, description="X25519, raw")
+    format: PrivateKeyFormat = PrivateKeyFormat.PKCS8
+    certificates_pem: Annotated[tuple[Pem, ...], Field(max_length=8)] = Field(
+        default=(), description="for pkcs12: the key's certificate, then those that lead to its root"
+    )
+
+
+class ExportPublicKey(OfKey, Command):
+    key_id: Id
+    format: PublicKeyFormat = PublicKeyFormat.PEM
 
 
 class EscrowKey(OfKey, Command):
     """Keep the software copy of an exported key for recovery only: it signs nothing any more."""
+
+    key_id: Id
+
+
+class RotateKey(OfKey, Command):
+    """Name the key that takes this one's place; until the overlap has passed, both are good."""
+
+    key_id: Id
+    successor_id: Id
+    overlap_days: int = Field(default=0, ge=0, le=3650)
+    reason: Text = "rotated"
+
+
+class CompleteRotation(OfKey, Command):
+    """The overlap has passed: the old key signs nothing more."""
+
+    key_id: Id
+
+
+class CancelRotation(OfKey, Command):
+    """The old key stays in use."""
+
+    key_id: Id
+    reason: Text = "cancelled"
+
+
+class ExpireKey(OfKey, Command):
+    """The time that was set for it has come."""
 
     key_id: Id
 
@@ -95,52 +161,43 @@ class RevokeKey(OfKey, Command):
     )
 
 
+class ArchiveKey(OfKey, Command):
+    """Put away what is no longer used: only destroying it is left."""
+
+    key_id: Id
+
+
+class TransferKey(OfKey, Command):
+    """Give a key that is no person's own to another owner."""
+
+    key_id: Id
+    owner: Text
+    owner_kind: OwnerKind
+
+
 class DestroyKey(OfKey, Command):
     """Crypto-shred the private key: its data key is erased from every revision of KEYS_SECRETS."""
 
     key_id: Id
 
 
-class KeyGenerated(OfKey, Event):
-    key_id: Id
-    algorithm: Algorithm
-    public_key_pem: Pem
-    fingerprint_sha256: Fingerprint = Field(description="of the SubjectPublicKeyInfo's DER")
-    purpose: Purpose
-    provenance: Provenance
-    exportable: bool
-    owner: Text | None = None
-    label: Text | None = None
-
-
-class KeySigned(OfKey, Event):
-    key_id: Id
-    signature: Base64
-    signature_algorithm: SignatureAlgorithm
-    message_sha256: Fingerprint
-    purpose: Purpose
-
-
-class KeyExported(OfKey, Event):
-    key_id: Id
-    algorithm: Algorithm
-    sealed_key: Base64 = Field(description="HPKE(X25519, HKDF-SHA256, AES-256-GCM): encapsulated key, then ciphertext")
-    recipient_public_key: Base64
-
-
-class KeyEscrowed(OfKey, Event):
-    key_id: Id
-
-
-class KeyRevoked(OfKey, Event):
-    key_id: Id
-    reason: Text
-    existed: bool = Field(default=True, description="false: the id was voided before any key had it")
-
-
-class KeyDestroyed(OfKey, Event):
-    key_id: Id
-
-
-KeyCommand = GenerateKey | SignWithKey | ExportKey | EscrowKey | RevokeKey | DestroyKey
-KeyEvent = KeyGenerated | KeySigned | KeyExported | KeyEscrowed | KeyRevoked | KeyDestroyed
+KeyCommand = (
+    GenerateKey
+    | PrepareKeyImport
+    | ImportKey
+    | DeriveKey
+    | SignWithKey
+    | SignBatch
+    | BindAuthority
+    | ExportKey
+    | ExportPublicKey
+    | EscrowKey
+    | RotateKey
+    | CompleteRotation
+    | CancelRotation
+    | ExpireKey
+    | RevokeKey
+    | ArchiveKey
+    | TransferKey
+    | DestroyKey
+)

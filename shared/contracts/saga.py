@@ -1,28 +1,13 @@
-"""What the coordinator can be asked to see through, and what it announces. One `start` and one `completed` a saga."""
+"""What can be asked of any saga, and what any saga announces of itself."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, StringConstraints
 
-from shared.contracts.base import (
-    DERIVED,
-    Command,
-    DeviceSerial,
-    Event,
-    Fingerprint,
-    Id,
-    Message,
-    Name,
-    Pem,
-    Text,
-    ValidityDays,
-)
-from shared.contracts.certificate import Email
-from shared.contracts.key import Algorithm
-from shared.contracts.yubikey import AnySlot, Slot
+from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Text
+from shared.contracts.keying import Value
 
 
 class OfSaga(Message):
@@ -43,62 +28,21 @@ class CancelSaga(OfSaga, Command):
     reason: Text = "cancelled by an operator"
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 
 
-class CaAlgorithm(StrEnum):
-    RSA_3072 = "rsa-3072"
-    RSA_4096 = "rsa-4096"
-    RSA_2048 = "rsa-2048"
-    EC_P256 = "ec-p256"
-    EC_P384 = "ec-p384"
-    ED25519 = "ed25519"
+class SignalSaga(OfSaga, Command):
+    """Tell a saga what it waits to be told by a person: that something is approved, say."""
+
+    saga_id: Id
+    signal: SignalName
+    message_sha256: Fingerprint | None = Field(
+        default=None, description="what is approved, as `waiting` named it: the approval is for this and nothing else"
+    )
+    comment: Text | None = None
 
 
-class CertificationAuthority(_Value):
-    common_name: Name
-    algorithm: CaAlgorithm = CaAlgorithm.EC_P384
-    validity_days: ValidityDays
-
-
-class StartPkiBootstrap(StartSaga):
-    organization: Name
-    root: CertificationAuthority
-    intermediate: CertificationAuthority
-
-
-class PivPurpose(StrEnum):
-    AUTHENTICATION = "authentication"
-    DIGITAL_SIGNATURE = "digital-signature"
-    KEY_MANAGEMENT = "key-management"
-    CARD_AUTHENTICATION = "card-authentication"
-
-
-class KeyOrigin(StrEnum):
-    ON_DEVICE = "on-device"
-    IMPORTED = "imported"
-
-
-class PersonName(_Value):
-    common_name: Name
-    email: Email | None = None
-    organization: Name | None = None
-
-
-class StartCertificateProvisioning(StartSaga):
-    issuer_id: Id
-    subject: PersonName
-    purpose: PivPurpose
-    yubikey_serial: DeviceSerial
-    slot: AnySlot | None = Field(default=None, description="default: the purpose's own (9a, 9c, 9d, 9e)")
-    replace: bool = Field(default=False, description="whether what is in the slot may be overwritten")
-    algorithm: Algorithm = Algorithm.EC_P256
-    key_origin: KeyOrigin
-    validity_days: ValidityDays
-
-
-class _Announcement(OfSaga, Event):
+class Announcement(OfSaga, Event):
     saga_id: Id
     saga_type: str
     sequence: int = Field(ge=0, description="counts this saga's announcements without gaps")
@@ -108,12 +52,12 @@ class _Announcement(OfSaga, Event):
         return (self.saga_type, self.saga_id)
 
 
-class SagaStarted(_Announcement):
+class SagaStarted(Announcement):
     definition_version: int
     steps: tuple[str, ...]
 
 
-class SagaStepFinished(_Announcement):
+class SagaStepFinished(Announcement):
     step: str
     attempts: int
 
@@ -122,26 +66,45 @@ class SagaStepFinished(_Announcement):
         return (self.saga_type, self.step, self.saga_id)
 
 
-class SagaCompensating(_Announcement):
+class SagaWaiting(Announcement):
+    """It goes on when people have said so: *needed* of them, each one once, by `keys.commands.saga.signal`."""
+
+    step: str
+    signal: str
+    needed: int
+    message_sha256: Fingerprint | None = None
+    about: str = Field(description="what a person is asked to judge, in words")
+
+
+class SagaSignalled(Announcement):
+    step: str
+    signal: str
+    actor: str
+    heard: int = Field(description="how many have said so by now")
+    needed: int
+    comment: Text | None = None
+
+
+class SagaCompensating(Announcement):
     step: str | None = Field(description="the step that did not succeed; none when an operator cancelled")
     code: str
     reason: str
     steps_to_undo: tuple[str, ...]
 
 
-class SagaCompensated(_Announcement):
+class SagaCompensated(Announcement):
     """All that was done is undone."""
 
     reason: str
     undone: tuple[str, ...]
 
 
-class LeftOver(_Value):
+class LeftOver(Value):
     step: str
     reason: str
 
 
-class SagaFailed(_Announcement):
+class SagaFailed(Announcement):
     """Something could not be undone: a person is needed."""
 
     reason: str
@@ -149,35 +112,7 @@ class SagaFailed(_Announcement):
     left_over: tuple[LeftOver, ...]
 
 
-class _Completed(_Announcement):
+class Completed(Announcement):
     @property
     def subject_tokens(self) -> tuple[str, ...]:
         return (self.saga_id,)
-
-
-class PkiBootstrapCompleted(_Completed):
-    root_certificate_id: Id
-    intermediate_certificate_id: Id
-    root_certificate_pem: Pem
-    intermediate_certificate_pem: Pem
-
-
-class CertificateProvisioningCompleted(_Completed):
-    key_id: Id
-    certificate_id: Id
-    slot: Slot
-    fingerprint_sha256: Annotated[Fingerprint, Field(description="of the certificate's DER")]
-    certificate_pem: Pem
-
-
-SagaCompleted = PkiBootstrapCompleted | CertificateProvisioningCompleted
-SagaEvent = (
-    SagaStarted
-    | SagaStepFinished
-    | SagaCompensating
-    | SagaCompensated
-    | SagaFailed
-    | PkiBootstrapCompleted
-    | CertificateProvisioningCompleted
-)
-SagaCommand = StartPkiBootstrap | StartCertificateProvisioning | CancelSaga

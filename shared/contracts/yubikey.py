@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from shared.contracts.base import Base64, Command, DeviceSerial, Event, Fingerprint, Id, Message, Pem, Text
-from shared.contracts.key import Algorithm, Provenance
+from shared.contracts.keying import Algorithm, Provenance
 
 
 class Slot(StrEnum):

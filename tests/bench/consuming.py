@@ -33,7 +33,8 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 
 from shared.consumer import PullConsumer
-from shared.contracts.key import Algorithm, GenerateKey
+from shared.contracts.key import GenerateKey
+from shared.contracts.keying import Algorithm
 from shared.envelope import seal_command
 from shared.headers import Lineage
 from shared.streams import ACK_WAIT, declare, declare_consumer

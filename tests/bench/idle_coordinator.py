@@ -13,8 +13,9 @@ from services.saga.definition import Definition, Step
 from services.saga.definitions import PKI_BOOTSTRAP
 from services.saga.service import saga_service
 from services.saga.state import Saga
-from shared.contracts.key import KeyRevoked, RevokeKey
-from shared.contracts.saga import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.key import RevokeKey
+from shared.contracts.key_events import KeyRevoked
+from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
 from shared.host import run
 
 _PEM = "-----BEGIN NOTHING-----"

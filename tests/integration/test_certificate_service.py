@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
 from shared.identity import new_id
 from tests.support.authority import private_key, public_pem, sign
 

@@ -12,16 +12,10 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.key import Algorithm, KeyGenerated, Provenance, Purpose
-from shared.contracts.saga import (
-    LeftOver,
-    PkiBootstrapCompleted,
-    SagaCompensated,
-    SagaCompensating,
-    SagaFailed,
-    SagaStarted,
-    SagaStepFinished,
-)
+from shared.contracts.key_events import KeyGenerated
+from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.saga import LeftOver, SagaCompensated, SagaCompensating, SagaFailed, SagaStarted, SagaStepFinished
+from shared.contracts.sagas import PkiBootstrapCompleted
 from shared.envelope import seal_event
 from shared.headers import Lineage, SagaContext, command_lineage
 from shared.identity import derive, new_id

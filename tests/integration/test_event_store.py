@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.contracts.key import KeyDestroyed, KeyRevoked
+from shared.contracts.key_events import KeyDestroyed, KeyRevoked
 from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
 from shared.event_store import REMEMBERED, Standing

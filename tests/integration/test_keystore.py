@@ -28,7 +28,7 @@ from services.key.effects import (
 )
 from services.key.kek import KeyFile, Passphrase, unlock
 from services.key.keystore import EXPORT_SUITE, Keystore
-from shared.contracts.key import Algorithm, Purpose, SignatureAlgorithm, sealing_info
+from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm, sealing_info
 from shared.errors import Conflict, Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue

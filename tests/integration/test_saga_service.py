@@ -13,7 +13,7 @@ from services.saga.coordinator import Coordinator
 from services.saga.definition import Retry
 from services.saga.definitions import PKI_BOOTSTRAP
 from services.saga.store import SagaStore
-from shared.contracts.key import KeyDestroyed
+from shared.contracts.key_events import KeyDestroyed
 from shared.headers import Lineage, SagaContext
 from shared.identity import new_id
 from shared.kv import KeyValue

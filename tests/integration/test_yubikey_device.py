@@ -31,7 +31,7 @@ from services.yubikey.piv import pem
 from services.yubikey.sealing import SUITE, SealingKey
 from services.yubikey.virtual import VirtualYubiKeys
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, sealing_info
+from shared.contracts.keying import Algorithm, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 from shared.streams import declare

@@ -10,15 +10,10 @@ from services.certificate.domain import CERTIFICATE
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.base import Command, Event
-from shared.contracts.certificate import (
-    CertificateCreated,
-    CertificateSigned,
-    CreateCertificate,
-    DistinguishedName,
-    Profile,
-    SignCertificate,
-)
-from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.contracts.certificate import CreateCertificate, SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.naming import DistinguishedName, Profile
 from shared.decider import Context, Refused, Stands, run
 from shared.identity import new_id
 from tests.support.scenario import NOON

@@ -9,7 +9,9 @@ from nats.js import JetStreamContext
 from pydantic import TypeAdapter
 
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, GenerateKey, KeyGenerated, KeyRevoked, Provenance, Purpose, RevokeKey
+from shared.contracts.key import GenerateKey, RevokeKey
+from shared.contracts.key_events import KeyGenerated, KeyRevoked
+from shared.contracts.keying import Algorithm, Provenance, Purpose
 from shared.decider import Context, Decider, Refused, Stands
 from shared.event_store import EventStore
 from shared.runtime import Answers, CommandService, store_of

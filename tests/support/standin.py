@@ -11,9 +11,10 @@ from datetime import UTC, datetime
 from services.saga.definitions import PKI_BOOTSTRAP
 from services.saga.service import saga_service
 from shared.contracts.all import MESSAGES
-from shared.contracts.certificate import CertificateCreated, CertificateRevoked, CertificateSigned
+from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CertificateSigned
 from shared.contracts.command import CommandRejected, RefusalCode
-from shared.contracts.key import KeyDestroyed, KeyGenerated, KeyRevoked, KeySigned, Provenance, SignatureAlgorithm
+from shared.contracts.key_events import KeyDestroyed, KeyGenerated, KeyRevoked, KeySigned
+from shared.contracts.keying import Provenance, SignatureAlgorithm
 from shared.envelope import seal_event
 from shared.headers import command_lineage
 from shared.identity import new_id

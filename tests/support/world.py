@@ -26,9 +26,10 @@ from services.saga.state import Origin, Saga
 from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
 from shared.contracts.base import Command, Event
-from shared.contracts.certificate import Profile
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.key import Algorithm, KeyGenerated, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.key_events import KeyGenerated
+from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.naming import Profile
 from shared.contracts.saga import StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
 from shared.decider import Context, Decider, Perform, Refused, Stands

@@ -12,7 +12,7 @@ from services.yubikey.attestation import Trust
 from services.yubikey.directory import VirtualDevices
 from services.yubikey.piv import opened
 from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
 
 SERIAL, OTHER = 42000001, 42000002

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from shared.contracts.certificate import Profile, SanKind, SubjectAlternativeName
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
+from shared.contracts.naming import Profile, SanKind, SubjectAlternativeName
 from shared.identity import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON

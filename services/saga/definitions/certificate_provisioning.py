@@ -9,14 +9,13 @@ from __future__ import annotations
 from services.saga.definition import Definition, Step, Undo
 from services.saga.state import Saga
 from shared.contracts import certificate as certificates
+from shared.contracts import certificate_events as issued
 from shared.contracts import key as keys
+from shared.contracts import key_events as kept
 from shared.contracts import yubikey as devices
-from shared.contracts.saga import (
-    CertificateProvisioningCompleted,
-    KeyOrigin,
-    PivPurpose,
-    StartCertificateProvisioning,
-)
+from shared.contracts.keying import Purpose
+from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
+from shared.contracts.sagas import CertificateProvisioningCompleted, KeyOrigin, PivPurpose, StartCertificateProvisioning
 
 Provisioning = Saga[StartCertificateProvisioning]
 
@@ -75,7 +74,7 @@ def generate_key(saga: Provisioning) -> keys.GenerateKey:
     return keys.GenerateKey(
         key_id=_key_id(saga),
         algorithm=saga.request.algorithm,
-        purpose=keys.Purpose(saga.request.purpose),
+        purpose=Purpose(saga.request.purpose),
         exportable=True,
         owner=saga.request.subject.common_name,
     )
@@ -83,11 +82,11 @@ def generate_key(saga: Provisioning) -> keys.GenerateKey:
 
 def create_certificate(saga: Provisioning) -> certificates.CreateCertificate:
     subject = saga.request.subject
-    key = saga.answer(devices.SlotPopulated) if on_device(saga) else saga.answer(keys.KeyGenerated)
+    key = saga.answer(devices.SlotPopulated) if on_device(saga) else saga.answer(kept.KeyGenerated)
     return certificates.CreateCertificate(
         certificate_id=_certificate_id(saga),
         profile=_profile(saga),
-        subject=certificates.DistinguishedName(
+        subject=DistinguishedName(
             common_name=subject.common_name, email=subject.email, organization=subject.organization
         ),
         public_key_pem=key.public_key_pem,
@@ -98,18 +97,18 @@ def create_certificate(saga: Provisioning) -> certificates.CreateCertificate:
 
 
 def sign_certificate(saga: Provisioning) -> keys.SignWithKey:
-    created = saga.answer(certificates.CertificateCreated)
+    created = saga.answer(issued.CertificateCreated)
     return keys.SignWithKey(
         key_id=created.signing_key_id,
         message=created.tbs,
         signature_algorithm=created.signature_algorithm,
-        purpose=keys.Purpose.CERTIFICATE_SIGNING,
+        purpose=Purpose.CERTIFICATE_SIGNING,
     )
 
 
 def attach_signature(saga: Provisioning) -> certificates.SignCertificate:
     return certificates.SignCertificate(
-        certificate_id=_certificate_id(saga), signature=saga.answer(keys.KeySigned).signature
+        certificate_id=_certificate_id(saga), signature=saga.answer(kept.KeySigned).signature
     )
 
 
@@ -129,7 +128,7 @@ def import_key(saga: Provisioning) -> devices.ImportSlotKey:
         slot=_slot(saga),
         key_id=_key_id(saga),
         algorithm=saga.request.algorithm,
-        sealed_key=saga.answer(keys.KeyExported).sealed_key,
+        sealed_key=saga.answer(kept.KeyExported).sealed_key,
         pin_policy=_SLOT[saga.request.purpose][1],
         touch_policy=devices.TouchPolicy.NEVER,
         replace=saga.request.replace,
@@ -140,7 +139,7 @@ def import_certificate(saga: Provisioning) -> devices.ImportSlotCertificate:
     return devices.ImportSlotCertificate(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
-        certificate_pem=saga.answer(certificates.CertificateSigned).certificate_pem,
+        certificate_pem=saga.answer(issued.CertificateSigned).certificate_pem,
     )
 
 
@@ -148,7 +147,7 @@ def verify_slot(saga: Provisioning) -> devices.VerifySlot:
     return devices.VerifySlot(
         serial=saga.request.yubikey_serial,
         slot=_slot(saga),
-        fingerprint_sha256=saga.answer(certificates.CertificateSigned).fingerprint_sha256,
+        fingerprint_sha256=saga.answer(issued.CertificateSigned).fingerprint_sha256,
     )
 
 
@@ -165,7 +164,7 @@ def clear_slot(saga: Provisioning) -> devices.ClearSlot:
 
 
 def revoke_certificate(saga: Provisioning) -> certificates.RevokeCertificate:
-    reason = certificates.RevocationReason.CESSATION_OF_OPERATION
+    reason = RevocationReason.CESSATION_OF_OPERATION
     return certificates.RevokeCertificate(certificate_id=_certificate_id(saga), reason=reason, void_if_absent=True)
 
 
@@ -182,7 +181,7 @@ def overwritten(saga: Provisioning) -> str | None:
 
 
 def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
-    certificate = saga.answer(certificates.CertificateSigned)
+    certificate = saga.answer(issued.CertificateSigned)
     return CertificateProvisioningCompleted(
         **saga.heading,
         key_id=_key_id(saga),
@@ -197,8 +196,8 @@ def _slot(saga: Provisioning) -> devices.Slot:
     return saga.request.slot or _SLOT[saga.request.purpose][0]
 
 
-def _profile(saga: Provisioning) -> certificates.Profile:
-    return certificates.Profile(f"piv-{saga.request.purpose}")
+def _profile(saga: Provisioning) -> Profile:
+    return Profile(f"piv-{saga.request.purpose}")
 
 
 def _key_id(saga: Provisioning) -> str:
@@ -210,8 +209,8 @@ def _certificate_id(saga: Provisioning) -> str:
 
 
 _slot_cleared = (Undo(clear_slot, devices.SlotCleared),)
-_certificate_revoked = (Undo(revoke_certificate, certificates.CertificateRevoked),)
-_key_destroyed = (Undo(revoke_key, keys.KeyRevoked), Undo(destroy_software_copy, keys.KeyDestroyed))
+_certificate_revoked = (Undo(revoke_certificate, issued.CertificateRevoked),)
+_key_destroyed = (Undo(revoke_key, kept.KeyRevoked), Undo(destroy_software_copy, kept.KeyDestroyed))
 
 # fmt: off
 CERTIFICATE_PROVISIONING = Definition(
@@ -219,20 +218,20 @@ CERTIFICATE_PROVISIONING = Definition(
     request=StartCertificateProvisioning,
     completed=completed,
     steps=(
-        Step(check_issuance,        certificates.IssuanceChecked),
+        Step(check_issuance,        issued.IssuanceChecked),
         Step(generate_slot_key,     devices.SlotPopulated,  when=on_device, undo=_slot_cleared, lost=overwritten),
         Step(attest_slot,           devices.SlotAttested,   when=on_device, failed=devices.SlotAttestationFailed),
-        Step(generate_key,          keys.KeyGenerated,      when=imported, undo=_key_destroyed),
-        Step(create_certificate,    certificates.CertificateCreated, undo=_certificate_revoked),
-        Step(sign_certificate,      keys.KeySigned),
-        Step(attach_signature,      certificates.CertificateSigned),
+        Step(generate_key,          kept.KeyGenerated,      when=imported, undo=_key_destroyed),
+        Step(create_certificate,    issued.CertificateCreated, undo=_certificate_revoked),
+        Step(sign_certificate,      kept.KeySigned),
+        Step(attach_signature,      issued.CertificateSigned),
         Step(prepare_import,        devices.ImportPrepared, when=imported),
-        Step(export_key,            keys.KeyExported,       when=imported),
+        Step(export_key,            kept.KeyExported,       when=imported),
         Step(import_key,            devices.SlotPopulated,  when=imported, undo=_slot_cleared, lost=overwritten),
         Step(import_certificate,    devices.SlotCertificateImported),
         Step(verify_slot,           devices.SlotVerified),
-        Step(destroy_software_copy, keys.KeyDestroyed,      when=imported_to_sign),
-        Step(escrow_software_copy,  keys.KeyEscrowed,       when=imported_to_decrypt),
+        Step(destroy_software_copy, kept.KeyDestroyed,      when=imported_to_sign),
+        Step(escrow_software_copy,  kept.KeyEscrowed,       when=imported_to_decrypt),
     ),
 )
 # fmt: on

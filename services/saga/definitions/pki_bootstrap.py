@@ -4,30 +4,13 @@ from __future__ import annotations
 
 from services.saga.definition import Definition, Step, Undo
 from services.saga.state import Saga
-from shared.contracts.certificate import (
-    CertificateCreated,
-    CertificateRevoked,
-    CertificateSigned,
-    CreateCertificate,
-    DistinguishedName,
-    Profile,
-    RevocationReason,
-    RevokeCertificate,
-    SignCertificate,
-)
-from shared.contracts.key import (
-    Algorithm,
-    DestroyKey,
-    GenerateKey,
-    KeyDestroyed,
-    KeyGenerated,
-    KeyRevoked,
-    KeySigned,
-    Purpose,
-    RevokeKey,
-    SignWithKey,
-)
-from shared.contracts.saga import CertificationAuthority, PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.certificate import CreateCertificate, RevokeCertificate, SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CertificateSigned
+from shared.contracts.key import DestroyKey, GenerateKey, RevokeKey, SignWithKey
+from shared.contracts.key_events import KeyDestroyed, KeyGenerated, KeyRevoked, KeySigned
+from shared.contracts.keying import Algorithm, Purpose
+from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
+from shared.contracts.sagas import CertificationAuthority, PkiBootstrapCompleted, StartPkiBootstrap
 
 Bootstrap = Saga[StartPkiBootstrap]
 

@@ -22,21 +22,16 @@ from services.certificate.effects import (
 )
 from services.certificate.profiles import KEY_TYPES, PROFILES
 from services.certificate.states import Created, Issued, Revoked, Unborn
-from shared.contracts.certificate import (
+from shared.contracts.certificate import CheckIssuance, CreateCertificate, RevokeCertificate, SignCertificate
+from shared.contracts.certificate_events import (
     CertificateCreated,
     CertificateRevoked,
     CertificateSigned,
-    CheckIssuance,
-    CreateCertificate,
-    DistinguishedName,
     IssuanceChecked,
-    Profile,
-    RevocationReason,
-    RevokeCertificate,
-    SignCertificate,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
 from shared.decider import Perform
 from tests.support.scenario import NOON, Scenario
 

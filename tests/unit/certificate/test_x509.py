@@ -16,17 +16,11 @@ from hypothesis import strategies as st
 from pkilint.validation import ValidationFindingSeverity
 
 from services.certificate.profiles import PROFILES
-from shared.contracts.certificate import (
-    CertificateCreated,
-    CertificateSigned,
-    DistinguishedName,
-    Profile,
-    SanKind,
-    SignCertificate,
-    SubjectAlternativeName,
-)
+from shared.contracts.certificate import SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.naming import DistinguishedName, Profile, SanKind, SubjectAlternativeName
 from shared.decider import Refused
 from shared.identity import new_id
 from tests.support.authority import Authority, private_key, public_pem, request, sign

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from services.key import algorithms
 from services.key.algorithms import NotToBeSignedError, require_to_be_signed
 from services.key.states import FITTING
-from shared.contracts.key import Algorithm, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"
 NOW = datetime(2026, 11, 21, tzinfo=UTC)

@@ -26,24 +26,9 @@ from services.key.effects import (
 )
 from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import (
-    Algorithm,
-    DestroyKey,
-    EscrowKey,
-    ExportKey,
-    GenerateKey,
-    KeyDestroyed,
-    KeyEscrowed,
-    KeyExported,
-    KeyGenerated,
-    KeyRevoked,
-    KeySigned,
-    Provenance,
-    Purpose,
-    RevokeKey,
-    SignatureAlgorithm,
-    SignWithKey,
-)
+from shared.contracts.key import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
+from shared.contracts.key_events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
+from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
 from tests.support.scenario import Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"

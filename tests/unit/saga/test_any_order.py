@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.saga.definitions import CERTIFICATE_PROVISIONING, PKI_BOOTSTRAP
 from services.saga.state import Phase
-from shared.contracts.saga import (
+from shared.contracts.sagas import (
     CaAlgorithm,
     CertificationAuthority,
     KeyOrigin,

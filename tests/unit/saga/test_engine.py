@@ -11,7 +11,7 @@ from services.saga.definitions import CERTIFICATE_PROVISIONING, DEFINITIONS
 from services.saga.engine import Due, Heard
 from services.saga.state import Phase
 from shared.contracts.command import CommandRejected, RefusalCode
-from shared.contracts.saga import KeyOrigin
+from shared.contracts.sagas import KeyOrigin
 from shared.identity import derive
 from tests.support.world import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning

@@ -15,18 +15,12 @@ from pydantic import ValidationError
 from shared.catalog import catalog
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import DERIVED, Command
-from shared.contracts.certificate import CreateCertificate, DistinguishedName, Profile, SignCertificate
+from shared.contracts.certificate import CreateCertificate, SignCertificate
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import (
-    Algorithm,
-    ExportKey,
-    GenerateKey,
-    KeyGenerated,
-    KeyRevoked,
-    Purpose,
-    SignatureAlgorithm,
-    SignWithKey,
-)
+from shared.contracts.key import ExportKey, GenerateKey, SignWithKey
+from shared.contracts.key_events import KeyGenerated, KeyRevoked
+from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.naming import DistinguishedName, Profile
 from shared.contracts.yubikey import ClearSlot, GenerateSlotKey, Slot
 from shared.decider import Refused
 from shared.envelope import LARGEST_COMMAND, read_command, read_event, seal_command, seal_event, subject_of

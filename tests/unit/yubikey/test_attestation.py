@@ -11,7 +11,7 @@ from yubikit.piv import PIN_POLICY, SLOT
 
 from services.yubikey.attestation import Claim, NotProvenError, Trust, fingerprint, prove, yubico_trust
 from services.yubikey.directory import VirtualDevices
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, certify, generate, opening, plugged_in
 

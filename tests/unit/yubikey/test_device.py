@@ -6,7 +6,7 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 from services.yubikey.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
 from services.yubikey.piv import KEY_TYPES, opened
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm
+from shared.contracts.keying import Algorithm
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, opening, plugged_in
 

@@ -25,7 +25,7 @@ from services.yubikey.effects import (
     StoredCertificate,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import Algorithm, Provenance
+from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.yubikey import (
     AttestSlot,
     ClearSlot,

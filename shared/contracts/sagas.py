@@ -1,0 +1,244 @@
+"""Each saga's own words: what begins it, and what it says when it is complete."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from shared.contracts.base import DeviceSerial, Fingerprint, Id, Name, Pem, Text, ValidityDays
+from shared.contracts.certificate import PathLength
+from shared.contracts.key import Approvals
+from shared.contracts.keying import Algorithm, Value
+from shared.contracts.naming import AnyProfile, DistinguishedName, Email, NameConstraints, SubjectAlternativeName
+from shared.contracts.saga import (
+    CancelSaga,
+    Completed,
+    SagaCompensated,
+    SagaCompensating,
+    SagaFailed,
+    SagaSignalled,
+    SagaStarted,
+    SagaStepFinished,
+    SagaWaiting,
+    SignalSaga,
+    StartSaga,
+)
+from shared.contracts.ssh_certificate import Principal, SshCertificateKind, SshExtension, SshLine
+from shared.contracts.yubikey import AnySlot, Slot
+
+
+class CaAlgorithm(StrEnum):
+    RSA_3072 = "rsa-3072"
+    RSA_4096 = "rsa-4096"
+    RSA_2048 = "rsa-2048"
+    EC_P256 = "ec-p256"
+    EC_P384 = "ec-p384"
+    ED25519 = "ed25519"
+    ML_DSA_65 = "ml-dsa-65"
+
+
+class CertificationAuthority(Value):
+    common_name: Name
+    algorithm: CaAlgorithm = CaAlgorithm.EC_P384
+    validity_days: ValidityDays
+
+
+class StartPkiBootstrap(StartSaga):
+    organization: Name
+    root: CertificationAuthority
+    intermediate: CertificationAuthority
+    approvals: Approvals = 0
+
+
+class PivPurpose(StrEnum):
+    AUTHENTICATION = "authentication"
+    DIGITAL_SIGNATURE = "digital-signature"
+    KEY_MANAGEMENT = "key-management"
+    CARD_AUTHENTICATION = "card-authentication"
+
+
+class KeyOrigin(StrEnum):
+    ON_DEVICE = "on-device"
+    IMPORTED = "imported"
+
+
+class PersonName(Value):
+    common_name: Name
+    email: Email | None = None
+    organization: Name | None = None
+
+
+class StartCertificateProvisioning(StartSaga):
+    issuer_id: Id
+    subject: PersonName
+    purpose: PivPurpose
+    yubikey_serial: DeviceSerial
+    slot: AnySlot | None = Field(default=None, description="default: the purpose's own (9a, 9c, 9d, 9e)")
+    replace: bool = Field(default=False, description="whether what is in the slot may be overwritten")
+    algorithm: Algorithm = Algorithm.EC_P256
+    key_origin: KeyOrigin
+    validity_days: ValidityDays
+
+
+class PkiBootstrapCompleted(Completed):
+    root_certificate_id: Id
+    intermediate_certificate_id: Id
+    root_certificate_pem: Pem
+    intermediate_certificate_pem: Pem
+    trust_bundle_id: Id | None = None
+
+
+class CertificateProvisioningCompleted(Completed):
+    key_id: Id
+    certificate_id: Id
+    slot: Slot
+    fingerprint_sha256: Annotated[Fingerprint, Field(description="of the certificate's DER")]
+    certificate_pem: Pem
+
+
+class StartCertificateIssuance(StartSaga):
+    """A certificate for whoever sends a CSR or a public key, or for a key that is made and stays in custody."""
+
+    issuer_id: Id
+    profile: AnyProfile
+    subject: DistinguishedName
+    sans: Annotated[tuple[SubjectAlternativeName, ...], Field(max_length=32)] = ()
+    csr_pem: Pem | None = None
+    public_key_pem: Pem | None = None
+    algorithm: Algorithm | None = Field(default=None, description="make the key here: it stays in custody")
+    exportable: bool = Field(default=False, description="whether a key made here may be exported, sealed")
+    validity_days: ValidityDays
+    path_length: PathLength | None = None
+    name_constraints: NameConstraints | None = None
+    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
+
+    @model_validator(mode="after")
+    def _one_source_of_the_key(self) -> Self:
+        if sum(each is not None for each in (self.csr_pem, self.public_key_pem, self.algorithm)) != 1:
+            raise ValueError("exactly one of csr_pem, public_key_pem and algorithm must be given")
+        return self
+
+
+class CertificateIssuanceCompleted(Completed):
+    certificate_id: Id
+    key_id: Id | None
+    fingerprint_sha256: Fingerprint
+    certificate_pem: Pem
+
+
+class StartCertificateRenewal(StartSaga):
+    """Another certificate in the place of one that ends soon; the old one stays until it ends or is revoked."""
+
+    certificate_id: Id = Field(description="of the one to be renewed")
+    csr_pem: Pem | None = Field(default=None, description="default: for the same key")
+    validity_days: ValidityDays | None = None
+    yubikey_serial: DeviceSerial | None = Field(default=None, description="put it there, over the old one")
+    slot: AnySlot | None = None
+
+    @model_validator(mode="after")
+    def _a_slot_has_a_device(self) -> Self:
+        if (self.yubikey_serial is None) != (self.slot is None):
+            raise ValueError("yubikey_serial and slot must be given together")
+        return self
+
+
+class CertificateRenewalCompleted(Completed):
+    predecessor_id: Id
+    certificate_id: Id
+    fingerprint_sha256: Fingerprint
+    certificate_pem: Pem
+
+
+class ExpiryStage(StrEnum):
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+
+
+class StartCertificateExpiry(StartSaga):
+    """Begun by the coordinator when a certificate's time has come."""
+
+    certificate_id: Id
+    stage: ExpiryStage
+
+
+class CertificateExpiryCompleted(Completed):
+    certificate_id: Id
+    stage: ExpiryStage
+
+
+class StartKeyExpiry(StartSaga):
+    key_id: Id
+
+
+class KeyExpiryCompleted(Completed):
+    key_id: Id
+
+
+class StartCrlPublication(StartSaga):
+    issuer_id: Id
+
+
+class CrlPublicationCompleted(Completed):
+    issuer_id: Id
+    number: int | None = Field(description="of the new CRL; none: the one before says all there is to say")
+
+
+class StartOcspPublication(StartSaga):
+    issuer_id: Id
+    responder_id: Id | None = None
+    certificate_ids: Annotated[tuple[Id, ...], Field(max_length=64)] = ()
+    after: int = Field(default=0, ge=0)
+
+
+class OcspPublicationCompleted(Completed):
+    issuer_id: Id
+    batch_id: Id | None
+
+
+class StartSshCertificateIssuance(StartSaga):
+    ca_key_id: Id = Field(description="a key whose purpose is ssh-certificate-signing")
+    kind: SshCertificateKind
+    public_key: SshLine
+    key_identity: Text
+    principals: Annotated[tuple[Principal, ...], Field(min_length=1, max_length=256)]
+    validity_minutes: int = Field(ge=1, le=5_270_400)
+    force_command: Text | None = None
+    source_addresses: Annotated[tuple[Text, ...], Field(max_length=64)] = ()
+    extensions: Annotated[tuple[SshExtension, ...], Field(max_length=8)] | None = None
+
+
+class SshCertificateIssuanceCompleted(Completed):
+    ssh_certificate_id: Id
+    certificate: SshLine
+
+
+SagaCompleted = (
+    PkiBootstrapCompleted
+    | CertificateProvisioningCompleted
+    | CertificateIssuanceCompleted
+    | CertificateRenewalCompleted
+    | CertificateExpiryCompleted
+    | KeyExpiryCompleted
+    | CrlPublicationCompleted
+    | OcspPublicationCompleted
+    | SshCertificateIssuanceCompleted
+)
+SagaAnnouncement = (
+    SagaStarted | SagaStepFinished | SagaWaiting | SagaSignalled | SagaCompensating | SagaCompensated | SagaFailed
+)
+SagaEvent = SagaAnnouncement | SagaCompleted
+SagaCommand = (
+    StartPkiBootstrap
+    | StartCertificateProvisioning
+    | StartCertificateIssuance
+    | StartCertificateRenewal
+    | StartCertificateExpiry
+    | StartKeyExpiry
+    | StartCrlPublication
+    | StartOcspPublication
+    | StartSshCertificateIssuance
+    | CancelSaga
+    | SignalSaga
+)

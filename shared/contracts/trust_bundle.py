@@ -1,0 +1,36 @@
+"""Trust bundles: the roots that an organisation's relying parties are to trust, in numbered versions."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+
+from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Name, Pem
+
+
+class OfTrustBundle(Message):
+    aggregate_type: ClassVar[str] = "trust-bundle"
+    identified_by: ClassVar[str] = "bundle_id"
+    service: ClassVar[str] = "certificate"
+
+
+class PublishTrustBundle(OfTrustBundle, Command):
+    """Say anew what the bundle holds: all of it, so that a root that is named no longer is trusted no longer."""
+
+    bundle_id: Id = DERIVED
+    organization: Name
+    certificate_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=16)] = Field(description="roots of ours")
+
+
+class TrustBundlePublished(OfTrustBundle, Event):
+    bundle_id: Id
+    organization: Name
+    version: int = Field(ge=1)
+    certificate_ids: tuple[Id, ...]
+    fingerprints_sha256: tuple[Fingerprint, ...]
+    certificates_pem: tuple[Pem, ...]
+
+
+TrustBundleCommand = PublishTrustBundle
+TrustBundleEvent = TrustBundlePublished
