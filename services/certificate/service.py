@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from faststream import FastStream
 from nats.js import JetStreamContext
 
+from services.certificate import ssh_building
 from services.certificate.domain import CERTIFICATE
 from services.certificate.effects import Effect, Outcome
+from services.certificate.ssh_domain import SSH_CERTIFICATE
+from services.certificate.ssh_effects import SshEffect, SshOutcome
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.certificate_events import CertificateEvent
@@ -22,7 +25,12 @@ class Settings:
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
+    return serve(
+        Host(settings.nats_url, "certificate"),
+        "certificate",
+        Aggregate("certificate", CERTIFICATE, _prepare),
+        Aggregate("ssh-certificate", SSH_CERTIFICATE, _prepare_ssh),
+    )
 
 
 async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
@@ -34,3 +42,7 @@ async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Aw
         return (await store.refresh(certificate_id, standing)).state
 
     return Issuance(current).perform
+
+
+async def _prepare_ssh(_: JetStreamContext, __: Stores) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
+    return ssh_building.perform
