@@ -63,7 +63,11 @@ class Stands:
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[State, C, E, Effect, Outcome]):
-    """*state_version* changes with the shape of *states*: snapshots of another version are not read."""
+    """*state_version* changes with the shape of *states*: snapshots of another version are not read.
+
+    *beginnings*: the commands that are mostly the first of their aggregate, and whose effects do no harm where they
+    are not. They are decided on as such, without looking: where the aggregate is there already, the append conflicts.
+    """
 
     initial: State
     decide: Callable[[State, C | Outcome, Context], E | Refused | Stands | Perform[Effect]]
@@ -72,6 +76,7 @@ class Decider(Generic[State, C, E, Effect, Outcome]):
     events: tuple[type[E], ...]
     states: TypeAdapter[State]
     state_version: int = 1
+    beginnings: tuple[type[C], ...] = ()
 
 
 async def run(

@@ -21,8 +21,6 @@ from shared.errors import Poison
 from shared.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
 from shared.subjects import Subject
 
-LARGEST_COMMAND = 786_432
-"""Octets: room for a CRL of some ten thousand entries to be signed; NATS itself takes 1 MiB unless told otherwise."""
 _MOST_PROBLEMS = 10
 _NO_HEADERS: Mapping[str, str] = {}
 _AGGREGATE_ID = re.compile(r"[0-9a-f-]{1,36}")
@@ -115,8 +113,8 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
 
 
 def _read_body(data: bytes, kind: type[C]) -> C | Refused:
-    if len(data) > LARGEST_COMMAND:
-        problem = f"the body has {len(data)} bytes; a command may have at most {LARGEST_COMMAND}"
+    if len(data) > kind.largest:
+        problem = f"the body has {len(data)} bytes; such a command may have at most {kind.largest}"
         return Refused(RefusalCode.INVALID, problem)
     try:
         return kind.model_validate_json(data)
@@ -135,7 +133,7 @@ def _read_body(data: bytes, kind: type[C]) -> C | Refused:
 def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
     """The id that a body names which is otherwise not valid: its client may be waiting for an answer about it."""
     try:
-        named = from_json(data)[kind.identified_by] if len(data) <= LARGEST_COMMAND else None
+        named = from_json(data)[kind.identified_by] if len(data) <= kind.largest else None
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     named = str(named) if isinstance(named, int) else named

@@ -32,6 +32,7 @@ from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
 from shared.headers import Lineage, event_lineage
 from shared.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
+from shared.latest import Latest
 from shared.subjects import Subject
 
 REMEMBERED = 256
@@ -85,6 +86,7 @@ class EventStore(Generic[State, E]):
         self._bucket = KeyValue(js, "KEYS_SNAPSHOTS")
         self._seen: OrderedDict[str, Standing[State]] = OrderedDict()
         self._unsaved: set[str] = set()
+        self._looking = Latest(self._last_sequence)
 
     async def load(self, aggregate_id: str) -> Standing[State]:
         """Where the aggregate stood when last seen: quick, and right unless another process wrote since."""
@@ -93,9 +95,15 @@ class EventStore(Generic[State, E]):
             return seen
         return self._remember(aggregate_id, await self._snapshot(aggregate_id))
 
+    def presume_new(self, aggregate_id: str) -> Standing[State]:
+        """As `load`, without looking whether there was anything: if there was, the append conflicts."""
+        return self._seen.get(aggregate_id, Standing(self._initial))
+
     async def refresh(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
         """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
-        last = await self._last_sequence(aggregate_id)
+        last = await self._looking.ask(aggregate_id)
+        if not standing.sequence and last:
+            standing = await self._snapshot(aggregate_id)
         if standing.sequence > last:  # a snapshot of what the log has lost (power cut, backup): the log is the truth
             log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, standing.sequence, last)
             self._seen.pop(aggregate_id, None)

@@ -133,7 +133,10 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
 
     async def _decide(self, received: Received[C], command: C) -> None:
         aggregate_id, command_id = command.identity, received.lineage.message_id
-        standing = await self._store.load(aggregate_id)
+        if isinstance(command, self._decider.beginnings):
+            standing = self._store.presume_new(aggregate_id)
+        else:
+            standing = await self._store.load(aggregate_id)
         for _ in range(_MOST_CONFLICTS):
             if standing.has_answered(command_id):
                 return

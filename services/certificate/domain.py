@@ -244,4 +244,5 @@ CERTIFICATE: Decider[Certificate, CertificateCommand, CertificateEvent, Effect, 
     commands=get_args(CertificateCommand),
     events=get_args(CertificateEvent),
     states=TypeAdapter(Annotated[Certificate, Field(discriminator="kind")]),
+    beginnings=(CreateCertificate,),
 )

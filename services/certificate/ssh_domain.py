@@ -192,4 +192,5 @@ SSH_CERTIFICATE: Decider[SshCertificate, SshCertificateCommand, SshCertificateEv
     commands=get_args(SshCertificateCommand),
     events=get_args(SshCertificateEvent),
     states=TypeAdapter(Annotated[SshCertificate, Field(discriminator="kind")]),
+    beginnings=(CreateSshCertificate,),
 )

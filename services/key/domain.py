@@ -213,4 +213,5 @@ KEY: Decider[Key, KeyCommand, KeyEvent, Effect, Outcome] = Decider(
     commands=get_args(KeyCommand),
     events=get_args(KeyEvent),
     states=TypeAdapter(Annotated[Key, Field(discriminator="kind")]),
+    beginnings=(GenerateKey,),
 )

@@ -96,7 +96,9 @@ class Message(BaseModel):
 
 
 class Command(Message):
-    """A wish, in the imperative. It may be refused."""
+    """A wish, in the imperative. It may be refused. *largest*: how many bytes its body may have."""
+
+    largest: ClassVar[int] = 131_072
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:

@@ -80,6 +80,8 @@ class DeriveKey(_NewKey):
 
 
 class SignWithKey(OfKey, Command):
+    largest: ClassVar[int] = 786_432  # a CRL of some ten thousand entries, in base64
+
     key_id: Id
     message: ToSign
     signature_algorithm: SignatureAlgorithm

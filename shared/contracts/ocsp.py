@@ -29,6 +29,8 @@ class PrepareOcsp(OfOcsp, Command):
 
 
 class PublishOcsp(OfOcsp, Command):
+    largest: ClassVar[int] = 786_432  # 128 signatures of ML-DSA-65, in base64
+
     batch_id: Id
     signatures: Annotated[tuple[Base64, ...], Field(min_length=1, max_length=256)]
 

@@ -1,4 +1,4 @@
-"""``make bench``: sagas a second and their latency, beside the raw ceiling of the same messages in the same run."""
+"""``make bench``: sagas and certificates a second and their latency, beside what else there is, in the same run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import uvloop
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from tests.bench import raw
+from tests.bench import issuance, raw
 from tests.bench.load import Result, closed_loop
 from tests.support.nats import connected, free_port, nats_server
 
@@ -37,7 +37,7 @@ async def main() -> None:
         ceiling = await measure_raw(steps, scale)
         suite = await (measure_idle(steps, scale) if steps == IDLE_STEPS else measure_provisioning(scale))
         rows += [row(name, steps, ours, raw_result) for ours, raw_result in zip(suite, ceiling, strict=True)]
-    report(rows)
+    report(rows, await issuance.measure(lambda: suite_up(None), scale))
 
 
 async def measure_raw(steps: int, scale: float) -> list[Result]:
@@ -163,7 +163,7 @@ def row(name: str, steps: int, ours: Result, ceiling: Result) -> dict[str, objec
     }
 
 
-def report(rows: list[dict[str, object]]) -> None:
+def report(rows: list[dict[str, object]], certificates: list[issuance.Row]) -> None:
     machine = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
@@ -176,7 +176,10 @@ def report(rows: list[dict[str, object]]) -> None:
         "load_before": os.getloadavg()[0],
     }
     Path("bench-results").mkdir(exist_ok=True)
-    Path("bench-results/latest.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    Path("bench-results/latest.json").write_text(
+        json.dumps({"machine": machine, "rows": rows, "certificates": [each.told() for each in certificates]}, indent=1)
+        + "\n"
+    )
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     columns = (
         "saga",
@@ -195,6 +198,7 @@ def report(rows: list[dict[str, object]]) -> None:
         print(" | ".join(str(line[column]) for column in columns))
         if line["not_completed"]:
             print(f"  {line['not_completed']} did not complete")
+    issuance.report(certificates)
 
 
 if __name__ == "__main__":

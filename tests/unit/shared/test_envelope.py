@@ -23,7 +23,7 @@ from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
 from shared.contracts.naming import DistinguishedName, Profile
 from shared.contracts.yubikey import ClearSlot, GenerateSlotKey, Slot
 from shared.decider import Refused
-from shared.envelope import LARGEST_COMMAND, read_command, read_event, seal_command, seal_event, subject_of
+from shared.envelope import read_command, read_event, seal_command, seal_event, subject_of
 from shared.errors import Poison
 from shared.headers import Lineage
 from shared.identity import derive, of_stream_position
@@ -146,19 +146,19 @@ def test_a_thousand_wrong_fields_are_not_all_told():
 
 
 def test_a_body_that_is_too_large_is_refused_with_its_size_and_the_limit():
-    body = json.dumps({"algorithm": "ec-p256", "label": "x" * LARGEST_COMMAND}).encode()
+    body = json.dumps({"algorithm": "ec-p256", "label": "x" * GenerateKey.largest}).encode()
 
     refusal = _refusal(GenerateKey, body)
 
     assert refusal.code is RefusalCode.INVALID
     assert str(len(body)) in refusal.message
-    assert str(LARGEST_COMMAND) in refusal.message
+    assert str(GenerateKey.largest) in refusal.message
 
 
 def test_a_body_of_the_largest_size_is_read():
     body = b'{"algorithm": "ec-p256"}'
 
-    assert _read(GenerateKey, body + b" " * (LARGEST_COMMAND - len(body))).body.algorithm is Algorithm.EC_P256
+    assert _read(GenerateKey, body + b" " * (GenerateKey.largest - len(body))).body.algorithm is Algorithm.EC_P256
 
 
 @pytest.mark.parametrize("verb", ["nonsense", "generate.twice", "GENERATE", "*", "a" * 500])
