@@ -74,13 +74,13 @@ def test_every_message_of_a_service_is_in_the_language_of_all():
 @each_aggregate
 def test_every_message_that_a_contract_module_defines_is_in_its_union(aggregate):
     defined = {
-        name
+        kind.__name__
         for module in MODULES[aggregate]
-        for name, kind in vars(module).items()
+        for kind in vars(module).values()
         if isinstance(kind, type)
         and kind.__module__ == module.__name__
         and issubclass(kind, Command | Event)
-        and not name.startswith("_")
+        and not kind.__name__.startswith("_")
         and (kind.__name__ in MESSAGES or not _is_a_parent(kind))
     }
 
