@@ -299,7 +299,7 @@ async def test_siblings_that_start_at_once_agree_on_one_key(bucket):
 async def test_siblings_that_start_at_once_with_different_secrets_do_not_both_run(bucket):
     answers = await asyncio.gather(unlock(bucket, SECRET), unlock(bucket, KeyFile(bytes(32))), return_exceptions=True)
 
-    assert sorted(type(answer).__name__ for answer in answers) == ["KeyEncryptionKey", "Unusable"]
+    assert sorted(type(answer).__name__ for answer in answers) == ["Keyring", "Unusable"]
 
 
 async def test_keys_without_what_tells_their_key_encryption_key_are_not_sealed_anew(bucket, keystore):
