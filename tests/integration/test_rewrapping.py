@@ -26,6 +26,7 @@ from shared.errors import Conflict, Transient, Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
 from shared.streams import declare
+from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
 OLD, NEW, OTHER = (KeyFile(bytes([octet]) * 32) for octet in (1, 2, 3))
@@ -233,9 +234,7 @@ async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(b
     await bucket.put(broken.key, json.dumps(altered).encode(), broken.revision)
 
     settling = asyncio.create_task(settle(bucket, await unlock(bucket, NEW, OLD), changing=True))
-    async with asyncio.timeout(10):
-        while "was altered and cannot be wrapped again" not in caplog.text:
-            await asyncio.sleep(0.01)
+    await until(lambda: "was altered and cannot be wrapped again" in caplog.text)
     settling.cancel()
 
     assert f"KEYS_SECRETS/{broken.key} was altered" in caplog.text
@@ -292,9 +291,7 @@ async def test_keys_that_replicas_with_the_old_secret_make_during_the_change_are
             told.append(answer)
 
     making = [asyncio.create_task(go_on_making()) for _ in range(8)]
-    async with asyncio.timeout(10):
-        while len(told) < 50:
-            await asyncio.sleep(0.005)
+    await until(lambda: len(told) >= 50)
     await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
     outcomes = await asyncio.gather(*making, return_exceptions=True)
 
