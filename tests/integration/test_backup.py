@@ -7,7 +7,7 @@ import random
 import shutil
 import stat
 import sys
-from base64 import b64decode, b64encode
+from base64 import b64decode
 from pathlib import Path
 
 import nats.errors
@@ -15,14 +15,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from nats.js.api import DeliverPolicy
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from deploy.backup import BackupFailed, in_order, restore, save
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
-from shared.identity import new_id
 from shared.streams import declare
+from tests.support.asking import ask, ask_to_sign
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -43,32 +42,6 @@ async def serving(server, **source):
         yield
     finally:
         await app.stop()
-
-
-async def ask(client, verb, key_id=None, **fields):
-    """A command to the key service, and the answer that it led to."""
-    js, command_id = client.jetstream(), str(new_id())
-    body = fields if key_id is None else {"key_id": key_id, **fields}
-    await js.publish(f"keys.commands.key.{verb}", to_json(body), headers={"CIM-Command-Id": command_id})
-    events = await js.subscribe("keys.events.>", ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
-    try:
-        while True:
-            event = await events.next_msg(timeout=10)
-            if event.headers["CIM-Causation-Id"] == command_id:
-                return event.subject.split(".")[3], from_json(event.data)
-    finally:
-        await events.unsubscribe()
-
-
-async def sign(client, key_id):
-    return await ask(
-        client,
-        "sign",
-        key_id,
-        message=b64encode(MESSAGE).decode(),
-        signature_algorithm="ecdsa-sha256",
-        purpose="digital-signature",
-    )
 
 
 async def log_of(client):
@@ -121,7 +94,7 @@ async def test_after_a_restore_keys_sign_and_what_was_revoked_or_destroyed_stays
         await ask(client, "revoke", revoked, reason="key-compromise")
         await ask(client, "revoke", destroyed, reason="key-compromise")
         assert (await ask(client, "destroy", destroyed))[0] == "destroyed"
-        before = await sign(client, living)
+        before = await ask_to_sign(client, living)
     log = await log_of(client)
 
     assert (await backup_process("save", backup, server.url))[0] == 0
@@ -131,11 +104,11 @@ async def test_after_a_restore_keys_sign_and_what_was_revoked_or_destroyed_stays
     restored = await log_of(client)
     assert restored == log
     async with serving(server):
-        kind, signed = await sign(client, living)
+        kind, signed = await ask_to_sign(client, living)
         assert (kind, signed["signature"]) == ("signed", before[1]["signature"])
         _public_key(restored, living).verify(b64decode(signed["signature"]), MESSAGE, ec.ECDSA(SHA256()))
         for key_id, why in ((revoked, "is revoked"), (destroyed, "was destroyed")):
-            kind, answer = await sign(client, key_id)
+            kind, answer = await ask_to_sign(client, key_id)
             assert kind == "rejected"
             assert why in answer["message"]
             assert (await ask(client, "generate", key_id, algorithm="ec-p256"))[0] == "rejected"
@@ -197,7 +170,7 @@ async def test_a_backup_that_was_saved_while_the_service_works_has_every_key_tha
     assert len(generated) >= 20
     async with serving(server):
         for key_id in generated:
-            assert (await sign(client, key_id))[0] == "signed"
+            assert (await ask_to_sign(client, key_id))[0] == "signed"
 
 
 async def test_what_is_large_comes_back_as_it_was(client, server, tmp_path, backup):

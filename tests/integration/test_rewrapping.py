@@ -19,13 +19,15 @@ from services.key.kek import unlock
 from services.key.keystore import Keystore
 from services.key.rewrapping import settle
 from services.key.sealing import seal
-from services.key.secret import KeyFile, Passphrase
+from services.key.secret import KeyFile, Passphrase, Source
+from services.key.service import KeySettings, key_service
 from services.key.succession import put_sealed
 from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
 from shared.errors import Conflict, Transient, Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
 from shared.streams import declare
+from tests.support.asking import ask, ask_to_sign
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -166,6 +168,24 @@ async def test_one_change_after_another(bucket):
 
     await require_all_sign(bucket, await unlock(bucket, OLD), keys)
     assert await messages(bucket) == 4
+
+
+async def test_the_service_answers_while_it_wraps_everything_again(bucket, server, client):
+    await made(bucket, await unlock(bucket, OLD), MANY)
+    async with _serving(KeySettings(server.url, Source(kek=OLD.key.hex()))):
+        old = (await ask(client, "generate", algorithm="ec-p256"))[1]["key_id"]
+
+    async with _serving(KeySettings(server.url, Source(kek=NEW.key.hex()), Source(kek=OLD.key.hex()))):
+        answers = [await ask_to_sign(client, old) for _ in range(5)]
+        answers.append(await ask(client, "generate", algorithm="ec-p256"))
+        still_to_do = len(await under(bucket)) > 1
+        await until(lambda: _only_one_kek(bucket))
+
+    assert [kind for kind, _ in answers] == ["signed"] * 5 + ["generated"]
+    assert still_to_do
+    async with _serving(KeySettings(server.url, Source(kek=NEW.key.hex()))):
+        for key_id in (old, answers[-1][1]["key_id"]):
+            assert (await ask_to_sign(client, key_id))[0] == "signed"
 
 
 # -- what is refused -------------------------------------------------------------
@@ -375,6 +395,20 @@ async def test_killed_in_the_middle_again_and_again_the_process_comes_to_its_end
     assert await messages(bucket) == MANY + 1
     server.stop()
     assert _on_disk(tmp_path, wrapped) == []
+
+
+@contextlib.asynccontextmanager
+async def _serving(settings):
+    app = key_service(settings)
+    await app.start()
+    try:
+        yield
+    finally:
+        await app.stop()
+
+
+async def _only_one_kek(bucket):
+    return len(await kek_documents(bucket)) == 1
 
 
 async def _start(server):
