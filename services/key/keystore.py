@@ -40,6 +40,7 @@ from services.key.effects import (
 )
 from services.key.keyring import Keyring
 from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
+from services.key.shredding import shred
 from services.key.succession import put_sealed
 from shared.contracts.keying import Purpose, sealing_info
 from shared.errors import Conflict
@@ -47,9 +48,6 @@ from shared.kv import KeyValue
 
 EXPORT_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _REMEMBERED = 64
-_MOST_CONFLICTS = 10
-_KINDS = ("key", "import", "signature")
-"""What the entries begin with that belong to one key, as `<kind>.<key_id>` or `<kind>.<key_id>.*`."""
 
 
 class _GoneError(Exception):
@@ -139,29 +137,9 @@ class Keystore:
         return KeySealed(request, sealed, entry.algorithm)
 
     async def _shred(self, request: Shred) -> Outcome:
-        """Overwrite the sealed key where it lies, leave a tombstone, then overwrite all else that is kept of the key:
-        in this order, so that whoever would add to it finds the tombstone. Begun again, it ends the same."""
         self._loaded.pop(request.key_id, None)
-        await self._bury(request.key_id)
-        for place in _other_places(request.key_id):
-            await self._bucket.erase_all(place)
+        await shred(self._bucket, request.key_id)
         return Shredded(request)
-
-    async def _bury(self, key_id: str) -> None:
-        tombstone = Tombstone(key_id=key_id).model_dump_json().encode()
-        for _ in range(_MOST_CONFLICTS):
-            document = await self._bucket.get(_place(key_id))
-            if document is not None:
-                if document.value == tombstone:
-                    return
-                await self._bucket.erase(document)
-            try:
-                # Only where there is nothing: an older revision that a crash left is found on the next round.
-                await self._bucket.put(_place(key_id), tombstone, revision=0)
-            except Conflict:
-                continue  # somebody put one there meanwhile, or the erasure has not happened: look again
-            return
-        raise Conflict(f"the entry of key {key_id} cannot be erased: it is there again every time")
 
     async def _existing(self, key_id: str) -> tuple[Entry, PrivateKey]:
         if (loaded := self._loaded.get(key_id)) is not None:
@@ -191,8 +169,3 @@ class Keystore:
 
 def _place(key_id: str) -> str:
     return f"key.{key_id}"
-
-
-def _other_places(key_id: str) -> list[str]:
-    """Where all else is kept that belongs to one key, as patterns."""
-    return [f"{kind}.{key_id}.>" for kind in _KINDS] + [f"{kind}.{key_id}" for kind in _KINDS if kind != "key"]
