@@ -66,13 +66,44 @@ class KeyValue:
             if await self._holds(document.revision):
                 raise
 
-    async def all(self) -> AsyncIterator[Document]:
-        """Every key's latest revision, as the bucket stood when this was asked."""
+    async def replace(self, document: Document, value: bytes) -> int:
+        """Write *value* over *document*, then erase that: a crash in between leaves both, never neither."""
+        revision = await self.put(document.key, value, document.revision)
+        await self.erase(document)
+        return revision
+
+    async def erase_all(self, key: str) -> None:
+        """Erase every revision of *key*, which may be a pattern. Raises Conflict when one is there again every time."""
+        last = 0
+        while (document := await self.get(key)) is not None:
+            if document.revision == last:
+                raise Conflict(f"{self.bucket}/{document.key} cannot be erased")
+            await self.erase(document)
+            last = document.revision
+
+    async def erase_overwritten(self) -> int:
+        """Erase all that is not the latest revision of its key: what a crash in `replace` leaves. Returns how many."""
+        latest: dict[str, Document] = {}
+        older: list[Document] = []
+        async for document in self._deliver(">", ConsumerConfig(deliver_policy=DeliverPolicy.ALL, headers_only=True)):
+            if document.key in latest:
+                older.append(latest[document.key])
+            latest[document.key] = document
+        for document in older:
+            await self.erase(document)
+        return len(older)
+
+    async def all(self, pattern: str = ">") -> AsyncIterator[Document]:
+        """The latest revision of every key that *pattern* matches, as the bucket stood when this was asked."""
+        async with aclosing(
+            self._deliver(pattern, ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT))
+        ) as documents:
+            async for document in documents:
+                yield document
+
+    async def _deliver(self, pattern: str, config: ConsumerConfig) -> AsyncGenerator[Document]:
         subscription = await self.js.subscribe(
-            self._subject(">"),
-            stream=f"KV_{self.bucket}",
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT),
+            self._subject(pattern), stream=f"KV_{self.bucket}", ordered_consumer=True, config=config
         )
         async with aclosing(to_the_end(subscription)) as messages:
             async for message in messages:

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import MutableMapping
 from pathlib import Path
 
 from faststream import FastStream
 
+from services.key.secret import Source
 from services.key.service import KeySettings, key_service
-from shared.errors import Unusable
 from shared.host import run
 
+_SECRET, _PREVIOUS = "KEY_", "KEY_PREVIOUS_"
 
-def settings_from(environment: Mapping[str, str]) -> KeySettings:
-    passphrase_file, kek_file = (environment.get(name) for name in ("KEY_PASSPHRASE_FILE", "KEY_KEK_FILE"))
-    if bool(passphrase_file) == bool(kek_file):
-        raise Unusable(
-            "set exactly one of KEY_PASSPHRASE_FILE and KEY_KEK_FILE, to the path of the file with the secret"
-        )
-    return KeySettings(
-        environment.get("NATS_URL") or "nats://127.0.0.1:4222",
+
+def settings_from(environment: MutableMapping[str, str]) -> KeySettings:
+    """What *environment* says; secrets are taken out of it, so that no child is given them (docs/adr/0010)."""
+    secret, previous = _source(environment, _SECRET), _source(environment, _PREVIOUS)
+    nats_url = environment.get("NATS_URL") or "nats://127.0.0.1:4222"
+    return KeySettings(nats_url, secret, None if previous == Source(prefix=_PREVIOUS) else previous)
+
+
+def _source(environment: MutableMapping[str, str], prefix: str) -> Source:
+    passphrase_file, kek_file, passphrase, kek = (
+        environment.pop(f"{prefix}{name}", None) or None
+        for name in ("PASSPHRASE_FILE", "KEK_FILE", "PASSPHRASE", "KEK")
+    )
+    return Source(
         Path(passphrase_file) if passphrase_file else None,
         Path(kek_file) if kek_file else None,
+        passphrase,
+        kek,
+        prefix,
     )
 
 

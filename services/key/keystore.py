@@ -38,15 +38,16 @@ from services.key.effects import (
     Sign,
     Signed,
 )
-from services.key.kek import KeyEncryptionKey
+from services.key.keyring import Keyring
 from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
+from services.key.shredding import shred
+from services.key.succession import put_sealed
 from shared.contracts.keying import Purpose, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 
 EXPORT_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 _REMEMBERED = 64
-_MOST_CONFLICTS = 10
 
 
 class _GoneError(Exception):
@@ -56,9 +57,9 @@ class _GoneError(Exception):
 class Keystore:
     """Performs the decider's effects; each is idempotent by the key's id, also across processes and crashes."""
 
-    def __init__(self, bucket: KeyValue, kek: KeyEncryptionKey) -> None:
+    def __init__(self, bucket: KeyValue, keyring: Keyring) -> None:
         self._bucket = bucket
-        self._kek = kek
+        self._keyring = keyring
         self._loaded: OrderedDict[str, tuple[Entry, PrivateKey]] = OrderedDict()
         # asyncio.to_thread has four threads more than processors: generation leaves those to quicker work.
         self._generating = asyncio.Semaphore(os.cpu_count() or 1)
@@ -105,9 +106,9 @@ class Keystore:
                 private = await asyncio.to_thread(generate, request.algorithm)
         else:
             private = generate(request.algorithm)
-        entry = seal(self._kek, request, to_pkcs8(private))
+        entry = seal(self._keyring, request, to_pkcs8(private))
         try:
-            await self._bucket.put(_place(request.key_id), entry.model_dump_json().encode(), revision=0)
+            await put_sealed(self._bucket, self._keyring, _place(request.key_id), entry.model_dump_json().encode())
         except Conflict:
             return None
         return self._remember(entry, private)
@@ -136,21 +137,9 @@ class Keystore:
         return KeySealed(request, sealed, entry.algorithm)
 
     async def _shred(self, request: Shred) -> Outcome:
-        """Overwrite the sealed key where it lies, then leave a tombstone; begun again, it ends the same."""
         self._loaded.pop(request.key_id, None)
-        tombstone = Tombstone(key_id=request.key_id).model_dump_json().encode()
-        for _ in range(_MOST_CONFLICTS):
-            document = await self._bucket.get(_place(request.key_id))
-            if document is not None:
-                if document.value == tombstone:
-                    return Shredded(request)
-                await self._bucket.erase(document)
-            try:
-                await self._bucket.put(_place(request.key_id), tombstone, revision=0)
-            except Conflict:
-                continue  # somebody put one there meanwhile, or the erasure has not happened: look again
-            return Shredded(request)
-        raise Conflict(f"the entry of key {request.key_id} cannot be erased: it is there again every time")
+        await shred(self._bucket, request.key_id)
+        return Shredded(request)
 
     async def _existing(self, key_id: str) -> tuple[Entry, PrivateKey]:
         if (loaded := self._loaded.get(key_id)) is not None:
@@ -168,7 +157,7 @@ class Keystore:
         entry = read(document.value)
         if isinstance(entry, Tombstone):
             raise _GoneError
-        return self._remember(entry, from_pkcs8(open_entry(self._kek, entry, key_id)))
+        return self._remember(entry, from_pkcs8(open_entry(self._keyring, entry, key_id)))
 
     def _remember(self, entry: Entry, private: PrivateKey) -> tuple[Entry, PrivateKey]:
         self._loaded[entry.key_id] = entry, private

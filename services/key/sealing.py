@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from services.key.effects import CreateKeyPair
-from services.key.kek import KeyEncryptionKey
+from services.key.keyring import Keyring
 from shared.contracts.base import Base64
 from shared.contracts.keying import Algorithm, Purpose
 
@@ -58,26 +58,24 @@ def read(value: bytes) -> Entry | Tombstone:
         raise UnreadableError("its entry in KEYS_SECRETS is not one of the key service; restore it") from None
 
 
-def seal(kek: KeyEncryptionKey, request: CreateKeyPair, pkcs8: bytes) -> Entry:
+def seal(keyring: Keyring, request: CreateKeyPair, pkcs8: bytes) -> Entry:
     data_key, nonce = AESGCM.generate_key(_DATA_KEY_BITS), os.urandom(_NONCE_LENGTH)
     bound = _bound(request.key_id, request.algorithm, request.purpose)
     return Entry(
         key_id=request.key_id,
         algorithm=request.algorithm,
         purpose=request.purpose,
-        kek_id=kek.kek_id,
-        wrapped_data_key=kek.wrap(data_key),
+        kek_id=keyring.kek_id,
+        wrapped_data_key=keyring.wrap(data_key),
         nonce=nonce,
         ciphertext=AESGCM(data_key).encrypt(nonce, pkcs8, bound),
     )
 
 
-def open_entry(kek: KeyEncryptionKey, entry: Entry, key_id: str) -> bytes:
+def open_entry(keyring: Keyring, entry: Entry, key_id: str) -> bytes:
     """The PKCS#8 in *entry*, which must be that of *key_id*."""
-    if entry.kek_id != kek.kek_id:
-        raise UnreadableError(f"it was sealed with key-encryption key {entry.kek_id}, and this one is {kek.kek_id}")
     try:
-        data_key = kek.unwrap(entry.wrapped_data_key)
+        data_key = keyring.unwrap(entry.kek_id, entry.wrapped_data_key)
         return AESGCM(data_key).decrypt(entry.nonce, entry.ciphertext, _bound(key_id, entry.algorithm, entry.purpose))
     except (InvalidUnwrap, InvalidTag, ValueError):
         raise UnreadableError("its entry in KEYS_SECRETS was altered; restore it") from None

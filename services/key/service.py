@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from faststream import FastStream
 from nats.js import JetStreamContext
 
 from services.key.domain import KEY
 from services.key.effects import Effect, Outcome
-from services.key.kek import KeyFile, Passphrase, unlock
+from services.key.kek import unlock
 from services.key.keystore import Keystore
-from shared.errors import Unusable
+from services.key.rewrapping import settle
+from services.key.secret import Source
 from shared.host import Host
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Stores, serve
@@ -21,27 +21,22 @@ from shared.runtime import Aggregate, Stores, serve
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """What the key service is told; exactly one of the two files."""
+    """What the key service is told. *previous*: the secret that KEYS_SECRETS is to be sealed with no longer."""
 
     nats_url: str
-    passphrase_file: Path | None = None
-    kek_file: Path | None = None
-
-    def secret(self) -> Passphrase | KeyFile:
-        match self.passphrase_file, self.kek_file:
-            case Path() as path, None:
-                return Passphrase.read(path)
-            case None, Path() as path:
-                return KeyFile.read(path)
-            case _:
-                raise Unusable("exactly one of a passphrase file and a key file is needed for the key-encryption key")
+    secret: Source
+    previous: Source | None = None
 
 
 def key_service(settings: KeySettings) -> FastStream:
-    secret = settings.secret()
+    secret = settings.secret.read()
+    previous = settings.previous.read() if settings.previous is not None else None
+    host = Host(settings.nats_url, "key")
 
     async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")
-        return Keystore(bucket, await unlock(bucket, secret)).perform
+        keyring = await unlock(bucket, secret, previous)
+        host.background(settle(bucket, keyring, changing=previous is not None))
+        return Keystore(bucket, keyring).perform
 
-    return serve(Host(settings.nats_url, "key"), "key", Aggregate("key", KEY, prepare))
+    return serve(host, "key", Aggregate("key", KEY, prepare))

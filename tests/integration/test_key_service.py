@@ -15,9 +15,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
-from services.key.__main__ import settings_from
+from services.key.secret import Source
 from services.key.service import KeySettings, key_service
-from shared.errors import Unusable
 from shared.identity import new_id
 
 ROOT = Path(__file__).parents[2]
@@ -66,7 +65,7 @@ class Conversation:
 def _settings(server, tmp_path):
     path = tmp_path / "passphrase"
     path.write_text("correct horse battery staple\n")
-    return KeySettings(server.url, passphrase_file=path)
+    return KeySettings(server.url, Source(passphrase_file=path))
 
 
 @contextlib.asynccontextmanager
@@ -246,27 +245,13 @@ async def test_without_a_secret_the_process_ends_with_one_clear_line(server):
 
 
 async def test_the_process_serves_until_it_is_told_to_stop(settings, client):
-    process, line = await run(NATS_URL=settings.nats_url, KEY_PASSPHRASE_FILE=str(settings.passphrase_file))
+    process, line = await run(NATS_URL=settings.nats_url, KEY_PASSPHRASE_FILE=str(settings.secret.passphrase_file))
     assert "serving" in line
 
     await Conversation(client).answer(GENERATE, {"algorithm": "rsa-2048"}, "keys.events.key.generated.*")
     process.send_signal(signal.SIGTERM)
 
     assert await ended(process) == (0, "")
-
-
-def test_the_environment_says_where_the_server_and_the_secret_are():
-    assert settings_from({"KEY_KEK_FILE": "/run/kek"}) == KeySettings(
-        "nats://127.0.0.1:4222", kek_file=Path("/run/kek")
-    )
-    assert settings_from({"NATS_URL": "nats://n", "KEY_PASSPHRASE_FILE": "/run/p"}) == KeySettings(
-        "nats://n", passphrase_file=Path("/run/p")
-    )
-
-
-def test_both_secrets_are_one_too_many():
-    with pytest.raises(Unusable, match="exactly one"):
-        settings_from({"KEY_KEK_FILE": "/run/kek", "KEY_PASSPHRASE_FILE": "/run/p"})
 
 
 def _base64(raw):

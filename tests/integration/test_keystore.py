@@ -227,6 +227,41 @@ async def test_destroying_again_or_what_never_was_ends_the_same(bucket, keystore
     assert len([document async for document in bucket.all()]) == 3
 
 
+async def test_all_that_belongs_to_a_destroyed_key_is_gone_in_every_revision(bucket, keystore, server, tmp_path):
+    made, other = await keystore.perform(create()), await keystore.perform(create())
+    key_id, theirs = made.request.key_id, other.request.key_id
+    entry = await bucket.get(f"key.{key_id}")
+    await bucket.put(entry.key, entry.value.replace(b'"v":1', b'"v": 1'), entry.revision)  # a re-wrapping cut short
+    values = [f"what is kept of it {number} {new_id()}".encode() for number in range(4)]
+    places = (f"import.{key_id}", f"signature.{key_id}.a", f"signature.{key_id}.b", f"key.{key_id}.c")
+    for place, value in zip(places, values, strict=True):
+        await bucket.put(place, value, await bucket.put(place, value + b" before", 0))
+    await bucket.put(f"import.{theirs}", b"of another key", 0)
+    parts = [*values, from_json(entry.value)["ciphertext"].encode()]
+    assert await _on_disk(tmp_path, parts) == parts
+
+    assert await keystore.perform(Shred(key_id)) == Shredded(Shred(key_id))
+
+    assert {document.key async for document in bucket.all() if key_id in document.key} == {f"key.{key_id}"}
+    assert {document.key async for document in bucket.all() if theirs in document.key} == {
+        f"key.{theirs}",
+        f"import.{theirs}",
+    }
+    server.stop()
+    assert await _on_disk(tmp_path, parts) == []
+
+
+async def test_destroying_again_finishes_what_a_crash_left_behind_the_tombstone(bucket, keystore):
+    made = await keystore.perform(create())
+    key_id = made.request.key_id
+    await keystore.perform(Shred(key_id))
+    await bucket.put(f"import.{key_id}", b"left over", 0)
+
+    assert await keystore.perform(Shred(key_id)) == Shredded(Shred(key_id))
+
+    assert await bucket.get(f"import.{key_id}") is None
+
+
 async def test_two_processes_destroy_at_once(bucket, keystore):
     made, sibling = await keystore.perform(create()), await another_process(bucket)
     shred = Shred(made.request.key_id)
@@ -299,7 +334,7 @@ async def test_siblings_that_start_at_once_agree_on_one_key(bucket):
 async def test_siblings_that_start_at_once_with_different_secrets_do_not_both_run(bucket):
     answers = await asyncio.gather(unlock(bucket, SECRET), unlock(bucket, KeyFile(bytes(32))), return_exceptions=True)
 
-    assert sorted(type(answer).__name__ for answer in answers) == ["KeyEncryptionKey", "Unusable"]
+    assert sorted(type(answer).__name__ for answer in answers) == ["Keyring", "Unusable"]
 
 
 async def test_keys_without_what_tells_their_key_encryption_key_are_not_sealed_anew(bucket, keystore):

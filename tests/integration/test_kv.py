@@ -155,22 +155,69 @@ async def test_erasing_leaves_no_bytes_in_the_servers_files(secrets, server, tmp
     assert _on_disk(tmp_path, secret) == []
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the server leaves an overwritten revision in its file: never overwrite what is secret"
-)
-async def test_erasing_leaves_no_bytes_of_an_earlier_revision_either(secrets, server, tmp_path):
+async def test_what_is_replaced_is_gone_from_the_servers_files_too(secrets, server, tmp_path):
+    first, second = (f"private key {new_id()}".encode() for _ in range(2))
+    await secrets.put("key.0", b"something before it" * 100, 0)
+    await secrets.put("key.1", first, 0)
+    await secrets.put("key.2", b"something between" * 100, 0)
+
+    await secrets.replace(await secrets.get("key.1"), second)
+    await secrets.put("key.3", b"something after it" * 100, 0)
+    server.kill()
+
+    assert _on_disk(tmp_path, first) == []
+    assert len(_on_disk(tmp_path, second)) == 1
+
+
+async def test_what_was_overwritten_stays_until_it_is_erased_and_then_leaves_no_bytes(secrets, server, tmp_path):
     first, second = (f"private key {new_id()}".encode() for _ in range(2))
     await secrets.put("key.0", b"something before it" * 100, 0)
     revision = await secrets.put("key.1", first, 0)
-    await secrets.put("key.2", b"something between" * 100, 0)
     await secrets.put("key.1", second, revision)
     await secrets.put("key.3", b"something after it" * 100, 0)
+    server.kill()
+    assert _on_disk(tmp_path, first)
+    await server.start()
+    await _eventually(secrets, "key.1")
 
-    await secrets.erase(await secrets.get("key.1"))
+    assert await secrets.erase_overwritten() == 1
+    assert await secrets.erase_overwritten() == 0
     server.kill()
 
-    assert _on_disk(tmp_path, second) == []
     assert _on_disk(tmp_path, first) == []
+    assert len(_on_disk(tmp_path, second)) == 1
+
+
+async def test_erasing_all_of_a_pattern_leaves_no_bytes_of_any_revision(secrets, server, tmp_path):
+    values = [f"private key {new_id()}".encode() for _ in range(3)]
+    revision = await secrets.put("signature.1.a", values[0], 0)
+    await secrets.put("signature.1.a", values[1], revision)
+    await secrets.put("signature.1.b", values[2], 0)
+    await secrets.put("signature.2.a", b"of another key", 0)
+
+    await secrets.erase_all("signature.1.>")
+    server.kill()
+
+    assert [_on_disk(tmp_path, value) for value in values] == [[], [], []]
+    assert _on_disk(tmp_path, b"of another key")
+
+
+async def test_a_document_is_replaced_only_over_the_revision_that_was_read(secrets):
+    await secrets.put("key.1", b"one", 0)
+    document = await secrets.get("key.1")
+    await secrets.replace(document, b"two")
+
+    with pytest.raises(Conflict):
+        await secrets.replace(document, b"three")
+
+    assert await _all(secrets) == {"key.1": b"two"}
+
+
+async def test_all_of_a_pattern_is_what_it_matches(secrets):
+    for key in ("key.1", "kek.1", "kek.2"):
+        await secrets.put(key, key.encode(), 0)
+
+    assert {document.key async for document in secrets.all("kek.*")} == {"kek.1", "kek.2"}
 
 
 async def _eventually(bucket, key):
