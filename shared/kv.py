@@ -6,9 +6,9 @@ creates its own buckets with rollups on, and because a key's uniqueness may span
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -26,6 +26,7 @@ class Document:
     key: str
     value: bytes
     revision: int
+    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +36,35 @@ class KeyValue:
 
     async def get(self, key: str) -> Document | None:
         """The latest revision, from the leader; *key* may be a pattern that one key matches. None: there is none."""
+        document = await self.last(key)
+        return None if document is None or "KV-Operation" in document.headers else document
+
+    async def last(self, key: str) -> Document | None:
+        """As `get`, or the marker that another client left when it deleted the key: its revision is written over."""
         try:
             message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
         except NotFoundError:
             return None
-        if message.headers and "KV-Operation" in message.headers:
-            return None  # a marker that another client left when it deleted the key
-        return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
+        key = (message.subject or "")[len(self._subject("")) :]
+        return Document(key, message.data or b"", message.seq or 0, message.headers or {})
 
-    async def put(self, key: str, value: bytes, revision: int, unique: str | None = None) -> int:
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        revision: int,
+        unique: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
         """Write over *revision* (0: there must be none) of *key*, or of whatever matches the pattern *unique*.
 
         Returns the new revision. Raises Conflict when somebody else wrote meanwhile.
         """
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        expectation = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
         if unique is not None:
-            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
+            expectation["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
         try:
-            return (await self.js.publish(self._subject(key), value, headers=headers)).seq
+            return (await self.js.publish(self._subject(key), value, headers={**(headers or {}), **expectation})).seq
         except APIError as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
                 raise Conflict(f"{self.bucket}/{key} is no longer at revision {revision}") from error

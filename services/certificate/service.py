@@ -4,10 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from faststream import FastStream
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.certificate.domain import CERTIFICATE
 from services.certificate.effects import Effect, Outcome
+from services.certificate.projector import Projector
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.certificate_events import CertificateEvent
@@ -22,7 +24,15 @@ class Settings:
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
+    host = Host(settings.nats_url, "certificate")
+    app = serve(host, "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
+
+    async def project(client: Client) -> None:
+        projector = Projector.over(client)
+        await host.read(client, "views", projector.handle, projector.surrender)
+
+    host.begin(project)
+    return app
 
 
 async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
