@@ -11,7 +11,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST: Final = 1024
 """Connections at a time; whoever comes beyond them is told 503."""
-_PATIENCE: Final = 15.0
+_PATIENCE: Final = 10.0
 _SLOWEST: Final = 120.0
 
 

@@ -38,7 +38,7 @@ class Repository(AsgiFastStream):
             name="cim-keys-repository",
             inbox_prefix=b"_INBOX.repository",
             max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
+            reconnect_time_wait=0.25,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
             error_cb=self._on_error,
             closed_cb=self._on_closed,
             logger=None,
