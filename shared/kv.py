@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -26,7 +26,6 @@ class Document:
     key: str
     value: bytes
     revision: int
-    headers: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +35,13 @@ class KeyValue:
 
     async def get(self, key: str) -> Document | None:
         """The latest revision, from the leader; *key* may be a pattern that one key matches. None: there is none."""
-        document = await self.last(key)
-        return None if document is None or "KV-Operation" in document.headers else document
-
-    async def last(self, key: str) -> Document | None:
-        """As `get`, or the marker that another client left when it deleted the key: its revision is written over."""
         try:
             message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
         except NotFoundError:
             return None
-        key = (message.subject or "")[len(self._subject("")) :]
-        return Document(key, message.data or b"", message.seq or 0, message.headers or {})
+        if message.headers and "KV-Operation" in message.headers:
+            return None  # a marker that another client left when it deleted the key
+        return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
 
     async def put(
         self,

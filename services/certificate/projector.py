@@ -5,7 +5,7 @@ Neither order nor duplicates nor other replicas matter, so every event is handle
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, get_args
 
@@ -26,13 +26,18 @@ from services.certificate.views import (
 from shared.catalog import LOG, catalog
 from shared.contracts.base import Event
 from shared.contracts.certificate_events import CertificateImported, CertificateSigned
-from shared.direct import Stored, last_of_each, next_after
+from shared.direct import Stored, last, last_of_each, next_after
 from shared.envelope import read_event, subject_of
 from shared.errors import Conflict, Poison, Transient
 from shared.headers import event_lineage
-from shared.kv import Document, KeyValue
+from shared.kv import KeyValue
 
 SEQUENCE: Final = "CIM-Sequence"
+_BUCKET: Final = "KEYS_VIEWS"
+_BUCKET_STREAM: Final = f"KV_{_BUCKET}"
+_SUBJECT: Final = f"$KV.{_BUCKET}."
+_A_FEW: Final = 4
+"""So many are read one by one sooner than in a batch, which takes a subscription of its own."""
 _HISTORY: Final[Mapping[str, type[Beginning | Change]]] = {
     kind.__name__: kind for kind in (*get_args(Beginning), *get_args(Change))
 }
@@ -50,7 +55,7 @@ class Projector:
 
     @classmethod
     def over(cls, client: Client) -> "Projector":
-        return cls(client, KeyValue(client.jetstream(), "KEYS_VIEWS"))
+        return cls(client, KeyValue(client.jetstream(), _BUCKET))
 
     async def handle(self, message: Msg) -> None:
         kind, sequence = (message.headers or {}).get("CIM-Event-Type"), message.metadata.sequence.stream
@@ -64,7 +69,8 @@ class Projector:
         except ValueError as error:
             raise Poison(f"{message.subject} holds what cannot be read: {error}") from error
         is_new = kind in _HISTORY and kind in _OTHERS  # most likely: so it is written without a look
-        await asyncio.gather(*(self._write(view, is_new=is_new) for view in views))
+        standing = {} if is_new or not views else await self._standing(views)
+        await asyncio.gather(*(self._write(view, standing.get(view.key)) for view in views))
 
     async def surrender(self, message: Msg) -> None:
         """What cannot be read is passed over, and the log of the service says so; all else is tried for ever."""
@@ -98,14 +104,23 @@ class Projector:
             told, sequence = _read(other, kind) or told, other.sequence
         return told
 
-    async def _write(self, view: View, *, is_new: bool) -> None:
-        standing = None if is_new else await self.bucket.last(view.key)
+    async def _standing(self, views: Sequence[View]) -> dict[str, Stored]:
+        """What stands under the keys of *views*; one that another client deleted, as the marker that it left."""
+        subjects = [_SUBJECT + view.key for view in views]
+        if len(subjects) > _A_FEW:
+            found = await last_of_each(self.client, _BUCKET_STREAM, subjects)
+        else:
+            each = await asyncio.gather(*(last(self.client, _BUCKET_STREAM, subject) for subject in subjects))
+            found = [stored for stored in each if stored is not None]
+        return {stored.subject.removeprefix(_SUBJECT): stored for stored in found}
+
+    async def _write(self, view: View, standing: Stored | None) -> None:
         while standing is None or _sequence(standing) < view.sequence:
-            revision = 0 if standing is None else standing.revision
+            revision = 0 if standing is None else standing.sequence
             try:
                 await self.bucket.put(view.key, view.value, revision, headers={SEQUENCE: str(view.sequence)})
             except Conflict:
-                standing = await self.bucket.last(view.key)
+                standing = (await self._standing([view])).get(view.key)
             else:
                 return
 
@@ -137,7 +152,7 @@ def _read(stored: Stored, kind: type[Beginning | Change]) -> Told | None:
         return None
 
 
-def _sequence(document: Document) -> int:
+def _sequence(document: Stored) -> int:
     """Where a document stands; at nothing, if it is none of ours or was deleted."""
     text = document.headers.get(SEQUENCE, "")
     return int(text) if text.isdecimal() else 0

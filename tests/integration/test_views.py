@@ -57,8 +57,8 @@ async def documents(js):
     await until(lambda: everything_is_heard(js))
     found = {}
     async for each in KeyValue(js, "KEYS_VIEWS").all():
-        document = await KeyValue(js, "KEYS_VIEWS").get(each.key)
-        found[each.key] = (document.value, document.headers[SEQUENCE])
+        document = await js.get_msg("KV_KEYS_VIEWS", subject=f"$KV.KEYS_VIEWS.{each.key}")
+        found[each.key] = (each.value, document.headers[SEQUENCE])
     return found
 
 
