@@ -84,10 +84,8 @@ def of_publication(event: Publication, sequence: int) -> tuple[View, ...]:
             crl = x509.load_pem_x509_crl(event.crl_pem.encode()).public_bytes(Encoding.DER)
             return (View(f"crl.{event.certificate_id}", crl, sequence),)
         case OcspPublished():
-            return tuple(
-                View(f"ocsp.{answer.issuer_key_hash}.{answer.serial}", answer.response, sequence)
-                for answer in event.answers
-            )
+            answers = {f"ocsp.{each.issuer_key_hash}.{each.serial}": each.response for each in event.answers}
+            return tuple(View(key, response, sequence) for key, response in answers.items())
         case TrustBundlePublished():
             pem = "".join(f"{certificate.strip()}\n" for certificate in event.certificates_pem)
             return (View(f"bundle.{event.bundle_id}", pem.encode(), sequence),)

@@ -42,7 +42,7 @@ class Asked:
 
 
 def asked_by(request: bytes) -> Asked | Unsigned:
-    """A nonce is passed over: what was signed before it was asked for cannot repeat it (RFC 9654, 2.1; RFC 5019, 4)."""
+    """A nonce is passed over: what was signed before it was asked for cannot repeat it (RFC 5019, 4)."""
     try:
         return _asked(load_der_ocsp_request(request))
     except ValueError:

@@ -11,7 +11,7 @@ from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsBroker
 
 from services.repository.asgi import Http, Receive, Scope, Send
-from services.repository.connections import Server, server_of
+from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
 from services.repository.routes import Routes
 from shared.errors import Unusable
@@ -51,8 +51,9 @@ class Repository(AsgiFastStream):
         else:
             await super().__call__(scope, receive, send)
 
-    async def run(self, log_level: int = logging.WARNING, run_extra_options: object = None) -> None:  # noqa: ARG002 - FastStream's signature; the settings say it all
+    async def run(self, log_level: int = logging.ERROR, run_extra_options: object = None) -> None:  # noqa: ARG002 - FastStream's signature; the settings say it all
         logging.getLogger("uvicorn").setLevel(log_level)  # a stranger's rubbish is no line in our log
+        make_room()
         self._serving = server_of(self)
         with _listening(self._settings.host, self._settings.port) as listening:
             await self._serving.serve(sockets=[listening])

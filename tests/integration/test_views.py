@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import random
+import sys
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import nats.js.errors
 import pytest
@@ -227,6 +230,38 @@ async def test_in_whatever_order_and_however_often_it_is_heard_the_documents_are
         found.append({each.key: each.value async for each in KeyValue(js, "KEYS_VIEWS").all()})
 
     assert found[0] == found[1] == found[2]
+
+
+async def test_a_projector_that_is_killed_again_and_again_leaves_no_document_out(js, server):
+    people = [certify(f"person {number}", ROOT) for number in range(300)]
+    await asyncio.gather(*(tell(js, person.signed, person.held(), person.revoked()) for person in people))
+
+    for _ in range(5):
+        projector = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.certificate", env={**os.environ, "NATS_URL": server.url}
+        )
+        heard = await heard_so_far(js)
+        await until(partial(more_is_heard, js, heard))
+        projector.kill()
+        await projector.wait()
+    async with projecting(server.url):
+        after = await documents(js)
+
+    await forget_views(js)
+    async with projecting(server.url):
+        assert await documents(js) == after
+    assert [status(after, person) for person in people] == ["revoked"] * 300
+
+
+async def heard_so_far(js):
+    try:
+        return (await js.consumer_info("KEYS_EVENTS", "views")).ack_floor.stream_seq
+    except nats.js.errors.NotFoundError:
+        return 0
+
+
+async def more_is_heard(js, before):
+    return await everything_is_heard(js) or await heard_so_far(js) > before
 
 
 async def test_junk_in_the_log_hides_nothing(js, server):
