@@ -17,12 +17,14 @@ from nats.js.errors import NotFoundError
 from shared.errors import Unusable
 from shared.streams import declare_consumer
 
+_PATIENCE = 5.0
 _DURABLE, _STREAM = "views", "KV_KEYS_VIEWS"
 
 
 async def rebuild(url: str) -> int:
     """Returns how many documents there are when the projector has heard everything that the log holds now."""
-    client = await nats.connect(url, allow_reconnect=False)
+    async with asyncio.timeout(_PATIENCE):
+        client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_quiet)
     try:
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
@@ -38,11 +40,14 @@ async def rebuild(url: str) -> int:
         await client.close()
 
 
+async def _quiet(_: Exception) -> None: ...
+
+
 def main() -> None:
     url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
     try:
         print(f"{asyncio.run(rebuild(url))} documents")
-    except (Unusable, nats.errors.Error, OSError) as error:
+    except (Unusable, nats.errors.Error, OSError, TimeoutError) as error:
         sys.exit(f"the views were not rebuilt: {error or type(error).__name__}")
 
 

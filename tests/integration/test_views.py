@@ -189,6 +189,21 @@ async def test_the_operators_command_rebuilds_while_two_services_run(js, server)
         assert await documents(js) == before
 
 
+async def test_the_operators_command_says_in_one_line_why_it_cannot(server):
+    server.kill()
+    done = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deploy.rebuild_views",
+        env={**os.environ, "NATS_URL": server.url},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await done.communicate()
+
+    assert (done.returncode, said.count(b"\n")) == (1, 1)
+    assert said.startswith(b"the views were not rebuilt: ")
+
+
 class Heard:
     """A message as a consumer hands it out; it is handed out here in any order, and again."""
 
