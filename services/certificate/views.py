@@ -123,17 +123,21 @@ def _alternatives(certificate: x509.Certificate) -> Iterator[JsonValue]:
 
 
 def _status(history: Sequence[Told]) -> Mapping[str, JsonValue]:
-    """The gravest of what is so: revoked for good, at its end, held until it is released, or replaced."""
+    """The gravest of what is so: revoked for good, at its end, held until it is released, or replaced.
+
+    A hold that became final counts from the hold, as in CRLs (X.509, 9.5.3.1).
+    """
     status: Mapping[str, JsonValue] = {"status": "issued"}
-    held = expired = False
+    held: Told | None = None
+    expired = False
     for told in history:
         match told.event:
             case CertificateRevoked(reason=reason):
-                return {"status": "revoked", "revoked_at": _time(told.at), "reason": reason}
+                return {"status": "revoked", "revoked_at": _time((held or told).at), "reason": reason}
             case CertificateHeld():
-                held = True
+                held = told
             case CertificateReleased():
-                held = False
+                held = None
             case CertificateExpired():
                 expired = True
             case CertificateSuperseded(successor_id=successor_id):

@@ -87,11 +87,14 @@ def test_of_all_that_happened_the_gravest_is_its_status(status, events):
     assert document(ALICE.signed, *events)["status"] == status
 
 
-def test_a_revoked_one_says_since_when_and_why():
-    told = document(ALICE.signed, ALICE.held(), ALICE.revoked())
+@pytest.mark.parametrize(
+    ("second", "before"), [(2, []), (2, [ALICE.held()]), (4, [ALICE.held(), ALICE.released()]), (3, [SUPERSEDED])]
+)
+def test_a_revoked_one_says_why_and_since_when_it_was_not_to_be_relied_on(second, before):
+    told = document(ALICE.signed, *before, ALICE.revoked())
 
-    since = (TODAY + timedelta(seconds=3)).isoformat().replace("+00:00", "Z")
-    assert (told["revoked_at"], told["reason"], told["sequence"]) == (since, "keyCompromise", 3)
+    since = (TODAY + timedelta(seconds=second)).isoformat().replace("+00:00", "Z")
+    assert (told["revoked_at"], told["reason"], told["sequence"]) == (since, "keyCompromise", len(before) + 2)
 
 
 def test_a_superseded_one_names_its_successor():
