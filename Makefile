@@ -4,7 +4,7 @@
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-MEMBERS  := shared services/key services/certificate services/yubikey services/saga services/console
+MEMBERS  := shared services/key services/certificate services/yubikey services/saga services/repository services/console
 STAMP    := $(VENV)/.installed
 
 MAKEFLAGS += --no-print-directory
@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make demo    a CA and a certificate on a (virtual) YubiKey from nothing, and one provisioning undone"
-	@echo "make up      the server and the four services in the foreground (NATS_PORT, STATE_DIR, VIRTUAL_YUBIKEYS)"
+	@echo "make up      the server and the five services in the foreground (NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS)"
 	@echo "make test    every check and every test; what CI runs"
 	@echo "make bench   the benchmarks; leaves bench-results/latest.json"
 	@echo "make check   formatting, lint, types (part of make test)"

@@ -38,10 +38,10 @@ class DemoFailed(Exception):
 
 async def demo() -> None:
     with tempfile.TemporaryDirectory(prefix="cim-keys-demo-") as state:
-        suite = LocalSuite(state=Path(state), port=_free_port(), virtual_yubikeys=SERIAL)
+        suite = LocalSuite(state=Path(state), port=_free_port(), http_port=_free_port(), virtual_yubikeys=SERIAL)
         supervisor = Supervisor(suite)
         try:
-            say("a nats-server and four services: key, certificate, yubikey, saga")
+            say("a nats-server and five services: key, certificate, yubikey, saga, repository")
             await supervisor.start()
             async with _conversation(suite):
                 await _main_job(suite)

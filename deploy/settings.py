@@ -8,21 +8,38 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-SERVICES = ("key", "certificate", "yubikey", "saga")
-CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers")
+SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
+CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")
+NATS_PORT, HTTP_PORT = 4222, 8080
+LAST_PORT = 65_535
+
+
+def http_port_beside(nats_port: int) -> int:
+    """Where a suite serves HTTP that was told its NATS port only: as far from it as 8080 from 4222.
+
+    So suites that run side by side, each on a NATS port of its own, do not meet; and the URLs that a suite writes into
+    certificates stay true when it is started again.
+    """
+    port = nats_port + HTTP_PORT - NATS_PORT
+    return port if port <= LAST_PORT else nats_port - (HTTP_PORT - NATS_PORT)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalSuite:
-    """A nats-server and the four services on this machine, all that they keep under one directory."""
+    """A nats-server and the five services on this machine, all that they keep under one directory."""
 
     state: Path
-    port: int = 4222
+    port: int = NATS_PORT
+    http_port: int = HTTP_PORT
     virtual_yubikeys: str = "42000001"
 
     @property
     def url(self) -> str:
         return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def public_url(self) -> str:
+        return f"http://127.0.0.1:{self.http_port}"
 
     @property
     def pids(self) -> Path:
@@ -55,6 +72,8 @@ class LocalSuite:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
         own = {
+            "certificate": {"PUBLIC_URL": self.public_url},
+            "repository": {"HTTP_PORT": str(self.http_port)},
             "key": {"KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase")},
             "yubikey": {
                 "STATE_DIR": str(self.state / "yubikey"),

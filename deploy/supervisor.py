@@ -37,9 +37,10 @@ class Supervisor:
         self._stopping = False
 
     async def start(self) -> None:
-        """Start everything; returns when all four serve. Raises NotStarted with the reason."""
+        """Start everything; returns when all of it serves. Raises NotStarted with the reason."""
         self._suite.prepare()
-        await self._require_free_port()
+        await _require_free(self._suite.port, "NATS_PORT")
+        await _require_free(self._suite.http_port, "HTTP_PORT")
         await self._keep("nats")
         for name in SERVICES:
             await self._keep(name)
@@ -104,20 +105,12 @@ class Supervisor:
             process.kill()
             await process.wait()
 
-    async def _require_free_port(self) -> None:
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", self._suite.port)
-        except OSError:
-            return
-        writer.close()
-        raise NotStarted(f"port {self._suite.port} is in use; choose another with NATS_PORT")
-
     async def _until_serving(self) -> None:
-        """Wait until every durable consumer is waited on: what a user would notice, not what a process says."""
+        """Wait until every durable consumer is waited on and a view can be read over HTTP: what a user would notice."""
         async with asyncio.timeout(60):
             client = await _patiently_connected(self._suite.url)
             try:
-                while not await _all_waited_on(client):
+                while not (await _all_waited_on(client) and await _is_ready(self._suite.http_port)):
                     for task in self._keeping.values():
                         if task.done():
                             await task
@@ -128,6 +121,29 @@ class Supervisor:
     def _last_words(self, name: str) -> str:
         lines = self._suite.log(name).read_text(errors="replace").strip().splitlines()
         return lines[-1] if lines else "it ended without a word"
+
+
+async def _require_free(port: int, setting: str) -> None:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except OSError:
+        return
+    writer.close()
+    raise NotStarted(f"port {port} is in use; choose another with {setting}")
+
+
+async def _is_ready(http_port: int) -> bool:
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", http_port)
+    except OSError:
+        return False
+    try:
+        writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return b" 200 " in await reader.readline()
+    except OSError:
+        return False
+    finally:
+        writer.close()
 
 
 async def _patiently_connected(url: str) -> Client:

@@ -1,4 +1,4 @@
-"""``make up``: the server and the four services in the foreground, until somebody stops them."""
+"""``make up``: the server and the five services in the foreground, until somebody stops them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from deploy.settings import LocalSuite
+from deploy.settings import LAST_PORT, NATS_PORT, LocalSuite, http_port_beside
 from deploy.supervisor import NotStarted, Supervisor
 
 
@@ -41,13 +41,21 @@ async def _run(supervisor: Supervisor, suite: LocalSuite) -> None:
     await supervisor.watch()
 
 
+def _port(setting: str) -> int | None:
+    text = os.environ.get(setting)
+    if text is None:
+        return None
+    if not text.isdigit() or not 0 < int(text) <= LAST_PORT:
+        sys.exit(f"{setting} must be a port number, not {text!r}")
+    return int(text)
+
+
 def main() -> None:
-    port = os.environ.get("NATS_PORT", "4222")
-    if not port.isdigit() or not 0 < int(port) < 65_536:  # noqa: PLR2004 - the largest port
-        sys.exit(f"NATS_PORT must be a port number, not {port!r}")
+    port = _port("NATS_PORT") or NATS_PORT
     suite = LocalSuite(
         state=Path(os.environ.get("STATE_DIR") or ".state").resolve(),
-        port=int(port),
+        port=port,
+        http_port=_port("HTTP_PORT") or http_port_beside(port),
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
     )
     sys.exit(asyncio.run(up(suite)))

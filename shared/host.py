@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
 from faststream import FastStream
@@ -99,7 +99,13 @@ class Host:
             self.app.exit()
 
 
-def run(service: str, build: Callable[[], FastStream]) -> None:
+class Application(Protocol):
+    """What FastStream makes: a process that runs until it is told to stop."""
+
+    async def run(self) -> None: ...
+
+
+def run(service: str, build: Callable[[], Application]) -> None:
     """Run what *build* makes until it is told to stop. What cannot be used is said in one line, not in a traceback."""
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s"

@@ -6,7 +6,7 @@ creates its own buckets with rollups on, and because a key's uniqueness may span
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -43,16 +43,23 @@ class KeyValue:
             return None  # a marker that another client left when it deleted the key
         return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
 
-    async def put(self, key: str, value: bytes, revision: int, unique: str | None = None) -> int:
+    async def put(
+        self,
+        key: str,
+        value: bytes,
+        revision: int,
+        unique: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> int:
         """Write over *revision* (0: there must be none) of *key*, or of whatever matches the pattern *unique*.
 
         Returns the new revision. Raises Conflict when somebody else wrote meanwhile.
         """
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        expectation = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
         if unique is not None:
-            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
+            expectation["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
         try:
-            return (await self.js.publish(self._subject(key), value, headers=headers)).seq
+            return (await self.js.publish(self._subject(key), value, headers={**(headers or {}), **expectation})).seq
         except APIError as error:
             if error.err_code in WRONG_LAST_SEQUENCE:
                 raise Conflict(f"{self.bucket}/{key} is no longer at revision {revision}") from error

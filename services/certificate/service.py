@@ -4,11 +4,13 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from faststream import FastStream
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.certificate import ssh_building
 from services.certificate.domain import CERTIFICATE
 from services.certificate.effects import Effect, Outcome
+from services.certificate.projector import Projector
 from services.certificate.ssh_domain import SSH_CERTIFICATE
 from services.certificate.ssh_effects import SshEffect, SshOutcome
 from services.certificate.states import Certificate
@@ -25,12 +27,20 @@ class Settings:
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    return serve(
-        Host(settings.nats_url, "certificate"),
+    host = Host(settings.nats_url, "certificate")
+    app = serve(
+        host,
         "certificate",
         Aggregate("certificate", CERTIFICATE, _prepare),
         Aggregate("ssh-certificate", SSH_CERTIFICATE, _prepare_ssh),
     )
+
+    async def project(client: Client) -> None:
+        projector = Projector.over(client)
+        await host.read(client, "views", projector.handle, projector.surrender)
+
+    host.begin(project)
+    return app
 
 
 async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:

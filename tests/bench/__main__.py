@@ -125,7 +125,7 @@ async def suite_up(coordinator: list[str] | None):
 
     with tempfile.TemporaryDirectory() as state:
         serials = ",".join(str(42_000_000 + number) for number in range(DEVICES))
-        suite = Suite(state=Path(state), port=free_port(), virtual_yubikeys=serials)
+        suite = Suite(state=Path(state), port=free_port(), http_port=free_port(), virtual_yubikeys=serials)
         supervisor = Supervisor(suite)
         try:
             await supervisor.start()

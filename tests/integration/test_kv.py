@@ -31,6 +31,15 @@ async def test_what_was_put_is_what_is_got(sagas):
     assert await sagas.get("pki-bootstrap.1") == Document("pki-bootstrap.1", b"state", revision)
 
 
+async def test_headers_go_with_what_is_put(sagas):
+    await sagas.put("pki-bootstrap.1", b"state", 0, headers={"CIM-Sequence": "7"})
+
+    stored = await sagas.js.get_msg("KV_KEYS_SAGAS", subject="$KV.KEYS_SAGAS.pki-bootstrap.1")
+    assert stored.headers["CIM-Sequence"] == "7"
+    with pytest.raises(Conflict):
+        await sagas.put("pki-bootstrap.1", b"other", 0, headers={"CIM-Sequence": "8"})
+
+
 async def test_what_nobody_put_is_nothing(sagas):
     assert await sagas.get("pki-bootstrap.1") is None
 

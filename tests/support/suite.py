@@ -147,7 +147,9 @@ class Suite:
 
 @asynccontextmanager
 async def suite_up(state: Path, serials: list[int]) -> AsyncIterator[Suite]:
-    local = LocalSuite(state=state, port=free_port(), virtual_yubikeys=",".join(map(str, serials)))
+    local = LocalSuite(
+        state=state, port=free_port(), http_port=free_port(), virtual_yubikeys=",".join(map(str, serials))
+    )
     supervisor = Supervisor(local)
     try:
         await supervisor.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -9,27 +10,30 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
-from deploy.settings import LocalSuite
+from deploy.settings import LocalSuite, http_port_beside
 from tests.support.nats import connected, free_port
 from tests.support.processes import is_alive, kill, pids_of
 from tests.support.suite import Suite
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
-NAMES = ["nats", "key", "certificate", "yubikey", "saga"]
+NAMES = ["nats", "key", "certificate", "yubikey", "saga", "repository"]
 MAKE, PYTHON = ["make", "up"], [sys.executable, "-m", "deploy.up"]
 
 
 class Up:
     """One run of `make up` (or of what it runs)."""
 
-    def __init__(self, state, *, port=None, serials="42000001", command=MAKE):
-        self.port, self.state = port or free_port(), state
-        self.suite = LocalSuite(state, self.port, serials)
-        settings = {"NATS_PORT": str(self.port), "STATE_DIR": str(state), "VIRTUAL_YUBIKEYS": serials}
+    def __init__(self, state, *, port=None, http_port=None, serials="42000001", command=MAKE):
+        self.port, self.http_port, self.state = port or free_port(), http_port or free_port(), state
+        self.suite = LocalSuite(state, self.port, self.http_port, serials)
+        settings = {"STATE_DIR": str(state), "VIRTUAL_YUBIKEYS": serials}
+        settings |= {"NATS_PORT": str(self.port), "HTTP_PORT": str(self.http_port)}
         self._output = state.with_suffix(".out")
         with self._output.open("wb") as output, state.with_suffix(".err").open("wb") as errors:
             self.process = subprocess.Popen(
@@ -75,6 +79,20 @@ def _command(pid):
     return Path(f"/proc/{pid}/cmdline").read_text()
 
 
+async def found(run, path):
+    """What relying parties find there, once the view is written."""
+
+    def fetched():
+        try:
+            with urlopen(f"{run.suite.public_url}{path}", timeout=5) as answer:  # noqa: S310 - our own server
+                return answer.read()
+        except HTTPError:
+            return b""
+
+    await until(lambda: asyncio.to_thread(fetched))
+    return await asyncio.to_thread(fetched)
+
+
 @asynccontextmanager
 async def up(state, **settings):
     run = Up(state, **settings)
@@ -99,6 +117,8 @@ async def test_it_prints_one_line_when_it_serves_and_tells_the_process_ids(tmp_p
         async with run.used() as suite:
             await suite.bootstrap()
             assert (await suite.end_of(await suite.provision())).tokens[4] == "completed"
+            assert b'"status":"issued"' in await found(run, f"/certificate/{suite.issuer_id}")
+            assert b"-----BEGIN" not in await found(run, f"/ca/{suite.issuer_id}.cer")
     assert run.printed == f"ready nats://127.0.0.1:{run.port}\n"
 
 
@@ -192,21 +212,36 @@ async def test_a_port_in_use_is_said_in_one_line_and_nothing_is_started(tmp_path
         assert not (run.state / "pids").exists()
 
 
+async def test_an_http_port_in_use_is_said_in_one_line_and_nothing_is_started(tmp_path, server):
+    async with up(tmp_path / "state", http_port=server.port, command=PYTHON) as run:
+        assert await run.ended() == 1
+        assert run.complained == f"port {server.port} is in use; choose another with HTTP_PORT\n"
+        assert not (run.state / "pids").exists()
+
+
+def test_suites_on_ports_of_their_own_serve_http_on_ports_of_their_own():
+    assert http_port_beside(4222) == 8080
+    assert http_port_beside(20_000) != http_port_beside(20_001)
+    assert all(0 < http_port_beside(port) <= 65_535 for port in range(1, 65_536))
+    assert all(http_port_beside(port) != port for port in range(1, 65_536))
+
+
 async def test_make_fails_too_when_the_port_is_in_use(tmp_path, server):
     async with up(tmp_path / "state", port=server.port) as run:
         assert await run.ended() != 0
         assert run.complained.startswith(f"port {server.port} is in use")
 
 
+@pytest.mark.parametrize("setting", ["NATS_PORT", "HTTP_PORT"])
 @pytest.mark.parametrize("port", ["nats", "70000"])
-async def test_a_port_that_is_none_is_said_in_one_line(tmp_path, port):
-    environment = {**os.environ, "NATS_PORT": port, "STATE_DIR": str(tmp_path / "state")}
+async def test_a_port_that_is_none_is_said_in_one_line(tmp_path, setting, port):
+    environment = {**os.environ, setting: port, "STATE_DIR": str(tmp_path / "state")}
     started = subprocess.run(  # noqa: ASYNC221 - nothing else runs here meanwhile
         PYTHON, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
 
     assert started.returncode == 1
-    assert started.stderr == f"NATS_PORT must be a port number, not {port!r}\n"
+    assert started.stderr == f"{setting} must be a port number, not {port!r}\n"
 
 
 async def test_without_virtual_yubikeys_there_are_none(tmp_path):
