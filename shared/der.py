@@ -1,4 +1,4 @@
-"""As much of DER (X.690) as it takes to put a signature behind what it signs."""
+"""As much of DER (X.690) as it takes to put a signature behind what it signs, and to name an account."""
 
 
 def sequence(*parts: bytes) -> bytes:
@@ -9,6 +9,19 @@ def sequence(*parts: bytes) -> bytes:
 def bit_string(content: bytes) -> bytes:
     """A BIT STRING of whole octets."""
     return _element(0x03, b"\x00" + content)
+
+
+def utf8_string(text: str) -> bytes:
+    return _element(0x0C, text.encode())
+
+
+def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
+    """Where the content of the DER element at *at* begins and ends (8.1.3; tags of one octet)."""
+    length, begin = encoded[at + 1], at + 2
+    if length & 0x80:
+        octets = length & 0x7F
+        length, begin = int.from_bytes(encoded[begin : begin + octets]), begin + octets
+    return begin, begin + length
 
 
 def _element(tag: int, content: bytes) -> bytes:

@@ -1,13 +1,15 @@
 """The certificate service, put together."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faststream import FastStream
 from nats.js import JetStreamContext
 
-from services.certificate.domain import CERTIFICATE
+from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
+from services.certificate.issuers import Freshly
+from services.certificate.policy import Policy
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.certificate_events import CertificateEvent
@@ -19,10 +21,12 @@ from shared.runtime import Aggregate, Stores, serve
 @dataclass(frozen=True, slots=True)
 class Settings:
     nats_url: str
+    policy: Policy = field(default_factory=Policy)
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
+    decider = certificate_decider(settings.policy)
+    return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", decider, _prepare))
 
 
 async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
@@ -33,4 +37,4 @@ async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Aw
         standing = await store.load(certificate_id)
         return (await store.refresh(certificate_id, standing)).state
 
-    return Issuance(current).perform
+    return Issuance(Freshly(current)).perform
