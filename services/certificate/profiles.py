@@ -119,10 +119,7 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
     ),
     Profile.TLS_SERVER: CertificateProfile(
         longest_days=397,
-        key_usage={
-            **_signing(KeyUsage.DIGITAL_SIGNATURE),
-            KeyType.RSA: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_ENCIPHERMENT}),  # RFC 5246, 7.4.2
-        },
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),  # RFC 9325, 4.1: nobody encrypts to a server's key any more
         names=_OF_SERVERS,
         required_names=_OF_SERVERS,
         extended_key_usage=(ExtendedKeyUsage.SERVER_AUTH,),
