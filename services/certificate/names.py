@@ -27,7 +27,8 @@ def distinguished_name(subject: DistinguishedName) -> x509.Name:
 
 
 def alternative_names(names: Names) -> x509.SubjectAlternativeName | None:
-    return x509.SubjectAlternativeName([_general_name(name) for name in names]) if names else None
+    """Each of them once: an address has more than one spelling."""
+    return x509.SubjectAlternativeName(dict.fromkeys(map(_general_name, names))) if names else None
 
 
 def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:

@@ -5,6 +5,7 @@ from hashlib import sha256
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.certificate.effects import CertificateRead, ReadCertificate, RequestUnfit, Said
@@ -25,6 +26,9 @@ def parse(pem: str, field: str) -> x509.Certificate:
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, UnsupportedAlgorithm) as error:
         raise ValueError(f"{field} is no certificate that can be read") from error
     only_block(pem, certificate.public_bytes(Encoding.DER), field)
+    if isinstance(certificate.signature_hash_algorithm, hashes.SHA1 | hashes.MD5):
+        forgeable = certificate.signature_hash_algorithm.name
+        raise ValueError(f"{field} is signed with {forgeable}, which can be forged")  # noqa: TRY004 - it is its value
     if version is not x509.Version.v3:
         raise ValueError(f"{field} is a certificate of version {version.name}, and must be one of version 3")
     if not 0 < certificate.serial_number.bit_length() <= _LONGEST_SERIAL or certificate.serial_number < 0:

@@ -40,7 +40,8 @@ def renew(policy: Policy, heard: PredecessorFetched, context: Context) -> issuan
 def _renew(policy: Policy, heard: PredecessorFetched, predecessor: Issued, context: Context) -> issuance.Decision:
     request, said = heard.request, heard.said
     if said is None:
-        return limits.invalid(f"the certificate of {request.predecessor_id} cannot be read; create another one instead")
+        problem = f"the certificate of {request.predecessor_id} names somebody in a way that is not judged here"
+        return limits.invalid(f"{problem}; create another one instead")
     if context.at > predecessor.not_after + _RENEWABLE:
         problem = f"{request.predecessor_id} ended on {predecessor.not_after.isoformat()}; it is renewed"
         return limits.conflict(f"{problem} for {_RENEWABLE.days} days after its end only: create another one instead")

@@ -1,6 +1,8 @@
 """Certificates that were issued elsewhere are taken over, and whatever is wrong with one is said."""
 
+import asyncio
 import base64
+import shutil
 from datetime import timedelta
 
 import pytest
@@ -181,3 +183,20 @@ async def test_a_weak_key_is_not_taken_over():
     weak = self_signed(BASIC, USAGE, IDENTIFIER, key=ec.generate_private_key(ec.SECP521R1()))
 
     refused(await take(Authority(), weak, Profile.ROOT), RefusalCode.INVALID, "P-256 or P-384")
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="cryptography makes no such certificate")
+async def test_a_signature_that_can_be_forged_is_not_taken_over():
+    command = "openssl req -x509 -newkey rsa:2048 -nodes -sha1 -subj /CN=Old -days 9000 -keyout /dev/null -outform PEM"
+    process = await asyncio.create_subprocess_exec(
+        *command.split(), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    pem, _ = await process.communicate()
+
+    refused(await take(Authority(), pem.decode(), Profile.ROOT), RefusalCode.INVALID, "sha1", "forged")
+
+
+async def test_an_authority_of_ml_dsa_is_taken_over():
+    elsewhere_root = await Authority().root(private_key(Algorithm.ML_DSA_65))
+
+    assert isinstance(await take(Authority(), elsewhere_root.certificate_pem, Profile.ROOT), CertificateImported)

@@ -349,6 +349,15 @@ async def test_a_cards_uuid_is_an_alternative_name_though_pkilint_takes_only_url
     assert found == [f'ERROR pkix.invalid_uri_syntax: Invalid URI syntax: "{card}"']
 
 
+async def test_two_spellings_of_an_address_are_one_name():
+    authority, _, issuer = await hierarchy()
+    sans = tuple(san(value, SanKind.IP) for value in ("2001:db8::1", "2001:DB8:0::1"))
+
+    leaf = await authority.issue(request(Profile.TLS_CLIENT, HOLDER, issuer_id=issuer.certificate_id, sans=sans), OTHER)
+
+    assert len(parsed(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == 1
+
+
 async def test_without_alternative_names_there_is_no_such_extension():
     root = await Authority().root(P256)
 
