@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.certificate.domain import CERTIFICATE
 from services.certificate.policy import IssuerPolicy, Policy
 from services.certificate.profiles import PROFILES
+from services.certificate.states import Revoked
 from shared.contracts.certificate import (
     AnnounceExpiry,
     CrossCertify,
@@ -457,3 +459,32 @@ async def test_no_two_certificates_share_a_serial_and_none_outlives_its_issuer(w
             made.append(each)
 
     assert len({each.serial for each in made}) == len(made)
+
+
+COMMANDS = [
+    HoldCertificate,
+    ReleaseCertificate,
+    RevokeCertificate,
+    AnnounceExpiry,
+    ExpireCertificate,
+    ExportCertificate,
+    SupersedeCertificate,
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(COMMANDS), st.integers(-5, 60)), max_size=12))
+@settings(max_examples=60, deadline=None)
+async def test_whatever_is_asked_in_whatever_order_a_revocation_is_final_and_every_snapshot_reads_back(asked):
+    pki = await Pki.begin(validity_days=40)
+    revoked = False
+
+    for command, days in sorted(asked, key=lambda each: each[1]):
+        more = {"successor_id": pki.issuer.certificate_id} if command is SupersedeCertificate else {}
+        answer = await pki.ask(command, NOON + days * DAY, **more)
+
+        state = pki.authority.certificates[pki.leaf.certificate_id]
+        assert CERTIFICATE.states.validate_json(CERTIFICATE.states.dump_json(state)) == state
+        assert not revoked or isinstance(answer, Refused | Stands | CertificateExported)
+        assert not isinstance(answer, CertificateExpired) or days >= 40
+        revoked = revoked or isinstance(answer, CertificateRevoked)
+        assert revoked is isinstance(state, Revoked)
