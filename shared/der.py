@@ -3,16 +3,16 @@
 
 def sequence(*parts: bytes) -> bytes:
     """A SEQUENCE of already encoded *parts*."""
-    return _element(0x30, b"".join(parts))
+    return element(0x30, b"".join(parts))
 
 
 def bit_string(content: bytes) -> bytes:
     """A BIT STRING of whole octets."""
-    return _element(0x03, b"\x00" + content)
+    return element(0x03, b"\x00" + content)
 
 
 def utf8_string(text: str) -> bytes:
-    return _element(0x0C, text.encode())
+    return element(0x0C, text.encode())
 
 
 def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
@@ -24,7 +24,8 @@ def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
     return begin, begin + length
 
 
-def _element(tag: int, content: bytes) -> bytes:
+def element(tag: int, content: bytes) -> bytes:
+    """Any element whose tag is of one octet."""
     length = len(content)
     if length < 0x80:  # noqa: PLR2004 - X.690, 8.1.3.4: the short form
         return bytes([tag, length]) + content

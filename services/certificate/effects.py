@@ -203,10 +203,10 @@ class Rendered:
     content: str
 
 
-Effect = (
+IssuanceEffect = (
     FetchIssuer | FetchPredecessor | ReadAuthority | ReadCertificate | BuildTbs | FetchOther | AttachSignature | Render
 )
-Outcome = (
+IssuanceOutcome = (
     IssuerFetched
     | PredecessorFetched
     | AuthorityRead
@@ -218,3 +218,5 @@ Outcome = (
     | SignatureWrong
     | Rendered
 )
+Effect = IssuanceEffect
+Outcome = IssuanceOutcome

@@ -17,13 +17,13 @@ from services.certificate.effects import (
     Authority,
     AuthorityRead,
     BuildTbs,
-    Effect,
     FetchIssuer,
     FetchOther,
     FetchPredecessor,
+    IssuanceEffect,
+    IssuanceOutcome,
     IssuerFetched,
     OtherFetched,
-    Outcome,
     PredecessorFetched,
     ReadAuthority,
     ReadCertificate,
@@ -48,7 +48,7 @@ class Issuance:
     def __init__(self, current: Current) -> None:
         self._current = current
 
-    async def perform(self, effect: Effect) -> Outcome:
+    async def perform(self, effect: IssuanceEffect) -> IssuanceOutcome:
         match effect:
             case FetchIssuer(wanted=wanted, issuer_id=issuer_id):
                 issuer = await self._current(issuer_id)
