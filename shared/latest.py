@@ -5,39 +5,28 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
+from weakref import WeakValueDictionary
 
-K = TypeVar("K")
 V = TypeVar("V")
 
 
-class Latest(Generic[K, V]):
+class Latest(Generic[V]):
     """Answers no older than the asking, by fewer questions than there are who ask."""
 
-    def __init__(self, look: Callable[[K], Awaitable[V]]) -> None:
+    def __init__(self, look: Callable[[str], Awaitable[V]]) -> None:
         self._look = look
-        self._looking: dict[K, asyncio.Task[V]] = {}
-        self._next: dict[K, asyncio.Task[V]] = {}
+        self._next: dict[str, asyncio.Task[V]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def ask(self, key: K) -> V:
+    async def ask(self, key: str) -> V:
         """What `look` says of *key*, as of now or later. Raises what it raises."""
-        if (following := self._next.get(key)) is None:
-            under_way = self._looking.get(key)
-            following = asyncio.ensure_future(self._after(key, under_way))
-            if under_way is not None:
-                self._next[key] = following
-            else:
-                self._looking[key] = following
-        return await asyncio.shield(following)  # one who gives up does not take it from the others
+        coming = self._next.get(key)
+        if coming is None:
+            coming = self._next[key] = asyncio.create_task(self._look_next(key))
+        return await asyncio.shield(coming)  # one who gives up does not take it from the others
 
-    async def _after(self, key: K, under_way: asyncio.Task[V] | None) -> V:
-        mine = asyncio.current_task()
-        if under_way is not None:
-            await asyncio.wait([under_way])
+    async def _look_next(self, key: str) -> V:
+        turn = self._turns.setdefault(key, asyncio.Lock())
+        async with turn:
             del self._next[key]
-            assert isinstance(mine, asyncio.Task)
-            self._looking[key] = mine
-        try:
             return await self._look(key)
-        finally:
-            if self._looking.get(key) is mine:
-                del self._looking[key]

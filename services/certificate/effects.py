@@ -1,37 +1,144 @@
 """What the core may ask of the world, each followed by what it can hear back."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.certificate.name_forms import Names
+from services.certificate.policy import Pointers
 from services.certificate.states import Certificate, Created
-from shared.contracts.certificate import CheckIssuance, CreateCertificate
+from shared.contracts.certificate import (
+    CheckIssuance,
+    CreateCertificate,
+    CrossCertify,
+    ExportCertificate,
+    ImportCertificate,
+    RenewCertificate,
+    SignCertificate,
+    SupersedeCertificate,
+)
 from shared.contracts.keying import SignatureAlgorithm
+from shared.contracts.naming import NameConstraints, Profile
 
-Request = CreateCertificate | CheckIssuance
+Request = CheckIssuance | CreateCertificate | RenewCertificate | CrossCertify
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A certificate that is asked for, by whichever *request*.
+
+    *names* is None where nobody is named. *path_length* is that of an authority; None: no limit, or no authority.
+    *like_pem* is the certificate whose names are taken as they stand: its predecessor, or what is cross-certified.
+    """
+
+    request: Request
+    profile: Profile
+    issuer_id: str | None
+    signing_key_id: str | None
+    key_id: str | None
+    validity_days: int
+    common_name: str | None
+    names: Names | None
+    path_length: int | None = None
+    name_constraints: NameConstraints | None = None
+    like_pem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """What the certificate of an authority says of what it may issue, and where it stands.
+
+    *unjudged* are the kinds of names that it constrains and that nobody here can judge; *fault*: why it is not good.
+    """
+
+    certificate_id: str
+    path_length: int | None
+    constraints: NameConstraints | None = None
+    unjudged: tuple[str, ...] = ()
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FetchIssuer:
-    request: Request
+    wanted: Wanted
     issuer_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerFetched:
-    request: Request
+    """*path* begins with the issuer and ends with its root; it is empty where the issuer is not issued."""
+
+    wanted: Wanted
     issuer: Certificate
+    path: tuple[Authority, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a certificate says of whom it is about."""
+
+    common_name: str | None
+    names: Names
+    path_length: int | None
+    name_constraints: NameConstraints | None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchPredecessor:
+    request: RenewCertificate
+
+
+@dataclass(frozen=True, slots=True)
+class PredecessorFetched:
+    """*said* is what its certificate says, where it has one."""
+
+    request: RenewCertificate
+    predecessor: Certificate
+    said: Said | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadAuthority:
+    request: CrossCertify
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityRead:
+    request: CrossCertify
+    said: Said
+
+
+@dataclass(frozen=True, slots=True)
+class ReadCertificate:
+    request: ImportCertificate
+    ml_dsa: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRead:
+    """It fits its profile, and its signature verifies with the issuer's key, where *issuer* has a certificate."""
+
+    request: ImportCertificate
+    issuer: Certificate | None
+    certificate_pem: str
+    serial: str
+    fingerprint_sha256: str
+    said: Said
+    not_before: datetime
+    not_after: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class BuildTbs:
     """*issuer_certificate_pem* is None for what its own key signs."""
 
-    request: CreateCertificate
+    wanted: Wanted
     issuer_certificate_pem: str | None
     signing_key_id: str
     key_id: str | None
     not_before: datetime
     not_after: datetime
+    pointers: Pointers = field(default_factory=Pointers)
+    ml_dsa: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +153,20 @@ class TbsBuilt:
 @dataclass(frozen=True, slots=True)
 class RequestUnfit:
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchOther:
+    """The issuer of what is to be signed, or the successor of what is to be superseded."""
+
+    request: SignCertificate | SupersedeCertificate
+    certificate_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class OtherFetched:
+    request: SignCertificate | SupersedeCertificate
+    other: Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,5 +188,35 @@ class SignatureWrong:
     certificate_id: str
 
 
-Effect = FetchIssuer | BuildTbs | AttachSignature
-Outcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong
+@dataclass(frozen=True, slots=True)
+class Render:
+    """*issuer_id*: of the certificate, from where its chain goes on."""
+
+    request: ExportCertificate
+    certificate_pem: str
+    issuer_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    request: ExportCertificate
+    content: str
+
+
+IssuanceEffect = (
+    FetchIssuer | FetchPredecessor | ReadAuthority | ReadCertificate | BuildTbs | FetchOther | AttachSignature | Render
+)
+IssuanceOutcome = (
+    IssuerFetched
+    | PredecessorFetched
+    | AuthorityRead
+    | CertificateRead
+    | TbsBuilt
+    | RequestUnfit
+    | OtherFetched
+    | Assembled
+    | SignatureWrong
+    | Rendered
+)
+Effect = IssuanceEffect
+Outcome = IssuanceOutcome

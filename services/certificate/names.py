@@ -1,31 +1,24 @@
-"""Names in X.509: the subject's and its alternatives. What is wrong with one is a ValueError that says so."""
+"""Names as X.509 has them: the subject's, its alternatives, and the constraints on those of an authority."""
 
-import re
-from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from typing import assert_never
-from urllib.parse import urlsplit
 
 from cryptography import x509
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from shared.contracts.certificate import CreateCertificate
-from shared.contracts.naming import DistinguishedName, SanKind, SubjectAlternativeName
+from services.certificate.name_forms import Names
+from shared import der
+from shared.contracts.naming import DistinguishedName, NameConstraints, SanKind, SubjectAlternativeName
 
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LOCAL_PART = re.compile(rf"(?=.{{1,64}}$){_ATOM}(\.{_ATOM})*")
-_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
-_DOMAIN = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?![0-9]+$){_LABEL}")
-_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
-_LONGEST_COMMON_NAME = 64
+_UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")  # [MS-WCCE], 2.2.2.7.7.4: a UTF8String
 
 
 def distinguished_name(subject: DistinguishedName) -> x509.Name:
     """From the country down to the person; its e-mail address is an alternative name (RFC 5280, 4.1.2.6)."""
-    if len(subject.common_name.encode()) > _LONGEST_COMMON_NAME:
-        raise ValueError(f"subject.common_name has more than {_LONGEST_COMMON_NAME} bytes in UTF-8")
     attributes = (
         (NameOID.COUNTRY_NAME, subject.country),
+        (NameOID.STATE_OR_PROVINCE_NAME, subject.state),
+        (NameOID.LOCALITY_NAME, subject.locality),
         (NameOID.ORGANIZATION_NAME, subject.organization),
         (NameOID.ORGANIZATIONAL_UNIT_NAME, subject.organizational_unit),
         (NameOID.COMMON_NAME, subject.common_name),
@@ -33,70 +26,95 @@ def distinguished_name(subject: DistinguishedName) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes if value is not None])
 
 
-def alternative_names(request: CreateCertificate) -> x509.SubjectAlternativeName | None:
-    """Each of them once, in the order of the request, the subject's e-mail address first."""
-    names = tuple(dict.fromkeys(_alternatives(request)))
-    return x509.SubjectAlternativeName(names) if names else None
+def alternative_names(names: Names) -> x509.SubjectAlternativeName | None:
+    """Each of them once: an address has more than one spelling."""
+    return x509.SubjectAlternativeName(dict.fromkeys(map(_general_name, names))) if names else None
 
 
-def _alternatives(request: CreateCertificate) -> Iterator[x509.GeneralName]:
-    if request.subject.email is not None:
-        yield _mailbox(request.subject.email)
-    for san in request.sans:
-        yield _general_name(san)
-
-
-def _general_name(san: SubjectAlternativeName) -> x509.GeneralName:
-    match san.kind:
+def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:
+    match name.kind:
         case SanKind.EMAIL:
-            return _mailbox(san.value)
+            return x509.RFC822Name(name.value)
         case SanKind.DNS:
-            return _host(san.value)
+            return x509.DNSName(name.value)
         case SanKind.URI:
-            return _uri(san.value)
+            return x509.UniformResourceIdentifier(name.value)
         case SanKind.IP:
-            return _address(san.value)
+            return x509.IPAddress(ip_address(name.value))
+        case SanKind.UPN:
+            return x509.OtherName(_UPN, der.utf8_string(name.value))
         case _:
-            assert_never(san.kind)
+            assert_never(name.kind)
 
 
-def _mailbox(value: str) -> x509.RFC822Name:
-    """RFC 5280, 4.2.1.6: a Mailbox of RFC 2821, without a phrase, a comment or angle brackets."""
-    local_part, at, domain = value.rpartition("@")
-    if not at or not _LOCAL_PART.fullmatch(local_part) or not _DOMAIN.fullmatch(domain):
-        raise ValueError(f"{value} is not an e-mail address: local-part@domain")
-    return x509.RFC822Name(value)
-
-
-def _host(value: str) -> x509.DNSName:
-    """RFC 5280, 4.2.1.6: the preferred name syntax; no wildcard, for these certificates name one subject."""
-    if not _DOMAIN.fullmatch(value):
-        raise ValueError(f"{value} is not a host name: labels of letters, digits and hyphens, joined by dots")
-    return x509.DNSName(value)
-
-
-def _uri(value: str) -> x509.UniformResourceIdentifier:
-    """RFC 5280, 4.2.1.6: with a scheme and, where it has an authority, a host that is a name or an address."""
-    if not _URI.fullmatch(value):
-        raise ValueError(f"{value} is not an absolute URI: scheme:rest, as in urn:uuid:… or https://host/…")
-    if value.partition(":")[2].startswith("//") and not _has_host(value):
-        raise ValueError(f"{value} has no host name or address after //")
-    return x509.UniformResourceIdentifier(value)
-
-
-def _has_host(uri: str) -> bool:
+def names_in(certificate: x509.Certificate) -> Names:
+    """The alternative names as the contract has them. A kind that it does not have is a ValueError."""
     try:
-        host = urlsplit(uri).hostname or ""
-        return bool(_DOMAIN.fullmatch(host) or ip_address(host))
-    except ValueError:
-        return False
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(_name(each) for each in found)
 
 
-def _address(value: str) -> x509.IPAddress:
+def _name(name: x509.GeneralName) -> SubjectAlternativeName:
+    match name:
+        case x509.RFC822Name(value=value):
+            return SubjectAlternativeName(kind=SanKind.EMAIL, value=value)
+        case x509.DNSName(value=value):
+            return SubjectAlternativeName(kind=SanKind.DNS, value=value)
+        case x509.UniformResourceIdentifier(value=value):
+            return SubjectAlternativeName(kind=SanKind.URI, value=value)
+        case x509.IPAddress(value=value):
+            return SubjectAlternativeName(kind=SanKind.IP, value=str(value))
+        case x509.OtherName(type_id=oid, value=value) if oid == _UPN:
+            return SubjectAlternativeName(kind=SanKind.UPN, value=_text(value))
+        case _:
+            raise ValueError(f"it names somebody by a {type(name).__name__}, which is not judged here")
+
+
+def _text(encoded: bytes) -> str:
+    begin, end = der.content(encoded)
+    return encoded[begin:end].decode()
+
+
+def common_name(certificate: x509.Certificate) -> str | None:
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else None
+
+
+def constraints_extension(constraints: NameConstraints) -> x509.NameConstraints:
+    permitted = _subtrees(constraints.permitted_dns, constraints.permitted_email, constraints.permitted_ip)
+    excluded = _subtrees(constraints.excluded_dns, constraints.excluded_email, constraints.excluded_ip)
+    return x509.NameConstraints(permitted or None, excluded or None)
+
+
+def _subtrees(dns: tuple[str, ...], email: tuple[str, ...], ip: tuple[str, ...]) -> list[x509.GeneralName]:
+    return [
+        *(x509.DNSName(each) for each in dns),
+        *(x509.RFC822Name(each) for each in email),
+        *(x509.IPAddress(ip_network(each)) for each in ip),
+    ]
+
+
+def constraints_in(certificate: x509.Certificate) -> tuple[NameConstraints | None, tuple[str, ...]]:
+    """What constrains the names that it issues for, and the kinds of names among it that are not judged here."""
     try:
-        address = ip_address(value)
-    except ValueError as error:
-        raise ValueError(f"{value} is not an IPv4 or IPv6 address") from error
-    if "%" in value:
-        raise ValueError(f"{value} has a zone; it means nothing on another machine")
-    return x509.IPAddress(address)
+        found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None, ()
+    permitted, excluded = found.permitted_subtrees or [], found.excluded_subtrees or []
+    judged = (x509.DNSName, x509.RFC822Name, x509.IPAddress)
+    unjudged = tuple(sorted({type(each).__name__ for each in (*permitted, *excluded) if not isinstance(each, judged)}))
+    constraints = NameConstraints(
+        permitted_dns=_values(permitted, x509.DNSName),
+        excluded_dns=_values(excluded, x509.DNSName),
+        permitted_email=_values(permitted, x509.RFC822Name),
+        excluded_email=_values(excluded, x509.RFC822Name),
+        permitted_ip=_values(permitted, x509.IPAddress),
+        excluded_ip=_values(excluded, x509.IPAddress),
+    )
+    return constraints, unjudged
+
+
+def _values(names: list[x509.GeneralName], kind: type[x509.GeneralName]) -> tuple[str, ...]:
+    return tuple(str(each.value) for each in names if isinstance(each, kind))

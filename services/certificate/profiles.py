@@ -1,14 +1,16 @@
-"""What each kind of certificate says of its key, how long it may live, and what it may issue: data, nothing else.
+"""What each kind of certificate says of its key, how long it may live, whom it may name, what it may issue: data.
 
+Whoever changes a profile raises its *version*: each certificate tells, before it is signed, by which it was made.
 The PIV profiles follow FIPS 201-3 and SP 800-73-5: one for each of the slots 9A, 9C, 9D and 9E.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from enum import StrEnum
 
 from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile
+from shared.contracts.naming import Profile, SanKind
 
 
 class KeyType(StrEnum):
@@ -16,6 +18,7 @@ class KeyType(StrEnum):
     EC = "ec"
     ED25519 = "ed25519"
     X25519 = "x25519"
+    ML_DSA = "ml-dsa"
 
 
 KEY_TYPES: Mapping[Algorithm, KeyType] = {
@@ -26,7 +29,9 @@ KEY_TYPES: Mapping[Algorithm, KeyType] = {
     Algorithm.EC_P384: KeyType.EC,
     Algorithm.ED25519: KeyType.ED25519,
     Algorithm.X25519: KeyType.X25519,
+    Algorithm.ML_DSA_65: KeyType.ML_DSA,
 }
+RSA_BITS: Mapping[Algorithm, int] = {Algorithm.RSA_2048: 2048, Algorithm.RSA_3072: 3072, Algorithm.RSA_4096: 4096}
 
 
 class KeyUsage(StrEnum):
@@ -44,8 +49,11 @@ class KeyUsage(StrEnum):
 
 
 class ExtendedKeyUsage(StrEnum):
+    SERVER_AUTH = "1.3.6.1.5.5.7.3.1"
     CLIENT_AUTH = "1.3.6.1.5.5.7.3.2"
+    CODE_SIGNING = "1.3.6.1.5.5.7.3.3"
     EMAIL_PROTECTION = "1.3.6.1.5.5.7.3.4"
+    OCSP_SIGNING = "1.3.6.1.5.5.7.3.9"
     DOCUMENT_SIGNING = "1.3.6.1.5.5.7.3.36"  # RFC 9336
     SMARTCARD_LOGON = "1.3.6.1.4.1.311.20.2.2"  # [MS-WCCE]
     PIV_CARD_AUTH = "2.16.840.1.101.3.6.8"  # FIPS 201-3
@@ -58,78 +66,153 @@ Usages = frozenset[KeyUsage]
 class CertificateProfile:
     """*key_usage* says what a key of each type is for: of a type that is missing there, no certificate is made.
 
-    *path_length* is how many certification authorities may follow (RFC 5280, 4.2.1.9); None: no authority at all.
+    *path_length* is how many certification authorities may follow (RFC 5280, 4.2.1.9), unless the request says how
+    many; None: no authority at all. *required_names*: one of these kinds at least. *account_usage* is added where the
+    account is named that it logs on to. *answers_for_itself*: nobody is asked whether it is revoked (RFC 6960,
+    4.2.2.2.1).
     """
 
     longest_days: int
     key_usage: Mapping[KeyType, Usages]
+    names: frozenset[SanKind]
+    required_names: frozenset[SanKind] = frozenset()
     path_length: int | None = None
     extended_key_usage: tuple[ExtendedKeyUsage, ...] = ()
     extended_key_usage_critical: bool = False
+    account_usage: tuple[ExtendedKeyUsage, ...] = ()
+    smallest_rsa: int = 2048
+    wildcards: bool = False
+    named_by_host: bool = False
+    answers_for_itself: bool = False
+    version: int = 1
 
     @property
     def is_authority(self) -> bool:
         return self.path_length is not None
 
-    def may_issue(self, other: "CertificateProfile") -> bool:
-        if self.path_length is None:
-            return False
-        return other.path_length is None or other.path_length < self.path_length
-
 
 def _signing(*usages: KeyUsage) -> Mapping[KeyType, Usages]:
-    return dict.fromkeys((KeyType.RSA, KeyType.EC, KeyType.ED25519), frozenset(usages))
+    """Of every key that signs; RFC 8410, section 5, and RFC 9881, section 5, allow these two no more than that."""
+    return dict.fromkeys((KeyType.RSA, KeyType.EC, KeyType.ED25519, KeyType.ML_DSA), frozenset(usages))
 
 
 _THREE_YEARS_AND_A_QUARTER = 1185
-
-ROOT = CertificateProfile(
-    longest_days=9131,
-    key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
-    path_length=1,
-)
-INTERMEDIATE = CertificateProfile(
-    longest_days=5479,
-    key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
-    path_length=0,
-)
-PIV_AUTHENTICATION = CertificateProfile(
-    longest_days=_THREE_YEARS_AND_A_QUARTER,
-    key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
-    extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH, ExtendedKeyUsage.SMARTCARD_LOGON),
-)
-PIV_DIGITAL_SIGNATURE = CertificateProfile(
-    longest_days=_THREE_YEARS_AND_A_QUARTER,
-    key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE, KeyUsage.CONTENT_COMMITMENT),
-    extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION, ExtendedKeyUsage.DOCUMENT_SIGNING),
-)
-PIV_KEY_MANAGEMENT = CertificateProfile(
-    longest_days=_THREE_YEARS_AND_A_QUARTER,
-    key_usage={
-        KeyType.RSA: frozenset({KeyUsage.KEY_ENCIPHERMENT}),
-        KeyType.EC: frozenset({KeyUsage.KEY_AGREEMENT}),
-        KeyType.X25519: frozenset({KeyUsage.KEY_AGREEMENT}),  # RFC 8410, section 5: Ed25519 can do neither
-    },
-    extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION,),
-)
-PIV_CARD_AUTHENTICATION = CertificateProfile(
-    longest_days=_THREE_YEARS_AND_A_QUARTER,
-    key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
-    extended_key_usage=(ExtendedKeyUsage.PIV_CARD_AUTH,),
-    extended_key_usage_critical=True,
-)
+_ANY_NAME = frozenset(SanKind)
+_OF_PEOPLE = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.UPN})
+_OF_THINGS = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.DNS})
+_OF_SERVERS = frozenset({SanKind.DNS, SanKind.IP})
 
 PROFILES: Mapping[Profile, CertificateProfile] = {
-    Profile.ROOT: ROOT,
-    Profile.INTERMEDIATE: INTERMEDIATE,
-    Profile.PIV_AUTHENTICATION: PIV_AUTHENTICATION,
-    Profile.PIV_DIGITAL_SIGNATURE: PIV_DIGITAL_SIGNATURE,
-    Profile.PIV_KEY_MANAGEMENT: PIV_KEY_MANAGEMENT,
-    Profile.PIV_CARD_AUTHENTICATION: PIV_CARD_AUTHENTICATION,
+    Profile.ROOT: CertificateProfile(
+        longest_days=9131,
+        key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
+        names=_OF_THINGS,
+        path_length=1,
+        version=2,
+    ),
+    Profile.INTERMEDIATE: CertificateProfile(
+        longest_days=5479,
+        key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
+        names=_OF_THINGS,
+        path_length=0,
+        version=2,
+    ),
+    Profile.TLS_SERVER: CertificateProfile(
+        longest_days=397,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),  # RFC 9325, 4.1: nobody encrypts to a server's key any more
+        names=_OF_SERVERS,
+        required_names=_OF_SERVERS,
+        extended_key_usage=(ExtendedKeyUsage.SERVER_AUTH,),
+        wildcards=True,
+        named_by_host=True,
+    ),
+    Profile.TLS_CLIENT: CertificateProfile(
+        longest_days=825,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
+        names=_ANY_NAME,
+        extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
+    ),
+    Profile.PIV_AUTHENTICATION: CertificateProfile(
+        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
+        names=_ANY_NAME,
+        extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
+        account_usage=(ExtendedKeyUsage.SMARTCARD_LOGON,),
+        version=2,
+    ),
+    Profile.PIV_DIGITAL_SIGNATURE: CertificateProfile(
+        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE, KeyUsage.CONTENT_COMMITMENT),
+        names=_OF_PEOPLE,
+        extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION, ExtendedKeyUsage.DOCUMENT_SIGNING),
+        version=2,
+    ),
+    Profile.PIV_KEY_MANAGEMENT: CertificateProfile(
+        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        key_usage={
+            KeyType.RSA: frozenset({KeyUsage.KEY_ENCIPHERMENT}),
+            KeyType.EC: frozenset({KeyUsage.KEY_AGREEMENT}),
+            KeyType.X25519: frozenset({KeyUsage.KEY_AGREEMENT}),  # RFC 8410, section 5: Ed25519 can do neither
+        },
+        names=_OF_PEOPLE,
+        extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION,),
+        version=2,
+    ),
+    Profile.PIV_CARD_AUTHENTICATION: CertificateProfile(
+        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
+        names=_OF_PEOPLE,
+        extended_key_usage=(ExtendedKeyUsage.PIV_CARD_AUTH,),
+        extended_key_usage_critical=True,
+        version=2,
+    ),
+    Profile.CODE_SIGNING: CertificateProfile(
+        longest_days=460,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
+        names=_OF_THINGS,
+        extended_key_usage=(ExtendedKeyUsage.CODE_SIGNING,),
+        smallest_rsa=3072,  # CA/Browser Forum, Code Signing Baseline Requirements, 6.1.5.2
+    ),
+    Profile.EMAIL: CertificateProfile(
+        longest_days=825,
+        key_usage={  # RFC 8550, 4.4.2: a key that does both says both
+            **_signing(KeyUsage.DIGITAL_SIGNATURE),
+            KeyType.RSA: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_ENCIPHERMENT}),
+            KeyType.EC: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_AGREEMENT}),
+            KeyType.X25519: frozenset({KeyUsage.KEY_AGREEMENT}),
+        },
+        names=frozenset({SanKind.EMAIL, SanKind.UPN}),
+        required_names=frozenset({SanKind.EMAIL}),
+        extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION,),
+    ),
+    Profile.OCSP_RESPONDER: CertificateProfile(
+        longest_days=90,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
+        names=frozenset({SanKind.DNS, SanKind.URI}),
+        extended_key_usage=(ExtendedKeyUsage.OCSP_SIGNING,),
+        answers_for_itself=True,
+    ),
 }
 
 
-def misfit(profile: Profile, key: KeyType) -> str | None:
-    """Why a key of this type gets no certificate of *profile*; None: it does."""
-    usages = PROFILES[profile].key_usage
-    return None if key in usages else f"an {key} key does not fit profile {profile}; it takes {', '.join(usages)}"
+@dataclass(frozen=True, slots=True)
+class CrlProfile:
+    """A CRL is made every *period* at the latest, and says that the next one comes that long and *overlap* later: so
+    long may its publication fail before relying parties have none."""
+
+    period: timedelta = timedelta(hours=24)
+    overlap: timedelta = timedelta(hours=24)
+    version: int = 1
+
+
+CRL = CrlProfile()
+
+
+def misfit(profile: Profile, key: KeyType, rsa_bits: int | None = None) -> str | None:
+    """Why a key of this type and size gets no certificate of *profile*; None: it does."""
+    rules = PROFILES[profile]
+    if key not in rules.key_usage:
+        return f"an {key} key does not fit profile {profile}; it takes {', '.join(rules.key_usage)}"
+    if rsa_bits is not None and rsa_bits < rules.smallest_rsa:
+        return f"an RSA key of profile {profile} must have {rules.smallest_rsa} bits or more, not {rsa_bits}"
+    return None

@@ -1,34 +1,36 @@
 """Public keys as they come with a request: read, judged, named. What is wrong with one is a ValueError that says so."""
 
+import base64
+import binascii
 from hashlib import sha256
 from typing import assert_never
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from services.certificate.profiles import KeyType
-from shared.contracts.certificate import CreateCertificate
+from services.certificate.profiles import KeyType, misfit
+from services.certificate.signatures import VerifyingKey
 from shared.contracts.keying import SignatureAlgorithm
+from shared.contracts.naming import Profile
 
-SigningKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
+SigningKey = VerifyingKey
 SubjectKey = SigningKey | x25519.X25519PublicKey
 
 _SMALLEST_RSA, _LARGEST_RSA = 2048, 4096
 _SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
-_WANTED = "the public key must be RSA, EC (P-256, P-384), Ed25519 or X25519"
+_WANTED = "the public key must be RSA, EC (P-256, P-384), Ed25519, X25519 or, where it is enabled, ML-DSA-65"
 
 
-def requested_key(request: CreateCertificate) -> SubjectKey:
-    """The public key that *request* is about; of a CSR, only once it is proved that its maker has the private one."""
-    if request.csr_pem is not None:
-        return _fit(_from_csr(request.csr_pem))
+def given_key(public_key_pem: str | None, csr_pem: str | None) -> object:
+    """The public key that comes with a request; of a CSR, only once it is proved that its maker has the private one."""
+    if csr_pem is not None:
+        return _from_csr(csr_pem)
     try:
-        key = load_pem_public_key((request.public_key_pem or "").encode())
+        return load_pem_public_key((public_key_pem or "").encode())
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(f"public_key_pem cannot be read; {_WANTED}") from error
-    return _fit(key)
 
 
 def _from_csr(pem: str) -> object:
@@ -40,10 +42,33 @@ def _from_csr(pem: str) -> object:
         raise ValueError(f"csr_pem cannot be read; {_WANTED}") from error
     if not proved:
         raise ValueError("the signature of csr_pem does not verify with the public key in it")
+    only_block(pem, csr.public_bytes(Encoding.DER), "csr_pem")
     return key
 
 
-def _fit(key: object) -> SubjectKey:
+def only_block(pem: str, encoded: bytes, field: str) -> None:
+    """Nothing may stand beside what was read: neither in its DER nor around its block."""
+    lines = pem.strip().splitlines()
+    if not (lines[0].startswith("-----BEGIN ") and lines[-1].startswith("-----END ")):
+        raise ValueError(f"there is more in {field} than one block")
+    try:
+        said = base64.b64decode("".join(line.strip() for line in lines[1:-1]), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"there is more in {field} than one block of base64") from error
+    if said != encoded:
+        raise ValueError(f"what is in {field} is not DER, or something follows it")
+
+
+def fit(key: object, profile: Profile, *, ml_dsa: bool) -> SubjectKey:
+    """The key, where it is strong enough, and of a type that *profile* takes."""
+    known = _known(key, ml_dsa=ml_dsa)
+    bits = known.key_size if isinstance(known, rsa.RSAPublicKey) else None
+    if (problem := misfit(profile, key_type(known), bits)) is not None:
+        raise ValueError(problem)
+    return known
+
+
+def _known(key: object, *, ml_dsa: bool) -> SubjectKey:
     match key:
         case rsa.RSAPublicKey():
             if not _SMALLEST_RSA <= key.key_size <= _LARGEST_RSA:
@@ -57,8 +82,16 @@ def _fit(key: object) -> SubjectKey:
             raise ValueError(f"an EC key must be on P-256 or P-384, not {key.curve.name}")
         case ed25519.Ed25519PublicKey() | x25519.X25519PublicKey():
             return key
+        case mldsa.MLDSA65PublicKey() if ml_dsa:
+            return key
         case _:
             raise ValueError(_WANTED)
+
+
+def signing(key: object) -> SigningKey:
+    if isinstance(key, SigningKey):
+        return key
+    raise ValueError("an issuer's key must be one that signs")
 
 
 def key_type(key: SubjectKey) -> KeyType:
@@ -71,6 +104,8 @@ def key_type(key: SubjectKey) -> KeyType:
             return KeyType.ED25519
         case x25519.X25519PublicKey():
             return KeyType.X25519
+        case mldsa.MLDSA65PublicKey():
+            return KeyType.ML_DSA
         case _:
             assert_never(key)
 
@@ -86,6 +121,8 @@ def signature_algorithm(key: SigningKey) -> SignatureAlgorithm:
             return SignatureAlgorithm.ECDSA_SHA256
         case ed25519.Ed25519PublicKey():
             return SignatureAlgorithm.ED25519
+        case mldsa.MLDSA65PublicKey():
+            return SignatureAlgorithm.ML_DSA_65
         case _:
             assert_never(key)
 
@@ -97,7 +134,7 @@ def key_identifier(key: SubjectKey) -> bytes:
             bits = key.public_bytes(Encoding.DER, PublicFormat.PKCS1)
         case ec.EllipticCurvePublicKey():
             bits = key.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
-        case ed25519.Ed25519PublicKey() | x25519.X25519PublicKey():
+        case ed25519.Ed25519PublicKey() | x25519.X25519PublicKey() | mldsa.MLDSA65PublicKey():
             bits = key.public_bytes_raw()
         case _:
             assert_never(key)

@@ -1,15 +1,16 @@
 """The certificate service, put together."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from faststream import FastStream
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.certificate import ssh_building
-from services.certificate.domain import CERTIFICATE
+from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
+from services.certificate.policy import Policy
 from services.certificate.projector import Projector
 from services.certificate.ssh_domain import SSH_CERTIFICATE
 from services.certificate.ssh_effects import SshEffect, SshOutcome
@@ -24,6 +25,7 @@ from shared.runtime import Aggregate, Stores, serve
 @dataclass(frozen=True, slots=True)
 class Settings:
     nats_url: str
+    policy: Policy = field(default_factory=Policy)
 
 
 def certificate_service(settings: Settings) -> FastStream:
@@ -31,7 +33,7 @@ def certificate_service(settings: Settings) -> FastStream:
     app = serve(
         host,
         "certificate",
-        Aggregate("certificate", CERTIFICATE, _prepare),
+        Aggregate("certificate", certificate_decider(settings.policy), _prepare),
         Aggregate("ssh-certificate", SSH_CERTIFICATE, _prepare_ssh),
     )
 

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from services.certificate.public_keys import SigningKey, signature_algorithm
+from services.certificate.signatures import verify
 from services.certificate.ssh_effects import (
     AttachSshSignature,
     BuildSshTbs,
@@ -29,7 +30,6 @@ from services.certificate.ssh_effects import (
     SshSignatureWrong,
     SshTbsBuilt,
 )
-from services.certificate.x509 import _verify as verify
 from shared.contracts.keying import SignatureAlgorithm
 from shared.contracts.ssh_certificate import CreateSshCertificate, SshCertificateKind, SshExtension
 from shared.errors import Poison

@@ -81,6 +81,7 @@ class CertificateImported(OfCertificate, Event):
     not_before: datetime
     not_after: datetime
     expiring_at: AwareDatetime | None = None
+    ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
 
 
 class CertificateHeld(OfCertificate, Event):

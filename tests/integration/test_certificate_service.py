@@ -3,6 +3,8 @@
 import asyncio
 import base64
 import json
+import os
+import sys
 from contextlib import asynccontextmanager
 
 import pytest
@@ -201,3 +203,51 @@ async def test_many_at_once_are_all_answered(people, client):
     heard = [await people.hear() for _ in range(200)]
     assert {tuple(kind) for kind, _ in heard} == {("certificate", "created")}
     assert len({created["serial"] for _, created in heard}) == 200
+
+
+async def test_a_certificate_lives_from_hold_to_renewal_and_revocation_on_the_wire(people):
+    root = await people.root()
+    leaf = await people.issue(ROOT_KEY, **LEAF, issuer_id=root["certificate_id"])
+    about = {"certificate_id": leaf["certificate_id"]}
+
+    held, _ = await people.ask("hold", about)
+    released, _ = await people.ask("release", about)
+    exported, export = await people.ask("export", about | {"chain": True})
+    renewed, successor = await people.ask("renew", {"predecessor_id": leaf["certificate_id"]})
+    early = await people.refused("announce-expiry", about)
+    revoked, revocation = await people.ask("revoke", about | {"reason": "superseded"})
+
+    assert [held[1], released[1], exported[1], renewed[1]] == ["held", "released", "exported", "renewed"]
+    assert export["content"] == leaf["certificate_pem"] + root["certificate_pem"]
+    assert (successor["predecessor_id"], successor["profile_version"]) == (leaf["certificate_id"], 2)
+    assert (early, revoked[1]) == ("conflict", "revoked")
+    assert (revocation["issuer_id"], revocation["signed"]) == (root["certificate_id"], True)
+
+
+async def test_what_was_created_is_not_signed_once_its_authority_is_on_hold(people):
+    root = await people.root()
+    _, created = await people.ask("create", LEAF | {"issuer_id": root["certificate_id"]})
+    await people.ask("hold", {"certificate_id": root["certificate_id"]})
+    signature = base64.b64encode(sign(ROOT_KEY, "ecdsa-sha384", base64.b64decode(created["tbs"]))).decode()
+    wish = {"certificate_id": created["certificate_id"], "signature": signature}
+
+    assert await people.refused("sign", wish) == "conflict"
+
+    await people.ask("release", {"certificate_id": root["certificate_id"]})
+    assert (await people.ask("sign", wish))[0] == ["certificate", "signed"]
+
+
+async def test_a_bad_policy_file_stops_the_service_with_the_line_and_the_field(server, tmp_path):
+    (tmp_path / "policy.yaml").write_text("rules:\n  - effect: perhaps\n")
+    environment = {"NATS_URL": server.url, "CERTIFICATE_POLICY_FILE": str(tmp_path / "policy.yaml")}
+
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "services.certificate"),
+        env=os.environ | environment,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+
+    assert process.returncode == 78
+    assert b"line 2, rules.0.effect" in said
+    assert b"Traceback" not in said

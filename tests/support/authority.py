@@ -3,17 +3,19 @@
 from functools import lru_cache
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.certificate.domain import CERTIFICATE
+from services.certificate.domain import certificate_decider
+from services.certificate.issuers import Freshly
+from services.certificate.policy import Policy
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
 from shared.contracts.base import Command, Event
 from shared.contracts.certificate import CreateCertificate, SignCertificate
 from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, Profile
+from shared.contracts.naming import DistinguishedName, Profile, SanKind, SubjectAlternativeName
 from shared.decider import Context, Refused, Stands, run
 from shared.identity import new_id
 from tests.support.scenario import NOON
@@ -33,6 +35,8 @@ def private_key(algorithm, which=0):  # noqa: ARG001 - it is the key of the cach
             return ed25519.Ed25519PrivateKey.generate()
         case Algorithm.X25519:
             return x25519.X25519PrivateKey.generate()
+        case Algorithm.ML_DSA_65:
+            return mldsa.MLDSA65PrivateKey.generate()
 
 
 def public_pem(key):
@@ -48,17 +52,37 @@ def sign(key, algorithm, message):
             return key.sign(message, ec.ECDSA(hashes.SHA256()))
         case SignatureAlgorithm.ECDSA_SHA384:
             return key.sign(message, ec.ECDSA(hashes.SHA384()))
-        case SignatureAlgorithm.ED25519:
+        case SignatureAlgorithm.ED25519 | SignatureAlgorithm.ML_DSA_65:
             return key.sign(message)
+
+
+DAYS = {
+    Profile.ROOT: 3650,
+    Profile.INTERMEDIATE: 1825,
+    Profile.OCSP_RESPONDER: 30,
+    Profile.TLS_SERVER: 90,
+}
+NAMED = {
+    Profile.TLS_SERVER: (("www.example.org", SanKind.DNS),),
+    Profile.EMAIL: (("alice@example.org", SanKind.EMAIL),),
+}
+"""Whom a certificate of the profile must name."""
+EVERYTHING = Policy(ml_dsa=True)
+
+
+def san(value, kind=SanKind.DNS):
+    return SubjectAlternativeName(kind=kind, value=value)
 
 
 def request(profile, key, **fields):
     """A `certificate.create` with what every request must have."""
-    named = {"common_name": profile.replace("-", " "), "organization": "CIM", "country": "CH"}
+    sans = tuple(san(*each) for each in NAMED.get(profile, ()))
+    common_name = sans[0].value if profile is Profile.TLS_SERVER else profile.replace("-", " ")
     defaults = {
         "certificate_id": str(new_id()),
-        "subject": DistinguishedName(**named),
-        "validity_days": {Profile.ROOT: 3650, Profile.INTERMEDIATE: 1825}.get(profile, 365),
+        "subject": DistinguishedName(common_name=common_name, organization="CIM", country="CH"),
+        "sans": sans,
+        "validity_days": DAYS.get(profile, 365),
     }
     if "csr_pem" not in fields:
         defaults["public_key_pem"] = public_pem(key)
@@ -68,21 +92,23 @@ def request(profile, key, **fields):
 class Authority:
     """Decides, performs and evolves as the service does, without a wire between."""
 
-    def __init__(self) -> None:
+    def __init__(self, policy: Policy = EVERYTHING) -> None:
         self.certificates: dict[str, Certificate] = {}
-        self._issuance = Issuance(self._current)
+        self._decider = certificate_decider(policy)
+        self._issuance = Issuance(Freshly(self._current))
 
     async def _current(self, certificate_id: str) -> Certificate:
-        return self.certificates.get(certificate_id, CERTIFICATE.initial)
+        return self.certificates.get(certificate_id, self._decider.initial)
 
-    async def ask(self, command: Command, at=NOON) -> Event | Refused | Stands:
+    async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Refused | Stands:
         state = await self._current(command.identity)
-        answer = await run(CERTIFICATE, self._issuance.perform, state, command, Context(new_id(), command.identity, at))
+        context = Context(new_id(), command.identity, at, actor)
+        answer = await run(self._decider, self._issuance.perform, state, command, context)
         if isinstance(answer, Event):
-            self.certificates[command.identity] = CERTIFICATE.evolve(state, answer)
+            self.certificates[command.identity] = self._decider.evolve(state, answer)
         return answer
 
-    async def issue(self, create: CreateCertificate, signing_key, at=NOON) -> CertificateSigned:
+    async def issue(self, create: Command, signing_key, at=NOON) -> CertificateSigned:
         created = await self.ask(create, at)
         assert isinstance(created, CertificateCreated), created
         signature = sign(signing_key, created.signature_algorithm, created.tbs)

@@ -2,10 +2,14 @@
 
 from functools import lru_cache
 
-from pkilint import loader
+from pkilint import finding_filter, loader
 from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain
+from pkilint.cabf import serverauth
+from pkilint.cabf.serverauth import serverauth_constants
 from pkilint.pkix import certificate, extension, name
 from pkilint.validation import ValidationFindingSeverity
+
+_SERVER = serverauth_constants.CertificateType.OV_FINAL_CERTIFICATE
 
 
 @lru_cache
@@ -32,6 +36,24 @@ def findings(pem, issuer_pem, worst=ValidationFindingSeverity.WARNING):
     results += [*decoding.validate(issuer.root), *decoding.validate(subject.root)]
     results += chain.create_issuer_validation_container().validate(issuer.root)
     results += chain.create_subject_validation_container().validate(subject.root)
+    return _told(results, worst)
+
+
+@lru_cache
+def _server_linter():
+    return certificate.create_pkix_certificate_validator_container(
+        serverauth.create_decoding_validators(), serverauth.create_validators(_SERVER)
+    )
+
+
+def server_findings(pem, worst=ValidationFindingSeverity.WARNING):
+    """What `lint_cabf_serverauth_cert` finds: the CA/Browser Forum's rules for servers on the public web."""
+    results = _server_linter().validate(loader.load_pem_certificate(pem, "certificate").root)
+    results, _ = finding_filter.filter_results(serverauth.create_serverauth_finding_filters(_SERVER), results)
+    return _told(results, worst)
+
+
+def _told(results, worst):
     return [
         f"{found.finding.severity.name} {found.finding.code}: {found.message}"
         for result in results

@@ -180,7 +180,9 @@ class World:
             case keys.Shred():
                 return keys.Shredded(effect)
             case certificates.FetchIssuer():
-                return certificates.IssuerFetched(effect.request, self._issuer(effect.issuer_id))
+                return certificates.IssuerFetched(effect.wanted, self._issuer(effect.issuer_id))
+            case certificates.FetchOther():
+                return certificates.OtherFetched(effect.request, self._issuer(effect.certificate_id))
             case certificates.BuildTbs():
                 return certificates.TbsBuilt(effect, b"tbs", "01", SignatureAlgorithm.ECDSA_SHA256, _PEM)
             case certificates.AttachSignature():

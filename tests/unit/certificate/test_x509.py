@@ -10,29 +10,31 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from cryptography.x509.oid import ExtensionOID, NameOID
+from cryptography.x509.oid import AuthorityInformationAccessOID, ExtensionOID, NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pkilint.validation import ValidationFindingSeverity
 
-from services.certificate.profiles import PROFILES
+from services.certificate.names import constraints_in
+from services.certificate.policy import IssuerPolicy, Policy
+from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, KeyType, misfit
 from shared.contracts.certificate import SignCertificate
 from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.naming import DistinguishedName, NameConstraints, Profile, SanKind, SubjectAlternativeName
 from shared.decider import Refused
 from shared.identity import new_id
-from tests.support.authority import Authority, private_key, public_pem, request, sign
-from tests.support.linting import findings
+from tests.support.authority import EVERYTHING, Authority, private_key, public_pem, request, san, sign
+from tests.support.linting import findings, server_findings
 from tests.support.scenario import NOON
 
-LEAVES = [profile for profile in Profile if profile.startswith("piv-")]
+LEAVES = [profile for profile, rules in PROFILES.items() if not rules.is_authority]
 FITTING = [
     (profile, algorithm)
     for profile in LEAVES
     for algorithm in Algorithm
-    if algorithm is not (Algorithm.ED25519 if profile is Profile.PIV_KEY_MANAGEMENT else Algorithm.X25519)
+    if misfit(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None
 ]
 AUTHORITY_KEY = {
     Algorithm.RSA_2048: SignatureAlgorithm.RSA_PKCS1_SHA256,
@@ -40,18 +42,32 @@ AUTHORITY_KEY = {
     Algorithm.EC_P256: SignatureAlgorithm.ECDSA_SHA256,
     Algorithm.EC_P384: SignatureAlgorithm.ECDSA_SHA384,
     Algorithm.ED25519: SignatureAlgorithm.ED25519,
+    Algorithm.ML_DSA_65: SignatureAlgorithm.ML_DSA_65,
 }
+SIGNS, ENCIPHERS, AGREES = {"digital_signature"}, {"key_encipherment"}, {"key_agreement"}
 USAGE = {
-    Profile.PIV_AUTHENTICATION: {"digital_signature"},
-    Profile.PIV_DIGITAL_SIGNATURE: {"digital_signature", "content_commitment"},
-    Profile.PIV_CARD_AUTHENTICATION: {"digital_signature"},
+    Profile.PIV_DIGITAL_SIGNATURE: dict.fromkeys(KeyType, SIGNS | {"content_commitment"}),
+    Profile.PIV_KEY_MANAGEMENT: {KeyType.RSA: ENCIPHERS, KeyType.EC: AGREES, KeyType.X25519: AGREES},
+    Profile.EMAIL: {
+        KeyType.RSA: SIGNS | ENCIPHERS,
+        KeyType.EC: SIGNS | AGREES,
+        KeyType.ED25519: SIGNS,
+        KeyType.ML_DSA: SIGNS,
+        KeyType.X25519: AGREES,
+    },
 }
 EXTENDED = {
-    Profile.PIV_AUTHENTICATION: ({"1.3.6.1.5.5.7.3.2", "1.3.6.1.4.1.311.20.2.2"}, False),
+    Profile.TLS_SERVER: ({"1.3.6.1.5.5.7.3.1"}, False),
+    Profile.TLS_CLIENT: ({"1.3.6.1.5.5.7.3.2"}, False),
+    Profile.PIV_AUTHENTICATION: ({"1.3.6.1.5.5.7.3.2"}, False),
     Profile.PIV_DIGITAL_SIGNATURE: ({"1.3.6.1.5.5.7.3.4", "1.3.6.1.5.5.7.3.36"}, False),
     Profile.PIV_KEY_MANAGEMENT: ({"1.3.6.1.5.5.7.3.4"}, False),
     Profile.PIV_CARD_AUTHENTICATION: ({"2.16.840.1.101.3.6.8"}, True),
+    Profile.CODE_SIGNING: ({"1.3.6.1.5.5.7.3.3"}, False),
+    Profile.EMAIL: ({"1.3.6.1.5.5.7.3.4"}, False),
+    Profile.OCSP_RESPONDER: ({"1.3.6.1.5.5.7.3.9"}, False),
 }
+PUBLISHED = Policy(issuers=((None, IssuerPolicy("http://pki.example.org", ocsp=True)),), ml_dsa=True)
 P256, OTHER = private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1)
 HOLDER = private_key(Algorithm.EC_P256, 2)
 
@@ -67,15 +83,15 @@ def usages(certificate):
     return {name for name in [*names, "key_cert_sign", "crl_sign"] if getattr(usage.value, name)}
 
 
-async def hierarchy(root_key=P256, intermediate_key=OTHER):
-    authority = Authority()
+async def hierarchy(root_key=P256, intermediate_key=OTHER, policy=EVERYTHING):
+    authority = Authority(policy)
     root = await authority.root(root_key)
     return authority, root, await authority.intermediate(intermediate_key, root, root_key)
 
 
 @pytest.mark.parametrize(("profile", "algorithm"), FITTING)
 async def test_a_certificate_of_each_profile_for_each_key_is_sound(profile, algorithm):
-    authority, _, issuer = await hierarchy()
+    authority, _, issuer = await hierarchy(policy=PUBLISHED)
     key = private_key(algorithm)
 
     wish = request(profile, key, issuer_id=issuer.certificate_id, key_id=str(new_id()))
@@ -90,8 +106,7 @@ async def test_a_certificate_of_each_profile_for_each_key_is_sound(profile, algo
     assert certificate.public_key() == key.public_key()
     basic = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     assert (basic.critical, basic.value) == (True, x509.BasicConstraints(ca=False, path_length=None))
-    agreement = {"key_encipherment"} if algorithm.startswith("rsa") else {"key_agreement"}
-    assert usages(certificate) == USAGE.get(profile, agreement)
+    assert usages(certificate) == USAGE.get(profile, dict.fromkeys(KeyType, SIGNS))[KEY_TYPES[algorithm]]
     extended = certificate.extensions.get_extension_for_class(x509.ExtendedKeyUsage)
     assert ({oid.dotted_string for oid in extended.value}, extended.critical) == EXTENDED[profile]
 
@@ -129,6 +144,146 @@ async def test_what_is_reported_is_what_the_certificate_says():
         certificate.not_valid_after_utc,
     )
     assert certificate.not_valid_before_utc == NOON - timedelta(minutes=5)
+
+
+def url_names(extension):
+    return [name.value for point in extension for name in point.full_name]
+
+
+async def test_what_the_issuers_policy_publishes_stands_in_what_it_issues_and_in_no_root():
+    authority, root, issuer = await hierarchy(policy=PUBLISHED)
+    leaf = await authority.issue(request(Profile.TLS_CLIENT, HOLDER, issuer_id=issuer.certificate_id), OTHER)
+
+    for signed, by in ((issuer, root), (leaf, issuer)):
+        extensions = parsed(signed).extensions
+        points = extensions.get_extension_for_class(x509.CRLDistributionPoints)
+        access = extensions.get_extension_for_class(x509.AuthorityInformationAccess)
+        assert not points.critical
+        assert not access.critical
+        assert url_names(points.value) == [f"http://pki.example.org/crl/{by.certificate_id}.crl"]
+        assert {(each.access_method, each.access_location.value) for each in access.value} == {
+            (AuthorityInformationAccessOID.OCSP, "http://pki.example.org/ocsp"),
+            (AuthorityInformationAccessOID.CA_ISSUERS, f"http://pki.example.org/ca/{by.certificate_id}.cer"),
+        }
+        assert signed.ocsp
+    oids = {extension.oid for extension in parsed(root).extensions}
+    assert not oids & {ExtensionOID.CRL_DISTRIBUTION_POINTS, ExtensionOID.AUTHORITY_INFORMATION_ACCESS}
+    assert not root.ocsp
+
+
+async def test_nobody_is_asked_whether_an_ocsp_responder_is_revoked():
+    authority, _, issuer = await hierarchy(policy=PUBLISHED)
+
+    wish = request(Profile.OCSP_RESPONDER, HOLDER, issuer_id=issuer.certificate_id)
+    responder = await authority.issue(wish, OTHER)
+
+    extensions = parsed(responder).extensions
+    assert extensions.get_extension_for_class(x509.OCSPNoCheck)
+    access = extensions.get_extension_for_class(x509.AuthorityInformationAccess).value
+    assert [each.access_method for each in access] == [AuthorityInformationAccessOID.CA_ISSUERS]
+    with pytest.raises(x509.ExtensionNotFound):
+        extensions.get_extension_for_class(x509.CRLDistributionPoints)
+    assert not responder.ocsp
+
+
+SERVER = {
+    "subject": DistinguishedName(
+        common_name="www.example.org", organization="CIM", country="CH", state="Bern", locality="Thun"
+    ),
+    "sans": (san("www.example.org"), san("*.intern.example.org")),
+}
+OF_THE_PUBLIC_WEB = {
+    # Only publicly trusted authorities have policies that the CA/Browser Forum knows.
+    "ERROR cabf.serverauth.subscriber.certificate_policies_extension_absent: None",
+    # The contract demands a common name; it is one of the names in the SAN.
+    "WARNING cabf.serverauth.ov.common_name_attribute_present: None",
+    # Not recommended because it makes certificates larger; RFC 5280, 4.2.1.2, says that it should be there.
+    "WARNING cabf.serverauth.subscriber.subject_key_identifier_extension_present: None",
+}
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.EC_P256, Algorithm.EC_P384])
+async def test_a_servers_certificate_keeps_the_rules_of_the_public_web_but_for_what_is_named(algorithm):
+    authority, _, issuer = await hierarchy(policy=PUBLISHED)
+
+    wish = request(Profile.TLS_SERVER, private_key(algorithm, 3), issuer_id=issuer.certificate_id, **SERVER)
+    server = await authority.issue(wish, OTHER)
+
+    assert set(server_findings(server.certificate_pem)) == OF_THE_PUBLIC_WEB
+
+
+async def test_a_wildcard_is_a_host_name_though_pkilint_takes_it_for_none_outside_the_web():
+    authority, _, issuer = await hierarchy()
+
+    wish = request(Profile.TLS_SERVER, HOLDER, issuer_id=issuer.certificate_id, **SERVER)
+    server = await authority.issue(wish, OTHER)
+
+    found = findings(server.certificate_pem, issuer.certificate_pem)
+    assert found == ['ERROR pkix.invalid_domain_name_syntax: Invalid domain name syntax: "*.intern.example.org"']
+
+
+@pytest.mark.parametrize("account", [(), ("alice@example.org",)])
+async def test_a_card_logs_on_only_to_an_account_that_is_named(account):
+    authority, _, issuer = await hierarchy()
+    sans = tuple(san(each, SanKind.UPN) for each in account)
+
+    wish = request(Profile.PIV_AUTHENTICATION, HOLDER, issuer_id=issuer.certificate_id, sans=sans)
+    leaf = await authority.issue(wish, OTHER)
+
+    assert findings(leaf.certificate_pem, issuer.certificate_pem) == []
+    extensions = parsed(leaf).extensions
+    extended = extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    assert ("1.3.6.1.4.1.311.20.2.2" in {oid.dotted_string for oid in extended}) is bool(account)
+    if account:
+        name = extensions.get_extension_for_class(x509.SubjectAlternativeName).value[0]
+        assert name.type_id.dotted_string == "1.3.6.1.4.1.311.20.2.3"
+        assert name.value == b"\x0c\x11alice@example.org"
+
+
+async def test_a_subject_says_where_it_is():
+    root = await Authority().root(P256, subject=SERVER["subject"])
+
+    said = [(attribute.rfc4514_attribute_name, attribute.value) for attribute in parsed(root).subject]
+    assert said == [("C", "CH"), ("ST", "Bern"), ("L", "Thun"), ("O", "CIM"), ("CN", "www.example.org")]
+
+
+async def test_the_limits_of_an_authority_stand_in_its_certificate():
+    constraints = NameConstraints(
+        permitted_dns=("example.org",),
+        permitted_email=("example.org", ".example.org", "root@example.net"),
+        permitted_ip=("192.0.2.0/24", "2001:db8::/32"),
+        excluded_dns=("secret.example.org",),
+    )
+
+    root = await Authority().root(P256, path_length=3, name_constraints=constraints)
+
+    assert findings(root.certificate_pem, root.certificate_pem) == []
+    extensions = parsed(root).extensions
+    assert extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 3
+    said = extensions.get_extension_for_class(x509.NameConstraints)
+    assert said.critical
+    assert constraints_in(parsed(root)) == (constraints, ())
+
+
+async def test_a_hierarchy_beside_the_classical_one_signs_with_ml_dsa():
+    root_key, key = private_key(Algorithm.ML_DSA_65), private_key(Algorithm.ML_DSA_65, 1)
+    authority, root, issuer = await hierarchy(root_key, key)
+
+    wish = request(Profile.TLS_CLIENT, private_key(Algorithm.ML_DSA_65, 2), issuer_id=issuer.certificate_id)
+    leaf = await authority.issue(wish, key)
+
+    for signed, by in ((root, root), (issuer, root), (leaf, issuer)):
+        assert parsed(signed).signature_algorithm_oid.dotted_string == "2.16.840.1.101.3.4.3.18"
+        assert findings(signed.certificate_pem, by.certificate_pem) == []
+
+
+async def test_ml_dsa_is_refused_where_it_is_not_enabled():
+    answer = await Authority(Policy()).ask(
+        request(Profile.ROOT, private_key(Algorithm.ML_DSA_65), key_id=str(new_id()))
+    )
+
+    assert isinstance(answer, Refused)
+    assert "ML-DSA-65" in answer.message
 
 
 async def test_the_key_identifiers_chain():
@@ -192,6 +347,15 @@ async def test_a_cards_uuid_is_an_alternative_name_though_pkilint_takes_only_url
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [card]
     found = findings(root.certificate_pem, root.certificate_pem)
     assert found == [f'ERROR pkix.invalid_uri_syntax: Invalid URI syntax: "{card}"']
+
+
+async def test_two_spellings_of_an_address_are_one_name():
+    authority, _, issuer = await hierarchy()
+    sans = tuple(san(value, SanKind.IP) for value in ("2001:db8::1", "2001:DB8:0::1"))
+
+    leaf = await authority.issue(request(Profile.TLS_CLIENT, HOLDER, issuer_id=issuer.certificate_id, sans=sans), OTHER)
+
+    assert len(parsed(leaf).extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == 1
 
 
 async def test_without_alternative_names_there_is_no_such_extension():
@@ -267,8 +431,10 @@ async def test_what_is_no_public_key_is_refused(label, body):
     await refused("public_key_pem", public_key_pem=f"-----BEGIN {label}-----\n{body}-----END {label}-----\n")
 
 
-@pytest.mark.parametrize("profile", [profile for profile in Profile if profile is not Profile.PIV_KEY_MANAGEMENT])
-async def test_a_key_that_only_agrees_is_for_key_management_alone(profile):
+@pytest.mark.parametrize(
+    "profile", [profile for profile, rules in PROFILES.items() if KeyType.X25519 not in rules.key_usage]
+)
+async def test_a_key_that_only_agrees_is_for_key_management_and_mail_alone(profile):
     authority, root, issuer = await hierarchy()
     by = {Profile.ROOT: None, Profile.INTERMEDIATE: root.certificate_id}.get(profile, issuer.certificate_id)
 
@@ -365,7 +531,7 @@ names = st.builds(
 )
 
 
-@given(names, names, st.sampled_from(LEAVES))
+@given(names, names, st.sampled_from([profile for profile in LEAVES if profile is not Profile.TLS_SERVER]))
 @settings(max_examples=50, deadline=None)
 async def test_the_issuers_name_is_byte_for_byte_its_subject(root_name, intermediate_name, profile):
     authority = Authority()
