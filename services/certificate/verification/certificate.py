@@ -1,0 +1,126 @@
+"""A certificate as path validation sees it: parsed once, with what is compared again and again worked out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha256
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from services.certificate.verification.distinguished import Distinguished, distinguished
+from services.certificate.verification.encoding import limits_distances, skeleton, spells_its_curve_out
+
+_NAME_CONSTRAINTS = bytes((0x55, 0x1D, 0x1E))  # 2.5.29.30
+_MOST_SERIAL_OCTETS = 20
+_LONGEST_TITLE = 80
+_UNREADABLE = (
+    ValueError,
+    TypeError,  # what the parser says of an IP address that is no network
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+T = TypeVar("T", bound=x509.ExtensionType)
+
+
+class Malformed(ValueError):
+    """What is no certificate of RFC 5280, or cannot be read here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Certificate:
+    """*key* is a public key of `cryptography`; *spki* is its DER."""
+
+    parsed: x509.Certificate
+    fingerprint: str
+    subject: Distinguished
+    issuer: Distinguished
+    key: object
+    spki: bytes
+    extensions: x509.Extensions
+
+    @property
+    def is_self_issued(self) -> bool:
+        return self.subject == self.issuer
+
+    @property
+    def is_authority(self) -> bool:
+        basic = self.find(x509.BasicConstraints)
+        return basic is not None and basic.ca
+
+    @property
+    def identifier(self) -> bytes | None:
+        found = self.find(x509.SubjectKeyIdentifier)
+        return None if found is None else found.digest
+
+    @property
+    def issuer_identifier(self) -> bytes | None:
+        found = self.find(x509.AuthorityKeyIdentifier)
+        return None if found is None else found.key_identifier
+
+    @property
+    def alternative_names(self) -> tuple[x509.GeneralName, ...]:
+        found = self.find(x509.SubjectAlternativeName)
+        return () if found is None else tuple(found)
+
+    @property
+    def title(self) -> str:
+        """What it is called in a sentence."""
+        text = self.parsed.subject.rfc4514_string() if len(self.subject) < _LONGEST_TITLE else ""
+        return text[:_LONGEST_TITLE] or f"sha256:{self.fingerprint[:16]}"
+
+    def find(self, kind: type[T]) -> T | None:
+        extension = self._extension(kind)
+        return None if extension is None else extension.value
+
+    def is_critical(self, kind: type[x509.ExtensionType]) -> bool:
+        extension = self._extension(kind)
+        return extension is not None and extension.critical
+
+    def _extension(self, kind: type[T]) -> x509.Extension[T] | None:
+        try:
+            return self.extensions.get_extension_for_class(kind)
+        except x509.ExtensionNotFound:
+            return None
+
+
+@lru_cache(maxsize=1024)
+def parse(encoded: bytes) -> Certificate:
+    """Raises Malformed, which says what is wrong."""
+    try:
+        bones = skeleton(encoded)
+    except ValueError as error:
+        raise Malformed(f"it is no certificate in DER: {error}") from error
+    _require_serial(bones.serial)
+    if bones.inner_algorithm != bones.outer_algorithm:
+        raise Malformed("its two signature algorithms are not the same (RFC 5280, 4.1.1.2)")
+    try:
+        parsed = x509.load_der_x509_certificate(encoded)
+        subject, issuer = distinguished(parsed.subject), distinguished(parsed.issuer)
+        key, spelt_out = parsed.public_key(), spells_its_curve_out(bones.spki)
+    except _UNREADABLE as error:
+        raise Malformed("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
+    try:
+        extensions = parsed.extensions
+        distances = limits_distances(bones.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
+    except _UNREADABLE as error:
+        raise Malformed("its extensions are malformed, or one is there twice (RFC 5280, 4.2)") from error
+    if parsed.version is not x509.Version.v3:
+        raise Malformed("it is not of version 3 (RFC 5280, 4.1.2.1)")
+    if spelt_out:
+        raise Malformed("its public key spells its curve out instead of naming it (RFC 5480, 2.1.1)")
+    if distances:
+        raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
+    fingerprint = sha256(encoded).hexdigest()
+    return Certificate(parsed, fingerprint, subject, issuer, key, bones.spki, extensions)
+
+
+def _require_serial(content: bytes) -> None:
+    """RFC 5280, 4.1.2.2: a positive integer of at most 20 octets."""
+    if len(content) > _MOST_SERIAL_OCTETS or not any(content) or content[0] & 0x80:
+        raise Malformed("its serial number is not positive, or has more than 20 octets (RFC 5280, 4.1.2.2)")
