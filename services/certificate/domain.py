@@ -6,7 +6,7 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate import policy
+from services.certificate import policy, verifying
 from services.certificate.effects import (
     Assembled,
     AttachSignature,
@@ -21,18 +21,21 @@ from services.certificate.effects import (
     TbsBuilt,
 )
 from services.certificate.states import Certificate, Created, Issued, Revoked, Unborn
+from services.certificate.verifying_effects import Judged, NotJudged
 from shared.contracts.certificate import (
     CertificateCommand,
     CheckIssuance,
     CreateCertificate,
     RevokeCertificate,
     SignCertificate,
+    VerifyCertificate,
 )
 from shared.contracts.certificate_events import (
     CertificateCreated,
     CertificateEvent,
     CertificateRevoked,
     CertificateSigned,
+    CertificateVerified,
     IssuanceChecked,
 )
 from shared.contracts.command import RefusalCode
@@ -60,13 +63,15 @@ def decide(certificate: Certificate, message: CertificateCommand | Outcome, cont
             return Refused(RefusalCode.INVALID, problem)
         case RevokeCertificate():
             return _revoke(certificate, message)
+        case VerifyCertificate() | Judged() | NotJudged():
+            return verifying.verify(certificate, message, context)
         case _:
             assert_never(message)
 
 
 def evolve(certificate: Certificate, event: CertificateEvent) -> Certificate:
     match event:
-        case IssuanceChecked():
+        case IssuanceChecked() | CertificateVerified():
             return certificate
         case CertificateCreated():
             return Created(
@@ -146,11 +151,9 @@ def _issue(request: Request, issuer: Certificate, context: Context) -> Decision:
             problem = f"there is no certificate {request.issuer_id} to issue with; create and sign it first"
             return Refused(RefusalCode.NOT_FOUND, problem)
         case Created():
-            problem = f"the issuer {request.issuer_id} is not signed yet; sign it first"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Refused(RefusalCode.CONFLICT, f"the issuer {request.issuer_id} is not signed yet; sign it first")
         case Revoked():
-            problem = f"the issuer {request.issuer_id} is revoked and issues nothing more"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Refused(RefusalCode.CONFLICT, f"the issuer {request.issuer_id} is revoked and issues nothing more")
         case Issued():
             return _issue_with(request, issuer, context)
         case _:

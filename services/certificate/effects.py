@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from services.certificate.states import Certificate, Created
+from services.certificate.verifying_effects import Judged, NotJudged, Verify
 from shared.contracts.certificate import CheckIssuance, CreateCertificate
 from shared.contracts.keying import SignatureAlgorithm
 
@@ -67,5 +68,6 @@ class SignatureWrong:
     certificate_id: str
 
 
-Effect = FetchIssuer | BuildTbs | AttachSignature
-Outcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong
+IssuanceEffect = FetchIssuer | BuildTbs | AttachSignature
+Effect = IssuanceEffect | Verify
+Outcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong | Judged | NotJudged

@@ -9,6 +9,9 @@ from nats.js import JetStreamContext
 from services.certificate.domain import CERTIFICATE
 from services.certificate.effects import Effect, Outcome
 from services.certificate.states import Certificate
+from services.certificate.verification.answering import Verification
+from services.certificate.verification.authorities import Authorities
+from services.certificate.verifying_effects import Verify
 from services.certificate.x509 import Issuance
 from shared.contracts.certificate_events import CertificateEvent
 from shared.event_store import EventStore
@@ -25,7 +28,7 @@ def certificate_service(settings: Settings) -> FastStream:
     return serve(Host(settings.nats_url, "certificate"), "certificate", Aggregate("certificate", CERTIFICATE, _prepare))
 
 
-async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+async def _prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
     store: EventStore[Certificate, CertificateEvent] = stores["certificate"]
 
     async def current(certificate_id: str) -> Certificate:
@@ -33,4 +36,9 @@ async def _prepare(_: JetStreamContext, stores: Stores) -> Callable[[Effect], Aw
         standing = await store.load(certificate_id)
         return (await store.refresh(certificate_id, standing)).state
 
-    return Issuance(current).perform
+    issuance, verification = Issuance(current), Verification(Authorities(js))
+
+    async def perform(effect: Effect) -> Outcome:
+        return await (verification.perform(effect) if isinstance(effect, Verify) else issuance.perform(effect))
+
+    return perform

@@ -29,7 +29,11 @@ T = TypeVar("T", bound=x509.ExtensionType)
 
 
 class Malformed(ValueError):
-    """What is no certificate of RFC 5280, or cannot be read here."""
+    """A certificate that RFC 5280 does not have, in what it says or in how it is encoded."""
+
+
+class Unreadable(Malformed):
+    """What is no certificate at all, or none that can be read here."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,7 @@ def parse(encoded: bytes) -> Certificate:
     try:
         bones = skeleton(encoded)
     except ValueError as error:
-        raise Malformed(f"it is no certificate in DER: {error}") from error
+        raise Unreadable(f"it is no certificate in DER: {error}") from error
     _require_serial(bones.serial)
     if bones.inner_algorithm != bones.outer_algorithm:
         raise Malformed("its two signature algorithms are not the same (RFC 5280, 4.1.1.2)")
@@ -104,7 +108,7 @@ def parse(encoded: bytes) -> Certificate:
         subject, issuer = distinguished(parsed.subject), distinguished(parsed.issuer)
         key, spelt_out = parsed.public_key(), spells_its_curve_out(bones.spki)
     except _UNREADABLE as error:
-        raise Malformed("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
+        raise Unreadable("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
     try:
         extensions = parsed.extensions
         distances = limits_distances(bones.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
