@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha256
@@ -11,9 +12,15 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from services.certificate.verification.distinguished import Distinguished, distinguished
-from services.certificate.verification.encoding import limits_distances, skeleton, spells_its_curve_out
+from services.certificate.verification.encoding import (
+    limits_distances,
+    pairs_of_identifiers,
+    skeleton,
+    spells_its_curve_out,
+)
 
 _NAME_CONSTRAINTS = bytes((0x55, 0x1D, 0x1E))  # 2.5.29.30
+_POLICY_MAPPINGS = bytes((0x55, 0x1D, 0x21))  # 2.5.29.33
 _MOST_SERIAL_OCTETS = 20
 _LONGEST_TITLE = 80
 _UNREADABLE = (
@@ -38,7 +45,7 @@ class Unreadable(Malformed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Certificate:
-    """*key* is a public key of `cryptography`; *spki* is its DER."""
+    """*key* is a public key of `cryptography`, *spki* its DER; a policy is mapped to those that are as good as it."""
 
     parsed: x509.Certificate
     fingerprint: str
@@ -47,6 +54,7 @@ class Certificate:
     key: object
     spki: bytes
     extensions: x509.Extensions
+    policy_mappings: Mapping[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]
 
     @property
     def is_self_issued(self) -> bool:
@@ -111,6 +119,7 @@ def parse(encoded: bytes) -> Certificate:
         raise Unreadable("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
     try:
         extensions = parsed.extensions
+        mappings = _policy_mappings(bones.extensions.get(_POLICY_MAPPINGS, b"\x30\x00"))
         distances = limits_distances(bones.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
     except _UNREADABLE as error:
         raise Malformed("its extensions are malformed, or one is there twice (RFC 5280, 4.2)") from error
@@ -121,7 +130,15 @@ def parse(encoded: bytes) -> Certificate:
     if distances:
         raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
     fingerprint = sha256(encoded).hexdigest()
-    return Certificate(parsed, fingerprint, subject, issuer, key, bones.spki, extensions)
+    return Certificate(parsed, fingerprint, subject, issuer, key, bones.spki, extensions, mappings)
+
+
+def _policy_mappings(encoded: bytes) -> dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]:
+    found: dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]] = {}
+    for issuers, subjects in pairs_of_identifiers(encoded):
+        policy, other = x509.ObjectIdentifier(issuers), x509.ObjectIdentifier(subjects)
+        found[policy] = found.get(policy, frozenset()) | {other}
+    return found
 
 
 def _require_serial(content: bytes) -> None:

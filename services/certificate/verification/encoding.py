@@ -8,7 +8,7 @@ from dataclasses import dataclass
 _INTEGER, _OCTET_STRING, _SEQUENCE = 0x02, 0x04, 0x30
 _VERSION, _EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of the TBSCertificate (RFC 5280, 4.1)
 _OBJECT_IDENTIFIER, _EC_PUBLIC_KEY = 0x06, bytes.fromhex("2a8648ce3d0201")
-_LONG_FORM = 0x80
+_LONG_FORM = _MORE = 0x80
 _MOST_LENGTH_OCTETS = 4
 
 
@@ -50,6 +50,29 @@ def limits_distances(name_constraints: bytes) -> bool:
     """Whether a subtree of this NameConstraints says minimum or maximum: RFC 5280, 4.2.1.10 has neither."""
     subtrees = (subtree for trees in _parts(name_constraints) for subtree in elements(trees.content))
     return any(len(list(elements(subtree.content))) > 1 for subtree in subtrees)
+
+
+def pairs_of_identifiers(policy_mappings: bytes) -> list[tuple[str, str]]:
+    """The issuer's and the subject's policy of each mapping (RFC 5280, 4.2.1.5), with dots."""
+    found = []
+    for mapping in _parts(policy_mappings):
+        issuers, subjects = _exactly(list(elements(mapping.content)), 2)
+        found.append((_dotted(issuers), _dotted(subjects)))
+    return found
+
+
+def _dotted(identifier: Element) -> str:
+    """X.690, 8.19."""
+    if identifier.tag != _OBJECT_IDENTIFIER or not identifier.content or identifier.content[-1] & _MORE:
+        raise ValueError("it is no OBJECT IDENTIFIER")
+    arcs, arc = [], 0
+    for octet in identifier.content:
+        arc = arc << 7 | octet & ~_MORE
+        if not octet & _MORE:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 
 
 def spells_its_curve_out(spki: bytes) -> bool:

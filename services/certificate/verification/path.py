@@ -14,6 +14,7 @@ from cryptography import x509
 
 from services.certificate.verification.certificate import Certificate
 from services.certificate.verification.peers import PeerName
+from services.certificate.verification.policies import without_policy
 from services.certificate.verification.purpose import withheld
 from services.certificate.verification.revocation import Revocation, RevocationStatus, not_asked
 from services.certificate.verification.rules import Work
@@ -33,7 +34,13 @@ class Question:
 
 def invalid(path: Sequence[Certificate], question: Question, work: Work) -> str | None:
     """What is wrong with *path*, which ends with its anchor; None: it is valid."""
-    return _too_long(path) or _misused(path, question.usage) or _misnamed(path, work) or _revoked(path, question, work)
+    return (
+        _too_long(path)
+        or _misused(path, question.usage)
+        or _misnamed(path, work)
+        or without_policy(path)
+        or _revoked(path, question, work)
+    )
 
 
 def _too_long(path: Sequence[Certificate]) -> str | None:
