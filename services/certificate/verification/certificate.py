@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from services.certificate.verification.distinguished import Distinguished, distinguished
 from services.certificate.verification.encoding import (
+    Skeleton,
     limits_distances,
     pairs_of_identifiers,
     skeleton,
@@ -45,10 +47,12 @@ class Unreadable(Malformed):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Certificate:
-    """*key* is a public key of `cryptography`, *spki* its DER; a policy is mapped to those that are as good as it."""
+    """*name* is the subject as it is written, *key* a public key of `cryptography`, *spki* its DER. A policy is
+    mapped to those that are as good as it."""
 
     parsed: x509.Certificate
     fingerprint: str
+    name: x509.Name
     subject: Distinguished
     issuer: Distinguished
     key: object
@@ -83,7 +87,7 @@ class Certificate:
     @property
     def title(self) -> str:
         """What it is called in a sentence."""
-        text = self.parsed.subject.rfc4514_string() if len(self.subject) < _LONGEST_TITLE else ""
+        text = self.name.rfc4514_string() if len(self.subject) < _LONGEST_TITLE else ""
         return text[:_LONGEST_TITLE] or f"sha256:{self.fingerprint[:16]}"
 
     def find(self, kind: type[T]) -> T | None:
@@ -111,9 +115,16 @@ def parse(encoded: bytes) -> Certificate:
     _require_serial(bones.serial)
     if bones.inner_algorithm != bones.outer_algorithm:
         raise Malformed("its two signature algorithms are not the same (RFC 5280, 4.1.1.2)")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that are longer than X.520 has them: they are names all the same
+        return _parse(encoded, bones)
+
+
+def _parse(encoded: bytes, bones: Skeleton) -> Certificate:
     try:
         parsed = x509.load_der_x509_certificate(encoded)
-        subject, issuer = distinguished(parsed.subject), distinguished(parsed.issuer)
+        name = parsed.subject
+        subject, issuer = distinguished(name), distinguished(parsed.issuer)
         key, spelt_out = parsed.public_key(), spells_its_curve_out(bones.spki)
     except _UNREADABLE as error:
         raise Unreadable("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
@@ -130,7 +141,7 @@ def parse(encoded: bytes) -> Certificate:
     if distances:
         raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
     fingerprint = sha256(encoded).hexdigest()
-    return Certificate(parsed, fingerprint, subject, issuer, key, bones.spki, extensions, mappings)
+    return Certificate(parsed, fingerprint, name, subject, issuer, key, bones.spki, extensions, mappings)
 
 
 def _policy_mappings(encoded: bytes) -> dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]:

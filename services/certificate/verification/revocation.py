@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -64,6 +65,12 @@ class RevocationLists:
 
 
 def _parse(encoded: bytes) -> _List | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as of certificates
+        return _read(encoded)
+
+
+def _read(encoded: bytes) -> _List | None:
     try:
         parsed = x509.load_der_x509_crl(encoded)
         entries = (extension for entry in parsed for extension in entry.extensions)

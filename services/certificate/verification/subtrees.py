@@ -71,7 +71,7 @@ def _names_of(certificate: Certificate) -> Iterable[_Name]:
         yield _Name(x509.DirectoryName, certificate.subject)
     yield from (_name(each) for each in certificate.alternative_names)
     if not any(isinstance(each, x509.RFC822Name) for each in certificate.alternative_names):
-        for mailbox in certificate.parsed.subject.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
+        for mailbox in certificate.name.get_attributes_for_oid(NameOID.EMAIL_ADDRESS):
             yield _Name(x509.RFC822Name, str(mailbox.value))
 
 

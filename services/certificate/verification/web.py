@@ -62,7 +62,7 @@ def _wildcards(certificate: Certificate, rules: Rules) -> str | None:
 def _common_name(certificate: Certificate) -> str | None:
     """BR 7.1.4.3: character for character one of the alternative names; an address as RFC 3986 and RFC 5952 have it."""
     names = {_written(each) for each in certificate.alternative_names}
-    for common_name in certificate.parsed.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+    for common_name in certificate.name.get_attributes_for_oid(NameOID.COMMON_NAME):
         if common_name.value not in names:
             return "its common name is none of its alternative names (BR 7.1.4.3)"
     return None

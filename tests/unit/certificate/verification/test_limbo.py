@@ -12,6 +12,8 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
 from services.certificate.verification.building import Verified, verify
@@ -93,3 +95,23 @@ def test_what_we_do_not_agree_with_is_no_more_than_that():
 @pytest.mark.parametrize("name", EXPLAINED_DISAGREEMENTS)
 def test_the_rfc_alone_agrees_where_the_baseline_requirements_contradict_the_case(name):
     assert isinstance(judged(name, RFC_5280), Verified)
+
+
+@given(
+    st.sampled_from([name for name, case in CASES.items() if "denial-of-service" not in case["features"]]), st.data()
+)
+def test_what_was_changed_anywhere_in_a_case_breaks_nothing(name, data):
+    """The leaf, and what is above it: whatever octets are handed in, the answer is yes or no."""
+    case = CASES[name]
+    encoded = [
+        der(case["peer_certificate"]),
+        *map(der, case["untrusted_intermediates"]),
+        *map(der, case["trusted_certs"]),
+    ]
+    which = data.draw(st.integers(0, len(encoded) - 1))
+    where = data.draw(st.integers(0, len(encoded[which]) - 1))
+    encoded[which] = encoded[which][:where] + data.draw(st.binary(max_size=3)) + encoded[which][where + 1 :]
+    leaf, *others = encoded
+
+    for rules in (RFC_5280, WEB):
+        verify(leaf, others, others[-1:], Question(SOME_DAY, VerifiedUsage.TLS_SERVER), rules=rules)
