@@ -145,6 +145,29 @@ async def test_before_it_was_issued_it_was_not_good(log):
     assert "valid from" in (await log.ask(at=BIRTH - DAY)).reason
 
 
+async def test_after_its_end_it_will_not_be_good(log):
+    assert good(await log.ask(at=log.leaf.not_after))
+    assert "valid until" in (await log.ask(at=log.leaf.not_after + SECOND)).reason
+
+
+async def test_an_authority_is_verified_like_any_other_and_may_be_the_one_that_is_trusted(log):
+    shorter = await log.ask(anchors=(log.intermediate.certificate_id,))
+
+    assert (await log.ask(log.root)).path == (log.root.fingerprint_sha256,)
+    assert (await log.ask(log.intermediate)).path == (log.intermediate.fingerprint_sha256, log.root.fingerprint_sha256)
+    assert shorter.path == (log.leaf.fingerprint_sha256, log.intermediate.fingerprint_sha256)
+
+
+async def test_nothing_is_good_while_no_root_that_is_trusted_stands(log):
+    revoked = await log.revoke(log.root)
+
+    assert (await log.ask(at=revoked)).reason == "no root that is trusted stood at that instant"
+
+
+async def test_it_is_good_for_the_names_that_it_has(log):
+    assert "none of its alternative names" in (await log.ask(name="www.example.org")).reason
+
+
 async def test_one_that_is_handed_in_is_recognised_as_ours(log):
     assert good(await log.ask_of(log.leaf.certificate_pem))
 

@@ -64,7 +64,7 @@ def _validity(certificate: Certificate, at: datetime) -> str | None:
     begin, end = certificate.parsed.not_valid_before_utc, certificate.parsed.not_valid_after_utc
     if second < begin:
         return f"it is valid from {begin.isoformat()} only"
-    return f"it was valid until {end.isoformat()}" if second > end else None
+    return f"it is valid until {end.isoformat()} only" if second > end else None
 
 
 def _extensions(certificate: Certificate) -> str | None:
