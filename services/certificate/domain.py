@@ -9,7 +9,7 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate import issuance, lifecycle, limits, renewal, signing, taking_over
+from services.certificate import issuance, lifecycle, limits, renewal, signing, taking_over, verifying
 from services.certificate.effects import (
     Assembled,
     AuthorityRead,
@@ -27,6 +27,7 @@ from services.certificate.effects import (
 from services.certificate.history import evolve
 from services.certificate.policy import Policy
 from services.certificate.states import STATE_VERSION, Certificate, Unborn
+from services.certificate.verifying_effects import Judged, NotJudged
 from shared.contracts import certificate as asked
 from shared.contracts import certificate_events as told
 from shared.decider import Context, Decider, Perform, Refused, Stands
@@ -45,6 +46,7 @@ Asked = (
     | asked.AnnounceExpiry
     | asked.ExpireCertificate
     | asked.ExportCertificate
+    | asked.VerifyCertificate
 )
 """The commands that are answered here."""
 
@@ -73,11 +75,13 @@ def decide(policy: Policy, certificate: Certificate, message: Asked | Outcome, c
             return lifecycle.expire(certificate, message, context)
         case asked.ExportCertificate():
             return lifecycle.export(certificate, message)
+        case asked.VerifyCertificate():
+            return verifying.verify(certificate, message, context)
         case _:
             return _go_on(policy, certificate, message, context)
 
 
-def _go_on(policy: Policy, certificate: Certificate, outcome: Outcome, context: Context) -> Decision:  # noqa: C901 - one case an outcome
+def _go_on(policy: Policy, certificate: Certificate, outcome: Outcome, context: Context) -> Decision:  # noqa: C901, PLR0912 - one case an outcome
     match outcome:
         case IssuerFetched():
             return issuance.issue(policy, outcome, context)
@@ -101,6 +105,8 @@ def _go_on(policy: Policy, certificate: Certificate, outcome: Outcome, context: 
             return limits.invalid(
                 f"the signature does not verify with the issuer's public key over the tbs of {certificate_id}"
             )
+        case Judged() | NotJudged():
+            return verifying.verify(certificate, outcome, context)
         case Rendered(request=export, content=content):
             return told.CertificateExported(certificate_id=export.certificate_id, format=export.format, content=content)
         case _:

@@ -6,6 +6,7 @@ from datetime import datetime
 from services.certificate.name_forms import Names
 from services.certificate.policy import Pointers
 from services.certificate.states import Certificate, Created
+from services.certificate.verifying_effects import Judged, NotJudged, Verify
 from shared.contracts.certificate import (
     CheckIssuance,
     CreateCertificate,
@@ -218,5 +219,5 @@ IssuanceOutcome = (
     | SignatureWrong
     | Rendered
 )
-Effect = IssuanceEffect
-Outcome = IssuanceOutcome
+Effect = IssuanceEffect | Verify
+Outcome = IssuanceOutcome | Judged | NotJudged

@@ -17,6 +17,8 @@ from shared.errors import Transient
 
 _MISTAKEN = ('Invalid domain name syntax: "*.', 'Invalid URI syntax: "urn:')
 """How it begins to speak where it is wrong: of wildcards (RFC 9525, 6.3) and of URNs (RFC 8141)."""
+_NOT_SIGNED_YET = "pkix.signature_verification_failed"
+"""What it says of the stand-in's signature."""
 _LOOK_EVERY = 1.0
 
 
@@ -42,7 +44,7 @@ class Pkilint:
         """Have the process begin to import what it needs, which takes a second, before a certificate waits for it."""
         self._pool.submit(_import)
 
-    def close(self) -> None:
+    async def end(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
@@ -84,6 +86,7 @@ def findings(der: bytes, issuer_der: bytes) -> list[str]:
         for result in results
         for found in result.finding_descriptions
         if found.finding.severity <= ValidationFindingSeverity.WARNING
+        and found.finding.code != _NOT_SIGNED_YET
         and not (found.message or "").startswith(_MISTAKEN)
     ]
 

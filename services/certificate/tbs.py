@@ -53,9 +53,19 @@ class _Issuer:
     key_pem: str
     key_identifier: bytes
     algorithm: SignatureAlgorithm
+    certificate: x509.Certificate | None
 
 
-def build(plan: BuildTbs) -> TbsBuilt | RequestUnfit:
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What was built, and as the certificate that it will be, but for its signature: a stand-in's is in it."""
+
+    built: TbsBuilt
+    certificate: x509.Certificate
+    issuer: x509.Certificate | None
+
+
+def build(plan: BuildTbs) -> Draft | RequestUnfit:
     try:
         subject = _subject(plan.wanted, ml_dsa=plan.ml_dsa)
         issuer = _self(subject) if plan.issuer_certificate_pem is None else _issuer(plan.issuer_certificate_pem)
@@ -81,7 +91,8 @@ def build(plan: BuildTbs) -> TbsBuilt | RequestUnfit:
     if subject.alternatives is not None:
         builder = builder.add_extension(*subject.alternatives)
     unsigned = builder.sign(_stand_in(issuer.algorithm), DIGESTS.get(issuer.algorithm))
-    return TbsBuilt(plan, unsigned.tbs_certificate_bytes, f"{serial:x}", issuer.algorithm, issuer.key_pem)
+    built = TbsBuilt(plan, unsigned.tbs_certificate_bytes, f"{serial:x}", issuer.algorithm, issuer.key_pem)
+    return Draft(built, unsigned, issuer.certificate)
 
 
 def _subject(wanted: Wanted, *, ml_dsa: bool) -> _Subject:
@@ -174,12 +185,14 @@ def _pointers(pointers: Pointers) -> Extensions:
 def _issuer(certificate_pem: str) -> _Issuer:
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     key = signing(certificate.public_key())
-    return _Issuer(certificate.subject, key, to_pem(key), _identifier(certificate), signature_algorithm(key))
+    return _Issuer(
+        certificate.subject, key, to_pem(key), _identifier(certificate), signature_algorithm(key), certificate
+    )
 
 
 def _self(subject: _Subject) -> _Issuer:
     key = signing(subject.key)
-    return _Issuer(subject.name, key, to_pem(key), subject.key_identifier, signature_algorithm(key))
+    return _Issuer(subject.name, key, to_pem(key), subject.key_identifier, signature_algorithm(key), None)
 
 
 @lru_cache

@@ -11,6 +11,7 @@ from typing import assert_never
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
+from services.certificate import lint
 from services.certificate.assembly import attach
 from services.certificate.effects import (
     AttachSignature,
@@ -32,21 +33,27 @@ from services.certificate.effects import (
     RequestUnfit,
     TbsBuilt,
 )
+from services.certificate.pkilint_process import Pkilint
 from services.certificate.reading import another_authority, authority_in, said_of, taken_over
 from services.certificate.states import Certificate, Issued, Revoked
 from services.certificate.tbs import build
 from shared.contracts.certificate import CrossCertify, ExportCertificate
-from shared.contracts.naming import CertificateFormat
+from shared.contracts.naming import CertificateFormat, Profile
 
 _LONGEST_PATH = 16
+_READ_TWICE = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})
 Current = Callable[[str], Awaitable[Certificate]]
 
 
 class Issuance:
-    """Performs the effects of the certificate decider; *current* tells where another certificate stands now."""
+    """Performs the effects of the certificate decider; *current* tells where another certificate stands now.
 
-    def __init__(self, current: Current) -> None:
+    *pkilint*: the second reader of what relying parties outside depend on; None: only our own rules are held up to it.
+    """
+
+    def __init__(self, current: Current, pkilint: Pkilint | None = None) -> None:
         self._current = current
+        self._pkilint = pkilint
 
     async def perform(self, effect: IssuanceEffect) -> IssuanceOutcome:
         match effect:
@@ -73,8 +80,14 @@ class Issuance:
                 assert_never(effect)
 
     async def _built(self, plan: BuildTbs) -> TbsBuilt | RequestUnfit:
-        """What is built here is told in `certificate.created` next: whoever judges it first, judges it here."""
-        return build(plan)
+        """What is built here is told in `certificate.created` next, so it is judged here: CA/B BR 4.3.1.2."""
+        draft = build(plan)
+        if isinstance(draft, RequestUnfit):
+            return draft
+        found = lint.problems(draft.certificate, draft.issuer)
+        if not found and self._pkilint is not None and plan.wanted.profile in _READ_TWICE:
+            found = await self._pkilint.problems(draft.certificate, draft.issuer)
+        return RequestUnfit(f"it would be wrong: {'; '.join(found)}") if found else draft.built
 
     async def _path(self, issuer_id: str, issuer: Certificate) -> tuple[Authority, ...]:
         path: list[Authority] = []

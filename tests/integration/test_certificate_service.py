@@ -51,7 +51,7 @@ class Conversation:
 
     async def issue(self, signing_key, **body):
         kind, created = await self.ask("create", body)
-        assert kind == ["certificate", "created"], created
+        assert kind == ["certificate", "created"], created.get("message", created)
         signature = sign(signing_key, created["signature_algorithm"], base64.b64decode(created["tbs"]))
         encoded = base64.b64encode(signature).decode()
         kind, signed = await self.ask("sign", {"certificate_id": created["certificate_id"], "signature": encoded})

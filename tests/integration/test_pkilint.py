@@ -12,10 +12,10 @@ from tests.support.by_hand import BEGIN, DAY, ROOT, leaf
 
 
 @pytest.fixture(name="linter")
-def _linter():
+async def _linter():
     linter = Pkilint()
     yield linter
-    linter.close()
+    await linter.end()
 
 
 def _children():

@@ -7,7 +7,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, paddin
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.certificate.domain import certificate_decider
-from services.certificate.issuers import Freshly
 from services.certificate.policy import Policy
 from services.certificate.states import Certificate
 from services.certificate.x509 import Issuance
@@ -95,7 +94,7 @@ class Authority:
     def __init__(self, policy: Policy = EVERYTHING) -> None:
         self.certificates: dict[str, Certificate] = {}
         self._decider = certificate_decider(policy)
-        self._issuance = Issuance(Freshly(self._current))
+        self._issuance = Issuance(self._current)
 
     async def _current(self, certificate_id: str) -> Certificate:
         return self.certificates.get(certificate_id, self._decider.initial)

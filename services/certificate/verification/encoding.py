@@ -1,0 +1,128 @@
+"""What path validation must read in a certificate's bytes itself: its parser either hides it or passes it over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_INTEGER, _OCTET_STRING, _SEQUENCE = 0x02, 0x04, 0x30
+_VERSION, _EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of the TBSCertificate (RFC 5280, 4.1)
+_OBJECT_IDENTIFIER, _EC_PUBLIC_KEY = 0x06, bytes.fromhex("2a8648ce3d0201")
+_LONG_FORM = _MORE = 0x80
+_MOST_LENGTH_OCTETS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Element:
+    """One element of DER with a tag of one octet: *whole* is it with its tag and length."""
+
+    tag: int
+    content: bytes
+    whole: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Skeleton:
+    """*serial* is the content of its INTEGER; the algorithms are AlgorithmIdentifiers, *spki* is the subject's key."""
+
+    serial: bytes
+    inner_algorithm: bytes
+    outer_algorithm: bytes
+    spki: bytes
+    extensions: dict[bytes, bytes]
+
+
+def skeleton(certificate: bytes) -> Skeleton:
+    """Raises ValueError for what is no certificate at all."""
+    parts = _parts(certificate)
+    tbs, outer, _ = _exactly(parts, 3)
+    fields = list(elements(tbs.content))
+    if fields and fields[0].tag == _VERSION:
+        del fields[0]
+    if len(fields) < 6 or fields[0].tag != _INTEGER:  # noqa: PLR2004 - serialNumber to subjectPublicKeyInfo
+        raise ValueError("it is no TBSCertificate")
+    extensions = next((field for field in fields if field.tag == _EXTENSIONS), None)
+    values = {} if extensions is None else _extensions(extensions)
+    return Skeleton(fields[0].content, fields[1].whole, outer.whole, fields[5].whole, values)
+
+
+def limits_distances(name_constraints: bytes) -> bool:
+    """Whether a subtree of this NameConstraints says minimum or maximum: RFC 5280, 4.2.1.10 has neither."""
+    subtrees = (subtree for trees in _parts(name_constraints) for subtree in elements(trees.content))
+    return any(len(list(elements(subtree.content))) > 1 for subtree in subtrees)
+
+
+def pairs_of_identifiers(policy_mappings: bytes) -> list[tuple[str, str]]:
+    """The issuer's and the subject's policy of each mapping (RFC 5280, 4.2.1.5), with dots."""
+    found = []
+    for mapping in _parts(policy_mappings):
+        issuers, subjects = _exactly(list(elements(mapping.content)), 2)
+        found.append((_dotted(issuers), _dotted(subjects)))
+    return found
+
+
+def _dotted(identifier: Element) -> str:
+    """X.690, 8.19."""
+    if identifier.tag != _OBJECT_IDENTIFIER or not identifier.content or identifier.content[-1] & _MORE:
+        raise ValueError("it is no OBJECT IDENTIFIER")
+    arcs, arc = [], 0
+    for octet in identifier.content:
+        arc = arc << 7 | octet & ~_MORE
+        if not octet & _MORE:
+            arcs.append(arc)
+            arc = 0
+    first = min(arcs[0] // 40, 2)
+    return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
+
+
+def spells_its_curve_out(spki: bytes) -> bool:
+    """Whether an EC key has the parameters of its curve instead of its name: RFC 5480, 2.1.1, forbids it."""
+    algorithm, *_ = _parts(spki)
+    oid, *parameters = elements(algorithm.content)
+    return oid.content == _EC_PUBLIC_KEY and [each.tag for each in parameters] != [_OBJECT_IDENTIFIER]
+
+
+def elements(content: bytes) -> Iterator[Element]:
+    at = 0
+    while at < len(content):
+        begin, end = _content(content, at)
+        yield Element(content[at], content[begin:end], content[at:end])
+        at = end
+
+
+def _extensions(field: Element) -> dict[bytes, bytes]:
+    """The values by the DER of their OIDs."""
+    found = {}
+    for extension in elements(_exactly(list(elements(field.content)), 1)[0].content):
+        oid, *_, value = elements(extension.content)
+        if value.tag == _OCTET_STRING:
+            found[oid.content] = value.content
+    return found
+
+
+def _parts(encoded: bytes) -> list[Element]:
+    (outermost,) = _exactly(list(elements(encoded)), 1)
+    if outermost.tag != _SEQUENCE:
+        raise ValueError("it is no SEQUENCE")
+    return list(elements(outermost.content))
+
+
+def _exactly(found: list[Element], wanted: int) -> list[Element]:
+    if len(found) != wanted:
+        raise ValueError("it does not have the parts that it must have")
+    return found
+
+
+def _content(encoded: bytes, at: int) -> tuple[int, int]:
+    """Where the content of the element at *at* begins and ends (X.690, 8.1.3 and 10.1)."""
+    if at + 2 > len(encoded):
+        raise ValueError("it ends too early")
+    length, begin = encoded[at + 1], at + 2
+    if length & _LONG_FORM:
+        octets = length & ~_LONG_FORM
+        if not 0 < octets <= _MOST_LENGTH_OCTETS:
+            raise ValueError("a length of it is not DER")
+        length, begin = int.from_bytes(encoded[begin : begin + octets]), begin + octets
+    if begin + length > len(encoded):
+        raise ValueError("it ends too early")
+    return begin, begin + length

@@ -1,0 +1,146 @@
+"""Whether a certificate was revoked: what the asker knows of it, or what the CRLs of its issuer say (RFC 5280, 6.3)."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import TypeVar
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509.oid import ExtensionOID
+
+from services.certificate.verification.certificate import Certificate
+from services.certificate.verification.distinguished import Distinguished, distinguished
+from services.certificate.verification.rules import Work
+from services.certificate.verification.signatures import verifies
+
+
+class RevocationStatus(StrEnum):
+    GOOD = "good"
+    REVOKED = "revoked"
+    ON_HOLD = "on hold"
+    UNDETERMINED = "undetermined"
+
+
+Revocation = Callable[[Certificate, Certificate, datetime, Work], RevocationStatus]
+"""How a certificate stood, by its issuer's certificate, at an instant."""
+
+_PROCESSED = frozenset(
+    {ExtensionOID.CRL_NUMBER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.ISSUING_DISTRIBUTION_POINT}
+)
+_ENTRY_PROCESSED = frozenset({x509.CRLReason.oid, x509.InvalidityDate.oid})
+_UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+T = TypeVar("T", bound=x509.ExtensionType)
+
+
+def not_asked(_: Certificate, __: Certificate, ___: datetime, ____: Work) -> RevocationStatus:
+    return RevocationStatus.GOOD
+
+
+@dataclass(frozen=True, slots=True)
+class _List:
+    parsed: x509.CertificateRevocationList
+    issuer: Distinguished
+    extensions: x509.Extensions
+
+
+class RevocationLists:
+    """Asks CRLs. Where they do not tell, the status is undetermined. Indirect CRLs and delta CRLs are passed over."""
+
+    def __init__(self, encoded: Sequence[bytes]) -> None:
+        self._lists = [found for each in encoded if (found := _parse(each)) is not None]
+
+    def __call__(self, certificate: Certificate, issuer: Certificate, at: datetime, work: Work) -> RevocationStatus:
+        statuses = [
+            _status(each, certificate)
+            for each in self._lists
+            if _is_about(each, certificate, issuer) and _can_be_relied_on(each, at) and _signed(each, issuer, work)
+        ]
+        worst = (RevocationStatus.REVOKED, RevocationStatus.ON_HOLD, RevocationStatus.GOOD)
+        return next((status for status in worst if status in statuses), RevocationStatus.UNDETERMINED)
+
+
+def _parse(encoded: bytes) -> _List | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as of certificates
+        return _read(encoded)
+
+
+def _read(encoded: bytes) -> _List | None:
+    try:
+        parsed = x509.load_der_x509_crl(encoded)
+        entries = (extension for entry in parsed for extension in entry.extensions)
+        if any(extension.critical and extension.oid not in _ENTRY_PROCESSED for extension in entries):
+            return None  # RFC 5280, 5.3
+        return _List(parsed, distinguished(parsed.issuer), parsed.extensions)
+    except _UNREADABLE:
+        return None
+
+
+def _is_about(crl: _List, certificate: Certificate, issuer: Certificate) -> bool:
+    """RFC 5280, 6.3.3 (b): by this issuer, and within its scope."""
+    if crl.issuer != certificate.issuer or crl.issuer != issuer.subject:
+        return False
+    scope = _find(crl, x509.IssuingDistributionPoint)
+    if scope is None:
+        return True
+    if scope.indirect_crl or scope.only_contains_attribute_certs or scope.only_some_reasons:
+        return False
+    if scope.only_contains_user_certs and certificate.is_authority:
+        return False
+    if scope.only_contains_ca_certs and not certificate.is_authority:
+        return False
+    return scope.relative_name is None and (scope.full_name is None or _is_at(scope.full_name, certificate))
+
+
+def _is_at(names: Sequence[x509.GeneralName], certificate: Certificate) -> bool:
+    points = certificate.find(x509.CRLDistributionPoints) or ()
+    return any(name in (point.full_name or ()) for point in points for name in names)
+
+
+def _can_be_relied_on(crl: _List, at: datetime) -> bool:
+    """RFC 5280, 5.1.2 and 5.2: of this time, numbered, and with nothing critical in it that is not processed here."""
+    begin, end = crl.parsed.last_update_utc, crl.parsed.next_update_utc
+    if end is None or not begin <= at.replace(microsecond=0) <= end:
+        return False
+    if _find(crl, x509.CRLNumber) is None:
+        return False
+    for extension in crl.extensions:
+        must_be = extension.oid == ExtensionOID.ISSUING_DISTRIBUTION_POINT
+        if extension.critical != must_be and (must_be or extension.oid in _PROCESSED):
+            return False
+        if extension.critical and extension.oid not in _PROCESSED:
+            return False
+    return True
+
+
+def _signed(crl: _List, issuer: Certificate, work: Work) -> bool:
+    """RFC 5280, 6.3.3 (f) and (g)."""
+    usage = issuer.find(x509.KeyUsage)
+    if usage is not None and not usage.crl_sign:
+        return False
+    work.check_signature()
+    return verifies(crl.parsed, issuer.key)
+
+
+def _status(crl: _List, certificate: Certificate) -> RevocationStatus:
+    entry = crl.parsed.get_revoked_certificate_by_serial_number(certificate.parsed.serial_number)
+    if entry is None:
+        return RevocationStatus.GOOD
+    try:
+        reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
+    except x509.ExtensionNotFound:
+        return RevocationStatus.REVOKED
+    held = reason is x509.ReasonFlags.certificate_hold
+    return RevocationStatus.ON_HOLD if held else RevocationStatus.REVOKED
+
+
+def _find(crl: _List, kind: type[T]) -> T | None:
+    try:
+        return crl.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
