@@ -3,15 +3,16 @@
 
 def sequence(*parts: bytes) -> bytes:
     """A SEQUENCE of already encoded *parts*."""
-    return _element(0x30, b"".join(parts))
+    return element(0x30, b"".join(parts))
 
 
 def bit_string(content: bytes) -> bytes:
     """A BIT STRING of whole octets."""
-    return _element(0x03, b"\x00" + content)
+    return element(0x03, b"\x00" + content)
 
 
-def _element(tag: int, content: bytes) -> bytes:
+def element(tag: int, content: bytes) -> bytes:
+    """Any element whose tag is of one octet."""
     length = len(content)
     if length < 0x80:  # noqa: PLR2004 - X.690, 8.1.3.4: the short form
         return bytes([tag, length]) + content

@@ -6,7 +6,8 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate import policy
+from services.certificate import crl, policy
+from services.certificate.crl_effects import CrlAssembled, CrlBuilt, CrlSignatureWrong, RevocationsGathered
 from services.certificate.effects import (
     Assembled,
     AttachSignature,
@@ -25,6 +26,8 @@ from shared.contracts.certificate import (
     CertificateCommand,
     CheckIssuance,
     CreateCertificate,
+    CreateCrl,
+    PublishCrl,
     RevokeCertificate,
     SignCertificate,
 )
@@ -33,6 +36,8 @@ from shared.contracts.certificate_events import (
     CertificateEvent,
     CertificateRevoked,
     CertificateSigned,
+    CrlCreated,
+    CrlPublished,
     IssuanceChecked,
 )
 from shared.contracts.command import RefusalCode
@@ -60,6 +65,8 @@ def decide(certificate: Certificate, message: CertificateCommand | Outcome, cont
             return Refused(RefusalCode.INVALID, problem)
         case RevokeCertificate():
             return _revoke(certificate, message)
+        case CreateCrl() | PublishCrl() | RevocationsGathered() | CrlBuilt() | CrlAssembled() | CrlSignatureWrong():
+            return crl.decide(certificate, message, context)
         case _:
             assert_never(message)
 
@@ -96,6 +103,8 @@ def evolve(certificate: Certificate, event: CertificateEvent) -> Certificate:
             )
         case CertificateRevoked():
             return Revoked(event.serial, event.existed, event.reason)
+        case CrlCreated() | CrlPublished():
+            return crl.evolve(certificate, event)
         case _:
             assert_never(event)
 

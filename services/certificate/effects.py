@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+from services.certificate.crl_effects import CrlEffect, CrlOutcome
 from services.certificate.states import Certificate, Created
 from shared.contracts.certificate import CheckIssuance, CreateCertificate
 from shared.contracts.keying import SignatureAlgorithm
@@ -67,5 +68,7 @@ class SignatureWrong:
     certificate_id: str
 
 
-Effect = FetchIssuer | BuildTbs | AttachSignature
-Outcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong
+IssuanceEffect = FetchIssuer | BuildTbs | AttachSignature
+IssuanceOutcome = IssuerFetched | TbsBuilt | RequestUnfit | Assembled | SignatureWrong
+Effect = IssuanceEffect | CrlEffect
+Outcome = IssuanceOutcome | CrlOutcome

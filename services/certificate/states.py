@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from services.certificate.crl_states import CrlStanding
 from shared.contracts.keying import SignatureAlgorithm
 from shared.contracts.naming import Profile, RevocationReason
 
@@ -40,6 +41,7 @@ class Issued:
     signing_key_id: str
     not_before: datetime
     not_after: datetime
+    crl: CrlStanding | None = None
     kind: Literal["issued"] = "issued"
 
 

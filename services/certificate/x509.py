@@ -22,10 +22,10 @@ from services.certificate.effects import (
     Assembled,
     AttachSignature,
     BuildTbs,
-    Effect,
     FetchIssuer,
+    IssuanceEffect,
+    IssuanceOutcome,
     IssuerFetched,
-    Outcome,
     RequestUnfit,
     SignatureWrong,
     TbsBuilt,
@@ -62,7 +62,7 @@ class Issuance:
     def __init__(self, current: Callable[[str], Awaitable[Certificate]]) -> None:
         self._current = current
 
-    async def perform(self, effect: Effect) -> Outcome:
+    async def perform(self, effect: IssuanceEffect) -> IssuanceOutcome:
         match effect:
             case FetchIssuer(request=request, issuer_id=issuer_id):
                 return IssuerFetched(request, await self._current(issuer_id))
