@@ -57,7 +57,8 @@ class Register:
                 if serial not in issuer.revoked:
                     issuer.revoked[serial] = _revocation(sequence, serial, at, not_after)
             case CertificateReleased():
-                issuer.revoked.pop(serial, None)
+                if (held := issuer.revoked.get(serial)) is not None and held.reason is None:
+                    del issuer.revoked[serial]
             case CertificateRevoked():
                 if not (event.existed and event.signed):
                     return  # nobody can have it: there is nothing to warn of
