@@ -6,6 +6,7 @@ import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import lru_cache
+from hashlib import sha1, sha256
 from typing import NamedTuple, assert_never
 
 from cryptography import x509
@@ -166,12 +167,12 @@ class _Hashes(NamedTuple):
 def _hashes(certificate_pem: str) -> _Hashes:
     """How a CertID names the holder of that certificate as an issuer."""
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
-    empty = ocsp.OCSPRequestBuilder()
-    sha_1 = empty.add_certificate(certificate, certificate, hashes.SHA1()).build()  # noqa: S303 - RFC 6960 and those who ask have it so; it protects nothing
+    empty, name = ocsp.OCSPRequestBuilder(), authority(certificate_pem).name
+    sha_1 = empty.add_certificate(certificate, certificate, hashes.SHA1()).build()  # noqa: S303 - those who ask have it so; it protects nothing
     sha_256 = empty.add_certificate(certificate, certificate, hashes.SHA256()).build()
     return _Hashes(
-        ocsp_encoding.sha_1(sha_1.issuer_name_hash, sha_1.issuer_key_hash),
-        ocsp_encoding.sha_256(sha_256.issuer_name_hash, sha_256.issuer_key_hash),
+        ocsp_encoding.sha_1(sha1(name, usedforsecurity=False).digest(), sha_1.issuer_key_hash),
+        ocsp_encoding.sha_256(sha256(name).digest(), sha_256.issuer_key_hash),
     )
 
 

@@ -41,7 +41,8 @@ from shared.decider import Context, Decider, Perform, Refused, Stands
 MOST = 64
 """Certificates in a batch: each has two answers, and `key.sign-batch` takes 256."""
 _LARGEST_EVENT = 700_000
-_LARGEST_SIGNATURE = 5_000  # of ML-DSA-65, with what is around it, in base64; any other has less
+_ML_DSA_FROM = 2_800
+"""Characters: a certificate with an ML-DSA-65 key in it has more, and a classical one that is as large does no harm."""
 
 Decision = OcspEvent | Refused | Stands | Perform[OcspEffect]
 
@@ -124,8 +125,13 @@ def _plan(fetched: ResponderFetched, context: Context) -> Decision:
 
 
 def room(responder_certificate_pem: str) -> int:
-    """About how many certificates one batch can answer: each answer carries the responder's certificate."""
-    return max(1, min(MOST, _LARGEST_EVENT // (2 * (len(responder_certificate_pem) + _LARGEST_SIGNATURE))))
+    """About how many certificates one batch can answer: each answer carries the responder's certificate.
+
+    In base64 an answer without it has up to 1,500 characters, of which most are the signature; with ML-DSA-65, 5,000.
+    """
+    certificate = len(responder_certificate_pem)
+    answer = certificate + (5_000 if certificate > _ML_DSA_FROM else 1_500)
+    return max(1, min(MOST, _LARGEST_EVENT // (2 * answer)))
 
 
 def _build(fetched: StatusesFetched) -> Decision:

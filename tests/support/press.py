@@ -4,13 +4,16 @@ from dataclasses import replace
 
 from services.certificate import crl
 from services.certificate.crl_building import CrlBuilding
-from services.certificate.revocation_policy import CrlPolicy
+from services.certificate.ocsp_building import OcspBuilding
+from services.certificate.ocsp_domain import OCSP
+from services.certificate.revocation_policy import CrlPolicy, OcspPolicy
 from services.certificate.revocation_register import Register
 from services.certificate.states import Unborn
 from shared.contracts.base import Event
 from shared.contracts.certificate import CreateCrl, PublishCrl
 from shared.contracts.certificate_events import CrlCreated, CrlPublished
-from shared.decider import Context, Perform
+from shared.contracts.ocsp import PrepareOcsp, PublishOcsp
+from shared.decider import Context, Perform, run
 from shared.identity import new_id
 from tests.support.revocable import sign_with
 from tests.support.scenario import NOON
@@ -76,3 +79,36 @@ class Press:
             if event.number <= number:
                 state = crl.evolve(state, event)
         self.states[issuer.certificate_id] = state
+
+
+class Batches:
+    """The decider of status answers with its edge; of all certificates of an issuer it knows nothing: that is a view."""
+
+    def __init__(self, *holders, log=None, policy=None):
+        self.log = log or Log()
+        self.states = {each.certificate_id: each.state for each in holders}
+        self.batches = {}
+        self._building = OcspBuilding(None, self.log, self.current, policy or OcspPolicy())
+
+    async def current(self, certificate_id):
+        return self.states.get(certificate_id, Unborn())
+
+    async def ask(self, command, at=NOON):
+        state = self.batches.get(command.identity, OCSP.initial)
+        answer = await run(OCSP, self._building.perform, state, command, Context(new_id(), command.identity, at))
+        if isinstance(answer, Event):
+            self.batches[command.identity] = OCSP.evolve(state, answer)
+        return answer
+
+    async def prepare(self, issuer, responder, *about, at=NOON):
+        prepare = PrepareOcsp(
+            batch_id=str(new_id()),
+            issuer_id=issuer.certificate_id,
+            responder_id=responder.certificate_id,
+            certificate_ids=tuple(each.certificate_id for each in about),
+        )
+        return await self.ask(prepare, at)
+
+    async def publish(self, prepared, responder, at=NOON):
+        signatures = tuple(sign_with(responder.key, each.tbs) for each in prepared.answers)
+        return await self.ask(PublishOcsp(batch_id=prepared.batch_id, signatures=signatures), at)
