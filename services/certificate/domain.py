@@ -34,6 +34,8 @@ from shared.contracts.certificate import (
 from shared.contracts.certificate_events import (
     CertificateCreated,
     CertificateEvent,
+    CertificateHeld,
+    CertificateReleased,
     CertificateRevoked,
     CertificateSigned,
     CrlCreated,
@@ -73,7 +75,7 @@ def decide(certificate: Certificate, message: CertificateCommand | Outcome, cont
 
 def evolve(certificate: Certificate, event: CertificateEvent) -> Certificate:
     match event:
-        case IssuanceChecked():
+        case IssuanceChecked() | CertificateHeld() | CertificateReleased():
             return certificate
         case CertificateCreated():
             return Created(

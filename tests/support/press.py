@@ -82,7 +82,7 @@ class Press:
 
 
 class Batches:
-    """The decider of status answers with its edge; of all certificates of an issuer it knows nothing: that is a view."""
+    """The decider of status answers with its edge; it does not know all certificates of an issuer: that is a view."""
 
     def __init__(self, *holders, log=None, policy=None):
         self.log = log or Log()

@@ -114,7 +114,7 @@ class Holder:
         return CertificateRevoked(certificate_id=self.certificate_id, reason=reason, **(told | fields))
 
 
-def holder(profile, issuer=None, key=None, name=None, days=365, since=None, key_id=None):
+def holder(profile, issuer=None, key=None, *, name=None, days=365, since=None, key_id=None):
     """*issuer* None: it signs itself."""
     key = key or private_key(Algorithm.EC_P256, profile)
     signer = key if issuer is None else issuer.key
