@@ -74,7 +74,7 @@ def test_every_message_of_a_service_is_in_the_language_of_all():
 @each_aggregate
 def test_every_message_that_a_contract_module_defines_is_in_its_union(aggregate):
     defined = {
-        name
+        kind.__name__
         for module in MODULES[aggregate]
         for name, kind in vars(module).items()
         if isinstance(kind, type)
