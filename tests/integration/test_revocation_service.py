@@ -251,6 +251,16 @@ async def test_exactly_one_page_has_no_page_after_it(people):
     assert (len(prepared["answers"]), prepared["more_after"]) == (2 * MOST, None)
 
 
+async def test_a_batch_that_one_process_prepared_another_publishes(server, client):
+    about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
+    async with serving(server.url):
+        people = await Conversation.begin(client, ROOT, CA, RESPONDER, ALICE)
+        _, prepared = await people.prepare(**about)
+
+    async with serving(server.url):
+        assert len((await people.answers(prepared))["answers"]) == 2
+
+
 async def test_a_trust_bundle_has_versions(people):
     successor = holder(Profile.ROOT, days=3650, since=SINCE)
     await people.tell(*successor.told())

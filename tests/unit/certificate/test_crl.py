@@ -359,6 +359,26 @@ async def test_openssl_and_pkilint_find_nothing_wrong_with_a_crl(algorithm, tmp_
         assert verdict in done.stdout + done.stderr
 
 
+async def test_openssl_finds_a_revoked_authority_in_the_middle_of_a_chain(tmp_path):
+    root = holder(Profile.ROOT, since=now() - DAY)
+    middle = holder(Profile.INTERMEDIATE, root, since=now() - DAY)
+    leaf = holder(Profile.PIV_AUTHENTICATION, middle, since=now() - DAY)
+    press, paths = Press(root, middle), {name: tmp_path / name for name in ("root", "middle", "leaf", "crls")}
+    for name, each in (("root", root), ("middle", middle), ("leaf", leaf)):
+        paths[name].write_text(each.pem)
+    chain = ("-CAfile", paths["root"], "-untrusted", paths["middle"], "-CRLfile", paths["crls"], paths["leaf"])
+
+    def verdict(*crls):
+        paths["crls"].write_text("".join(each.crl_pem for each in crls))
+        done = _openssl("verify", "-crl_check_all", "-x509_strict", *chain)
+        return done.stdout + done.stderr
+
+    of_middle = await press.crl(middle, now())
+    assert "OK" in verdict(await press.crl(root, now()), of_middle)
+    press.log.take(middle.revoked(RevocationReason.CA_COMPROMISE), now())
+    assert "certificate revoked" in verdict(await press.crl(root, now()), of_middle)
+
+
 def _openssl(*arguments):
     return subprocess.run(["openssl", *map(str, arguments)], capture_output=True, text=True, check=False)
 
