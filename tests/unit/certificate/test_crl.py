@@ -68,8 +68,8 @@ async def test_the_first_crl_of_an_authority_may_be_empty():
 
 async def test_it_lists_what_is_revoked_and_held_with_when_and_why():
     press = Press(CA)
-    press.log.take(ALICE.revoked(RevocationReason.KEY_COMPROMISE, invalidity_date=NOON - 3 * DAY), NOON - 2 * HOUR)
     press.log.take(BOB.held(), NOON - HOUR)
+    press.log.take(ALICE.revoked(RevocationReason.KEY_COMPROMISE, invalidity_date=NOON - 3 * DAY), NOON - 2 * HOUR)
     press.log.take(CAROL.revoked(), NOON - MINUTE)
 
     crl = parsed(await press.crl(CA))
@@ -213,11 +213,19 @@ async def test_a_renewed_authority_lists_what_it_revoked_under_its_certificate_b
     assert serials(await press.crl(renewed)) == {int(ALICE.serial, 16)}
 
 
+async def test_an_authority_of_another_name_is_another_issuer_even_with_the_same_key():
+    other = holder(Profile.INTERMEDIATE, ROOT, name="Other", key_id=CA.state.key_id)
+    press = Press(CA, other)
+    press.log.take(ALICE.revoked())
+
+    assert serials(await press.crl(other)) == set()
+
+
 async def test_this_update_is_never_before_what_it_tells_of_nor_before_the_last_crl():
     press = Press(CA)
-    press.log.take(ALICE.revoked(), NOON + HOUR)  # between the command and its turn
+    press.log.take(ALICE.held(), NOON + HOUR)  # between the command and its turn
     first = await press.crl(CA, NOON)
-    press.log.take(BOB.revoked(), NOON)
+    press.log.take(ALICE.released(), NOON + HOUR)
     second = await press.crl(CA, NOON - MINUTE)
 
     assert first.this_update == second.this_update == NOON + HOUR

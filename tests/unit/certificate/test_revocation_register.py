@@ -72,6 +72,14 @@ def test_a_hold_that_becomes_final_counts_from_the_hold():
     assert found.sequence == 3
 
 
+def test_what_is_heard_a_second_time_changes_nothing():
+    register = fold(held(1), released(1))
+
+    register.hear(1, NOON, held(1))
+
+    assert listed(register) == {}
+
+
 def test_what_was_revoked_stays_as_it_was_said():
     register = fold(revoked(1), revoked(1, reason=RevocationReason.KEY_COMPROMISE), held(1))
 
