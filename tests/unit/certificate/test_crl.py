@@ -20,7 +20,7 @@ from shared.contracts.naming import Profile, RevocationReason
 from shared.decider import Refused, Stands
 from shared.identity import new_id
 from tests.support.authority import private_key
-from tests.support.linting import crl_findings
+from tests.support.crl_linting import crl_findings
 from tests.support.press import Log, Press
 from tests.support.revocable import DAY, holder, ml_dsa_key, now, sign_with
 from tests.support.scenario import NOON
