@@ -14,13 +14,13 @@ from services.certificate.crl_effects import (
     BuildCrl,
     CrlAssembled,
     CrlBuilt,
-    CrlEffect,
     CrlOutcome,
     CrlSignatureWrong,
     GatherRevocations,
     RevocationsGathered,
 )
 from services.certificate.crl_states import CrlStanding, PendingCrl, PublishedCrl
+from services.certificate.effects import Effect
 from services.certificate.profiles import PROFILES
 from services.certificate.revocation_register import Revocation
 from services.certificate.states import Certificate, Created, Issued, Revoked, Unborn
@@ -32,7 +32,7 @@ from shared.decider import Context, Perform, Refused, Stands
 LARGEST_TBS = 524_288
 """Octets: what `key.sign` takes, and what a message of NATS holds in base64."""
 
-CrlDecision = CrlCreated | CrlPublished | Refused | Stands | Perform[CrlEffect]
+CrlDecision = CrlCreated | CrlPublished | Refused | Stands | Perform[Effect]
 
 
 def decide(certificate: Certificate, message: CreateCrl | PublishCrl | CrlOutcome, context: Context) -> CrlDecision:
