@@ -184,6 +184,24 @@ async def test_many_ask_for_a_crl_at_once_and_each_has_a_number_of_its_own(peopl
     assert len({told["number"] for _, told in heard}) == 20
 
 
+async def test_a_crl_of_ten_thousand_passes_through_every_message_and_from_process_to_process(server, client):
+    async with serving(server.url):
+        people = await Conversation.begin(client, CA)
+        revoked = [ALICE.revoked(RevocationReason.SUPERSEDED, serial=f"{2**126 + n:x}") for n in range(10_000)]
+        sealed = [seal_event(event, Lineage.root(new_id()), "certificate") for event in revoked]
+        for some in range(0, 10_000, 500):
+            batch = sealed[some : some + 500]
+            await asyncio.gather(*(people.js.publish(e.subject, e.payload, headers=e.headers) for e in batch))
+        for _ in revoked:
+            await people.hear()
+        kind, created = await people.create_crl()
+        assert (kind, created["entries"]) == ("certificate.crl-created", 10_000)
+
+    async with serving(server.url):
+        assert len(await people.publish_crl(created)) == 10_000
+        assert (await people.create_crl())[0] == "command.repeated"
+
+
 async def test_answers_about_one_certificate_follow_its_revocation(people):
     about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
     _, prepared = await people.prepare(**about)
