@@ -9,7 +9,8 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate import issuance, lifecycle, limits, renewal, signing, taking_over, verifying
+from services.certificate import crl, issuance, lifecycle, limits, renewal, signing, taking_over, verifying
+from services.certificate.crl_effects import CrlAssembled, CrlBuilt, CrlSignatureWrong, RevocationsGathered
 from services.certificate.effects import (
     Assembled,
     AuthorityRead,
@@ -47,13 +48,15 @@ Asked = (
     | asked.ExpireCertificate
     | asked.ExportCertificate
     | asked.VerifyCertificate
+    | asked.CreateCrl
+    | asked.PublishCrl
 )
 """The commands that are answered here."""
 
 Decision = told.CertificateEvent | Refused | Stands | Perform[Effect]
 
 
-def decide(policy: Policy, certificate: Certificate, message: Asked | Outcome, context: Context) -> Decision:  # noqa: C901 - one case a command
+def decide(policy: Policy, certificate: Certificate, message: Asked | Outcome, context: Context) -> Decision:  # noqa: C901, PLR0912 - one case a command
     match message:
         case asked.CheckIssuance() | asked.CreateCertificate() | asked.RenewCertificate() | asked.CrossCertify():
             return issuance.ask(policy, certificate, message, context)
@@ -77,6 +80,8 @@ def decide(policy: Policy, certificate: Certificate, message: Asked | Outcome, c
             return lifecycle.export(certificate, message)
         case asked.VerifyCertificate():
             return verifying.verify(certificate, message, context)
+        case asked.CreateCrl() | asked.PublishCrl():
+            return crl.decide(certificate, message, context)
         case _:
             return _go_on(policy, certificate, message, context)
 
@@ -105,6 +110,8 @@ def _go_on(policy: Policy, certificate: Certificate, outcome: Outcome, context: 
             return limits.invalid(
                 f"the signature does not verify with the issuer's public key over the tbs of {certificate_id}"
             )
+        case RevocationsGathered() | CrlBuilt() | CrlAssembled() | CrlSignatureWrong():
+            return crl.decide(certificate, outcome, context)
         case Judged() | NotJudged():
             return verifying.verify(certificate, outcome, context)
         case Rendered(request=export, content=content):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from services.certificate.crl_effects import CrlEffect, CrlOutcome
 from services.certificate.name_forms import Names
 from services.certificate.policy import Pointers
 from services.certificate.states import Certificate, Created
@@ -219,5 +220,5 @@ IssuanceOutcome = (
     | SignatureWrong
     | Rendered
 )
-Effect = IssuanceEffect | Verify
-Outcome = IssuanceOutcome | Judged | NotJudged
+Effect = IssuanceEffect | CrlEffect | Verify
+Outcome = IssuanceOutcome | CrlOutcome | Judged | NotJudged

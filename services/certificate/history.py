@@ -4,6 +4,7 @@ import base64
 from dataclasses import replace
 from typing import assert_never
 
+from services.certificate import crl
 from services.certificate.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts import certificate_events as told
 
@@ -19,6 +20,8 @@ def evolve(certificate: Certificate, event: told.CertificateEvent) -> Certificat
             return _imported(event)
         case told.CertificateRevoked():
             return _revoked(certificate, event)
+        case told.CrlCreated() | told.CrlPublished():
+            return crl.evolve(certificate, event)
         case _:
             return _changed(certificate, event) if isinstance(certificate, Issued) else certificate
 

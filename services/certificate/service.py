@@ -8,14 +8,22 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.certificate import ssh_building
+from services.certificate.crl_building import CrlBuilding
+from services.certificate.crl_effects import AttachCrlSignature, BuildCrl, GatherRevocations
 from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
+from services.certificate.ocsp_building import OcspBuilding
+from services.certificate.ocsp_domain import OCSP
+from services.certificate.ocsp_states import OcspEffect, OcspOutcome
 from services.certificate.pkilint_process import Pkilint
 from services.certificate.policy import Policy
 from services.certificate.projector import Projector
+from services.certificate.revocation_policy import OcspPolicy
+from services.certificate.revocations import Revocations
 from services.certificate.ssh_domain import SSH_CERTIFICATE
 from services.certificate.ssh_effects import SshEffect, SshOutcome
 from services.certificate.states import Certificate
+from services.certificate.trust_bundles import TRUST_BUNDLE, FetchRoots, RootsFetched
 from services.certificate.verification.answering import Verification
 from services.certificate.verification.authorities import Authorities
 from services.certificate.verifying_effects import Verify
@@ -30,38 +38,18 @@ from shared.runtime import Aggregate, Stores, serve
 class Settings:
     nats_url: str
     policy: Policy = field(default_factory=Policy)
+    ocsp: OcspPolicy = field(default_factory=OcspPolicy)
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    host = Host(settings.nats_url, "certificate")
-
-    async def prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
-        store: EventStore[Certificate, CertificateEvent] = stores["certificate"]
-
-        async def current(certificate_id: str) -> Certificate:
-            """Read from the leader: an issuer revoked a moment ago, by another replica too, must issue nothing more."""
-            standing = await store.load(certificate_id)
-            return (await store.refresh(certificate_id, standing)).state
-
-        pkilint = Pkilint()
-        pkilint.warm_up()
-        host.end(pkilint.end)
-        issuance, verification = Issuance(current, pkilint), Verification(Authorities(js))
-
-        async def perform(effect: Effect) -> Outcome:
-            match effect:
-                case Verify():
-                    return await verification.perform(effect)
-                case _:
-                    return await issuance.perform(effect)
-
-        return perform
-
+    host, edge = Host(settings.nats_url, "certificate"), _Edge(settings)
     app = serve(
         host,
         "certificate",
-        Aggregate("certificate", certificate_decider(settings.policy), prepare),
-        Aggregate("ssh-certificate", SSH_CERTIFICATE, _prepare_ssh),
+        Aggregate("certificate", certificate_decider(settings.policy), edge.of_certificates),
+        Aggregate("ocsp", OCSP, edge.of_ocsp),
+        Aggregate("trust-bundle", TRUST_BUNDLE, edge.of_trust_bundles),
+        Aggregate("ssh-certificate", SSH_CERTIFICATE, edge.of_ssh_certificates),
     )
 
     async def project(client: Client) -> None:
@@ -69,8 +57,64 @@ def certificate_service(settings: Settings) -> FastStream:
         await host.read(client, "views", projector.handle, projector.surrender)
 
     host.begin(project)
+    host.end(edge.pkilint.end)
     return app
 
 
-async def _prepare_ssh(_: JetStreamContext, __: Stores) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
-    return ssh_building.perform
+class _Edge:
+    """What performs the effects of each aggregate; CRLs and status answers share one register of revocations."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._revocations: Revocations | None = None
+        self.pkilint = Pkilint()
+
+    async def of_certificates(self, js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+        self.pkilint.warm_up()
+        current, policy = _current(stores), self._settings.policy
+        issuance, verification = Issuance(current, self.pkilint), Verification(Authorities(js))
+        crls = CrlBuilding(self._revocations_in(js), current, lambda issuer_id: policy.of_issuer(issuer_id).crl)
+
+        async def perform(effect: Effect) -> Outcome:
+            match effect:
+                case Verify():
+                    return await verification.perform(effect)
+                case GatherRevocations() | BuildCrl() | AttachCrlSignature():
+                    return await crls.perform(effect)
+                case _:
+                    return await issuance.perform(effect)
+
+        return perform
+
+    async def of_ocsp(self, js: JetStreamContext, stores: Stores) -> Callable[[OcspEffect], Awaitable[OcspOutcome]]:
+        return OcspBuilding(js, self._revocations_in(js), _current(stores), self._settings.ocsp).perform
+
+    async def of_trust_bundles(
+        self, _: JetStreamContext, stores: Stores
+    ) -> Callable[[FetchRoots], Awaitable[RootsFetched]]:
+        current = _current(stores)
+
+        async def perform(asked: FetchRoots) -> RootsFetched:
+            return RootsFetched(asked, tuple([await current(each) for each in asked.certificate_ids]))
+
+        return perform
+
+    async def of_ssh_certificates(
+        self, _: JetStreamContext, __: Stores
+    ) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
+        return ssh_building.perform
+
+    def _revocations_in(self, js: JetStreamContext) -> Revocations:
+        self._revocations = self._revocations or Revocations(js)
+        return self._revocations
+
+
+def _current(stores: Stores) -> Callable[[str], Awaitable[Certificate]]:
+    store: EventStore[Certificate, CertificateEvent] = stores["certificate"]
+
+    async def current(certificate_id: str) -> Certificate:
+        """Read from the leader: an issuer revoked a moment ago, by another replica too, must issue nothing more."""
+        standing = await store.load(certificate_id)
+        return (await store.refresh(certificate_id, standing)).state
+
+    return current

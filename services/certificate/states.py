@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from services.certificate.crl_states import CrlStanding
 from shared.contracts.keying import SignatureAlgorithm
 from shared.contracts.naming import Profile, RevocationReason
 
@@ -53,6 +54,7 @@ class Issued:
     expired: bool = False
     superseded_by: str | None = None
     predecessor_id: str | None = None
+    crl: CrlStanding | None = None
     kind: Literal["issued"] = "issued"
 
 

@@ -55,6 +55,7 @@ class OcspPrepared(OfOcsp, Event):
     next_update: datetime
     everyone: bool = Field(description="whether this is a batch of all certificates of the issuer")
     more_after: int | None = Field(description="where the next batch begins; none: this was the last")
+    through: int = Field(ge=0, description="the event up to which the log is told of")
 
 
 class SignedOcspAnswer(Value):

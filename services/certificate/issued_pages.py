@@ -1,0 +1,71 @@
+"""The certificates of an issuer, page by page, as KEYS_VIEWS has them: where to look, never what to believe."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from pydantic import BaseModel, ValidationError
+
+from shared.contracts.base import Id
+from shared.kv import KeyValue, to_the_end
+
+BUCKET = "KEYS_VIEWS"
+log = logging.getLogger(__name__)
+
+
+class _Issued(BaseModel):
+    """As much of the document `issued.<issuer_id>.<serial>` as is looked at."""
+
+    certificate_id: Id
+    not_after: datetime
+
+
+class _Named(BaseModel):
+    certificate_id: Id
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """*position* is the document's sequence in the bucket: where to go on after it."""
+
+    position: int
+    certificate_id: str
+
+
+async def newest_responder(js: JetStreamContext, issuer_id: str) -> str | None:
+    document = await KeyValue(js, BUCKET).get(f"responder.{issuer_id}")
+    try:
+        return None if document is None else _Named(certificate_id=document.value.decode()).certificate_id
+    except ValueError:
+        log.warning("responder.%s in %s is no certificate id", issuer_id, BUCKET)
+        return None
+
+
+async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:
+    """Those that were written after position *after* and had not ended *at* that time."""
+    pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
+    subscription = await js.subscribe(
+        pattern,
+        stream=f"KV_{BUCKET}",
+        ordered_consumer=True,
+        config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1),
+    )
+    async with aclosing(to_the_end(subscription)) as messages:
+        async for message in messages:
+            document = _read(message)
+            if document is not None and document.not_after >= at:
+                yield Listed(message.metadata.sequence.stream, document.certificate_id)
+
+
+def _read(message: Msg) -> _Issued | None:
+    try:
+        return _Issued.model_validate_json(message.data)
+    except ValidationError:  # also what says that a key was deleted
+        return None

@@ -1,0 +1,108 @@
+"""From `certificate.revoke` to the CRL and the status answer that say so, by commands alone."""
+
+import base64
+import json
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from services.certificate.service import Settings, certificate_service
+from shared.contracts.keying import Algorithm
+from shared.identity import new_id
+from tests.support.authority import private_key, public_pem
+from tests.support.revocable import sign_with
+
+ROOT_KEY, CA_KEY, RESPONDER_KEY, LEAF_KEY = (
+    private_key(Algorithm.EC_P256, which) for which in ("root", "ca", "responder", "leaf")
+)
+
+
+class Conversation:
+    """Asks, signs what it is given to sign, and hears what stands in the log."""
+
+    def __init__(self, client, events):
+        self._js, self._events = client.jetstream(), events
+
+    async def ask(self, command, **body):
+        await self._js.publish(f"keys.commands.{command}", json.dumps(body).encode())
+        event = await self._events.next_msg(timeout=10)
+        return event.subject.split(".")[3], json.loads(event.data)
+
+    async def issue(self, key, signer, **body):
+        wish = {"subject": {"common_name": body["profile"]}, "public_key_pem": public_pem(key), "validity_days": 30}
+        _, created = await self.ask("certificate.create", **(wish | body))
+        signature = signed(signer, created["tbs"])
+        kind, told = await self.ask("certificate.sign", certificate_id=created["certificate_id"], signature=signature)
+        assert kind == "signed", told
+        return told
+
+    async def crl(self, issuer, key):
+        """The serials on the issuer's next CRL; None where the one before says all."""
+        issuer_id = issuer["certificate_id"]
+        kind, created = await self.ask("certificate.create-crl", certificate_id=issuer_id)
+        if kind == "repeated":
+            return None
+        assert kind == "crl-created", created
+        signature = signed(key, created["tbs"])
+        _, told = await self.ask("certificate.publish-crl", certificate_id=issuer_id, signature=signature)
+        return {f"{each.serial_number:x}" for each in x509.load_pem_x509_crl(told["crl_pem"].encode())}
+
+    async def status(self, leaf, issuer, responder):
+        about = {"issuer_id": issuer["certificate_id"], "responder_id": responder["certificate_id"]}
+        kind, prepared = await self.ask("ocsp.prepare", **about, certificate_ids=[leaf["certificate_id"]])
+        assert kind == "prepared", prepared
+        signatures = [signed(RESPONDER_KEY, each["tbs"]) for each in prepared["answers"]]
+        _, told = await self.ask("ocsp.publish", batch_id=prepared["batch_id"], signatures=signatures)
+        response = ocsp.load_der_ocsp_response(base64.b64decode(told["answers"][0]["response"]))
+        return response.certificate_status, response.revocation_reason
+
+
+def signed(key, tbs):
+    return base64.b64encode(sign_with(key, base64.b64decode(tbs))).decode()
+
+
+@pytest.fixture(name="people")
+async def _people(server, client):
+    app = certificate_service(Settings(nats_url=server.url))
+    await app.start()
+    log = await client.jetstream().subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
+    yield Conversation(client, log)
+    await app.stop()
+
+
+async def test_what_is_held_released_and_revoked_by_command_is_told_to_relying_parties(people):
+    root = await people.issue(ROOT_KEY, ROOT_KEY, profile="root", key_id=str(new_id()))
+    by_root = {"issuer_id": root["certificate_id"]}
+    ca = await people.issue(CA_KEY, ROOT_KEY, profile="intermediate", key_id=str(new_id()), **by_root)
+    by_ca = {"issuer_id": ca["certificate_id"]}
+    responder = await people.issue(RESPONDER_KEY, CA_KEY, profile="ocsp-responder", key_id=str(new_id()), **by_ca)
+    leaf = await people.issue(LEAF_KEY, CA_KEY, profile="tls-client", **by_ca)
+    good, revoked = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED
+    named = {"certificate_id": leaf["certificate_id"]}
+
+    assert (await people.crl(ca, CA_KEY), await people.crl(ca, CA_KEY)) == (set(), None)
+    assert await people.status(leaf, ca, responder) == (good, None)
+    await people.ask("certificate.hold", **named)
+    assert await people.crl(ca, CA_KEY) == {leaf["serial"]}
+    assert await people.status(leaf, ca, responder) == (revoked, x509.ReasonFlags.certificate_hold)
+    await people.ask("certificate.release", **named)
+    assert await people.crl(ca, CA_KEY) == set()
+    assert await people.status(leaf, ca, responder) == (good, None)
+    await people.ask("certificate.revoke", **named, reason="key-compromise")
+    assert await people.crl(ca, CA_KEY) == {leaf["serial"]}
+    assert await people.status(leaf, ca, responder) == (revoked, x509.ReasonFlags.key_compromise)
+    await people.ask("certificate.revoke", certificate_id=ca["certificate_id"], reason="ca-compromise")
+    assert await people.crl(root, ROOT_KEY) == {ca["serial"]}
+    assert await people.crl(ca, CA_KEY) is None
+
+
+async def test_a_renewed_authority_tells_of_what_it_revoked_before_also_when_the_old_one_is_revoked(people):
+    root = await people.issue(ROOT_KEY, ROOT_KEY, profile="root", key_id=str(new_id()))
+    same = {"profile": "intermediate", "key_id": str(new_id()), "issuer_id": root["certificate_id"]}
+    first, second = [await people.issue(CA_KEY, ROOT_KEY, **same) for _ in range(2)]
+    leaf = await people.issue(LEAF_KEY, CA_KEY, profile="tls-client", issuer_id=first["certificate_id"])
+    await people.ask("certificate.revoke", certificate_id=leaf["certificate_id"])
+    await people.ask("certificate.revoke", certificate_id=first["certificate_id"], reason="superseded")
+
+    assert await people.crl(second, CA_KEY) == {leaf["serial"]}

@@ -1,0 +1,310 @@
+"""CRLs, status answers and trust bundles on a real server: commands in, and the events they lead to."""
+
+import asyncio
+import base64
+import json
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.x509 import ocsp
+
+from services.certificate.ocsp_domain import MOST
+from services.certificate.service import Settings, certificate_service
+from shared.contracts.naming import Profile, RevocationReason
+from shared.envelope import seal_event
+from shared.headers import Lineage
+from shared.identity import new_id
+from shared.kv import KeyValue
+from tests.support.revocable import DAY, holder, now, sign_with
+
+SINCE = now() - 10 * DAY
+ROOT = holder(Profile.ROOT, days=3650, since=SINCE)
+CA = holder(Profile.INTERMEDIATE, ROOT, days=1825, since=SINCE)
+RESPONDER = holder(Profile.OCSP_RESPONDER, CA, days=100, since=SINCE)
+ALICE, BOB = (holder(Profile.PIV_AUTHENTICATION, CA, name=name, since=SINCE) for name in ("Alice", "Bob"))
+
+
+@asynccontextmanager
+async def serving(url):
+    app = certificate_service(Settings(nats_url=url))
+    await app.start()
+    try:
+        yield
+    finally:
+        await app.stop()
+
+
+class Conversation:
+    """Asks, and hears what stands in the log; puts into the log and the views what other parts of the suite would."""
+
+    def __init__(self, client, events):
+        self.js = client.jetstream()
+        self._events = events
+
+    @classmethod
+    async def begin(cls, client, *holders):
+        log = await client.jetstream().subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
+        self = cls(client, log)
+        for each in holders:
+            await self.tell(*each.told())
+        return self
+
+    async def tell(self, *events):
+        for event in events:
+            sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+            await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
+            await self._events.next_msg(timeout=10)
+
+    async def ask(self, command, **body):
+        await self.js.publish(f"keys.commands.{command}", json.dumps(body).encode())
+        return await self.hear()
+
+    async def hear(self):
+        event = await self._events.next_msg(timeout=10)
+        return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
+
+    async def create_crl(self):
+        return await self.ask("certificate.create-crl", certificate_id=CA.certificate_id)
+
+    async def crl(self):
+        kind, created = await self.create_crl()
+        assert kind == "certificate.crl-created", created
+        return await self.publish_crl(created)
+
+    async def publish_crl(self, created):
+        kind, published = await self.ask(
+            "certificate.publish-crl",
+            certificate_id=CA.certificate_id,
+            number=created["number"],
+            signature=signed(CA, created["tbs"]),
+        )
+        assert kind == "certificate.crl-published", published
+        return x509.load_pem_x509_crl(published["crl_pem"].encode())
+
+    async def prepare(self, **body):
+        return await self.ask("ocsp.prepare", issuer_id=CA.certificate_id, **body)
+
+    async def answers(self, prepared):
+        signatures = [signed(RESPONDER, each["tbs"]) for each in prepared["answers"]]
+        kind, told = await self.ask("ocsp.publish", batch_id=prepared["batch_id"], signatures=signatures)
+        assert kind == "ocsp.published", told
+        return told
+
+    async def view(self, key, value):
+        await KeyValue(self.js, "KEYS_VIEWS").put(key, value, 0)
+
+    async def issued(self, *holders):
+        for each in holders:
+            document = {
+                "certificate_id": each.certificate_id,
+                "serial": each.serial,
+                "not_after": each.state.not_after.isoformat(),
+                "more": "that is not looked at",
+            }
+            await self.view(f"issued.{CA.certificate_id}.{each.serial}", json.dumps(document).encode())
+
+
+def signed(holder_, tbs):
+    return base64.b64encode(sign_with(holder_.key, base64.b64decode(tbs))).decode()
+
+
+def serials(crl):
+    return {f"{each.serial_number:x}" for each in crl}
+
+
+@pytest.fixture(name="people")
+async def _people(server, client):
+    async with serving(server.url):
+        yield await Conversation.begin(client, ROOT, CA, RESPONDER, ALICE, BOB)
+
+
+async def test_a_crl_is_built_signed_and_published_and_tells_the_next_of_each_revocation(people):
+    assert serials(await people.crl()) == set()
+    assert (await people.create_crl())[0] == "command.repeated"
+
+    await people.tell(ALICE.held())
+    assert serials(await people.crl()) == {ALICE.serial}
+    await people.tell(ALICE.released(), BOB.revoked(RevocationReason.KEY_COMPROMISE))
+    crl = await people.crl()
+
+    assert serials(crl) == {BOB.serial}
+    assert crl.is_signature_valid(CA.certificate.public_key())
+    assert (await people.create_crl())[0] == "command.repeated"
+
+
+async def test_a_signature_over_a_crl_that_has_a_successor_is_let_be(people):
+    _, first = await people.create_crl()
+    _, second = await people.create_crl()
+    body = {"certificate_id": CA.certificate_id, "number": first["number"], "signature": signed(CA, first["tbs"])}
+
+    assert (await people.ask("certificate.publish-crl", **body))[0] == "command.repeated"
+    await people.publish_crl(second)
+    assert (await people.ask("certificate.publish-crl", **body))[0] == "command.repeated"
+    _, refused = await people.ask("certificate.publish-crl", **(body | {"number": None}))
+    assert (refused["code"], "certificate.create-crl" in refused["message"]) == ("conflict", True)
+
+
+async def test_another_process_goes_on_where_the_first_one_stopped_and_numbers_grow(server, client):
+    async with serving(server.url):
+        people = await Conversation.begin(client, CA, ALICE, BOB)
+        await people.tell(ALICE.revoked())
+        first = await people.crl()
+        await people.tell(BOB.revoked())
+        _, created = await people.create_crl()
+
+    async with serving(server.url):
+        second = await people.publish_crl(created)
+        assert (await people.create_crl())[0] == "command.repeated"
+
+    assert (serials(first), serials(second)) == ({ALICE.serial}, {ALICE.serial, BOB.serial})
+    numbers = [each.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number for each in (first, second)]
+    assert numbers[0] < numbers[1]
+
+
+async def test_whichever_replica_is_asked_the_crl_tells_of_every_revocation(server, client):
+    async with serving(server.url), serving(server.url):
+        people = await Conversation.begin(client, CA)
+        known = set()
+        for _ in range(10):
+            leaf = holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE)
+            await people.tell(leaf.revoked())
+            known.add(leaf.serial)
+            assert serials(await people.crl()) == known
+
+
+async def test_many_ask_for_a_crl_at_once_and_each_has_a_number_of_its_own(people):
+    body = json.dumps({"certificate_id": CA.certificate_id}).encode()
+    await asyncio.gather(*(people.js.publish("keys.commands.certificate.create-crl", body) for _ in range(20)))
+
+    heard = [await people.hear() for _ in range(20)]
+
+    assert {kind for kind, _ in heard} == {"certificate.crl-created"}
+    assert len({told["number"] for _, told in heard}) == 20
+
+
+async def test_a_crl_of_ten_thousand_passes_through_every_message_and_from_process_to_process(server, client):
+    async with serving(server.url):
+        people = await Conversation.begin(client, CA)
+        revoked = [ALICE.revoked(RevocationReason.SUPERSEDED, serial=f"{2**126 + n:x}") for n in range(10_000)]
+        sealed = [seal_event(event, Lineage.root(new_id()), "certificate") for event in revoked]
+        for some in range(0, 10_000, 500):
+            batch = sealed[some : some + 500]
+            await asyncio.gather(*(people.js.publish(e.subject, e.payload, headers=e.headers) for e in batch))
+        for _ in revoked:
+            await people.hear()
+        kind, created = await people.create_crl()
+        assert (kind, created["entries"]) == ("certificate.crl-created", 10_000)
+
+    async with serving(server.url):
+        assert len(await people.publish_crl(created)) == 10_000
+        assert (await people.create_crl())[0] == "command.repeated"
+
+
+async def test_answers_about_one_certificate_follow_its_revocation(people):
+    about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
+    _, prepared = await people.prepare(**about)
+    good = await people.answers(prepared)
+    await people.tell(ALICE.revoked(RevocationReason.SUPERSEDED))
+    _, prepared = await people.prepare(**about)
+    revoked = await people.answers(prepared)
+
+    statuses = [
+        {ocsp.load_der_ocsp_response(base64.b64decode(each["response"])).certificate_status for each in told["answers"]}
+        for told in (good, revoked)
+    ]
+    assert statuses == [{ocsp.OCSPCertStatus.GOOD}, {ocsp.OCSPCertStatus.REVOKED}]
+    assert (good["everyone"], good["more_after"]) == (False, None)
+
+
+async def test_what_the_service_does_not_know_it_does_not_answer_for(people):
+    stranger = str(new_id())
+
+    _, refused = await people.prepare(certificate_ids=[stranger], responder_id=RESPONDER.certificate_id)
+    assert (refused["code"], stranger in refused["message"]) == ("not-found", True)
+    _, refused = await people.prepare()
+    assert (refused["code"], "ocsp-responder" in refused["message"]) == ("not-found", True)
+    await people.view(f"responder.{CA.certificate_id}", b"nonsense")
+    _, refused = await people.prepare()
+    assert refused["code"] == "not-found"
+
+
+async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(people):
+    expired = holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE, days=5)
+    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MOST + 10)]
+    forged = holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE)  # there is a document of it, and no history
+    await people.tell(*(event for each in (expired, *leaves) for event in each.told()))
+    await people.view(f"responder.{CA.certificate_id}", RESPONDER.certificate_id.encode())
+    await people.issued(leaves[0], expired, forged, *leaves[1:])
+    await people.tell(leaves[3].revoked(), leaves[-1].held())
+
+    _, first = await people.prepare()
+    _, second = await people.prepare(after=first["more_after"])
+    kind, _ = await people.prepare(after=10_000)
+
+    def of(prepared):
+        return [each["serial"] for each in prepared["answers"]][::2]
+
+    assert of(first) + of(second) == [each.serial for each in leaves]
+    assert (len(of(first)), first["everyone"], second["more_after"]) == (MOST, True, None)
+    assert kind == "command.repeated"
+    told = [*(await people.answers(first))["answers"], *(await people.answers(second))["answers"]]
+    bad = {
+        each["serial"]
+        for each in told
+        if ocsp.load_der_ocsp_response(base64.b64decode(each["response"])).certificate_status
+        is ocsp.OCSPCertStatus.REVOKED
+    }
+    assert bad == {leaves[3].serial, leaves[-1].serial}
+
+
+async def test_exactly_one_page_has_no_page_after_it(people):
+    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MOST)]
+    await people.tell(*(event for each in leaves for event in each.told()))
+    await people.issued(*leaves)
+
+    _, prepared = await people.prepare(responder_id=RESPONDER.certificate_id)
+
+    assert (len(prepared["answers"]), prepared["more_after"]) == (2 * MOST, None)
+
+
+async def test_a_batch_that_one_process_prepared_another_publishes(server, client):
+    about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
+    async with serving(server.url):
+        people = await Conversation.begin(client, ROOT, CA, RESPONDER, ALICE)
+        _, prepared = await people.prepare(**about)
+
+    async with serving(server.url):
+        assert len((await people.answers(prepared))["answers"]) == 2
+
+
+async def test_a_trust_bundle_has_versions(people):
+    successor = holder(Profile.ROOT, days=3650, since=SINCE)
+    await people.tell(*successor.told())
+    bundle = {"bundle_id": str(new_id()), "organization": "CIM"}
+
+    async def publish(*roots):
+        ids = [each.certificate_id for each in roots]
+        return await people.ask("trust-bundle.publish", certificate_ids=ids, **bundle)
+
+    told = [await publish(ROOT), await publish(ROOT), await publish(ROOT, successor), await publish(CA)]
+
+    assert [kind for kind, _ in told] == [
+        "trust-bundle.published",
+        "command.repeated",
+        "trust-bundle.published",
+        "command.rejected",
+    ]
+    assert [told[n][1]["version"] for n in (0, 2)] == [1, 2]
+    assert told[2][1]["certificates_pem"] == [ROOT.pem, successor.pem]
+    assert told[3][1]["code"] == "not-allowed"
+
+
+async def test_an_answer_is_good_from_when_the_command_was_stored(people):
+    _, prepared = await people.prepare(certificate_ids=[ALICE.certificate_id], responder_id=RESPONDER.certificate_id)
+    told = await people.answers(prepared)
+
+    response = ocsp.load_der_ocsp_response(base64.b64decode(told["answers"][0]["response"]))
+    assert response.next_update_utc - response.this_update_utc == timedelta(days=7)
+    assert response.produced_at_utc == response.this_update_utc

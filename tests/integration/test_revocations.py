@@ -1,0 +1,206 @@
+"""What is revoked, as the log of a real server says it: all of it, whatever became of the server in between."""
+
+import asyncio
+import shutil
+from contextlib import asynccontextmanager
+
+import pytest
+from nats.errors import Error
+
+from services.certificate.revocations import Revocations
+from shared.contracts.certificate_events import CertificateRevoked
+from shared.contracts.naming import Profile, RevocationReason
+from shared.envelope import seal_event
+from shared.errors import Poison
+from shared.headers import Lineage
+from shared.identity import new_id
+from shared.streams import declare
+from tests.support.nats import NatsServer, connected
+from tests.support.revocable import holder
+
+ROOT = holder(Profile.ROOT, days=3650)
+ALICE, BOB, CAROL = (holder(Profile.PIV_AUTHENTICATION, ROOT, name=name) for name in ("Alice", "Bob", "Carol"))
+
+
+@pytest.fixture(name="js")
+async def _js(client):
+    await declare(client)
+    return client.jetstream()
+
+
+async def tell(js, *events):
+    for event in events:
+        sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+        await js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
+
+
+def listed(revocations):
+    return {f"{each.serial:x}" for each in revocations.register.of(ROOT.certificate_id)}
+
+
+async def test_an_empty_log_is_heard_to_its_end(js):
+    assert await Revocations(js).through() == 0
+
+
+async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_position(js):
+    revocations = Revocations(js)
+    await tell(js, *ALICE.told(), ALICE.revoked(), *BOB.told(), BOB.held(), *CAROL.told())
+
+    assert await revocations.through() == 6
+    assert listed(revocations) == {ALICE.serial, BOB.serial}
+
+    await tell(js, BOB.released(), CAROL.revoked())
+
+    assert await revocations.through() == await revocations.through() == 10
+    assert listed(revocations) == {ALICE.serial, CAROL.serial}
+
+
+async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js):
+    event = seal_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
+    headers = event.headers | {"CIM-Timestamp": "2001-01-01T00:00:00.000000Z"}
+    await js.publish(event.subject, event.payload, headers=headers)
+    revocations = Revocations(js)
+    await revocations.through()
+
+    stored = await js.get_msg("KEYS_EVENTS", seq=1)
+    [revocation] = revocations.register.of(ROOT.certificate_id)
+
+    assert revocation.at.year > 2001
+    assert revocation.at == stored.time.replace(microsecond=0)
+
+
+async def test_who_asks_at_the_same_time_hears_the_same(js):
+    revocations = Revocations(js)
+    await tell(js, *(holder(Profile.PIV_AUTHENTICATION, ROOT).revoked() for _ in range(20)))
+
+    assert await asyncio.gather(*(revocations.through() for _ in range(10))) == [20] * 10
+    assert len(listed(revocations)) == 20
+
+
+async def test_whoever_begins_later_comes_to_the_same(js):
+    early = Revocations(js)
+    leaves = [holder(Profile.PIV_AUTHENTICATION, ROOT) for _ in range(30)]
+    for leaf in leaves:
+        await tell(js, *leaf.told(), leaf.held() if int(leaf.serial, 16) % 3 else leaf.revoked())
+        await early.through()
+    await tell(js, *(leaf.released() for leaf in leaves if int(leaf.serial, 16) % 3 == 1))
+    late = Revocations(js)
+
+    assert await early.through() == await late.through()
+    assert early.register.of(ROOT.certificate_id) == late.register.of(ROOT.certificate_id)
+
+
+async def test_a_server_that_was_killed_and_came_back_changes_nothing(js, server):
+    revocations = Revocations(js)
+    await tell(js, ALICE.revoked())
+    await revocations.through()
+
+    server.kill()
+    with pytest.raises((Error, TimeoutError, OSError)):
+        await asyncio.wait_for(revocations.through(), 1)
+    await server.start()
+    async with asyncio.timeout(10):
+        while not js._nc.is_connected:  # noqa: ASYNC110, SLF001 - there is nothing to await in nats-py
+            await asyncio.sleep(0.02)
+    await tell(js, BOB.revoked())
+
+    assert await revocations.through() == 2
+    assert listed(revocations) == {ALICE.serial, BOB.serial}
+
+
+async def test_what_is_none_of_the_suites_is_passed_over(js):
+    await js.publish(f"keys.events.certificate.revoked.{ALICE.certificate_id}", b"{}")
+    await tell(js, BOB.revoked())
+    await js.publish(f"keys.events.certificate.held.{ALICE.certificate_id}", b"junk")
+    revocations = Revocations(js)
+
+    assert await revocations.through() == 3
+    assert listed(revocations) == {BOB.serial}
+
+
+async def test_an_event_of_the_suite_that_cannot_be_read_is_said_and_not_passed_over(js):
+    newer = seal_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
+    await js.publish(newer.subject, b'{"certificate_id": 1}', headers=newer.headers)
+    revocations = Revocations(js)
+
+    for _ in range(2):
+        with pytest.raises(Poison, match=ALICE.certificate_id):
+            await revocations.through()
+
+
+async def test_a_voided_id_is_no_certificate(js):
+    voided = CertificateRevoked(certificate_id=str(new_id()), reason=RevocationReason.UNSPECIFIED, existed=False)
+    await tell(js, voided, ALICE.revoked(signed=False))
+    revocations = Revocations(js)
+
+    assert await revocations.through() == 2
+    assert listed(revocations) == set()
+
+
+@asynccontextmanager
+async def restarted(server, change):
+    server.kill()
+    change()
+    await server.start()
+    async with connected(server.url) as client:
+        await declare(client)
+        yield client.jetstream()
+
+
+async def test_a_log_that_was_put_back_to_what_it_was_is_read_anew(tmp_path):
+    """The process survives, the server is given an older backup: what it said since must be forgotten, too."""
+    store, backup = tmp_path / "store", tmp_path / "backup"
+    server = NatsServer(store)
+    await server.start()
+    try:
+        async with connected(server.url) as client:
+            await declare(client)
+            await tell(client.jetstream(), ALICE.revoked())
+
+        async with restarted(server, lambda: shutil.copytree(store, backup)) as js:
+            revocations = Revocations(js)
+            await tell(js, BOB.revoked())
+            assert await revocations.through() == 2
+
+            def restore():
+                shutil.rmtree(store)
+                shutil.copytree(backup, store)
+
+            async with restarted(server, restore) as again:
+                revocations._js = again  # noqa: SLF001 - in life it is one connection that comes back
+                assert await revocations.through() == 1
+                assert listed(revocations) == {ALICE.serial}
+
+                await tell(again, CAROL.revoked())
+                assert await revocations.through() == 2
+                assert listed(revocations) == {ALICE.serial, CAROL.serial}
+    finally:
+        server.stop()
+
+
+async def test_another_event_in_the_place_of_the_last_one_heard_is_noticed(tmp_path):
+    store = tmp_path / "store"
+    server = NatsServer(store)
+    await server.start()
+    try:
+        async with connected(server.url) as client:
+            await declare(client)
+            revocations = Revocations(client.jetstream())
+            await tell(client.jetstream(), ALICE.revoked())
+            await revocations.through()
+
+            async with restarted(server, lambda: shutil.rmtree(store)) as js:
+                revocations._js = js  # noqa: SLF001 - in life it is one connection that comes back
+                assert await revocations.through() == 0
+                assert listed(revocations) == set()
+                await tell(js, BOB.revoked())
+                await revocations.through()
+
+            for told in ((CAROL,), (BOB, ALICE)):
+                async with restarted(server, lambda: shutil.rmtree(store)) as js:
+                    revocations._js = js  # noqa: SLF001 - as above
+                    await tell(js, *(each.revoked() for each in told))
+                    assert await revocations.through() == len(told)
+                    assert listed(revocations) == {each.serial for each in told}
+    finally:
+        server.stop()

@@ -1,0 +1,115 @@
+"""The deciders of CRLs and status answers with their edges, and a log in memory in the place of the wire."""
+
+from dataclasses import replace
+
+from services.certificate import crl
+from services.certificate.crl_building import CrlBuilding
+from services.certificate.ocsp_building import OcspBuilding
+from services.certificate.ocsp_domain import OCSP
+from services.certificate.profiles import CRL
+from services.certificate.revocation_policy import OcspPolicy
+from services.certificate.revocation_register import Register
+from services.certificate.states import Unborn
+from shared.contracts.base import Event
+from shared.contracts.certificate import CreateCrl, PublishCrl
+from shared.contracts.certificate_events import CrlCreated, CrlPublished
+from shared.contracts.ocsp import PrepareOcsp, PublishOcsp
+from shared.decider import Context, Perform, run
+from shared.identity import new_id
+from tests.support.revocable import sign_with
+from tests.support.scenario import NOON
+
+
+class Log:
+    """What `Revocations` reads from KEYS_EVENTS, without a server: events, each with the time when it was taken in."""
+
+    def __init__(self):
+        self.events = []
+        self.register = Register()
+
+    def take(self, event, at=NOON):
+        self.events.append((at, event))
+
+    async def through(self):
+        for sequence, (at, event) in enumerate(self.events, 1):
+            self.register.hear(sequence, at, event)
+        return self.register.heard
+
+
+class Press:
+    """Decides, performs and evolves as the service does."""
+
+    def __init__(self, *holders, log=None, policy=None):
+        self.log = log or Log()
+        self.states = {each.certificate_id: each.state for each in holders}
+        self.told = []
+        self._building = CrlBuilding(self.log, self.current, lambda _: policy or CRL)
+
+    async def current(self, certificate_id):
+        return self.states.get(certificate_id, Unborn())
+
+    async def ask(self, command, at=NOON):
+        state = await self.current(command.identity)
+        context = Context(new_id(), command.identity, at)
+        answer = crl.decide(state, command, context)
+        while isinstance(answer, Perform):
+            answer = crl.decide(state, await self._building.perform(answer.effect), context)
+        if isinstance(answer, Event):
+            self.states[command.identity] = crl.evolve(state, answer)
+            self.told.append(answer)
+        return answer
+
+    async def create(self, issuer, at=NOON):
+        return await self.ask(CreateCrl(certificate_id=issuer.certificate_id), at)
+
+    async def publish(self, issuer, created, at=NOON, **fields):
+        signature = sign_with(issuer.key, created.tbs)
+        return await self.ask(PublishCrl(certificate_id=issuer.certificate_id, signature=signature, **fields), at)
+
+    async def crl(self, issuer, at=NOON):
+        created = await self.create(issuer, at)
+        assert isinstance(created, CrlCreated), created
+        published = await self.publish(issuer, created, at)
+        assert isinstance(published, CrlPublished), published
+        return published
+
+    def forget_crls_after(self, number, issuer):
+        """As a restored backup does."""
+        state = replace(issuer.state, crl=None)
+        for event in self.told:
+            if event.number <= number:
+                state = crl.evolve(state, event)
+        self.states[issuer.certificate_id] = state
+
+
+class Batches:
+    """The decider of status answers with its edge; it does not know all certificates of an issuer: that is a view."""
+
+    def __init__(self, *holders, log=None, policy=None):
+        self.log = log or Log()
+        self.states = {each.certificate_id: each.state for each in holders}
+        self.batches = {}
+        self._building = OcspBuilding(None, self.log, self.current, policy or OcspPolicy())
+
+    async def current(self, certificate_id):
+        return self.states.get(certificate_id, Unborn())
+
+    async def ask(self, command, at=NOON):
+        state = self.batches.get(command.identity, OCSP.initial)
+        answer = await run(OCSP, self._building.perform, state, command, Context(new_id(), command.identity, at))
+        if isinstance(answer, Event):
+            self.batches[command.identity] = OCSP.evolve(state, answer)
+        return answer
+
+    async def prepare(self, issuer, responder, *about, at=NOON):
+        prepare = PrepareOcsp(
+            batch_id=str(new_id()),
+            issuer_id=issuer.certificate_id,
+            responder_id=responder.certificate_id,
+            certificate_ids=tuple(each.certificate_id for each in about),
+        )
+        return await self.ask(prepare, at)
+
+    async def publish(self, prepared, responder, at=NOON):
+        signatures = tuple(sign_with(responder.key, each.tbs) for each in prepared.answers)
+        return await self.ask(PublishOcsp(batch_id=prepared.batch_id, signatures=signatures), at)
