@@ -23,6 +23,7 @@ def settings_from(environment: Mapping[str, str]) -> KeySettings:
         environment.get("NATS_URL") or "nats://127.0.0.1:4222",
         Path(passphrase_file) if passphrase_file else None,
         Path(kek_file) if kek_file else None,
+        ml_dsa=environment.get("ENABLE_ML_DSA") == "1",
     )
 
 

@@ -10,7 +10,7 @@ from typing import assert_never
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -22,18 +22,32 @@ from cryptography.hazmat.primitives.serialization import (
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
+PrivateKey = (
+    rsa.RSAPrivateKey
+    | ec.EllipticCurvePrivateKey
+    | ed25519.Ed25519PrivateKey
+    | x25519.X25519PrivateKey
+    | mldsa.MLDSA65PrivateKey
+)
+PublicKey = (
+    rsa.RSAPublicKey
+    | ec.EllipticCurvePublicKey
+    | ed25519.Ed25519PublicKey
+    | x25519.X25519PublicKey
+    | mldsa.MLDSA65PublicKey
+)
 
 _PUBLIC_EXPONENT = 65537
 _LONGEST_SERIAL = 20
 _VERSION_3 = bytes.fromhex("a003020102")
 _IDENTIFIERS = {
-    # The DER of each AlgorithmIdentifier: RFC 4055, 5 (its NULL is required); RFC 5758, 3.2; RFC 8410, 3
+    # The DER of each AlgorithmIdentifier: RFC 4055, 5 (its NULL is required); RFC 5758, 3.2; RFC 8410, 3; RFC 9881, 2
     SignatureAlgorithm.RSA_PKCS1_SHA256: bytes.fromhex("300d06092a864886f70d01010b0500"),
     SignatureAlgorithm.RSA_PKCS1_SHA384: bytes.fromhex("300d06092a864886f70d01010c0500"),
     SignatureAlgorithm.ECDSA_SHA256: bytes.fromhex("300a06082a8648ce3d040302"),
     SignatureAlgorithm.ECDSA_SHA384: bytes.fromhex("300a06082a8648ce3d040303"),
     SignatureAlgorithm.ED25519: bytes.fromhex("300506032b6570"),
+    SignatureAlgorithm.ML_DSA_65: bytes.fromhex("300b0609608648016503040312"),
 }
 _UNREADABLE = (
     ValueError,
@@ -76,6 +90,8 @@ def generate(algorithm: Algorithm) -> PrivateKey:
             return ed25519.Ed25519PrivateKey.generate()
         case Algorithm.X25519:
             return x25519.X25519PrivateKey.generate()
+        case Algorithm.ML_DSA_65:
+            return mldsa.MLDSA65PrivateKey.generate()
         case _:
             assert_never(algorithm)
 
@@ -92,9 +108,13 @@ def from_pkcs8(der: bytes) -> PrivateKey:
     return private
 
 
+def spki(public: PublicKey) -> bytes:
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def public_half(private: PrivateKey) -> PublicHalf:
     public = private.public_key()
-    der = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    der = spki(public)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return PublicHalf(pem.decode(), sha256(der).hexdigest())
 
@@ -112,8 +132,23 @@ def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> 
             return private.sign(message, _ecdsa(hashes.SHA384()))
         case SignatureAlgorithm.ED25519, ed25519.Ed25519PrivateKey():
             return private.sign(message)
+        case SignatureAlgorithm.ML_DSA_65, mldsa.MLDSA65PrivateKey():
+            return private.sign(message)
         case _:
             raise TypeError(f"{algorithm} is not for a key of this kind")
+
+
+def is_repeatable(algorithm: SignatureAlgorithm) -> bool:
+    """Whether the same message always has the same signature. ML-DSA draws randomness for each (FIPS 204, 3.4)."""
+    match algorithm:
+        case SignatureAlgorithm.ML_DSA_65:
+            return False
+        case SignatureAlgorithm.ECDSA_SHA256 | SignatureAlgorithm.ECDSA_SHA384:
+            return _deterministic()
+        case SignatureAlgorithm.RSA_PKCS1_SHA256 | SignatureAlgorithm.RSA_PKCS1_SHA384 | SignatureAlgorithm.ED25519:
+            return True
+        case _:
+            assert_never(algorithm)
 
 
 def require_to_be_signed(message: bytes, algorithm: SignatureAlgorithm) -> None:

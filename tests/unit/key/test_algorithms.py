@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from services.key import algorithms
 from services.key.algorithms import NotToBeSignedError, require_to_be_signed
-from services.key.states import FITTING
+from services.key.purposes import FITTING
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"
@@ -27,6 +27,7 @@ DIGESTS = {
     SignatureAlgorithm.ECDSA_SHA256: hashes.SHA256(),
     SignatureAlgorithm.ECDSA_SHA384: hashes.SHA384(),
     SignatureAlgorithm.ED25519: None,
+    SignatureAlgorithm.ML_DSA_65: None,
 }
 PAIRS = [(algorithm, fitting) for algorithm, all_fitting in FITTING.items() for fitting in all_fitting]
 LARGEST_SERIAL = 2**159 - 1
