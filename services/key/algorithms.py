@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x25519
 from cryptography.hazmat.primitives.serialization import (
@@ -136,6 +136,25 @@ def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> 
             return private.sign(message)
         case _:
             raise TypeError(f"{algorithm} is not for a key of this kind")
+
+
+def verify(public: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, message: bytes) -> None:
+    """Raises InvalidSignature, also for a key that *algorithm* is not for."""
+    match algorithm, public:
+        case SignatureAlgorithm.RSA_PKCS1_SHA256, rsa.RSAPublicKey():
+            public.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
+        case SignatureAlgorithm.RSA_PKCS1_SHA384, rsa.RSAPublicKey():
+            public.verify(signature, message, padding.PKCS1v15(), hashes.SHA384())
+        case SignatureAlgorithm.ECDSA_SHA256, ec.EllipticCurvePublicKey():
+            public.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        case SignatureAlgorithm.ECDSA_SHA384, ec.EllipticCurvePublicKey():
+            public.verify(signature, message, ec.ECDSA(hashes.SHA384()))
+        case SignatureAlgorithm.ED25519, ed25519.Ed25519PublicKey():
+            public.verify(signature, message)
+        case SignatureAlgorithm.ML_DSA_65, mldsa.MLDSA65PublicKey():
+            public.verify(signature, message)
+        case _:
+            raise InvalidSignature
 
 
 def is_repeatable(algorithm: SignatureAlgorithm) -> bool:

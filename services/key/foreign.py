@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x25519
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x25519
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
 
-from services.key.algorithms import PrivateKey, spki
+from services.key.algorithms import PrivateKey, spki, verify
 from services.key.purposes import FITTING
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.keying import Algorithm
 
 _SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
 _RSA = {2048: Algorithm.RSA_2048, 3072: Algorithm.RSA_3072, 4096: Algorithm.RSA_4096}
@@ -69,26 +68,11 @@ def require_proof(private: PrivateKey, algorithm: Algorithm, proof: bytes, messa
     """Raise NotTheKeyError unless *proof* is over *message*, by the usual algorithm of the key's kind."""
     usual = FITTING[algorithm][0]
     try:
-        _verify(private, usual, proof, message)
+        verify(private.public_key(), usual, proof, message)
     except InvalidSignature:
         raise NotTheKeyError(
             f"proof does not verify: sign import_proof(key_id, recipient public key) with the key, by {usual}"
         ) from None
-
-
-def _verify(private: PrivateKey, algorithm: SignatureAlgorithm, signature: bytes, message: bytes) -> None:
-    match private:
-        case rsa.RSAPrivateKey():
-            private.public_key().verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
-        case ec.EllipticCurvePrivateKey():
-            digest = hashes.SHA384() if algorithm is SignatureAlgorithm.ECDSA_SHA384 else hashes.SHA256()
-            private.public_key().verify(signature, message, ec.ECDSA(digest))
-        case ed25519.Ed25519PrivateKey():
-            private.public_key().verify(signature, message)
-        case mldsa.MLDSA65PrivateKey():
-            private.public_key().verify(signature, message)
-        case _:
-            raise InvalidSignature
 
 
 def _sound(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
