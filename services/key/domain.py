@@ -8,6 +8,7 @@ from typing import Annotated, assert_never, get_args
 from pydantic import Field, TypeAdapter
 
 from services.key import ending, making, using
+from services.key.authority_binding import bind
 from services.key.effects import Answer, Effect, Outcome, SuccessorFetched
 from services.key.outcomes import conclude
 from services.key.states import (
@@ -88,7 +89,7 @@ def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Answer:
         case EscrowKey():
             return using.escrow(key, message)
         case BindAuthority():
-            return using.bind_authority(key, message)
+            return bind(key, message)
         case RotateKey():
             return ending.rotate(key, message)
         case SuccessorFetched():

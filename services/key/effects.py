@@ -38,7 +38,7 @@ class SealKey:
 
 
 @dataclass(frozen=True, slots=True)
-class Bind:
+class BindCertificate:
     key_id: str
     certificate_pem: str
 
@@ -81,8 +81,11 @@ class ManySigned:
 
 
 @dataclass(frozen=True, slots=True)
-class NotACertificate:
+class NotToBeSigned:
+    """The custodian has read it, and a key of this purpose is not for it; the reason says why."""
+
     request: Sign | SignMany
+    purpose: Purpose
     reason: str
 
 
@@ -99,16 +102,24 @@ class RecipientUnfit:
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    request: Bind
+class AuthorityNoted:
+    request: BindCertificate
     fingerprint_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnAuthority:
+    """The certificate makes no authority of the key; the reason says why."""
+
+    request: BindCertificate
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class CertificatesUnfit:
     """What was sent along is not the certificate of the key."""
 
-    request: SealKey | Bind
+    request: SealKey
     reason: str
 
 
@@ -144,7 +155,7 @@ class KeyOutOfReach:
     reason: str
 
 
-Use = Coming | PrepareRecipient | Sign | SignMany | SealKey | Bind
+Use = Coming | PrepareRecipient | Sign | SignMany | SealKey | BindCertificate
 CustodyEffect = Use | Shred
 """What touches a private key: the keystore performs these."""
 
@@ -154,10 +165,11 @@ Final = (
     | AlgorithmDisabled
     | Signed
     | ManySigned
-    | NotACertificate
+    | NotToBeSigned
     | KeySealed
     | RecipientUnfit
-    | Bound
+    | AuthorityNoted
+    | NotAnAuthority
     | CertificatesUnfit
     | Shredded
     | PublicKeyWritten

@@ -21,15 +21,16 @@ from services.key.algorithms import (
 )
 from services.key.effects import (
     AlgorithmDisabled,
-    Bind,
-    Bound,
+    AuthorityNoted,
+    BindCertificate,
     CertificatesUnfit,
     CustodyEffect,
     KeyGone,
     KeyOutOfReach,
     KeySealed,
     ManySigned,
-    NotACertificate,
+    NotAnAuthority,
+    NotToBeSigned,
     Outcome,
     RecipientUnfit,
     SealKey,
@@ -97,7 +98,7 @@ class Keystore:
                 return await self._sign(effect)
             case SealKey():
                 return await self._seal_to_recipient(effect)
-            case Bind():
+            case BindCertificate():
                 return await self._bind(effect)
             case _:
                 assert_never(effect)
@@ -128,7 +129,7 @@ class Keystore:
                 for message in messages:
                     require_to_be_signed(message, request.signature_algorithm)
             except NotToBeSignedError as error:
-                return NotACertificate(request, str(error))
+                return NotToBeSigned(request, entry.purpose, str(error))
         signatures = await self._signatures(entry, private, request.signature_algorithm, messages)
         return Signed(request, signatures[0]) if isinstance(request, Sign) else ManySigned(request, signatures)
 
@@ -161,12 +162,12 @@ class Keystore:
             return RecipientUnfit(request)
         return KeySealed(request, sealed, entry.algorithm)
 
-    async def _bind(self, request: Bind) -> Outcome:
+    async def _bind(self, request: BindCertificate) -> Outcome:
         _, private = await self._entries.existing(request.key_id)
         try:
-            return Bound(request, authority_fingerprint(private, request.certificate_pem))
+            return AuthorityNoted(request, authority_fingerprint(private, request.certificate_pem))
         except CertificatesUnfitError as error:
-            return CertificatesUnfit(request, str(error))
+            return NotAnAuthority(request, str(error))
 
 
 def _signature_place(entry: Entry, algorithm: SignatureAlgorithm, message: bytes) -> str:

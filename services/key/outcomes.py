@@ -5,17 +5,19 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import assert_never
 
+from services.key.authority_binding import bound
 from services.key.effects import (
     AlgorithmDisabled,
     Answer,
-    Bound,
+    AuthorityNoted,
     CertificatesUnfit,
     Final,
     KeyGone,
     KeyOutOfReach,
     KeySealed,
     ManySigned,
-    NotACertificate,
+    NotAnAuthority,
+    NotToBeSigned,
     PublicKeyWritten,
     RecipientUnfit,
     Shredded,
@@ -35,7 +37,6 @@ from services.key.purposes import RULES
 from services.key.refusals import conflict, invalid, not_allowed, taken
 from shared.contracts.command import RefusalCode
 from shared.contracts.key_events import (
-    AuthorityBound,
     KeyBatchSigned,
     KeyDestroyed,
     KeyExported,
@@ -68,7 +69,7 @@ def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an out
                 f"this key service makes and uses no {outcome.algorithm} keys: start it with ENABLE_ML_DSA=1, or "
                 "choose another algorithm"
             )
-        case Signed() | ManySigned() | NotACertificate():
+        case Signed() | ManySigned() | NotToBeSigned():
             return _signed(outcome)
         case KeySealed(request=seal):
             return KeyExported(
@@ -84,12 +85,8 @@ def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an out
             )
         case CertificatesUnfit():
             return invalid(outcome.reason)
-        case Bound(request=bind):
-            return AuthorityBound(
-                key_id=bind.key_id,
-                certificate_pem=bind.certificate_pem,
-                fingerprint_sha256=outcome.fingerprint_sha256,
-            )
+        case AuthorityNoted() | NotAnAuthority():
+            return bound(outcome)
         case PublicKeyWritten(request=wish):
             return PublicKeyExported(key_id=wish.key_id, format=wish.format, public_key=outcome.public_key)
         case Shredded(request=shred):
@@ -147,7 +144,7 @@ def _nkey(purpose: Purpose, public_key_pem: str) -> str | None:
     return public_nkey(purpose, ed25519_of(public_key_pem)) if RULES[purpose].nkey else None
 
 
-def _signed(outcome: Signed | ManySigned | NotACertificate) -> Answer:
+def _signed(outcome: Signed | ManySigned | NotToBeSigned) -> Answer:
     match outcome:
         case Signed(request=sign):
             return KeySigned(
@@ -166,10 +163,9 @@ def _signed(outcome: Signed | ManySigned | NotACertificate) -> Answer:
                 messages_sha256=tuple(sha256(message).hexdigest() for message in many.messages),
                 purpose=many.purpose,
             )
-        case NotACertificate(request=request):
+        case NotToBeSigned(request=request):
             return not_allowed(
-                f"key {request.key_id} is for certificate-signing and signs only a TBSCertificate or TBSCertList "
-                f"(RFC 5280) that names {request.signature_algorithm}: {outcome.reason}"
+                f"key {request.key_id} is for {outcome.purpose} and does not sign this message: {outcome.reason}"
             )
         case _:
             assert_never(outcome)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import assert_never
 
-from services.key.effects import Answer, Bind, SealKey, Sign, SignMany, WritePublicKey
+from services.key.effects import Answer, SealKey, Sign, SignMany, WritePublicKey
 from services.key.purposes import FITTING, RULES
 from services.key.refusals import conflict, day, end_of, invalid, not_allowed, not_found
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Traits, Unborn, Voided
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import BindAuthority, EscrowKey, ExportKey, ExportPublicKey, SignBatch, SignWithKey
+from shared.contracts.key import EscrowKey, ExportKey, ExportPublicKey, SignBatch, SignWithKey
 from shared.contracts.key_events import KeyEscrowed
 from shared.contracts.keying import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose, SignatureAlgorithm
 from shared.decider import Context, Perform, Refused, Stands
@@ -100,24 +100,6 @@ def escrow(key: Key, wish: EscrowKey) -> Answer:
             return Stands()
         case Over() | Voided() | Destroyed():
             return conflict(f"key {wish.key_id} {end_of(key)} and cannot be escrowed: only a key in use can")
-        case _:
-            assert_never(key)
-
-
-def bind_authority(key: Key, wish: BindAuthority) -> Answer:
-    match key:
-        case Unborn() | Prepared():
-            return not_found(wish.key_id)
-        case Active(traits=traits) | Rotated(traits=traits):
-            if traits.purpose is not Purpose.CERTIFICATE_SIGNING:
-                return not_allowed(
-                    f"key {wish.key_id} is for {traits.purpose}: only a certificate-signing key is bound"
-                )
-            return Perform(Bind(wish.key_id, wish.certificate_pem))
-        case Escrowed():
-            return conflict(f"key {wish.key_id} is escrowed, kept for recovery only: it signs for no authority")
-        case Over() | Voided() | Destroyed():
-            return conflict(f"key {wish.key_id} {end_of(key)} and signs for no authority any more: use another key")
         case _:
             assert_never(key)
 

@@ -13,7 +13,7 @@ from services.key.effects import (
     KeyGone,
     KeyOutOfReach,
     KeySealed,
-    NotACertificate,
+    NotToBeSigned,
     RecipientUnfit,
     SealKey,
     Shred,
@@ -225,10 +225,11 @@ def test_these_signature_algorithms_fit():
 
 
 def test_what_is_no_certificate_is_not_signed_as_one():
-    request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, Purpose.CERTIFICATE_SIGNING)
+    purpose = Purpose.CERTIFICATE_SIGNING
+    request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, purpose)
 
-    key.given(generated(purpose=Purpose.CERTIFICATE_SIGNING)).when(NotACertificate(request, "trailing")).then_refuses(
-        RefusalCode.NOT_ALLOWED, "TBSCertificate", "ecdsa-sha256", "trailing"
+    key.given(generated(purpose=purpose)).when(NotToBeSigned(request, purpose, "trailing")).then_refuses(
+        RefusalCode.NOT_ALLOWED, "certificate-signing", "trailing"
     )
 
 

@@ -9,8 +9,8 @@ from services.key.derivation import derivation_of
 from services.key.domain import KEY
 from services.key.effects import (
     AlgorithmDisabled,
-    Bind,
-    Bound,
+    AuthorityNoted,
+    BindCertificate,
     CertificatesUnfit,
     FetchSuccessor,
     ManySigned,
@@ -471,8 +471,8 @@ def test_a_certificate_signing_key_is_bound_to_the_certificate_that_it_signs_for
     pem = "-----BEGIN CERTIFICATE-----\n"
     authority = generated(purpose=Purpose.CERTIFICATE_SIGNING, exportable=False)
 
-    key.given(authority).when(BindAuthority(key_id=ID, certificate_pem=pem)).then_performs(Bind(ID, pem))
-    key.given(authority).when(Bound(Bind(ID, pem), PRINT)).then(
+    key.given(authority).when(BindAuthority(key_id=ID, certificate_pem=pem)).then_performs(BindCertificate(ID, pem))
+    key.given(authority).when(AuthorityNoted(BindCertificate(ID, pem), PRINT)).then(
         AuthorityBound(key_id=ID, certificate_pem=pem, fingerprint_sha256=PRINT)
     )
 
