@@ -52,14 +52,14 @@ class Importing:
         return RecipientPrepared(request, _public(one_time))
 
     async def take(self, request: TakeOver | DeriveKeyPair) -> Came:
+        found = await self._entries.find(request.key_id)  # it may be destroyed
         served = await self._entries.read(_served_place(request.key_id))
         if served is None:
             try:
                 private = await self._opened(request)
             except (NotTheKeyError, PassphraseUnfitError) as error:
                 return NotTakenOver(request, str(error))
-            held = await self._entries.find(request.key_id) or await self._entries.keep(request, private)
-            if not _is(held, request, private):
+            if not _is(found or await self._entries.keep(request, private), request, private):
                 return AnotherCameFirst(request)
             served = await self._entries.once(_served_place(request.key_id), _digest(request))
         if served != _digest(request):
