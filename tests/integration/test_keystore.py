@@ -137,10 +137,10 @@ async def test_a_stored_certificate_signing_key_signs_nothing_else(keystore):
 
 
 async def test_many_things_are_signed_by_one_command_in_their_order(keystore):
-    made = await keystore.perform(create(purpose=Purpose.OCSP_SIGNING))
+    made = await keystore.perform(create())
     public = load_pem_public_key(made.public_key_pem.encode())
     messages = tuple(f"status {number}".encode() for number in range(20))
-    request = SignMany(made.request.key_id, messages, SignatureAlgorithm.ECDSA_SHA256, Purpose.OCSP_SIGNING)
+    request = SignMany(made.request.key_id, messages, SignatureAlgorithm.ECDSA_SHA256, Purpose.DIGITAL_SIGNATURE)
 
     signed = await keystore.perform(request)
 
