@@ -55,7 +55,10 @@ class LocalSuite:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
         own = {
-            "key": {"KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase")},
+            "key": {
+                "KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase"),
+                "ENABLE_ML_DSA": os.environ.get("ENABLE_ML_DSA", ""),
+            },
             "yubikey": {
                 "STATE_DIR": str(self.state / "yubikey"),
                 "YUBIKEY_SECRET_FILE": str(self.state / "secrets" / "yubikey.secret"),
