@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from services.key.origins import Came, Coming, PrepareRecipient
+from services.key.origins import (
+    AnotherCameFirst,
+    CreateKeyPair,
+    DeriveKeyPair,
+    KeyPairCreated,
+    KeyPairDerived,
+    KeyPairDiffers,
+    NotTakenOver,
+    PrepareRecipient,
+    RecipientPrepared,
+    TakenOver,
+    TakeOver,
+)
 from services.key.states import Key
 from shared.contracts.key import ExportPublicKey, RotateKey
 from shared.contracts.key_events import KeyEvent
@@ -64,7 +76,7 @@ class WritePublicKey:
 class AlgorithmDisabled:
     """This key service was not told to allow the algorithm."""
 
-    request: Coming | Sign | SignMany
+    request: CreateKeyPair | TakeOver | DeriveKeyPair | Sign | SignMany
     algorithm: Algorithm
 
 
@@ -155,13 +167,19 @@ class KeyOutOfReach:
     reason: str
 
 
-Use = Coming | PrepareRecipient | Sign | SignMany | SealKey | BindCertificate
+Use = CreateKeyPair | TakeOver | DeriveKeyPair | PrepareRecipient | Sign | SignMany | SealKey | BindCertificate
 CustodyEffect = Use | Shred
 """What touches a private key: the keystore performs these."""
 
 Effect = CustodyEffect | FetchSuccessor | WritePublicKey
 Final = (
-    Came
+    KeyPairCreated
+    | KeyPairDiffers
+    | RecipientPrepared
+    | TakenOver
+    | KeyPairDerived
+    | NotTakenOver
+    | AnotherCameFirst
     | AlgorithmDisabled
     | Signed
     | ManySigned

@@ -101,7 +101,6 @@ class AnotherCameFirst:
     request: TakeOver | DeriveKeyPair
 
 
-Coming = CreateKeyPair | TakeOver | DeriveKeyPair
 Came = (
     KeyPairCreated | KeyPairDiffers | RecipientPrepared | TakenOver | KeyPairDerived | NotTakenOver | AnotherCameFirst
 )
