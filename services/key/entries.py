@@ -62,8 +62,12 @@ class Entries:
         return found[1]
 
     async def forget_recipient(self, key_id: str) -> None:
-        if (document := await self._bucket.get(_recipient_place(key_id))) is not None:
+        last = 0
+        while (document := await self._bucket.get(_recipient_place(key_id))) is not None:
+            if document.revision == last:
+                raise Conflict(f"what was prepared for key {key_id} cannot be erased")
             await self._bucket.erase(document)
+            last = document.revision
 
     async def once(self, place: str, value: bytes) -> bytes:
         """Put *value* at *place* if nothing is there; what is there then."""
