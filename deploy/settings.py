@@ -75,6 +75,10 @@ class LocalSuite:
             "certificate": {"PUBLIC_URL": self.public_url},
             "repository": {"HTTP_PORT": str(self.http_port)},
             "key": {"KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase")},
+            "key": {
+                "KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase"),
+                "ENABLE_ML_DSA": os.environ.get("ENABLE_ML_DSA", ""),
+            },
             "yubikey": {
                 "STATE_DIR": str(self.state / "yubikey"),
                 "YUBIKEY_SECRET_FILE": str(self.state / "secrets" / "yubikey.secret"),

@@ -19,7 +19,8 @@ def settings_from(environment: MutableMapping[str, str]) -> KeySettings:
     """What *environment* says; secrets are taken out of it, so that no child is given them (docs/adr/0010)."""
     secret, previous = _source(environment, _SECRET), _source(environment, _PREVIOUS)
     nats_url = environment.get("NATS_URL") or "nats://127.0.0.1:4222"
-    return KeySettings(nats_url, secret, None if previous == Source(prefix=_PREVIOUS) else previous)
+    ml_dsa = environment.get("ENABLE_ML_DSA") == "1"
+    return KeySettings(nats_url, secret, None if previous == Source(prefix=_PREVIOUS) else previous, ml_dsa)
 
 
 def _source(environment: MutableMapping[str, str], prefix: str) -> Source:

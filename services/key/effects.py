@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from services.key.origins import (
+    AnotherCameFirst,
+    CreateKeyPair,
+    DeriveKeyPair,
+    KeyPairCreated,
+    KeyPairDerived,
+    KeyPairDiffers,
+    NotTakenOver,
+    PrepareRecipient,
+    RecipientPrepared,
+    TakenOver,
+    TakeOver,
+)
+from services.key.states import Key
+from shared.contracts.key import ExportPublicKey, RotateKey
 from shared.contracts.key_events import KeyEvent
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
 from shared.decider import Perform, Refused, Stands
-
-
-@dataclass(frozen=True, slots=True)
-class CreateKeyPair:
-    key_id: str
-    algorithm: Algorithm
-    purpose: Purpose
-    exportable: bool
-    owner: str | None
-    label: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +30,29 @@ class Sign:
     message: bytes
     signature_algorithm: SignatureAlgorithm
     purpose: Purpose
+    approved_by: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SignMany:
+    key_id: str
+    messages: tuple[bytes, ...]
+    signature_algorithm: SignatureAlgorithm
+    purpose: Purpose
 
 
 @dataclass(frozen=True, slots=True)
 class SealKey:
     key_id: str
     recipient_public_key: bytes
+    format: PrivateKeyFormat = PrivateKeyFormat.PKCS8
+    certificates_pem: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BindCertificate:
+    key_id: str
+    certificate_pem: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,19 +61,23 @@ class Shred:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPairCreated:
-    request: CreateKeyPair
-    public_key_pem: str
-    fingerprint_sha256: str
+class FetchSuccessor:
+    request: RotateKey
 
 
 @dataclass(frozen=True, slots=True)
-class KeyPairDiffers:
-    """The id has a key pair already, of another kind: another command's, that is not told of yet."""
-
-    request: CreateKeyPair
-    algorithm: Algorithm
+class WritePublicKey:
+    request: ExportPublicKey
+    public_key_pem: str
     purpose: Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class AlgorithmDisabled:
+    """This key service was not told to allow the algorithm."""
+
+    request: CreateKeyPair | TakeOver | DeriveKeyPair | Sign | SignMany
+    algorithm: Algorithm
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +87,17 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotACertificate:
-    request: Sign
+class ManySigned:
+    request: SignMany
+    signatures: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NotToBeSigned:
+    """The custodian has read it, and a key of this purpose is not for it; the reason says why."""
+
+    request: Sign | SignMany
+    purpose: Purpose
     reason: str
 
 
@@ -79,35 +114,85 @@ class RecipientUnfit:
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorityNoted:
+    request: BindCertificate
+    fingerprint_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnAuthority:
+    """The certificate makes no authority of the key; the reason says why."""
+
+    request: BindCertificate
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificatesUnfit:
+    """What was sent along is not the certificate of the key."""
+
+    request: SealKey
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Shredded:
     request: Shred
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessorFetched:
+    request: RotateKey
+    successor: Key
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKeyWritten:
+    request: ExportPublicKey
+    public_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class KeyGone:
     """The private key was destroyed, and its id with it."""
 
-    request: CreateKeyPair | Sign | SealKey
+    request: Use
 
 
 @dataclass(frozen=True, slots=True)
 class KeyOutOfReach:
     """The private key should be there, and cannot be had: an operator must see to it."""
 
-    request: CreateKeyPair | Sign | SealKey
+    request: Use
     reason: str
 
 
-Effect = CreateKeyPair | Sign | SealKey | Shred
-Outcome = (
+Use = CreateKeyPair | TakeOver | DeriveKeyPair | PrepareRecipient | Sign | SignMany | SealKey | BindCertificate
+CustodyEffect = Use | Shred
+"""What touches a private key: the keystore performs these."""
+
+Effect = CustodyEffect | FetchSuccessor | WritePublicKey
+Final = (
     KeyPairCreated
     | KeyPairDiffers
+    | RecipientPrepared
+    | TakenOver
+    | KeyPairDerived
+    | NotTakenOver
+    | AnotherCameFirst
+    | AlgorithmDisabled
     | Signed
-    | NotACertificate
+    | ManySigned
+    | NotToBeSigned
     | KeySealed
     | RecipientUnfit
+    | AuthorityNoted
+    | NotAnAuthority
+    | CertificatesUnfit
     | Shredded
+    | PublicKeyWritten
     | KeyGone
     | KeyOutOfReach
 )
+Outcome = Final | SuccessorFetched
 Answer = KeyEvent | Refused | Stands | Perform[Effect]

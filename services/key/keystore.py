@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
+from hashlib import sha256
 from typing import assert_never
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
-from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from services.key.algorithms import (
-    NotToBeSignedError,
     PrivateKey,
-    from_pkcs8,
     generate,
+    is_repeatable,
     is_slow,
     public_half,
-    require_to_be_signed,
     sign,
-    to_pkcs8,
 )
+from services.key.custody.custodian import Custodian
+from services.key.custody.tbs import NotToBeSignedError
 from services.key.effects import (
-    CreateKeyPair,
-    Effect,
+    AlgorithmDisabled,
+    AuthorityNoted,
+    BindCertificate,
+    CertificatesUnfit,
+    CustodyEffect,
     KeyGone,
     KeyOutOfReach,
-    KeyPairCreated,
-    KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    ManySigned,
+    NotAnAuthority,
+    NotToBeSigned,
     Outcome,
     RecipientUnfit,
     SealKey,
@@ -37,135 +38,140 @@ from services.key.effects import (
     Shredded,
     Sign,
     Signed,
+    SignMany,
+    Use,
 )
+from services.key.entries import Entries, GoneError
+from services.key.importing import SUITE as EXPORT_SUITE
+from services.key.importing import Importing
 from services.key.keyring import Keyring
-from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
-from services.key.shredding import shred
-from services.key.succession import put_sealed
-from shared.contracts.keying import Purpose, sealing_info
-from shared.errors import Conflict
+from services.key.origins import (
+    CreateKeyPair,
+    DeriveKeyPair,
+    KeyPairCreated,
+    KeyPairDiffers,
+    PrepareRecipient,
+    TakeOver,
+)
+from services.key.private_forms import CertificatesUnfitError, written
+from services.key.purposes import FITTING
+from services.key.sealing import Entry, UnreadableError
+from shared.contracts.keying import Algorithm, SignatureAlgorithm, sealing_info
 from shared.kv import KeyValue
-
-EXPORT_SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-_REMEMBERED = 64
-
-
-class _GoneError(Exception):
-    """The private key was destroyed."""
 
 
 class Keystore:
     """Performs the decider's effects; each is idempotent by the key's id, also across processes and crashes."""
 
-    def __init__(self, bucket: KeyValue, keyring: Keyring) -> None:
-        self._bucket = bucket
-        self._keyring = keyring
-        self._loaded: OrderedDict[str, tuple[Entry, PrivateKey]] = OrderedDict()
+    def __init__(self, bucket: KeyValue, keyring: Keyring, *, ml_dsa: bool = False) -> None:
+        self._entries = Entries(bucket, keyring)
+        self._importing = Importing(self._entries)
+        self._custodian = Custodian(bucket)
+        self._ml_dsa = ml_dsa
         # asyncio.to_thread has four threads more than processors: generation leaves those to quicker work.
         self._generating = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def perform(self, effect: Effect) -> Outcome:
-        match effect:
-            case CreateKeyPair() | Sign() | SealKey():
-                try:
-                    return await self._use(effect)
-                except _GoneError:
-                    return KeyGone(effect)
-                except UnreadableError as error:
-                    return KeyOutOfReach(effect, str(error))
-            case Shred():
-                return await self._shred(effect)
-            case _:
-                assert_never(effect)
+    async def perform(self, effect: CustodyEffect) -> Outcome:
+        if isinstance(effect, Shred):
+            await self._entries.shred(effect.key_id)
+            return Shredded(effect)
+        try:
+            return await self._use(effect)
+        except GoneError:
+            return KeyGone(effect)
+        except UnreadableError as error:
+            return KeyOutOfReach(effect, str(error))
 
-    async def _use(self, effect: CreateKeyPair | Sign | SealKey) -> Outcome:
+    async def _use(self, effect: Use) -> Outcome:
         match effect:
-            case CreateKeyPair():
-                return await self._create(effect)
-            case Sign():
+            case CreateKeyPair() | TakeOver() | DeriveKeyPair():
+                if effect.algorithm is Algorithm.ML_DSA_65 and not self._ml_dsa:
+                    return AlgorithmDisabled(effect, effect.algorithm)
+                if isinstance(effect, CreateKeyPair):
+                    return await self._create(effect)
+                return await self._importing.take(effect)
+            case PrepareRecipient():
+                await self._entries.find(effect.key_id)  # what was destroyed is not prepared again
+                return await self._importing.prepare(effect)
+            case Sign() | SignMany():
+                if effect.signature_algorithm is SignatureAlgorithm.ML_DSA_65 and not self._ml_dsa:
+                    return AlgorithmDisabled(effect, Algorithm.ML_DSA_65)
                 return await self._sign(effect)
             case SealKey():
                 return await self._seal_to_recipient(effect)
+            case BindCertificate():
+                return await self._bind(effect)
             case _:
                 assert_never(effect)
 
     async def _create(self, request: CreateKeyPair) -> Outcome:
         """Make the pair once: asked again for the same id, it answers with the same public key."""
-        found = await self._find(request.key_id) or await self._make(request)
-        if found is None:  # another process was first: its key stands
-            found = await self._existing(request.key_id)
+        found = await self._entries.find(request.key_id)
+        if found is None:
+            found = await self._entries.keep(request, await self._generated(request.algorithm))
         entry, private = found
         if (entry.algorithm, entry.purpose) != (request.algorithm, request.purpose):
             return KeyPairDiffers(request, entry.algorithm, entry.purpose)
         public = public_half(private)
         return KeyPairCreated(request, public.pem, public.fingerprint_sha256)
 
-    async def _make(self, request: CreateKeyPair) -> tuple[Entry, PrivateKey] | None:
-        if is_slow(request.algorithm):
-            async with self._generating:
-                private = await asyncio.to_thread(generate, request.algorithm)
-        else:
-            private = generate(request.algorithm)
-        entry = seal(self._keyring, request, to_pkcs8(private))
-        try:
-            await put_sealed(self._bucket, self._keyring, _place(request.key_id), entry.model_dump_json().encode())
-        except Conflict:
-            return None
-        return self._remember(entry, private)
+    async def _generated(self, algorithm: Algorithm) -> PrivateKey:
+        if not is_slow(algorithm):
+            return generate(algorithm)
+        async with self._generating:
+            return await asyncio.to_thread(generate, algorithm)
 
-    async def _sign(self, request: Sign) -> Outcome:
-        entry, private = await self._existing(request.key_id)
-        if entry.purpose is Purpose.CERTIFICATE_SIGNING:
-            try:
-                require_to_be_signed(request.message, request.signature_algorithm)
-            except NotToBeSignedError as error:
-                return NotACertificate(request, str(error))
-        if is_slow(entry.algorithm):
-            signature = await asyncio.to_thread(sign, private, request.signature_algorithm, request.message)
-        else:
-            signature = sign(private, request.signature_algorithm, request.message)
-        return Signed(request, signature)
+    async def _sign(self, request: Sign | SignMany) -> Outcome:
+        """All that any key here ever signs goes through this: it is examined before, all of it."""
+        entry, private = await self._entries.existing(request.key_id)
+        messages = (request.message,) if isinstance(request, Sign) else request.messages
+        public, algorithm = private.public_key(), request.signature_algorithm
+        try:
+            for message in messages:
+                await self._custodian.examine(request.key_id, entry.purpose, public, algorithm, message)
+        except NotToBeSignedError as error:
+            return NotToBeSigned(request, entry.purpose, str(error))
+        signatures = await self._signatures(entry, private, request.signature_algorithm, messages)
+        return Signed(request, signatures[0]) if isinstance(request, Sign) else ManySigned(request, signatures)
+
+    async def _signatures(
+        self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, messages: tuple[bytes, ...]
+    ) -> tuple[bytes, ...]:
+        def make() -> tuple[bytes, ...]:
+            return tuple(sign(private, algorithm, message) for message in messages)
+
+        if is_repeatable(algorithm):
+            return await asyncio.to_thread(make) if is_slow(entry.algorithm) or len(messages) > 1 else make()
+        return tuple([await self._kept(entry, private, algorithm, message) for message in messages])
+
+    async def _kept(self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> bytes:
+        """The signature that was made first: told or not, there is no second one of the same bytes."""
+        place = _signature_place(entry, algorithm, message)
+        kept = await self._entries.read(place)
+        return kept if kept is not None else await self._entries.once(place, sign(private, algorithm, message))
 
     async def _seal_to_recipient(self, request: SealKey) -> Outcome:
-        entry, private = await self._existing(request.key_id)
+        entry, private = await self._entries.existing(request.key_id)
         recipient = X25519PublicKey.from_public_bytes(request.recipient_public_key)
-        pkcs8 = to_pkcs8(private)
         try:
-            sealed = EXPORT_SUITE.encrypt(pkcs8, recipient, sealing_info(request.key_id))
+            content = written(private, entry.purpose, request.format, request.certificates_pem)
+        except CertificatesUnfitError as error:
+            return CertificatesUnfit(request, str(error))
+        try:
+            sealed = EXPORT_SUITE.encrypt(content, recipient, sealing_info(request.key_id))
         except ValueError:  # a point of low order: the shared secret would be no secret (RFC 7748, 6.1)
             return RecipientUnfit(request)
         return KeySealed(request, sealed, entry.algorithm)
 
-    async def _shred(self, request: Shred) -> Outcome:
-        self._loaded.pop(request.key_id, None)
-        await shred(self._bucket, request.key_id)
-        return Shredded(request)
-
-    async def _existing(self, key_id: str) -> tuple[Entry, PrivateKey]:
-        if (loaded := self._loaded.get(key_id)) is not None:
-            self._loaded.move_to_end(key_id)
-            return loaded
-        found = await self._find(key_id)
-        if found is None:
-            raise UnreadableError("it has no entry in KEYS_SECRETS; restore the bucket")
-        return found
-
-    async def _find(self, key_id: str) -> tuple[Entry, PrivateKey] | None:
-        document = await self._bucket.get(_place(key_id))
-        if document is None:
-            return None
-        entry = read(document.value)
-        if isinstance(entry, Tombstone):
-            raise _GoneError
-        return self._remember(entry, from_pkcs8(open_entry(self._keyring, entry, key_id)))
-
-    def _remember(self, entry: Entry, private: PrivateKey) -> tuple[Entry, PrivateKey]:
-        self._loaded[entry.key_id] = entry, private
-        self._loaded.move_to_end(entry.key_id)
-        if len(self._loaded) > _REMEMBERED:
-            self._loaded.popitem(last=False)
-        return entry, private
+    async def _bind(self, request: BindCertificate) -> Outcome:
+        _, private = await self._entries.existing(request.key_id)
+        try:
+            fingerprint = await self._custodian.bind(request.key_id, private.public_key(), request.certificate_pem)
+        except NotToBeSignedError as error:
+            return NotAnAuthority(request, str(error))
+        return AuthorityNoted(request, fingerprint)
 
 
-def _place(key_id: str) -> str:
-    return f"key.{key_id}"
+def _signature_place(entry: Entry, algorithm: SignatureAlgorithm, message: bytes) -> str:
+    place = f"signature.{entry.key_id}.{sha256(message).hexdigest()}"
+    return place if algorithm is FITTING[entry.algorithm][0] else f"{place}.{algorithm}"

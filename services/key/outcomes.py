@@ -5,72 +5,94 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import assert_never
 
+from services.key.authority_binding import bound
 from services.key.effects import (
+    AlgorithmDisabled,
     Answer,
+    AuthorityNoted,
+    CertificatesUnfit,
+    Final,
     KeyGone,
     KeyOutOfReach,
-    KeyPairCreated,
-    KeyPairDiffers,
     KeySealed,
-    NotACertificate,
-    Outcome,
+    ManySigned,
+    NotAnAuthority,
+    NotToBeSigned,
+    PublicKeyWritten,
     RecipientUnfit,
     Shredded,
     Signed,
 )
+from services.key.nkeys import ed25519_of, public_nkey
+from services.key.origins import (
+    AnotherCameFirst,
+    KeyPairCreated,
+    KeyPairDerived,
+    KeyPairDiffers,
+    NotTakenOver,
+    RecipientPrepared,
+    TakenOver,
+)
+from services.key.purposes import RULES
+from services.key.refusals import conflict, invalid, not_allowed, taken
 from shared.contracts.command import RefusalCode
-from shared.contracts.key_events import KeyDestroyed, KeyExported, KeyGenerated, KeySigned
-from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.key_events import (
+    KeyBatchSigned,
+    KeyDestroyed,
+    KeyExported,
+    KeyGenerated,
+    KeyImported,
+    KeyImportPrepared,
+    KeySigned,
+    PublicKeyExported,
+)
+from shared.contracts.keying import Provenance, Purpose
 from shared.decider import Refused
 
 
-def conclude(outcome: Outcome) -> Answer:
+def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an outcome
     match outcome:
-        case KeyPairCreated(request=pair):
-            return KeyGenerated(
-                key_id=pair.key_id,
-                algorithm=pair.algorithm,
-                public_key_pem=outcome.public_key_pem,
-                fingerprint_sha256=outcome.fingerprint_sha256,
-                purpose=pair.purpose,
-                provenance=Provenance.SOFTWARE,
-                exportable=pair.exportable,
-                owner=pair.owner,
-                label=pair.label,
+        case KeyPairCreated() | KeyPairDerived():
+            return _generated(outcome)
+        case TakenOver():
+            return _imported(outcome)
+        case RecipientPrepared(request=prepare):
+            return KeyImportPrepared(key_id=prepare.key_id, recipient_public_key=outcome.recipient_public_key)
+        case KeyPairDiffers(request=new):
+            return taken(new.key_id, outcome.algorithm, outcome.purpose)
+        case AnotherCameFirst(request=new):
+            return conflict(f"another key came to be under {new.key_id} first: choose another key_id")
+        case NotTakenOver():
+            return invalid(outcome.reason)
+        case AlgorithmDisabled():
+            return not_allowed(
+                f"this key service makes and uses no {outcome.algorithm} keys: start it with ENABLE_ML_DSA=1, or "
+                "choose another algorithm"
             )
-        case KeyPairDiffers(request=pair):
-            return taken(pair.key_id, outcome.algorithm, outcome.purpose)
-        case Signed(request=sign):
-            return KeySigned(
-                key_id=sign.key_id,
-                signature=outcome.signature,
-                signature_algorithm=sign.signature_algorithm,
-                message_sha256=sha256(sign.message).hexdigest(),
-                purpose=sign.purpose,
-            )
-        case NotACertificate(request=sign):
-            return Refused(
-                RefusalCode.NOT_ALLOWED,
-                f"key {sign.key_id} is for certificate-signing and signs only a TBSCertificate or TBSCertList "
-                f"(RFC 5280) that names {sign.signature_algorithm}: {outcome.reason}",
-            )
+        case Signed() | ManySigned() | NotToBeSigned():
+            return _signed(outcome)
         case KeySealed(request=seal):
             return KeyExported(
                 key_id=seal.key_id,
                 algorithm=outcome.algorithm,
                 sealed_key=outcome.sealed_key,
                 recipient_public_key=seal.recipient_public_key,
+                format=seal.format,
             )
         case RecipientUnfit():
-            problem = (
+            return invalid(
                 "recipient_public_key is no usable X25519 public key (RFC 7748, section 6.1): send a generated one"
             )
-            return Refused(RefusalCode.INVALID, problem)
+        case CertificatesUnfit():
+            return invalid(outcome.reason)
+        case AuthorityNoted() | NotAnAuthority():
+            return bound(outcome)
+        case PublicKeyWritten(request=wish):
+            return PublicKeyExported(key_id=wish.key_id, format=wish.format, public_key=outcome.public_key)
         case Shredded(request=shred):
             return KeyDestroyed(key_id=shred.key_id)
         case KeyGone(request=request):
-            problem = f"key {request.key_id} was destroyed, and an id is never used again: choose another"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return conflict(f"key {request.key_id} was destroyed, and an id is never used again: choose another")
         case KeyOutOfReach(request=request):
             problem = f"the private half of key {request.key_id} is out of reach: {outcome.reason}"
             return Refused(RefusalCode.UNAVAILABLE, problem, retryable=True)
@@ -78,7 +100,72 @@ def conclude(outcome: Outcome) -> Answer:
             assert_never(outcome)
 
 
-def taken(key_id: str, algorithm: Algorithm, purpose: Purpose) -> Refused:
-    """The answer to who wants an id for another kind of key than has it."""
-    problem = f"key {key_id} exists and is {algorithm} for {purpose}: ask for just that, or choose another key_id"
-    return Refused(RefusalCode.CONFLICT, problem)
+def _generated(outcome: KeyPairCreated | KeyPairDerived) -> KeyGenerated:
+    new = outcome.request
+    derivation = outcome.derivation if isinstance(outcome, KeyPairDerived) else None
+    return KeyGenerated(
+        key_id=new.key_id,
+        algorithm=new.algorithm,
+        public_key_pem=outcome.public_key_pem,
+        fingerprint_sha256=outcome.fingerprint_sha256,
+        purpose=new.purpose,
+        provenance=Provenance.DERIVED if derivation else Provenance.SOFTWARE,
+        exportable=new.exportable,
+        owner=new.owner,
+        owner_kind=new.owner_kind,
+        label=new.label,
+        expires_at=new.expires_at,
+        approvals=new.approvals,
+        nkey=_nkey(new.purpose, outcome.public_key_pem),
+        derivation=derivation,
+    )
+
+
+def _imported(outcome: TakenOver) -> KeyImported:
+    new = outcome.request
+    return KeyImported(
+        key_id=new.key_id,
+        algorithm=new.algorithm,
+        public_key_pem=outcome.public_key_pem,
+        fingerprint_sha256=outcome.fingerprint_sha256,
+        purpose=new.purpose,
+        provenance=Provenance.IMPORTED,
+        exportable=new.exportable,
+        owner=new.owner,
+        owner_kind=new.owner_kind,
+        label=new.label,
+        expires_at=new.expires_at,
+        approvals=new.approvals,
+        nkey=_nkey(new.purpose, outcome.public_key_pem),
+    )
+
+
+def _nkey(purpose: Purpose, public_key_pem: str) -> str | None:
+    return public_nkey(purpose, ed25519_of(public_key_pem)) if RULES[purpose].nkey else None
+
+
+def _signed(outcome: Signed | ManySigned | NotToBeSigned) -> Answer:
+    match outcome:
+        case Signed(request=sign):
+            return KeySigned(
+                key_id=sign.key_id,
+                signature=outcome.signature,
+                signature_algorithm=sign.signature_algorithm,
+                message_sha256=sha256(sign.message).hexdigest(),
+                purpose=sign.purpose,
+                approved_by=sign.approved_by,
+            )
+        case ManySigned(request=many):
+            return KeyBatchSigned(
+                key_id=many.key_id,
+                signatures=outcome.signatures,
+                signature_algorithm=many.signature_algorithm,
+                messages_sha256=tuple(sha256(message).hexdigest() for message in many.messages),
+                purpose=many.purpose,
+            )
+        case NotToBeSigned(request=request):
+            return not_allowed(
+                f"key {request.key_id} is for {outcome.purpose} and does not sign this message: {outcome.reason}"
+            )
+        case _:
+            assert_never(outcome)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from services.key.effects import CreateKeyPair
 from services.key.keyring import Keyring
+from services.key.origins import NewKey
 from shared.contracts.base import Base64
 from shared.contracts.keying import Algorithm, Purpose
 
@@ -58,7 +58,7 @@ def read(value: bytes) -> Entry | Tombstone:
         raise UnreadableError("its entry in KEYS_SECRETS is not one of the key service; restore it") from None
 
 
-def seal(keyring: Keyring, request: CreateKeyPair, pkcs8: bytes) -> Entry:
+def seal(keyring: Keyring, request: NewKey, pkcs8: bytes) -> Entry:
     data_key, nonce = AESGCM.generate_key(_DATA_KEY_BITS), os.urandom(_NONCE_LENGTH)
     bound = _bound(request.key_id, request.algorithm, request.purpose)
     return Entry(

@@ -9,11 +9,15 @@ from faststream import FastStream
 from nats.js import JetStreamContext
 
 from services.key.domain import KEY
-from services.key.effects import Effect, Outcome
+from services.key.effects import Effect, FetchSuccessor, Outcome, PublicKeyWritten, SuccessorFetched, WritePublicKey
 from services.key.kek import unlock
 from services.key.keystore import Keystore
+from services.key.public_forms import written
 from services.key.rewrapping import settle
 from services.key.secret import Source
+from services.key.states import Key
+from shared.contracts.key_events import KeyEvent
+from shared.event_store import EventStore
 from shared.host import Host
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Stores, serve
@@ -26,6 +30,7 @@ class KeySettings:
     nats_url: str
     secret: Source
     previous: Source | None = None
+    ml_dsa: bool = False
 
 
 def key_service(settings: KeySettings) -> FastStream:
@@ -33,10 +38,27 @@ def key_service(settings: KeySettings) -> FastStream:
     previous = settings.previous.read() if settings.previous is not None else None
     host = Host(settings.nats_url, "key")
 
-    async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+    async def prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")
         keyring = await unlock(bucket, secret, previous)
         host.background(settle(bucket, keyring, changing=previous is not None))
-        return Keystore(bucket, keyring).perform
+        return performing(Keystore(bucket, keyring, ml_dsa=settings.ml_dsa), stores["key"])
 
     return serve(host, "key", Aggregate("key", KEY, prepare))
+
+
+def performing(keystore: Keystore, store: EventStore[Key, KeyEvent]) -> Callable[[Effect], Awaitable[Outcome]]:
+    """What touches no private key is performed here, the rest by the keystore."""
+
+    async def perform(effect: Effect) -> Outcome:
+        match effect:
+            case FetchSuccessor(request=request):
+                # Read from the leader: a key revoked a moment ago, by another replica too, takes nobody's place.
+                standing = await store.load(request.successor_id)
+                return SuccessorFetched(request, (await store.refresh(request.successor_id, standing)).state)
+            case WritePublicKey(request=request):
+                return PublicKeyWritten(request, written(effect.public_key_pem, effect.purpose, request.format))
+            case _:
+                return await keystore.perform(effect)
+
+    return perform

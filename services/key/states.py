@@ -1,11 +1,30 @@
-"""What a key can be: Unborn, Active, Escrowed, Revoked, Destroyed. Snapshots are these as JSON."""
+"""What a key can be, from Unborn to Destroyed. Snapshots are these as JSON."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
 from typing import Literal
 
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, OwnerKind, Provenance, Purpose
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is known of a key from its first event; only its owner changes."""
+
+    algorithm: Algorithm
+    purpose: Purpose
+    public_key_pem: str
+    exportable: bool = False
+    owner: str | None = None
+    owner_kind: OwnerKind | None = None
+    expires_at: datetime | None = None
+    approvals: int = 0
+    provenance: Provenance = Provenance.SOFTWARE
+    organization: str | None = None
+    path: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,31 +33,62 @@ class Unborn:
 
 
 @dataclass(frozen=True, slots=True)
+class Prepared:
+    """There is no key yet, but a public key to which it can be sealed; base64, as in the event."""
+
+    recipient_public_key: str
+    kind: Literal["prepared"] = "prepared"
+
+
+@dataclass(frozen=True, slots=True)
 class Active:
     """*exported*: it lives on elsewhere too, so the copy here may go."""
 
-    algorithm: Algorithm
-    purpose: Purpose
-    exportable: bool
+    traits: Traits
     exported: bool = False
     kind: Literal["active"] = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """Another key takes its place; until that is completed both are in use."""
+
+    traits: Traits
+    successor_id: str
+    overlap_until: datetime
+    exported: bool = False
+    kind: Literal["rotated"] = "rotated"
 
 
 @dataclass(frozen=True, slots=True)
 class Escrowed:
     """Kept for recovery only; it was exported before, or it would not be here."""
 
-    algorithm: Algorithm
-    purpose: Purpose
+    traits: Traits
     kind: Literal["escrowed"] = "escrowed"
 
 
-@dataclass(frozen=True, slots=True)
-class Revoked:
-    """*existed* is false for an id that was voided before any key had it."""
+class End(StrEnum):
+    EXPIRED = "expired"
+    ROTATION_COMPLETED = "rotation-completed"
+    REVOKED = "revoked"
+    ARCHIVED = "archived"
 
-    existed: bool = True
-    kind: Literal["revoked"] = "revoked"
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """Its private half is still here and does nothing any more."""
+
+    traits: Traits
+    end: End
+    kind: Literal["over"] = "over"
+
+
+@dataclass(frozen=True, slots=True)
+class Voided:
+    """No key ever had this id, and none ever will."""
+
+    kind: Literal["voided"] = "voided"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +96,7 @@ class Destroyed:
     kind: Literal["destroyed"] = "destroyed"
 
 
-Key = Unborn | Active | Escrowed | Revoked | Destroyed
-
-FITTING: dict[Algorithm, tuple[SignatureAlgorithm, ...]] = {
-    Algorithm.RSA_2048: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
-    Algorithm.RSA_3072: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
-    Algorithm.RSA_4096: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
-    Algorithm.EC_P256: (SignatureAlgorithm.ECDSA_SHA256,),
-    Algorithm.EC_P384: (SignatureAlgorithm.ECDSA_SHA384, SignatureAlgorithm.ECDSA_SHA256),
-    Algorithm.ED25519: (SignatureAlgorithm.ED25519,),
-    Algorithm.X25519: (),
-}
-"""The signature algorithms that each kind of key can make, the usual one first."""
+Key = Unborn | Prepared | Active | Rotated | Escrowed | Over | Voided | Destroyed
+InUse = Active | Rotated
+Existing = Active | Rotated | Escrowed | Over
+Ended = Over | Voided | Destroyed

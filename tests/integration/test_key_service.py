@@ -7,17 +7,36 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_der_private_key,
+    load_pem_public_key,
+)
 from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
+from services.key.__main__ import settings_from
+from services.key.importing import SUITE
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
+from shared.contracts.keying import import_proof, sealing_info
 from shared.identity import new_id
+from shared.kv import KeyValue
+from tests.support.to_be_signed import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]
 GENERATE, SIGN = "keys.commands.key.generate", "keys.commands.key.sign"
@@ -197,6 +216,52 @@ async def test_a_certificate_signing_key_refuses_other_messages_in_an_answer(tal
     assert "TBSCertificate" in rejection["message"]
 
 
+async def test_a_hierarchy_of_keys_signs_its_way_down_also_across_a_restart(talk, settings):
+    of_purpose = {"purpose": "certificate-signing", "signature_algorithm": "ecdsa-sha256"}
+    top, middle = [
+        await talk.answer(
+            GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
+        )
+        for _ in range(2)
+    ]
+    of_root = root(load_pem_public_key(top["public_key_pem"].encode()))
+    issuing = authority_below(of_root, load_pem_public_key(middle["public_key_pem"].encode()))
+    leaf = below(issuing, key("leaf").public_key())
+
+    async def sign(who, tbs):
+        wish = of_purpose | {"key_id": who["key_id"], "message": _base64(tbs)}
+        return await talk.answer(SIGN, wish, f"keys.events.key.signed.{who['key_id']}")
+
+    await sign(top, of_root.tbs())
+    signature = _raw((await sign(top, issuing.tbs()))["signature"])
+    of_root.public.verify(signature, issuing.tbs(), ECDSA(SHA256()))
+    async with serving(settings):  # a replica that has heard nothing yet; either may answer
+        for serial in range(1, 9):
+            await sign(middle, leaf.but(serial=serial).tbs())
+
+
+async def test_an_authority_from_elsewhere_is_bound_and_then_signs(talk):
+    made = await talk.answer(
+        GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
+    )
+    of_key = {"key_id": made["key_id"]}
+    issuing = authority_below(root(key().public_key()), load_pem_public_key(made["public_key_pem"].encode()))
+    pem = issuing.finished(key()).public_bytes(Encoding.PEM).decode()
+    crl_of_it = {
+        "message": _base64(crl(issuing)),
+        "signature_algorithm": "ecdsa-sha256",
+        "purpose": "certificate-signing",
+    }
+    assert "key.bind-authority" in (await talk.rejection(SIGN, of_key | crl_of_it))["message"]
+
+    bound = await talk.answer(
+        "keys.commands.key.bind-authority", of_key | {"certificate_pem": pem}, "keys.events.key.authority-bound.*"
+    )
+
+    assert bound["certificate_pem"] == pem
+    assert await talk.answer(SIGN, of_key | crl_of_it, "keys.events.key.signed.*")
+
+
 async def test_a_hundred_keys_asked_for_at_once_are_made_once_each(talk):
     await asyncio.gather(*(talk.say(GENERATE, {"algorithm": "ec-p256"}) for _ in range(100)))
 
@@ -204,6 +269,254 @@ async def test_a_hundred_keys_asked_for_at_once_are_made_once_each(talk):
 
     assert {event.headers["CIM-Event-Type"] for event in events} == {"KeyGenerated"}
     assert len({event.subject for event in events}) == 100
+
+
+# -- the whole life, on the wire -----------------------------------------------------
+class Key:
+    """One key id, and what is asked of the service about it."""
+
+    def __init__(self, talk):
+        self.talk = talk
+        self.key_id = str(new_id())
+
+    async def do(self, verb, **body):
+        told = f"keys.events.key.*.{self.key_id}"
+        return await self.talk.answer(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body, told)
+
+    async def refused(self, verb, **body):
+        return await self.talk.rejection(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body)
+
+    async def repeats(self, verb, **body):
+        told = "keys.events.command.repeated.*"
+        return await self.talk.answer(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body, told)
+
+    async def signs(self, message=b"hello", algorithm="ecdsa-sha256", purpose="digital-signature", **more):
+        wish = {"message": _base64(message), "signature_algorithm": algorithm, "purpose": purpose}
+        return _raw((await self.do("sign", **wish, **more))["signature"])
+
+    async def exported(self, **more):
+        """What is inside the sealing when it is opened by its recipient."""
+        recipient = X25519PrivateKey.generate()
+        told = await self.do("export", recipient_public_key=_base64(recipient.public_key().public_bytes_raw()), **more)
+        return SUITE.decrypt(_raw(told["sealed_key"]), recipient, sealing_info(self.key_id))
+
+    def sealed(self, content, told):
+        """Sealed to the key that `prepare-import` told of."""
+        recipient = X25519PublicKey.from_public_bytes(_raw(told["recipient_public_key"]))
+        return _base64(SUITE.encrypt(content, recipient, sealing_info(self.key_id)))
+
+
+def _pem(public):
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def _pkcs8(private):
+    return private.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+
+
+SIGN_HELLO = {"message": "aGVsbG8=", "signature_algorithm": "ecdsa-sha256", "purpose": "digital-signature"}
+
+
+async def test_a_key_made_elsewhere_is_imported_signs_and_leaves_again(talk):
+    key, theirs = Key(talk), ec.generate_private_key(ec.SECP256R1())
+    prepared = await key.do("prepare-import")
+    proof = theirs.sign(import_proof(key.key_id, _raw(prepared["recipient_public_key"])), ec.ECDSA(SHA256()))
+    wish = {
+        "algorithm": "ec-p256",
+        "exportable": True,
+        "owner": "Example AG",
+        "owner_kind": "organization",
+        "sealed_key": key.sealed(_pkcs8(theirs), prepared),
+        "public_key_pem": _pem(theirs.public_key()),
+    }
+
+    unproven = await key.refused("import", **wish, proof=_base64(b"no proof"))
+    told = await key.do("import", **wish, proof=_base64(proof))
+    await key.repeats("import", **wish, proof=_base64(proof))
+
+    assert unproven["code"] == "invalid"
+    assert "import_proof" in unproven["message"]
+    assert (told["provenance"], told["public_key_pem"]) == ("imported", wish["public_key_pem"])
+    theirs.public_key().verify(await key.signs(), b"hello", ec.ECDSA(SHA256()))
+    back = load_der_private_key(await key.exported(), None)
+    assert back.private_numbers() == theirs.private_numbers()
+    kinds = [event.headers["CIM-Event-Type"] for event in await talk.all(f"keys.events.key.*.{key.key_id}")]
+    assert kinds == ["KeyImportPrepared", "KeyImported", "KeySigned", "KeyExported"]
+
+
+async def test_a_derived_key_is_the_same_again_and_tells_how(talk):
+    made = []
+    for _ in range(2):
+        key = Key(talk)
+        prepared = await key.do("prepare-import")
+        wish = {"algorithm": "ec-p384", "purpose": "certificate-signing", "organization": "Example AG"}
+        sealed = key.sealed(b"correct horse battery staple", prepared)
+        made.append(await key.do("derive", **wish, path="pki/root/2026", sealed_passphrase=sealed))
+
+    assert made[0]["public_key_pem"] == made[1]["public_key_pem"]
+    assert made[0]["fingerprint_sha256"] == "f1f63c42a9c47f6e7cb1807f457638764e860f35c5b9e5f84099d650f4480693"
+    assert (made[0]["provenance"], made[0]["derivation"]["path"]) == ("derived", "pki/root/2026")
+    assert b"correct horse" not in b"".join([event.data for event in await talk.all()])
+
+
+async def test_a_key_gives_way_to_its_successor(talk):
+    old, new = Key(talk), Key(talk)
+    await old.do("generate", algorithm="ec-p256")
+    missing = await old.refused("rotate", successor_id=new.key_id)
+    await new.do("generate", algorithm="ec-p384")
+    first = await old.do("rotate", successor_id=new.key_id, overlap_days=7)
+    early = await old.refused("complete-rotation")
+    await old.signs()
+    await old.do("cancel-rotation", reason="not yet")
+    await old.do("rotate", successor_id=new.key_id)
+    done = await old.do("complete-rotation")
+    await new.signs(algorithm="ecdsa-sha384")
+
+    assert missing["code"] == "not-found"
+    assert (early["code"], early["retryable"]) == ("conflict", False)
+    assert first["overlap_until"][:10] in early["message"]
+    assert done["successor_id"] == new.key_id
+    assert (await old.refused("sign", **SIGN_HELLO))["code"] == "conflict"
+
+
+async def test_a_successor_that_was_revoked_a_moment_ago_takes_nobody_s_place(talk):
+    old, new = Key(talk), Key(talk)
+    await old.do("generate", algorithm="ec-p256")
+    await new.do("generate", algorithm="ec-p256")
+    await new.do("revoke")
+
+    assert "revoked" in (await old.refused("rotate", successor_id=new.key_id))["message"]
+
+
+async def test_a_key_signs_only_what_enough_people_approved(talk):
+    key, digest = Key(talk), sha256(b"hello").hexdigest()
+    await key.do("generate", algorithm="ec-p256", approvals=2)
+    approvals = [
+        {"actor": actor, "message_sha256": digest, "command_id": str(new_id()), "at": "2026-11-21T12:00:00Z"}
+        for actor in ("ada", "bob")
+    ]
+
+    alone = await key.refused("sign", **SIGN_HELLO, approvals=approvals[:1])
+    together = await key.do("sign", **SIGN_HELLO, approvals=approvals)
+
+    assert alone["code"] == "not-allowed"
+    assert alone["details"] == {"message_sha256": digest, "missing": 1, "approved_by": ["ada"]}
+    assert together["approved_by"] == ["ada", "bob"]
+
+
+async def test_only_a_key_that_answers_for_status_signs_many_things_at_once(talk):
+    key = Key(talk)
+    await key.do("generate", algorithm="ec-p256")
+    wish = {"messages": ["b25l", "dHdv"], "signature_algorithm": "ecdsa-sha256", "purpose": "digital-signature"}
+
+    refused = await key.refused("sign-batch", **wish)
+
+    assert refused["code"] == "not-allowed"
+    assert "one thing at a time" in refused["message"]
+
+
+async def test_a_key_of_nats_leaves_as_nats_reads_it(talk):
+    key = Key(talk)
+    told = await key.do("generate", algorithm="ed25519", purpose="nats-account", exportable=True)
+
+    seed = await key.exported(format="nkey-seed")
+    shown = await key.do("export-public", format="nkey")
+
+    raw = base64.b32decode(seed + b"=" * (-len(seed) % 8))[2:34]
+    public = Ed25519PrivateKey.from_private_bytes(raw).public_key()
+    assert seed.startswith(b"SA")
+    assert shown["public_key"] == told["nkey"]
+    assert base64.b32decode(told["nkey"])[1:33] == public.public_bytes_raw()
+
+
+async def test_a_key_leaves_in_a_pkcs12_that_openssl_opens(talk, tmp_path):
+    key = Key(talk)
+    await key.do("generate", algorithm="rsa-2048", purpose="authentication", exportable=True)
+
+    content = from_json(await key.exported(format="pkcs12"))
+
+    path = tmp_path / "key.p12"
+    path.write_bytes(_raw(content["pkcs12"]))
+    opened = await asyncio.to_thread(
+        subprocess.run,
+        ["openssl", "pkcs12", "-in", path, "-nodes", "-passin", f"pass:{content['password']}"],
+        check=True,
+        capture_output=True,
+    )
+    assert b"BEGIN PRIVATE KEY" in opened.stdout
+
+
+@pytest.mark.parametrize(
+    ("form", "begins"),
+    [("pem", "-----BEGIN PUBLIC KEY"), ("der", "MFkw"), ("jwk", "{"), ("ssh", "ecdsa-sha2-nistp256 ")],
+)
+async def test_a_public_key_is_shown_also_when_it_is_revoked(talk, form, begins):
+    key = Key(talk)
+    await key.do("generate", algorithm="ec-p256")
+    await key.do("revoke")
+
+    assert (await key.do("export-public", format=form))["public_key"].startswith(begins)
+
+
+async def test_a_key_expires_is_put_away_and_destroyed(talk, client):
+    key, soon = Key(talk), datetime.now(UTC) + timedelta(seconds=2)
+    await key.do("generate", algorithm="ec-p256", expires_at=soon.isoformat())
+    early = await key.refused("expire")
+    await asyncio.sleep((soon - datetime.now(UTC)).total_seconds() + 0.1)
+
+    late = await key.refused("sign", **SIGN_HELLO)
+    for verb in ("expire", "archive", "destroy"):
+        await key.do(verb)
+    await key.repeats("expire")
+    await key.repeats("destroy")
+
+    assert (early["code"], late["code"]) == ("conflict", "conflict")
+    assert "expired on" in late["message"]
+    entry = await KeyValue(client.jetstream(), "KEYS_SECRETS").get(f"key.{key.key_id}")
+    assert from_json(entry.value) == {"v": 1, "key_id": key.key_id, "destroyed": True}
+
+
+async def test_an_organisation_s_key_changes_hands(talk):
+    key = Key(talk)
+    await key.do("generate", algorithm="ec-p256", owner="Example AG", owner_kind="organization")
+
+    told = await key.do("transfer", owner="Unit 7", owner_kind="unit")
+
+    assert (told["from_owner"], told["to_owner"], told["to_owner_kind"]) == ("Example AG", "Unit 7", "unit")
+    assert (await key.refused("transfer", owner="ada", owner_kind="person"))["code"] == "not-allowed"
+
+
+async def test_rsa_keys_in_the_making_hold_up_nobody(talk):
+    slow = [{"CIM-Command-Id": str(new_id())} for _ in range(6)]
+    for command in slow:
+        await talk.say(GENERATE, {"algorithm": "rsa-4096"}, **command)
+
+    await talk.answer(GENERATE, {"algorithm": "ec-p256"}, "keys.events.key.generated.*")
+
+    assert len(await talk.all("keys.events.key.generated.*")) < 7
+    await talk.hear("keys.events.key.generated.*", 7, within=60)
+
+
+async def test_ml_dsa_is_refused_where_it_is_not_allowed(talk):
+    refused = await talk.rejection(GENERATE, {"algorithm": "ml-dsa-65"})
+    assert refused["code"] == "not-allowed"
+    assert "ENABLE_ML_DSA=1" in refused["message"]
+
+
+async def test_where_ml_dsa_is_allowed_its_signatures_verify(settings, client):
+    async with serving(replace(settings, ml_dsa=True)):
+        key = Key(Conversation(client))
+        made = await key.do("generate", algorithm="ml-dsa-65")
+
+        signature = await key.signs(algorithm="ml-dsa-65")
+
+        load_pem_public_key(made["public_key_pem"].encode()).verify(signature, b"hello")
+        assert await key.signs(algorithm="ml-dsa-65") == signature
+
+
+def test_the_environment_says_whether_ml_dsa_is_allowed():
+    assert settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "1"}).ml_dsa
+    assert not settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "0"}).ml_dsa
 
 
 # -- as a process ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 from base64 import b64decode
+from hashlib import sha256
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -12,22 +13,23 @@ from pydantic_core import from_json
 
 from services.key import algorithms
 from services.key.effects import (
-    CreateKeyPair,
+    AlgorithmDisabled,
     KeyGone,
     KeyOutOfReach,
-    KeyPairCreated,
-    KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    ManySigned,
+    NotToBeSigned,
     RecipientUnfit,
     SealKey,
     Shred,
     Shredded,
     Sign,
     Signed,
+    SignMany,
 )
 from services.key.kek import KeyFile, Passphrase, unlock
 from services.key.keystore import EXPORT_SUITE, Keystore
+from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
 from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm, sealing_info
 from shared.errors import Conflict, Unusable
 from shared.identity import new_id
@@ -48,11 +50,11 @@ async def _bucket(client):
 
 @pytest.fixture(name="keystore")
 async def _keystore(bucket):
-    return Keystore(bucket, await unlock(bucket, SECRET))
+    return Keystore(bucket, await unlock(bucket, SECRET), ml_dsa=True)
 
 
 async def another_process(bucket):
-    return Keystore(bucket, await unlock(bucket, SECRET))
+    return Keystore(bucket, await unlock(bucket, SECRET), ml_dsa=True)
 
 
 def create(algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, key_id=None):
@@ -131,7 +133,52 @@ async def test_a_stored_certificate_signing_key_signs_nothing_else(keystore):
     # What the command says the key is for does not matter: the entry says it, and its seal is bound to it.
     answers = [await keystore.perform(sign(made.request.key_id, purpose)) for purpose in Purpose]
 
-    assert all(isinstance(answer, NotACertificate) for answer in answers)
+    assert all(isinstance(answer, NotToBeSigned) for answer in answers)
+
+
+async def test_many_things_are_signed_by_one_command_in_their_order(keystore):
+    made = await keystore.perform(create())
+    public = load_pem_public_key(made.public_key_pem.encode())
+    messages = tuple(f"status {number}".encode() for number in range(20))
+    request = SignMany(made.request.key_id, messages, SignatureAlgorithm.ECDSA_SHA256, Purpose.DIGITAL_SIGNATURE)
+
+    signed = await keystore.perform(request)
+
+    assert isinstance(signed, ManySigned)
+    for message, signature in zip(messages, signed.signatures, strict=True):
+        public.verify(signature, message, ec.ECDSA(SHA256()))
+    assert await keystore.perform(request) == signed
+
+
+async def test_a_certificate_signing_key_signs_nothing_else_in_a_batch_either(keystore):
+    made = await keystore.perform(create(purpose=Purpose.CERTIFICATE_SIGNING))
+    request = SignMany(made.request.key_id, (b"one",), SignatureAlgorithm.ECDSA_SHA256, Purpose.OCSP_SIGNING)
+
+    assert isinstance(await keystore.perform(request), NotToBeSigned)
+
+
+async def test_what_is_not_signed_the_same_twice_is_kept_before_it_is_told(bucket, keystore):
+    made = await keystore.perform(create(Algorithm.ML_DSA_65))
+    public = load_pem_public_key(made.public_key_pem.encode())
+    request = Sign(made.request.key_id, b"hello", SignatureAlgorithm.ML_DSA_65, Purpose.DIGITAL_SIGNATURE)
+    sibling = await another_process(bucket)
+
+    answers = await asyncio.gather(*(store.perform(request) for store in (keystore, sibling) for _ in range(4)))
+    later = await (await another_process(bucket)).perform(request)
+
+    assert {answer.signature for answer in answers} == {later.signature}
+    public.verify(later.signature, b"hello")
+    kept = await bucket.get(f"signature.{made.request.key_id}.{sha256(b'hello').hexdigest()}")
+    assert kept.value == later.signature
+
+
+async def test_ml_dsa_is_neither_made_nor_used_where_it_is_not_allowed(bucket, keystore):
+    made = await keystore.perform(create(Algorithm.ML_DSA_65))
+    bare, another = Keystore(bucket, await unlock(bucket, SECRET)), create(Algorithm.ML_DSA_65)
+    request = Sign(made.request.key_id, b"hello", SignatureAlgorithm.ML_DSA_65, Purpose.DIGITAL_SIGNATURE)
+
+    for effect in (another, request):
+        assert await bare.perform(effect) == AlgorithmDisabled(effect, Algorithm.ML_DSA_65)
 
 
 async def test_a_key_without_an_entry_is_out_of_reach(keystore):
@@ -141,7 +188,7 @@ async def test_a_key_without_an_entry_is_out_of_reach(keystore):
 async def test_more_keys_than_are_kept_in_memory_all_sign(keystore):
     made = [await keystore.perform(create(Algorithm.EC_P256)) for _ in range(70)]
 
-    assert len(keystore._loaded) == 64  # noqa: SLF001 - the bound is the point
+    assert len(keystore._entries.loaded) == 64  # noqa: SLF001 - the bound is the point
     for one in made:
         assert isinstance(await keystore.perform(sign(one.request.key_id)), Signed)
 
@@ -150,7 +197,7 @@ async def test_more_keys_than_are_kept_in_memory_all_sign(keystore):
 @pytest.mark.parametrize("algorithm", Algorithm)
 async def test_no_private_key_lies_open_in_the_bucket(bucket, keystore, algorithm):
     made = await keystore.perform(create(algorithm))
-    secret = algorithms.to_pkcs8(keystore._loaded[made.request.key_id][1])  # noqa: SLF001 - what must not be found
+    secret = algorithms.to_pkcs8(keystore._entries.loaded[made.request.key_id][1])  # noqa: SLF001 - what must not be found
 
     stored = b"".join([document.value async for document in bucket.all()])
     opened = [b64decode(value) for value in _strings(stored) if len(value) > 64]

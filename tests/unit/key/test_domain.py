@@ -10,13 +10,10 @@ from hypothesis import strategies as st
 
 from services.key.domain import KEY
 from services.key.effects import (
-    CreateKeyPair,
     KeyGone,
     KeyOutOfReach,
-    KeyPairCreated,
-    KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    NotToBeSigned,
     RecipientUnfit,
     SealKey,
     Shred,
@@ -24,12 +21,26 @@ from services.key.effects import (
     Sign,
     Signed,
 )
-from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
+from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
+from services.key.purposes import FITTING
+from services.key.states import (
+    Active,
+    Destroyed,
+    End,
+    Escrowed,
+    Key,
+    Over,
+    Prepared,
+    Rotated,
+    Traits,
+    Unborn,
+    Voided,
+)
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
 from shared.contracts.key_events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
-from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
-from tests.support.scenario import Scenario
+from shared.contracts.keying import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from tests.support.scenario import NOON, Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"
 PEM = "-----BEGIN PUBLIC KEY-----\n"
@@ -209,14 +220,16 @@ def test_these_signature_algorithms_fit():
         "ec-p384": {"ecdsa-sha384", "ecdsa-sha256"},
         "ed25519": {"ed25519"},
         "x25519": set(),
+        "ml-dsa-65": {"ml-dsa-65"},
     }
 
 
 def test_what_is_no_certificate_is_not_signed_as_one():
-    request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, Purpose.CERTIFICATE_SIGNING)
+    purpose = Purpose.CERTIFICATE_SIGNING
+    request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, purpose)
 
-    key.given(generated(purpose=Purpose.CERTIFICATE_SIGNING)).when(NotACertificate(request, "trailing")).then_refuses(
-        RefusalCode.NOT_ALLOWED, "TBSCertificate", "ecdsa-sha256", "trailing"
+    key.given(generated(purpose=purpose)).when(NotToBeSigned(request, purpose, "trailing")).then_refuses(
+        RefusalCode.NOT_ALLOWED, "certificate-signing", "trailing"
     )
 
 
@@ -344,13 +357,29 @@ def test_a_private_half_out_of_reach_may_be_asked_for_again(request_):
 
 
 # -- states ----------------------------------------------------------------------
+EC = Traits(Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE, PEM)
+FULL = Traits(
+    Algorithm.ED25519,
+    Purpose.NATS_OPERATOR,
+    PEM,
+    exportable=True,
+    owner="Example AG",
+    owner_kind=OwnerKind.ORGANIZATION,
+    expires_at=NOON,
+    approvals=2,
+    provenance=Provenance.DERIVED,
+    organization="Example AG",
+    path="nats/operator",
+)
 STATES = [
     Unborn(),
-    Active(Algorithm.RSA_4096, Purpose.CERTIFICATE_SIGNING, exportable=False),
-    Active(Algorithm.X25519, Purpose.KEY_MANAGEMENT, exportable=True, exported=True),
-    Escrowed(Algorithm.X25519, Purpose.KEY_MANAGEMENT),
-    Revoked(),
-    Revoked(existed=False),
+    Prepared("AAAA"),
+    Active(EC),
+    Active(FULL, exported=True),
+    Rotated(FULL, ID, NOON),
+    Escrowed(EC),
+    *(Over(EC, end) for end in End),
+    Voided(),
     Destroyed(),
 ]
 
