@@ -1,4 +1,4 @@
-"""Keys and signatures of each algorithm, and what a certificate-signing key will sign."""
+"""Keys and signatures of each algorithm."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cache
 from hashlib import sha256
 from typing import assert_never
 
-from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, x25519
@@ -20,33 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.der import bit_string, sequence
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | x25519.X25519PrivateKey
 
 _PUBLIC_EXPONENT = 65537
-_LONGEST_SERIAL = 20
-_VERSION_3 = bytes.fromhex("a003020102")
-_IDENTIFIERS = {
-    # The DER of each AlgorithmIdentifier: RFC 4055, 5 (its NULL is required); RFC 5758, 3.2; RFC 8410, 3
-    SignatureAlgorithm.RSA_PKCS1_SHA256: bytes.fromhex("300d06092a864886f70d01010b0500"),
-    SignatureAlgorithm.RSA_PKCS1_SHA384: bytes.fromhex("300d06092a864886f70d01010c0500"),
-    SignatureAlgorithm.ECDSA_SHA256: bytes.fromhex("300a06082a8648ce3d040302"),
-    SignatureAlgorithm.ECDSA_SHA384: bytes.fromhex("300a06082a8648ce3d040303"),
-    SignatureAlgorithm.ED25519: bytes.fromhex("300506032b6570"),
-}
-_UNREADABLE = (
-    ValueError,
-    TypeError,  # a name with an attribute of a type that it cannot be of
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-
-
-class NotToBeSignedError(ValueError):
-    """The bytes are not what a certificate-signing key signs; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,61 +90,6 @@ def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> 
             return private.sign(message)
         case _:
             raise TypeError(f"{algorithm} is not for a key of this kind")
-
-
-def require_to_be_signed(message: bytes, algorithm: SignatureAlgorithm) -> None:
-    """Raise NotToBeSignedError unless *message* is one TBSCertificate or TBSCertList, to be signed with *algorithm*.
-
-    It is put into the shape that it will have once signed, so that a parser of the finished thing judges it.
-    """
-    finished = sequence(message, _IDENTIFIERS[algorithm], bit_string(b""))
-    try:
-        certificate = x509.load_der_x509_certificate(finished)
-    except _UNREADABLE as no_certificate:
-        try:
-            revocations = x509.load_der_x509_crl(finished)
-        except _UNREADABLE as no_crl:
-            raise NotToBeSignedError(f"no TBSCertificate: {no_certificate}; no TBSCertList: {no_crl}") from None
-        _require_whole_crl(revocations, message)
-    else:
-        _require_whole_certificate(certificate, message, algorithm)
-
-
-def _require_whole_certificate(certificate: x509.Certificate, message: bytes, algorithm: SignatureAlgorithm) -> None:
-    try:
-        if certificate.version is not x509.Version.v3:
-            raise NotToBeSignedError("the TBSCertificate is not of version 3")
-        # Reading these parses what the loader left alone.
-        _ = (certificate.subject, certificate.issuer, certificate.public_key(), [*certificate.extensions])
-    except _UNREADABLE as error:
-        raise NotToBeSignedError(f"the TBSCertificate does not parse: {error}") from None
-    serial = certificate.serial_number
-    octets = serial.to_bytes(serial.bit_length() // 8 + 1, signed=True)
-    if serial <= 0 or len(octets) > _LONGEST_SERIAL:
-        raise NotToBeSignedError("the serial number must be positive and of at most 20 octets (RFC 5280, 4.1.2.2)")
-    # The loader does not compare the inner AlgorithmIdentifier with the outer one. In DER of version 3 whatever stands
-    # before it is known by now, octet for octet: version, serial number (RFC 5280, 4.1).
-    beginning = _VERSION_3 + bytes([0x02, len(octets)]) + octets + _IDENTIFIERS[algorithm]
-    if not _content(message).startswith(beginning):
-        raise NotToBeSignedError(f"the TBSCertificate names another signature algorithm inside, not {algorithm}")
-    if certificate.tbs_certificate_bytes != message:
-        raise NotToBeSignedError("there is more than one TBSCertificate")
-
-
-def _require_whole_crl(revocations: x509.CertificateRevocationList, message: bytes) -> None:
-    """The inner AlgorithmIdentifier is the outer one: the loader has compared them."""
-    try:
-        _ = (revocations.issuer, [*revocations.extensions], [[*entry.extensions] for entry in revocations])
-    except _UNREADABLE as error:
-        raise NotToBeSignedError(f"the TBSCertList does not parse: {error}") from None
-    if revocations.tbs_certlist_bytes != message:
-        raise NotToBeSignedError("there is more than one TBSCertList")
-
-
-def _content(element: bytes) -> bytes:
-    """What is in a DER element whose header is known to be sound: X.690, 8.1.3."""
-    length_octets = element[1] & 0x7F if element[1] & 0x80 else 0
-    return element[2 + length_octets :]
 
 
 @cache

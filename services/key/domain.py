@@ -7,6 +7,7 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
+from services.key.authority_binding import bind
 from services.key.effects import (
     Answer,
     CreateKeyPair,
@@ -19,8 +20,18 @@ from services.key.effects import (
 from services.key.outcomes import conclude, taken
 from services.key.states import FITTING, Active, Destroyed, Escrowed, Key, Revoked, Unborn
 from shared.contracts.command import RefusalCode
-from shared.contracts.key import DestroyKey, EscrowKey, ExportKey, GenerateKey, KeyCommand, RevokeKey, SignWithKey
+from shared.contracts.key import (
+    BindAuthority,
+    DestroyKey,
+    EscrowKey,
+    ExportKey,
+    GenerateKey,
+    KeyCommand,
+    RevokeKey,
+    SignWithKey,
+)
 from shared.contracts.key_events import (
+    AuthorityBound,
     KeyDestroyed,
     KeyEscrowed,
     KeyEvent,
@@ -39,6 +50,8 @@ def decide(key: Key, message: KeyCommand | Outcome, _: Context) -> Answer:
             return _generate(key, message)
         case SignWithKey():
             return _sign(key, message)
+        case BindAuthority():
+            return bind(key, message)
         case ExportKey():
             return _export(key, message)
         case EscrowKey():
@@ -55,7 +68,7 @@ def evolve(key: Key, event: KeyEvent) -> Key:
     match event:
         case KeyGenerated():
             return Active(event.algorithm, event.purpose, event.exportable)
-        case KeySigned():
+        case KeySigned() | AuthorityBound():
             return key
         case KeyExported():
             return replace(key, exported=True) if isinstance(key, Active) else key

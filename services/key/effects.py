@@ -28,6 +28,12 @@ class Sign:
 
 
 @dataclass(frozen=True, slots=True)
+class BindCertificate:
+    key_id: str
+    certificate_pem: str
+
+
+@dataclass(frozen=True, slots=True)
 class SealKey:
     key_id: str
     recipient_public_key: bytes
@@ -61,8 +67,25 @@ class Signed:
 
 
 @dataclass(frozen=True, slots=True)
-class NotACertificate:
+class NotToBeSigned:
+    """The custodian has read it, and a key of this purpose is not for it; the reason says why."""
+
     request: Sign
+    purpose: Purpose
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorityNoted:
+    request: BindCertificate
+    fingerprint_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnAuthority:
+    """The certificate makes no authority of the key; the reason says why."""
+
+    request: BindCertificate
     reason: str
 
 
@@ -87,23 +110,25 @@ class Shredded:
 class KeyGone:
     """The private key was destroyed, and its id with it."""
 
-    request: CreateKeyPair | Sign | SealKey
+    request: CreateKeyPair | Sign | BindCertificate | SealKey
 
 
 @dataclass(frozen=True, slots=True)
 class KeyOutOfReach:
     """The private key should be there, and cannot be had: an operator must see to it."""
 
-    request: CreateKeyPair | Sign | SealKey
+    request: CreateKeyPair | Sign | BindCertificate | SealKey
     reason: str
 
 
-Effect = CreateKeyPair | Sign | SealKey | Shred
+Effect = CreateKeyPair | Sign | BindCertificate | SealKey | Shred
 Outcome = (
     KeyPairCreated
     | KeyPairDiffers
     | Signed
-    | NotACertificate
+    | NotToBeSigned
+    | AuthorityNoted
+    | NotAnAuthority
     | KeySealed
     | RecipientUnfit
     | Shredded

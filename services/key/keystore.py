@@ -11,17 +11,19 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from services.key.algorithms import (
-    NotToBeSignedError,
     PrivateKey,
     from_pkcs8,
     generate,
     is_slow,
     public_half,
-    require_to_be_signed,
     sign,
     to_pkcs8,
 )
+from services.key.custody.custodian import Custodian
+from services.key.custody.tbs import NotToBeSignedError
 from services.key.effects import (
+    AuthorityNoted,
+    BindCertificate,
     CreateKeyPair,
     Effect,
     KeyGone,
@@ -29,7 +31,8 @@ from services.key.effects import (
     KeyPairCreated,
     KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    NotAnAuthority,
+    NotToBeSigned,
     Outcome,
     RecipientUnfit,
     SealKey,
@@ -40,7 +43,7 @@ from services.key.effects import (
 )
 from services.key.kek import KeyEncryptionKey
 from services.key.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
-from shared.contracts.keying import Purpose, sealing_info
+from shared.contracts.keying import sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 
@@ -59,13 +62,14 @@ class Keystore:
     def __init__(self, bucket: KeyValue, kek: KeyEncryptionKey) -> None:
         self._bucket = bucket
         self._kek = kek
+        self._custodian = Custodian(bucket)
         self._loaded: OrderedDict[str, tuple[Entry, PrivateKey]] = OrderedDict()
         # asyncio.to_thread has four threads more than processors: generation leaves those to quicker work.
         self._generating = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def perform(self, effect: Effect) -> Outcome:
         match effect:
-            case CreateKeyPair() | Sign() | SealKey():
+            case CreateKeyPair() | Sign() | BindCertificate() | SealKey():
                 try:
                     return await self._use(effect)
                 except _GoneError:
@@ -77,12 +81,14 @@ class Keystore:
             case _:
                 assert_never(effect)
 
-    async def _use(self, effect: CreateKeyPair | Sign | SealKey) -> Outcome:
+    async def _use(self, effect: CreateKeyPair | Sign | BindCertificate | SealKey) -> Outcome:
         match effect:
             case CreateKeyPair():
                 return await self._create(effect)
             case Sign():
                 return await self._sign(effect)
+            case BindCertificate():
+                return await self._bind(effect)
             case SealKey():
                 return await self._seal_to_recipient(effect)
             case _:
@@ -114,16 +120,24 @@ class Keystore:
 
     async def _sign(self, request: Sign) -> Outcome:
         entry, private = await self._existing(request.key_id)
-        if entry.purpose is Purpose.CERTIFICATE_SIGNING:
-            try:
-                require_to_be_signed(request.message, request.signature_algorithm)
-            except NotToBeSignedError as error:
-                return NotACertificate(request, str(error))
+        examined = request.key_id, entry.purpose, private.public_key(), request.signature_algorithm, request.message
+        try:
+            await self._custodian.examine(*examined)
+        except NotToBeSignedError as error:
+            return NotToBeSigned(request, entry.purpose, str(error))
         if is_slow(entry.algorithm):
             signature = await asyncio.to_thread(sign, private, request.signature_algorithm, request.message)
         else:
             signature = sign(private, request.signature_algorithm, request.message)
         return Signed(request, signature)
+
+    async def _bind(self, request: BindCertificate) -> Outcome:
+        _, private = await self._existing(request.key_id)
+        try:
+            fingerprint = await self._custodian.bind(request.key_id, private.public_key(), request.certificate_pem)
+        except NotToBeSignedError as error:
+            return NotAnAuthority(request, str(error))
+        return AuthorityNoted(request, fingerprint)
 
     async def _seal_to_recipient(self, request: SealKey) -> Outcome:
         entry, private = await self._existing(request.key_id)

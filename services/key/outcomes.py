@@ -5,14 +5,17 @@ from __future__ import annotations
 from hashlib import sha256
 from typing import assert_never
 
+from services.key.authority_binding import bound
 from services.key.effects import (
     Answer,
+    AuthorityNoted,
     KeyGone,
     KeyOutOfReach,
     KeyPairCreated,
     KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    NotAnAuthority,
+    NotToBeSigned,
     Outcome,
     RecipientUnfit,
     Shredded,
@@ -24,7 +27,7 @@ from shared.contracts.keying import Algorithm, Provenance, Purpose
 from shared.decider import Refused
 
 
-def conclude(outcome: Outcome) -> Answer:
+def conclude(outcome: Outcome) -> Answer:  # noqa: C901 - one case for each outcome
     match outcome:
         case KeyPairCreated(request=pair):
             return KeyGenerated(
@@ -48,12 +51,11 @@ def conclude(outcome: Outcome) -> Answer:
                 message_sha256=sha256(sign.message).hexdigest(),
                 purpose=sign.purpose,
             )
-        case NotACertificate(request=sign):
-            return Refused(
-                RefusalCode.NOT_ALLOWED,
-                f"key {sign.key_id} is for certificate-signing and signs only a TBSCertificate or TBSCertList "
-                f"(RFC 5280) that names {sign.signature_algorithm}: {outcome.reason}",
-            )
+        case NotToBeSigned(request=sign):
+            problem = f"key {sign.key_id} is for {outcome.purpose} and does not sign this message: {outcome.reason}"
+            return Refused(RefusalCode.NOT_ALLOWED, problem)
+        case AuthorityNoted() | NotAnAuthority():
+            return bound(outcome)
         case KeySealed(request=seal):
             return KeyExported(
                 key_id=seal.key_id,

@@ -1,0 +1,200 @@
+"""What a certificate-signing key signs, taken apart: TBSCertificate and TBSCertList (RFC 5280, 4.1 and 5.1).
+
+A message is put into the shape that it will have once signed, so that a parser of the finished thing judges it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TypeVar, cast
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from shared.contracts.keying import SignatureAlgorithm
+from shared.der import bit_string, sequence
+
+IDENTIFIERS = {
+    # The DER of each AlgorithmIdentifier: RFC 4055, 5 (its NULL is required); RFC 5758, 3.2; RFC 8410, 3; RFC 9881, 2
+    SignatureAlgorithm.RSA_PKCS1_SHA256: bytes.fromhex("300d06092a864886f70d01010b0500"),
+    SignatureAlgorithm.RSA_PKCS1_SHA384: bytes.fromhex("300d06092a864886f70d01010c0500"),
+    SignatureAlgorithm.ECDSA_SHA256: bytes.fromhex("300a06082a8648ce3d040302"),
+    SignatureAlgorithm.ECDSA_SHA384: bytes.fromhex("300a06082a8648ce3d040303"),
+    SignatureAlgorithm.ED25519: bytes.fromhex("300506032b6570"),
+    SignatureAlgorithm.ML_DSA_65: bytes.fromhex("300b0609608648016503040312"),
+}
+UNREADABLE = (
+    ValueError,
+    TypeError,  # a name with an attribute of a type that it cannot be of
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+_LONGEST_SERIAL = 20
+_VERSION_3 = bytes.fromhex("a003020102")
+_SEQUENCE, _INTEGER, _OID, _VERSION, _TIMES = 0x30, 0x02, 0x06, 0xA0, (0x17, 0x18)
+_INDEFINITE = 0x80
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
+
+
+class NotToBeSignedError(ValueError):
+    """The bytes are not what a key of this purpose signs; the message says why."""
+
+
+class _OpenEndedError(Exception):
+    """An element of indefinite length (X.690, 8.1.3.6): DER has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToBeCertified:
+    """A TBSCertificate that parses. *issuer* and *subject* are DER, octet for octet: that is how names are compared."""
+
+    issuer: bytes
+    subject: bytes
+    subject_name: x509.Name
+    public_key: CertificatePublicKeyTypes
+    not_before: datetime
+    not_after: datetime
+    extensions: x509.Extensions
+
+    def extension(self, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+        return _extension(self.extensions, kind)
+
+    def spki(self) -> bytes:
+        """The SubjectPublicKeyInfo as its key is always encoded, whatever way this certificate writes it."""
+        return self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+@dataclass(frozen=True, slots=True)
+class ToBeListed:
+    """A TBSCertList that parses, with its entries; *issuer* is DER, octet for octet."""
+
+    issuer: bytes
+    extensions: x509.Extensions
+    crl: x509.CertificateRevocationList
+
+    def extension(self, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+        return _extension(self.extensions, kind)
+
+
+def read(message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified | ToBeListed:
+    """The one TBSCertificate or TBSCertList that *message* is; it must name *algorithm* inside."""
+    finished = sequence(message, IDENTIFIERS[algorithm], bit_string(b""))
+    try:
+        certificate = x509.load_der_x509_certificate(finished)
+    except UNREADABLE as no_certificate:
+        try:
+            revocations = x509.load_der_x509_crl(finished)
+        except UNREADABLE as no_crl:
+            raise NotToBeSignedError(f"no TBSCertificate: {no_certificate}; no TBSCertList: {no_crl}") from None
+        return _whole_crl(revocations, message)
+    return _whole_certificate(certificate, message, algorithm)
+
+
+def take_apart(certificate: x509.Certificate, tbs: bytes) -> ToBeCertified:
+    """The parts of a certificate of version 3 whose TBSCertificate begins *tbs*; reading them parses the rest.
+
+    All but the issuer's name: it is nobody's until it equals the subject of an authority, octet for octet.
+    """
+    if certificate.version is not x509.Version.v3:
+        raise NotToBeSignedError("the TBSCertificate is not of version 3")
+    try:
+        at = _content_of(tbs, 0)
+        parts = []
+        for _ in range(6):  # version, serialNumber, signature, issuer, validity, subject
+            end = _end_of(tbs, at)
+            parts.append(tbs[at:end])
+            at = end
+        return ToBeCertified(
+            parts[3],
+            parts[5],
+            certificate.subject,
+            certificate.public_key(),
+            certificate.not_valid_before_utc,
+            certificate.not_valid_after_utc,
+            certificate.extensions,
+        )
+    except UNREADABLE as error:
+        raise NotToBeSignedError(f"the TBSCertificate does not parse: {error}") from None
+
+
+def resembles_tbs(message: bytes) -> bool:
+    """Whether anybody, also a parser less strict than ours, could take *message* for a TBSCertificate or TBSCertList.
+
+    Both begin, after an optional version and number, with an AlgorithmIdentifier, a Name, and then either a validity
+    or a time. Nothing else that is commonly signed does: not a certification request, nor what CMS signs.
+    """
+    try:
+        if message[0] != _SEQUENCE:
+            return False
+        at = _content_of(message, 0)
+        for optional in (_VERSION, _INTEGER):
+            if message[at] == optional:
+                at = _end_of(message, at)
+        if message[at] != _SEQUENCE or message[_content_of(message, at)] != _OID:
+            return False
+        name = _end_of(message, at)
+        return message[name] == _SEQUENCE and message[_end_of(message, name)] in (_SEQUENCE, *_TIMES)
+    except IndexError:  # it ends too early
+        return False
+    except _OpenEndedError:  # BER that nobody signs who means well
+        return True
+
+
+def _extension(extensions: x509.Extensions, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
+    for extension in extensions:
+        if isinstance(extension.value, kind):
+            return cast("x509.Extension[_Extension]", extension)
+    return None
+
+
+def _whole_certificate(certificate: x509.Certificate, message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified:
+    encoded = certificate.tbs_certificate_bytes
+    tbs = take_apart(certificate, encoded)
+    serial = certificate.serial_number
+    octets = serial.to_bytes(serial.bit_length() // 8 + 1, signed=True)
+    if serial <= 0 or len(octets) > _LONGEST_SERIAL:
+        raise NotToBeSignedError("the serial number must be positive and of at most 20 octets (RFC 5280, 4.1.2.2)")
+    # The loader does not compare the inner AlgorithmIdentifier with the outer one. In DER of version 3 whatever stands
+    # before it is known by now, octet for octet: version, serial number (RFC 5280, 4.1).
+    beginning = _VERSION_3 + bytes([0x02, len(octets)]) + octets + IDENTIFIERS[algorithm]
+    if not message.startswith(beginning, _content_of(message, 0)):
+        raise NotToBeSignedError(f"the TBSCertificate names another signature algorithm inside, not {algorithm}")
+    if encoded != message:
+        raise NotToBeSignedError("there is more than one TBSCertificate")
+    return tbs
+
+
+def _whole_crl(crl: x509.CertificateRevocationList, message: bytes) -> ToBeListed:
+    """The inner AlgorithmIdentifier is the outer one: the loader has compared them."""
+    try:
+        at = _content_of(message, 0)
+        if message[at] == _INTEGER:  # the version
+            at = _end_of(message, at)
+        name = _end_of(message, at)  # after the AlgorithmIdentifier
+        listed = ToBeListed(message[name : _end_of(message, name)], crl.extensions, crl)
+        whole = crl.tbs_certlist_bytes == message
+        _ = crl.last_update_utc, [entry.extensions for entry in crl]
+    except UNREADABLE as error:
+        raise NotToBeSignedError(f"the TBSCertList does not parse: {error}") from None
+    if not whole:
+        raise NotToBeSignedError("there is more than one TBSCertList")
+    return listed
+
+
+def _content_of(encoded: bytes, at: int) -> int:
+    """Where the content of the element at *at* begins: X.690, 8.1.3; tags here are of one octet."""
+    length = encoded[at + 1]
+    return at + 2 + (length & 0x7F if length & 0x80 else 0)
+
+
+def _end_of(encoded: bytes, at: int) -> int:
+    """Where the element at *at* ends."""
+    length, content = encoded[at + 1], _content_of(encoded, at)
+    if length == _INDEFINITE:
+        raise _OpenEndedError
+    return content + (int.from_bytes(encoded[at + 2 : content]) if length & 0x80 else length)
