@@ -134,8 +134,9 @@ def _is_below(host: str, subtree: str) -> bool:
 
 
 def _could_be_below(host: str, subtree: str) -> bool:
-    """As _is_below; and a wildcard is each host that it stands for."""
-    return _is_below(host, subtree) or (host.startswith("*.") and subtree.endswith(host[1:]))
+    """As _is_below; and a wildcard is each host that it could stand for."""
+    _, wildcard, ending = host.rpartition("*")
+    return _is_below(host, subtree) or (wildcard != "" and subtree.endswith(ending))
 
 
 def _is_mailbox_of(mailbox: str, subtree: str) -> bool:

@@ -87,7 +87,7 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
 def _is_nkey(purpose: Purpose, text: str) -> bool:
     try:
         raw = base64.b32decode(text + "=" * (-len(text) % 8))
-    except binascii.Error:
+    except ValueError:  # also what is no ASCII
         return False
     return public_nkey(purpose, raw[1:33]) == text
 
