@@ -10,8 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
 from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
@@ -19,6 +21,7 @@ from services.key.__main__ import settings_from
 from services.key.service import KeySettings, key_service
 from shared.errors import Unusable
 from shared.identity import new_id
+from tests.support.to_be_signed import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]
 GENERATE, SIGN = "keys.commands.key.generate", "keys.commands.key.sign"
@@ -196,6 +199,52 @@ async def test_a_certificate_signing_key_refuses_other_messages_in_an_answer(tal
 
     assert rejection["code"] == "not-allowed"
     assert "TBSCertificate" in rejection["message"]
+
+
+async def test_a_hierarchy_of_keys_signs_its_way_down_also_across_a_restart(talk, settings):
+    of_purpose = {"purpose": "certificate-signing", "signature_algorithm": "ecdsa-sha256"}
+    top, middle = [
+        await talk.answer(
+            GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
+        )
+        for _ in range(2)
+    ]
+    of_root = root(load_pem_public_key(top["public_key_pem"].encode()))
+    issuing = authority_below(of_root, load_pem_public_key(middle["public_key_pem"].encode()))
+    leaf = below(issuing, key("leaf").public_key())
+
+    async def sign(who, tbs):
+        wish = of_purpose | {"key_id": who["key_id"], "message": _base64(tbs)}
+        return await talk.answer(SIGN, wish, f"keys.events.key.signed.{who['key_id']}")
+
+    await sign(top, of_root.tbs())
+    signature = _raw((await sign(top, issuing.tbs()))["signature"])
+    of_root.public.verify(signature, issuing.tbs(), ECDSA(SHA256()))
+    async with serving(settings):  # a replica that has heard nothing yet; either may answer
+        for serial in range(1, 9):
+            await sign(middle, leaf.but(serial=serial).tbs())
+
+
+async def test_an_authority_from_elsewhere_is_bound_and_then_signs(talk):
+    made = await talk.answer(
+        GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
+    )
+    of_key = {"key_id": made["key_id"]}
+    issuing = authority_below(root(key().public_key()), load_pem_public_key(made["public_key_pem"].encode()))
+    pem = issuing.finished(key()).public_bytes(Encoding.PEM).decode()
+    crl_of_it = {
+        "message": _base64(crl(issuing)),
+        "signature_algorithm": "ecdsa-sha256",
+        "purpose": "certificate-signing",
+    }
+    assert "key.bind-authority" in (await talk.rejection(SIGN, of_key | crl_of_it))["message"]
+
+    bound = await talk.answer(
+        "keys.commands.key.bind-authority", of_key | {"certificate_pem": pem}, "keys.events.key.authority-bound.*"
+    )
+
+    assert bound["certificate_pem"] == pem
+    assert await talk.answer(SIGN, of_key | crl_of_it, "keys.events.key.signed.*")
 
 
 async def test_a_hundred_keys_asked_for_at_once_are_made_once_each(talk):

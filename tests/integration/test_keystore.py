@@ -18,7 +18,7 @@ from services.key.effects import (
     KeyPairCreated,
     KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    NotToBeSigned,
     RecipientUnfit,
     SealKey,
     Shred,
@@ -131,7 +131,7 @@ async def test_a_stored_certificate_signing_key_signs_nothing_else(keystore):
     # What the command says the key is for does not matter: the entry says it, and its seal is bound to it.
     answers = [await keystore.perform(sign(made.request.key_id, purpose)) for purpose in Purpose]
 
-    assert all(isinstance(answer, NotACertificate) for answer in answers)
+    assert all(isinstance(answer, NotToBeSigned) for answer in answers)
 
 
 async def test_a_key_without_an_entry_is_out_of_reach(keystore):

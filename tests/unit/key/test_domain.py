@@ -16,7 +16,7 @@ from services.key.effects import (
     KeyPairCreated,
     KeyPairDiffers,
     KeySealed,
-    NotACertificate,
+    NotToBeSigned,
     RecipientUnfit,
     SealKey,
     Shred,
@@ -212,11 +212,12 @@ def test_these_signature_algorithms_fit():
     }
 
 
-def test_what_is_no_certificate_is_not_signed_as_one():
+def test_what_a_key_is_not_for_is_not_signed_and_the_reason_is_told():
     request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, Purpose.CERTIFICATE_SIGNING)
+    outcome = NotToBeSigned(request, Purpose.CERTIFICATE_SIGNING, "no TBSCertificate")
 
-    key.given(generated(purpose=Purpose.CERTIFICATE_SIGNING)).when(NotACertificate(request, "trailing")).then_refuses(
-        RefusalCode.NOT_ALLOWED, "TBSCertificate", "ecdsa-sha256", "trailing"
+    key.given(generated(purpose=Purpose.CERTIFICATE_SIGNING)).when(outcome).then_refuses(
+        RefusalCode.NOT_ALLOWED, ID, "is for certificate-signing", "no TBSCertificate"
     )
 
 
