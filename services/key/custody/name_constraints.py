@@ -109,7 +109,9 @@ def _by_form(names: Iterable[x509.GeneralName], mailboxes: Iterable[str] = ()) -
                 directory.append(tuple(_rdn(rdn) for rdn in name.value.rdns))
             case _:  # no constraint here is of its form
                 pass
-    return Names(dns=tuple(dns), email=tuple(email), uri=tuple(uri), ip=tuple(ip), directory=tuple(directory))
+    return Names.model_construct(
+        dns=tuple(dns), email=tuple(email), uri=tuple(uri), ip=tuple(ip), directory=tuple(directory)
+    )
 
 
 def _mailbox(address: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TypeVar, cast
+from typing import Any, TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -59,10 +59,13 @@ class ToBeCertified:
     public_key: CertificatePublicKeyTypes
     not_before: datetime
     not_after: datetime
-    extensions: x509.Extensions
+    extensions: tuple[x509.Extension[Any], ...]
 
     def extension(self, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
-        return _extension(self.extensions, kind)
+        for extension in self.extensions:
+            if type(extension.value) is kind:
+                return extension
+        return None
 
     def spki(self) -> bytes:
         """The SubjectPublicKeyInfo as its key is always encoded, whatever way this certificate writes it."""
@@ -74,11 +77,14 @@ class ToBeListed:
     """A TBSCertList that parses, with its entries; *issuer* is DER, octet for octet."""
 
     issuer: bytes
-    extensions: x509.Extensions
+    extensions: tuple[x509.Extension[Any], ...]
     crl: x509.CertificateRevocationList
 
     def extension(self, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
-        return _extension(self.extensions, kind)
+        for extension in self.extensions:
+            if type(extension.value) is kind:
+                return extension
+        return None
 
 
 def read(message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified | ToBeListed:
@@ -116,7 +122,7 @@ def take_apart(certificate: x509.Certificate, tbs: bytes) -> ToBeCertified:
             certificate.public_key(),
             certificate.not_valid_before_utc,
             certificate.not_valid_after_utc,
-            certificate.extensions,
+            tuple(certificate.extensions),
         )
     except UNREADABLE as error:
         raise NotToBeSignedError(f"the TBSCertificate does not parse: {error}") from None
@@ -145,13 +151,6 @@ def resembles_tbs(message: bytes) -> bool:
         return True
 
 
-def _extension(extensions: x509.Extensions, kind: type[_Extension]) -> x509.Extension[_Extension] | None:
-    for extension in extensions:
-        if isinstance(extension.value, kind):
-            return cast("x509.Extension[_Extension]", extension)
-    return None
-
-
 def _whole_certificate(certificate: x509.Certificate, message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified:
     encoded = certificate.tbs_certificate_bytes
     tbs = take_apart(certificate, encoded)
@@ -176,7 +175,7 @@ def _whole_crl(crl: x509.CertificateRevocationList, message: bytes) -> ToBeListe
         if message[at] == _INTEGER:  # the version
             at = _end_of(message, at)
         name = _end_of(message, at)  # after the AlgorithmIdentifier
-        listed = ToBeListed(message[name : _end_of(message, name)], crl.extensions, crl)
+        listed = ToBeListed(message[name : _end_of(message, name)], tuple(crl.extensions), crl)
         whole = crl.tbs_certlist_bytes == message
         _ = crl.last_update_utc, [entry.extensions for entry in crl]
     except UNREADABLE as error:
