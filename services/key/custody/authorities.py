@@ -65,7 +65,8 @@ def authority_in(tbs: ToBeCertified, source: Source, issuer: Authority | None = 
         not_before=tbs.not_before,
         not_after=tbs.not_after,
         fingerprint_sha256=sha256(tbs.spki()).hexdigest(),
-        self_issued=tbs.issuer == tbs.subject,
+        # Under the same name another key may have signed it: a root's successor. That is no root.
+        self_issued=source != "signed" and tbs.issuer == tbs.subject,
         source=source,
     )
 

@@ -47,6 +47,8 @@ def _require_fitting_usage(tbs: ToBeCertified) -> None:
     if basic is not None and basic.value.ca:
         if not basic.critical:
             raise NotToBeSignedError("an authority's basic constraints must be critical (RFC 5280, 4.2.1.9)")
+        if not tbs.subject_name.rdns:
+            raise NotToBeSignedError("an authority must have a name (RFC 5280, 4.1.2.6)")
         if usage is None or not usage.value.key_cert_sign:
             raise NotToBeSignedError("an authority's key usage must have keyCertSign (RFC 5280, 4.2.1.3)")
         return

@@ -102,18 +102,16 @@ class Custodian:
 
     async def _examine_tbs(self, key: _Key, algorithm: SignatureAlgorithm, message: bytes) -> None:
         if len(message) > _LONG:
-            tbs = await asyncio.to_thread(read, message, algorithm)
+            tbs = await asyncio.to_thread(_sound, message, algorithm)
         else:
-            tbs = read(message, algorithm)
+            tbs = _sound(message, algorithm)
         match tbs:
             case ToBeListed():
-                crls.require_sound(tbs)
                 try:
                     crls.require_issued_by_one_of(tbs, self._authorities.remembered(key.fingerprint))
                 except NotToBeSignedError:
                     crls.require_issued_by_one_of(tbs, await self._authorities.look_again(key.fingerprint))
             case ToBeCertified():
-                certificates.require_sound(tbs)
                 await self._examine_certificate(key, tbs)
             case _:
                 assert_never(tbs)
@@ -143,6 +141,15 @@ class Custodian:
         if len(self._keys) > _REMEMBERED:
             self._keys.popitem(last=False)
         return key
+
+
+def _sound(message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified | ToBeListed:
+    tbs = read(message, algorithm)
+    if isinstance(tbs, ToBeListed):
+        crls.require_sound(tbs)
+    else:
+        certificates.require_sound(tbs)
+    return tbs
 
 
 def _require_signed_by_itself(certificate: x509.Certificate) -> None:

@@ -40,7 +40,10 @@ def parsed(certificate):
 
 
 def noted(certificate, issuer=None):
-    return authority_in(parsed(certificate), "signed", issuer)
+    """What is noted of an authority: of one without *issuer* that names itself, that it is a root."""
+    tbs = parsed(certificate)
+    source = "self" if issuer is None and tbs.issuer == tbs.subject else "signed"
+    return authority_in(tbs, source, issuer)
 
 
 def examine(certificate, *authorities):
@@ -130,6 +133,10 @@ def test_an_authority_says_so_critically():
     refuses(ISSUING.but(basic_critical=False), noted(ROOT), because="must be critical")
 
 
+def test_an_authority_has_a_name():
+    refuses(ISSUING.but(subject=x509.Name([])), noted(ROOT), because="must have a name")
+
+
 def test_name_constraints_of_no_authority_are_refused():
     nonsense = LEAF.but(extensions=(permitted(x509.DNSName("example")),))
 
@@ -176,6 +183,12 @@ def test_a_root_does_not_take_another_name():
 
 def test_who_was_made_an_authority_by_another_does_not_make_itself_a_root():
     refuses_root(root(ISSUING.public, "Issuing"), noted(ISSUING), because="an authority already")
+
+
+def test_a_roots_successor_that_the_old_key_signed_does_not_make_itself_a_root_either():
+    successor = authority_below(ROOT, key("successor").public_key(), "Root")
+
+    refuses_root(root(successor.public, "Root"), noted(successor, noted(ROOT)), because="an authority already")
 
 
 def test_nothing_but_a_root_has_the_key_that_signs_it():
