@@ -1,0 +1,64 @@
+"""What the certificate service builds, the custodian of its issuer's key signs: every profile, from the root down."""
+
+import pytest
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from services.key.effects import CreateKeyPair, Sign, Signed
+from services.key.kek import KeyFile, unlock
+from services.key.keystore import Keystore
+from shared.contracts.certificate import SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
+from shared.contracts.keying import Algorithm, Purpose
+from shared.contracts.naming import Profile
+from shared.identity import new_id
+from shared.kv import KeyValue
+from shared.streams import declare
+from tests.support.authority import Authority, private_key, request
+
+LEAVES = (
+    Profile.PIV_AUTHENTICATION,
+    Profile.PIV_DIGITAL_SIGNATURE,
+    Profile.PIV_KEY_MANAGEMENT,
+    Profile.PIV_CARD_AUTHENTICATION,
+)
+
+
+class Public:
+    """A key of which only the public half is here."""
+
+    def __init__(self, made):
+        self.key_id = made.request.key_id
+        self._public = load_pem_public_key(made.public_key_pem.encode())
+
+    def public_key(self):
+        return self._public
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.EC_P256, Algorithm.EC_P384, Algorithm.ED25519, Algorithm.RSA_2048])
+async def test_the_custodian_signs_what_the_certificate_service_builds(client, algorithm):
+    await declare(client)
+    bucket = KeyValue(client.jetstream(), "KEYS_SECRETS")
+    keystore, people = Keystore(bucket, await unlock(bucket, KeyFile(bytes(32)))), Authority()
+
+    async def authority():
+        wish = (str(new_id()), algorithm, Purpose.CERTIFICATE_SIGNING)
+        return Public(await keystore.perform(CreateKeyPair(*wish, exportable=False, owner=None, label=None)))
+
+    async def issue(wish, signer):
+        created = await people.ask(wish)
+        assert isinstance(created, CertificateCreated), created
+        asked = Sign(signer.key_id, created.tbs, created.signature_algorithm, Purpose.CERTIFICATE_SIGNING)
+        signed = await keystore.perform(asked)
+        assert isinstance(signed, Signed), signed
+        wish = SignCertificate(certificate_id=created.certificate_id, signature=signed.signature)
+        answer = await people.ask(wish)
+        assert isinstance(answer, CertificateSigned), answer
+        return answer
+
+    top, middle = await authority(), await authority()
+    root = await issue(request(Profile.ROOT, top, key_id=top.key_id), top)
+    below = {"key_id": middle.key_id, "issuer_id": root.certificate_id}
+    issuing = await issue(request(Profile.INTERMEDIATE, middle, **below), top)
+    for profile in LEAVES:
+        leaf = private_key(Algorithm.EC_P256, profile)
+        await issue(request(profile, leaf, issuer_id=issuing.certificate_id), middle)
