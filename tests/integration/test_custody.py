@@ -202,6 +202,20 @@ async def test_of_too_many_notes_those_that_end_first_go(bucket, keystore):
     assert len(from_json((await bucket.get(middle.place)).value)["authorities"]) == 64
 
 
+async def test_notes_that_would_not_fit_into_a_message_are_refused(keystore):
+    top = await held(keystore)
+    await signs(keystore, top, root(top.public).tbs())
+    middle = await held(keystore)
+
+    def constrained(which):
+        hosts = [x509.DNSName(f"{which}{number}.{'a' * 40}.example") for number in range(5000)]
+        subtree = extension(x509.NameConstraints(hosts, None), critical=True)
+        return authority_below(root(top.public), middle.public, extensions=(subtree,)).tbs()
+
+    await signs(keystore, top, constrained("a"))
+    await refuses(keystore, top, constrained("b"), "more certificates than can be noted")
+
+
 # -- refusing ----------------------------------------------------------------------------------------------------------
 async def test_a_key_without_a_certificate_signs_only_a_root_about_itself(keystore):
     who, another = await held(keystore), key("another").public_key()

@@ -35,6 +35,7 @@ UNREADABLE = (
     x509.UnsupportedGeneralNameType,
 )
 _LONGEST_SERIAL = 20
+_LONGEST_REASON = 400
 _VERSION_3 = bytes.fromhex("a003020102")
 _SEQUENCE, _INTEGER, _OID, _VERSION, _TIMES = 0x30, 0x02, 0x06, 0xA0, (0x17, 0x18)
 _INDEFINITE = 0x80
@@ -42,7 +43,12 @@ _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
 class NotToBeSignedError(ValueError):
-    """The bytes are not what a key of this purpose signs; the message says why."""
+    """The bytes are not what a key of this purpose signs; the message says why, in print and of a bounded length."""
+
+    def __init__(self, reason: str) -> None:
+        """*reason* may quote what was to be signed, which may be anything."""
+        plain = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
+        super().__init__(plain)
 
 
 class _OpenEndedError(Exception):

@@ -322,6 +322,13 @@ def test_an_authority_with_constraints_of_another_form_is_refused(constraint):
         noted(ISSUING.but(extensions=(constraint,)))
 
 
+def test_a_reason_quotes_no_more_than_can_be_read():
+    problem = NotToBeSignedError("x\0\ud800\n" + "y" * 1000)
+
+    assert str(problem).startswith("x???yyy")
+    assert len(str(problem)) == 400
+
+
 def test_name_constraints_that_are_not_critical_are_refused():
     with pytest.raises(NotToBeSignedError, match="must be critical"):
         noted(ISSUING.but(extensions=(extension(x509.NameConstraints([DNS("x")], None)),)))
