@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import secrets
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
 CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")
 NATS_PORT, HTTP_PORT = 4222, 8080
 LAST_PORT = 65_535
+CHOICES = ("CERTIFICATE_POLICY_FILE", "ENABLE_ML_DSA")
+"""Settings of the services that `make up` passes on."""
 
 
 def http_port_beside(nats_port: int) -> int:
@@ -32,6 +35,8 @@ class LocalSuite:
     port: int = NATS_PORT
     http_port: int = HTTP_PORT
     virtual_yubikeys: str = "42000001"
+    choices: Mapping[str, str] = field(default_factory=dict)
+    """What else its owner has chosen, by the names of CHOICES."""
 
     @property
     def url(self) -> str:
@@ -71,14 +76,14 @@ class LocalSuite:
     def environment(self, name: str) -> dict[str, str]:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
+
+        def chosen(*names: str) -> dict[str, str]:
+            return {name: self.choices[name] for name in names if self.choices.get(name)}
+
         own = {
-            "certificate": {"PUBLIC_URL": self.public_url},
+            "certificate": {"PUBLIC_URL": self.public_url, **chosen("CERTIFICATE_POLICY_FILE", "ENABLE_ML_DSA")},
             "repository": {"HTTP_PORT": str(self.http_port)},
-            "key": {"KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase")},
-            "key": {
-                "KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase"),
-                "ENABLE_ML_DSA": os.environ.get("ENABLE_ML_DSA", ""),
-            },
+            "key": {"KEY_PASSPHRASE_FILE": str(self.state / "secrets" / "key.passphrase"), **chosen("ENABLE_ML_DSA")},
             "yubikey": {
                 "STATE_DIR": str(self.state / "yubikey"),
                 "YUBIKEY_SECRET_FILE": str(self.state / "secrets" / "yubikey.secret"),

@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from deploy.settings import LAST_PORT, NATS_PORT, LocalSuite, http_port_beside
+from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside
 from deploy.supervisor import NotStarted, Supervisor
 
 
@@ -57,6 +57,7 @@ def main() -> None:
         port=port,
         http_port=_port("HTTP_PORT") or http_port_beside(port),
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
+        choices={name: os.environ[name] for name in CHOICES if name in os.environ},
     )
     sys.exit(asyncio.run(up(suite)))
 

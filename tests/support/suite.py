@@ -146,10 +146,10 @@ class Suite:
 
 
 @asynccontextmanager
-async def suite_up(state: Path, serials: list[int]) -> AsyncIterator[Suite]:
-    local = LocalSuite(
-        state=state, port=free_port(), http_port=free_port(), virtual_yubikeys=",".join(map(str, serials))
-    )
+async def suite_up(state: Path, serials: list[int], **more: Any) -> AsyncIterator[Suite]:
+    """*more*: other fields of LocalSuite."""
+    ports = {"port": free_port(), "http_port": free_port()}
+    local = LocalSuite(**{"state": state, "virtual_yubikeys": ",".join(map(str, serials)), **ports, **more})
     supervisor = Supervisor(local)
     try:
         await supervisor.start()
