@@ -181,6 +181,9 @@ class PublishCrl(OfCertificate, Command):
 
     certificate_id: Id = Field(description="the issuer's")
     signature: Signature
+    number: int | None = Field(
+        default=None, ge=1, description="of the CRL that was signed; default: the last. One before the last is let be"
+    )
 
 
 CertificateCommand = (
