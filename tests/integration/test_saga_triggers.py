@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import sys
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -268,3 +270,50 @@ async def test_a_root_key_signs_three_things_each_approved_by_two(server, servic
 
     assert end.tokens[4] == "completed", end.body
     assert end.body["trust_bundle_id"]
+
+
+# -- kill -9 ------------------------------------------------------------------------------------------------------
+
+
+async def a_coordinator(url):
+    """One as a process of its own, with all sagas."""
+    environment = os.environ | {"NATS_URL": url}
+    command = (sys.executable, "-m", "services.saga")
+    return await asyncio.create_subprocess_exec(*command, env=environment, stderr=asyncio.subprocess.DEVNULL)
+
+
+async def test_whatever_a_killed_coordinator_had_heard_begins_once(server, services, log):
+    at = in_seconds(4)
+    events = [(key_that_ends(at), lineage()) for _ in range(200)] + [(revoked(), lineage()) for _ in range(100)]
+    sagas = [begun_by(KEY_EXPIRY if index < 200 else CRL_PUBLICATION, *one) for index, one in enumerate(events)]
+    for event, _ in events[:200]:
+        services.toys.log["key", event.key_id].append(event)
+    await asyncio.gather(*(services.tell(*told) for told in events))
+    killed = 0
+    for _ in range(3):
+        coordinator = await a_coordinator(server.url)
+        await until(lambda already=killed: more_is_done(services, already))
+        coordinator.kill()
+        await coordinator.wait()
+        killed = await done(services)
+    coordinator = await a_coordinator(server.url)
+    try:
+        ends = await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
+    finally:
+        coordinator.kill()
+        await coordinator.wait()
+
+    assert {end.tokens[4] for end in ends} == {"completed"}
+    started = [told.body["saga_id"] for told in await log.events("keys.events.saga.*.started.*")]
+    assert len(started) == len(set(started))
+    assert set(sagas) <= set(started)
+
+
+async def done(services):
+    """How many beginnings there are by now, scheduled or made."""
+    timers, kept = [await services.js.stream_info(name) for name in ("KEYS_TIMERS", "KV_KEYS_SAGAS")]
+    return timers.state.messages + kept.state.messages
+
+
+async def more_is_done(services, than):
+    return await done(services) > than + 10
