@@ -85,13 +85,15 @@ class Await(Generic[R]):
     about: Callable[[Saga[R]], str]
     of: Callable[[Saga[R]], str | None] | None = None
     within: timedelta = timedelta(days=7)
+    unless: Callable[[Saga[R]], bool] | None = None
     undo: ClassVar[tuple[Undo[Any], ...]] = ()
     lost: ClassVar[None] = None
 
-    def wanted(self, saga: Saga[R]) -> bool:
+    def foreseen(self, saga: Saga[R]) -> bool:
         return self.needed(saga) > 0
 
-    foreseen = wanted
+    def wanted(self, saga: Saga[R]) -> bool:
+        return self.foreseen(saga) and not (self.unless and self.unless(saga))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.saga.definition import Definition, Step, Trigger
+from services.saga.definition import Await, Definition, Step, Trigger
 from services.saga.definitions.parts import PATIENT, PATIENTLY, certificate_undone, sign
 from services.saga.state import Saga
 from shared.contracts.certificate import RenewCertificate, SignCertificate, SupersedeCertificate
@@ -96,6 +96,14 @@ _revoked = certificate_undone(_certificate_id)
 
 _patiently: Any = {"within": PATIENTLY, "retry": PATIENT}
 
+_approval: Await[StartCertificateRenewal] = Await(
+    name="approve-certificate",
+    signal="approve",
+    needed=lambda saga: saga.request.approvals,
+    about=lambda saga: f"the certificate in the place of {saga.request.certificate_id}",
+    of=lambda saga: saga.answer(CertificateRenewed).tbs_sha256,
+)
+
 # fmt: off
 CERTIFICATE_RENEWAL = Definition(
     saga_type="certificate-renewal",
@@ -105,6 +113,7 @@ CERTIFICATE_RENEWAL = Definition(
     triggers=(Trigger(CertificateExpiring, near_its_end),),
     steps=(
         Step(renew_certificate,     CertificateRenewed,      **_patiently, undo=_revoked, lost=overwritten),
+        _approval,
         Step(sign_certificate,      KeySigned,               **_patiently),
         Step(attach_signature,      CertificateSigned,       **_patiently),
         Step(import_certificate,    SlotCertificateImported, when=onto_a_device),

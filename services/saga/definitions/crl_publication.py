@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.saga.definition import Definition, Step, Trigger
+from services.saga.definition import Await, Definition, Step, Trigger
 from services.saga.definitions.parts import PATIENT, PATIENTLY, publish, sign
 from services.saga.state import Saga
 from shared.contracts.certificate import CreateCrl, PublishCrl
@@ -66,6 +66,15 @@ def due_again_at(event: CrlPublished) -> datetime:
     return event.next_at
 
 
+_approval = Await(
+    name="approve-crl",
+    signal="approve",
+    needed=lambda saga: saga.request.approvals,
+    about=lambda saga: f"CRL {saga.answer(CrlCreated).number} of {saga.request.issuer_id}",
+    of=lambda saga: saga.answer(CrlCreated).tbs_sha256,
+    unless=nothing_new,
+)
+
 # fmt: off
 CRL_PUBLICATION = Definition(
     saga_type="crl-publication",
@@ -80,6 +89,7 @@ CRL_PUBLICATION = Definition(
     ),
     steps=(
         Step(create_crl,  CrlCreated,   within=PATIENTLY, retry=PATIENT, may_stand=True),
+        _approval,
         Step(sign_crl,    KeySigned,    within=PATIENTLY, retry=PATIENT, unless=nothing_new),
         Step(publish_crl, CrlPublished, within=PATIENTLY, retry=PATIENT, unless=nothing_new, may_stand=True),
     ),

@@ -7,20 +7,37 @@ from datetime import timedelta
 import pytest
 
 from services.saga import engine
-from services.saga.definitions import CERTIFICATE_ISSUANCE, CRL_PUBLICATION, PKI_BOOTSTRAP
+from services.saga.definitions import CERTIFICATE_ISSUANCE, CERTIFICATE_RENEWAL, CRL_PUBLICATION, PKI_BOOTSTRAP
 from services.saga.engine import Due
 from services.saga.state import Phase
 from services.saga.waiting import answer_to
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import GenerateKey, SignWithKey
+from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.saga import SagaSignalled, SagaWaiting
 from shared.contracts.sagas import CrlPublicationCompleted, PkiBootstrapCompleted
+from shared.contracts.yubikey import PinPolicy, Slot, SlotPopulated, TouchPolicy
 from shared.decider import Refused, Stands
 from shared.identity import derive
-from tests.support.toys import digest
+from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
-from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance
+from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
 from tests.unit.saga.test_engine import asked, go_on
+
+IN_SLOT = SlotPopulated(
+    serial="42000001",
+    slot=Slot.AUTHENTICATION,
+    simulated=True,
+    key_id=str(START),
+    algorithm=Algorithm.EC_P256,
+    provenance=Provenance.ON_DEVICE,
+    public_key_pem=PEM,
+    fingerprint_sha256=SHA,
+    attestation=None,
+    pin_policy=PinPolicy.ONCE,
+    touch_policy=TouchPolicy.NEVER,
+    replaced=False,
+)
 
 
 @pytest.fixture(name="world")
@@ -212,3 +229,24 @@ def test_of_a_step_that_stood_already_nothing_is_undone():
     world.hear(world.events[0])
 
     assert world.saga.answers == ()
+
+
+def test_of_what_is_not_made_nobody_has_to_approve():
+    world = begun("crl-approved")
+    world.toys.crl_is_current = True
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPLETED
+    assert not told(world, SagaWaiting)
+
+
+def test_a_renewal_that_was_undone_says_what_it_left_on_the_device():
+    request = renewal(yubikey_serial="42000001", slot=Slot.AUTHENTICATION)
+    world = World.begin(CERTIFICATE_RENEWAL, request, frozenset({"SupersedeCertificate"}))
+    world.log["yubikey", "42000001"].append(IN_SLOT)
+    world.slots["9a"] = IN_SLOT.key_id
+    world.settle()
+
+    assert world.saga.phase is Phase.FAILED
+    assert "slot 9a" in world.saga.left_over[0].reason
+    assert not world.living_certificates()
