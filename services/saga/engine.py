@@ -214,7 +214,7 @@ def _finish(definition: Definition[R], saga: Saga[R], step: Step[R] | Await[R], 
     """What the step asked for is so: say it, and go on."""
     assert saga.question is not None
     finished = SagaStepFinished(**saga.heading, step=step.name, attempts=saga.question.attempt)
-    saga = replace(saga, question=None).announcing(finished, cause)
+    saga = saga.announcing(finished, cause)
     return _ask_next(definition, saga, definition.steps.index(step) + 1, cause, at)
 
 
