@@ -53,6 +53,7 @@ def _channel(text: str, route: Route) -> dict[str, Any]:
         1: (message.identified_by,),
         2: ("saga_type", message.identified_by),
         3: ("saga_type", "step", message.identified_by),
+        4: ("saga_type", "step", "heard", message.identified_by),
     }[wildcards]
     address = str(Subject.parse(text))
     for name in names:

@@ -101,7 +101,7 @@ def event_lineage(headers: Mapping[str, str]) -> Lineage:
     )
     if event_id is None or correlation is None or causation is None:
         raise Poison("an event must carry CIM-Event-Id, CIM-Correlation-Id and CIM-Causation-Id")
-    return Lineage(event_id, correlation, causation, _actor(headers), _saga(headers))
+    return Lineage(event_id, correlation, causation, _actor(headers), _saga(headers), _trace(headers))
 
 
 def _uuid(headers: Mapping[str, str], name: str) -> UUID | None:

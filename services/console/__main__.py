@@ -147,6 +147,14 @@ async def _sagas(terminal: Terminal, options: Namespace) -> int:
                     terminal.raw(json.dumps(entry.at_length(told)).encode())
                 else:
                     terminal.print(sagas.told_at_length(entry, told))
+            case "signal":
+                saga_id = await _full_id(js, options.id)
+                sha256 = options.sha256 or await sagas.awaited(js, saga_id)
+                body = {"saga_id": saga_id, "signal": options.signal}
+                body |= {"message_sha256": sha256} if sha256 else {}
+                body |= {"comment": options.comment} if options.comment else {}
+                event = await send(client, Ask("saga.signal", body, terminal.actor), options.timeout, problems)
+                return terminal.outcome(event, options.output, good=succeeded(event))
             case _:
                 body = {"saga_id": await _full_id(js, options.id)}
                 body |= {"reason": options.reason} if options.reason else {}

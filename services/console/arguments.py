@@ -67,8 +67,8 @@ def _grammar() -> argparse.ArgumentParser:
     watching.add_argument("--since-start", action="store_true", help="begin with what was said before")
     watching.add_argument("--json", action="store_true", help="an object a line: time, subject, headers, body")
 
-    looking = actions.add_parser("sagas", help="look at sagas, or cancel one")
-    _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel"))
+    looking = actions.add_parser("sagas", help="look at sagas, cancel one, or tell one what it waits for")
+    _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel|signal"))
     return parser
 
 
@@ -81,10 +81,17 @@ def _add_sagas(looks: Any) -> None:
         parser.add_argument("--json", action="store_true")
     cancelling = looks.add_parser("cancel", help="undo what a running saga did, and wait until it is undone")
     cancelling.add_argument("--reason", metavar="TEXT")
-    _add_waiting(cancelling)
-    cancelling.set_defaults(timeout=_TIMEOUT, output="text")
-    for parser in (showing, cancelling):
+    signalling = looks.add_parser(
+        "signal", help="tell a saga that waits for people what it waits for: that you approve"
+    )
+    signalling.add_argument("--sha256", metavar="HEX", help="of what you judged; default: what it last asked about")
+    signalling.add_argument("--comment", metavar="TEXT")
+    for parser in (cancelling, signalling):
+        _add_waiting(parser)
+        parser.set_defaults(timeout=_TIMEOUT, output="text")
+    for parser in (showing, cancelling, signalling):
         parser.add_argument("id", metavar="ID", help="its id, or how that ends")
+    signalling.add_argument("signal", metavar="SIGNAL", help="such as approve")
 
 
 def _add_sending(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 from pydantic_core import from_json
 
-from services.console.client import Exit, Failure, history
+from services.console.client import Exit, Failure, history, last
 from services.console.heard import Heard
 from services.console.text import age, clock, columns, flat, gist
 from shared.identity import drawn_at
@@ -56,7 +56,9 @@ class Entry:
 
     @property
     def began(self) -> datetime | None:
-        """By the id of the command that began it, which says when it was drawn."""
+        """When an event's time had come; else by the id of the command that began it, which says when it was drawn."""
+        if at := self.stored["origin"].get("at"):
+            return _time(at)
         return drawn_at(UUID(self.stored["origin"]["command_id"]))
 
     @property
@@ -127,10 +129,18 @@ def is_id(text: str) -> bool:
 
 async def timeline(js: JetStreamContext, saga_id: str) -> list[Heard]:
     """What the saga announced, in the order of its own count."""
-    patterns = [f"keys.events.saga.*.*.{saga_id}", f"keys.events.saga.*.step.*.{saga_id}"]
+    patterns = [f"keys.events.saga.*.*{between}.{saga_id}" for between in ("", ".*", ".*.*")]
     config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, filter_subjects=patterns)
     told = [heard async for heard in history(js, config)]
     return sorted(told, key=lambda heard: int(heard.body.get("sequence", 0)))
+
+
+async def awaited(js: JetStreamContext, saga_id: str) -> str | None:
+    """The SHA-256 of what the saga last asked people to judge; None where it named none. Raises Failure."""
+    waiting = await last(js, f"keys.events.saga.*.waiting.*.{saga_id}")
+    if waiting is None:
+        raise Failure(Exit.NOT_DONE, f"saga {saga_id} has not asked anybody for anything")
+    return waiting.body.get("message_sha256")
 
 
 def listed(found: list[Entry]) -> Iterator[str]:
@@ -150,7 +160,14 @@ def told_at_length(entry: Entry, timeline: list[Heard]) -> Iterator[str]:
     yield from columns(asked + [(f"  {name}", value) for name, value in flat(stored["request"])])
     yield "timeline"
     yield from columns([(f"  {told.body.get('sequence')}", clock(told.at), *_moment(told)) for told in timeline])
-    if question is not None:
+    if question is not None and (people := question.get("people")):
+        heard = sum(said["step"] == question["step"] for said in stored["signals"])
+        so_far = f"{people['signal']!r} of {people['needed']}, {heard} so far"
+        yield f"waits until {_clock(question['deadline'])} for {so_far}"
+        if people["message_sha256"]:
+            yield f"  of what has SHA-256 {people['message_sha256']}"
+        yield f"  cim-keys sagas signal {entry.saga_id} {people['signal']} says it"
+    elif question is not None:
         yield f"waits for {entry.waits_for}, attempt {question['attempt']}, until {_clock(question['deadline'])}"
         if question["send_at"]:
             yield f"  asks again at {_clock(question['send_at'])}"

@@ -30,6 +30,9 @@ _TELLING = (
     "signature_algorithm",
     "reason",
     "label",
+    "about",
+    "signal",
+    "actor",
 )
 """The fields that say most, in the order they are read in."""
 

@@ -26,6 +26,8 @@ _COLOURS = {"key": "yellow", "certificate": "cyan", "yubikey": "magenta", "saga"
 _MARKS = {
     "started": ("▸", "bold blue"),
     "compensating": ("↩", "yellow"),
+    "waiting": ("⧖", "yellow"),
+    "signalled": ("✎", "green"),
     "completed": ("●", "bold green"),
     "compensated": ("○", "bold yellow"),
     "failed": ("✗", "bold red"),
@@ -121,6 +123,7 @@ class Lines:
     """What was heard as lines; remembers how many steps each saga has, for "step 3 of 8"."""
 
     steps: dict[str, int] = field(default_factory=dict)
+    asides: dict[str, int] = field(default_factory=dict)
 
     def line(self, heard: Heard) -> Text:
         source = printable(heard.headers.get("CIM-Source", "?"))[:11]
@@ -155,13 +158,17 @@ class Lines:
                 refused = heard.kind == "command.rejected" or heard.kind.endswith("-failed")
                 return f"{indent}{'' if heard.is_event else '→ '}{heard.kind}", "red" if refused else ""
             case "step":
-                # While a saga goes forward it announces only its start (0) and its steps: the sequence counts them.
-                of = f"{body.get('sequence', '?')}/{self.steps.get(heard.identity, '?')}"
+                # While a saga goes forward it announces its start (0), its steps, and asides: what people are asked.
+                done = int(body.get("sequence", 0)) - self.asides.get(heard.identity, 0)
+                of = f"{done}/{self.steps.get(heard.identity, '?')}"
                 return f"  ✓ {of} {body.get('step')}", "green"
             case "started":
                 self.steps[heard.identity] = len(body.get("steps", ()))
+            case "waiting" | "signalled":
+                self.asides[heard.identity] = self.asides.get(heard.identity, 0) + 1
             case _ if heard.is_end:
                 self.steps.pop(heard.identity, None)
+                self.asides.pop(heard.identity, None)
             case _:
                 pass
         mark, style = _MARKS.get(heard.announcement, ("·", ""))

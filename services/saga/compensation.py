@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from services.saga.definition import Definition, Step
+from services.saga.definition import Await, Definition, Step
 from services.saga.state import Phase, Question, Saga, Undoing
 from shared.contracts.saga import LeftOver, SagaCompensated, SagaCompensating, SagaFailed, StartSaga
 
@@ -28,7 +28,11 @@ class Because:
 
 
 def compensate(
-    definition: Definition[R], saga: Saga[R], why: Because, failed: Step[R] | None, unknown: Step[R] | None = None
+    definition: Definition[R],
+    saga: Saga[R],
+    why: Because,
+    failed: Step[R] | Await[R] | None,
+    unknown: Step[R] | Await[R] | None = None,
 ) -> Saga[R]:
     """Undo what was done, newest first; a step whose outcome is *unknown* may have been done, so it is undone too."""
     done = [definition.step(answered.step) for answered in saga.answers]
@@ -82,7 +86,7 @@ def undo_refused(definition: Definition[R], saga: Saga[R], reason: str, cause: U
     return undo_next(definition, replace(saga, left_over=(*saga.left_over, left), to_undo=same_step), cause, at)
 
 
-def undone(saga: Saga[R], step: Step[R]) -> Saga[R]:
+def undone(saga: Saga[R], step: Step[R] | Await[R]) -> Saga[R]:
     """Count the step as undone once its last part is."""
     if any(undoing.step == step.name for undoing in saga.to_undo):
         return saga

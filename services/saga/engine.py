@@ -7,13 +7,14 @@ is sent again with the same ids. Semantics and their reasons: docs/adr/0006-saga
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from services.saga.compensation import Because, compensate, undo_next, undo_refused, undone
-from services.saga.definition import Definition, Step
+from services.saga.definition import Await, Definition, Step
 from services.saga.state import Answered, Origin, Phase, Question, Saga
+from services.saga.waiting import Signalled, answer_to, hear, heard, wait
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
 from shared.contracts.saga import (
@@ -52,7 +53,7 @@ class Cancelled:
     at: datetime
 
 
-Message: TypeAlias = Heard | Due | Cancelled
+Message: TypeAlias = Heard | Due | Cancelled | Signalled
 
 
 def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -> Saga[R]:
@@ -65,10 +66,12 @@ def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -
         origin=origin,
         deadline=at + definition.within,
     )
-    steps = tuple(step.name for step in definition.steps if step.when is None or step.when(saga))
+    steps = tuple(step.name for step in definition.steps if step.foreseen(saga))
     started = SagaStarted(**saga.heading, definition_version=definition.version, steps=steps)
-    saga = _ask_next(definition, saga.announcing(started, origin.command_id), 0, origin.command_id, at)
-    return _armed(saga, at)
+    saga = saga.announcing(started, origin.command_id)
+    # One event may begin several sagas: what each asks first is caused by the beginning that is its own.
+    cause = saga.announcements[0].event_id if origin.triggered else origin.command_id
+    return _armed(_ask_next(definition, saga, 0, cause, at), at)
 
 
 def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[R]:
@@ -83,6 +86,8 @@ def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[
             after = _due(definition, replace(saga, armed=None), message)
         case Cancelled():
             after = _cancel(definition, saga, message)
+        case Signalled():
+            after = _signal(definition, saga, message)
         case _:
             assert_never(message)
     if after is saga:
@@ -96,6 +101,8 @@ def question(definition: Definition[R], saga: Saga[R]) -> Command | None:
     if pending is None or pending.send_at is not None:
         return None
     step = definition.step(pending.step)
+    if isinstance(step, Await):
+        return None
     return step.ask(saga) if pending.part is None else step.undo[pending.part].ask(saga)
 
 
@@ -107,6 +114,7 @@ def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
     if not _is_about(heard.event, asked):
         return saga  # somebody gave another command the id of this one
     step = definition.step(pending.step)
+    assert isinstance(step, Step)
     if pending.part is None:
         return _hear_step(definition, saga, step, heard)
     undo = step.undo[pending.part]
@@ -139,15 +147,14 @@ def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: H
                     return replace(saga, question=again)
             why = Because(rejected.code, rejected.message, heard.event_id, heard.at)
             return compensate(definition, saga, why, step)
+        case CommandRepeated() if step.may_stand:
+            return _finish(definition, saga, step, heard.event_id, heard.at)
         case CommandRepeated():
             reason = "what the step asks for was there already, by somebody else"
             return compensate(definition, saga, Because("conflict", reason, heard.event_id, heard.at), step)
         case event if isinstance(event, step.done):
-            attempt = saga.question.attempt
-            saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)), question=None)
-            finished = SagaStepFinished(**saga.heading, step=step.name, attempts=attempt)
-            saga = saga.announcing(finished, heard.event_id)
-            return _ask_next(definition, saga, definition.steps.index(step) + 1, heard.event_id, heard.at)
+            saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)))
+            return _finish(definition, saga, step, heard.event_id, heard.at)
         case event if step.failed and isinstance(event, step.failed):
             reason = str(getattr(event, "reason", type(event).__name__))
             return compensate(definition, saga, Because(type(event).__name__, reason, heard.event_id, heard.at), step)
@@ -160,7 +167,10 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
     if pending is None:
         return saga
     step = definition.step(pending.step)
-    if saga.phase is Phase.RUNNING and due.at >= saga.deadline:
+    if pending.people is not None and due.at >= pending.due:
+        reason = f"{heard(saga)} of {pending.people.needed} said {pending.people.signal!r} within {step.within}"
+        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step)
+    if saga.phase is Phase.RUNNING and pending.people is None and due.at >= saga.deadline:
         asked = step if pending.send_at is None else None
         reason = f"the saga did not finish within {definition.within.total_seconds():g} s"
         return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step, asked)
@@ -186,11 +196,36 @@ def _cancel(definition: Definition[R], saga: Saga[R], cancelled: Cancelled) -> S
     return compensate(definition, saga, why, None, asked)
 
 
+def _signal(definition: Definition[R], saga: Saga[R], said: Signalled) -> Saga[R]:
+    asked = saga.question
+    if answer_to(saga, said) is not None or asked is None or asked.people is None:
+        return saga
+    if any(kept.command_id == said.command_id for kept in saga.signals):
+        return saga
+    saga = hear(saga, said)
+    if heard(saga) < asked.people.needed:
+        return saga
+    waited = max(said.at - asked.people.since, timedelta())
+    saga = replace(saga, deadline=saga.deadline + waited)
+    return _finish(definition, saga, definition.step(asked.step), saga.announcements[-1].event_id, said.at)
+
+
+def _finish(definition: Definition[R], saga: Saga[R], step: Step[R] | Await[R], cause: UUID, at: datetime) -> Saga[R]:
+    """What the step asked for is so: say it, and go on."""
+    assert saga.question is not None
+    finished = SagaStepFinished(**saga.heading, step=step.name, attempts=saga.question.attempt)
+    saga = saga.announcing(finished, cause)
+    return _ask_next(definition, saga, definition.steps.index(step) + 1, cause, at)
+
+
 def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID, at: datetime) -> Saga[R]:
     """Ask the first step from *index* on that this saga has need of; after the last, it is complete."""
     for step in definition.steps[index:]:
-        if step.when is None or step.when(saga):
-            return replace(saga, question=Question(step.name, None, 1, cause, at + step.within), changed_at=at)
+        if not step.wanted(saga):
+            continue
+        if isinstance(step, Await):
+            return wait(saga, step, cause, at)
+        return replace(saga, question=Question(step.name, None, 1, cause, at + step.within), changed_at=at)
     saga = saga.announcing(definition.completed(saga), cause)
     return replace(saga, phase=Phase.COMPLETED, question=None, changed_at=at)
 

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from faststream import FastStream
 from nats.aio.client import Client
 
-from services.saga.coordinator import SERVICE, Coordinator
+from services.saga.coordinator import Coordinator
 from services.saga.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
+from services.saga.outgoing import SERVICE
 from services.saga.store import SagaStore
 from shared.host import Host
 from shared.kv import KeyValue

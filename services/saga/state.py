@@ -12,6 +12,7 @@ from uuid import UUID
 from services.saga.definition import Retry
 from shared import identity
 from shared.contracts.base import Command, Event
+from shared.contracts.keying import Approval
 from shared.contracts.saga import LeftOver, StartSaga
 
 R = TypeVar("R", bound=StartSaga)
@@ -28,12 +29,36 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The command that began the saga: what it causes inherits from it."""
+    """What began the saga, and what it leads to inherits from: a command; or the event that *triggered* it."""
 
     command_id: UUID
     correlation_id: UUID
     actor: str
     trace: tuple[tuple[str, str], ...] = ()
+    triggered: bool = False
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class People:
+    """Who is waited for: *needed* of them, to say *signal* (of that hash), since when."""
+
+    signal: str
+    needed: int
+    message_sha256: str | None
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What one person said while *step* waited for it."""
+
+    step: str
+    signal: str
+    actor: str
+    message_sha256: str | None
+    command_id: UUID
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +66,7 @@ class Question:
     """What the saga waits to be answered. *part* is None for the step itself, else which of its undos.
 
     While *send_at* is set it is not asked yet: it was refused for a reason that may pass, and is asked again then.
+    With *people*, no service is asked: they are waited for.
     """
 
     step: str
@@ -49,6 +75,7 @@ class Question:
     cause: UUID
     deadline: datetime
     send_at: datetime | None = None
+    people: People | None = None
 
     @property
     def label(self) -> str:
@@ -87,6 +114,11 @@ class Announced:
     cause: UUID
     event: Event
 
+    @property
+    def event_id(self) -> UUID:
+        sequence = getattr(self.event, "sequence", 0)
+        return identity.derive(self.cause, f"{type(self.event).__name__}/{self.event.identity}/{sequence}")
+
 
 @dataclass(frozen=True, slots=True)
 class Undoing:
@@ -114,6 +146,7 @@ class Saga(Generic[R]):
     left_over: tuple[LeftOver, ...] = ()
     reason: str = ""
     cancelled_by: UUID | None = None
+    signals: tuple[Signal, ...] = ()
     sequence: int = 0
     announcements: tuple[Announced, ...] = ()
     armed: datetime | None = None
@@ -128,7 +161,9 @@ class Saga(Generic[R]):
         """When it must be looked at, whatever is heard till then; None: it is over. Undoing has no end of its own."""
         if self.question is None:
             return None
-        return min(self.question.due, self.deadline) if self.phase is Phase.RUNNING else self.question.due
+        if self.phase is not Phase.RUNNING or self.question.people is not None:
+            return self.question.due  # the saga's own deadline stands still while people are waited for
+        return min(self.question.due, self.deadline)
 
     @property
     def heading(self) -> dict[str, Any]:
@@ -157,3 +192,11 @@ class Saga(Generic[R]):
         if event is None:
             raise LookupError(f"no step of {self.saga_type} {self.saga_id} was answered by a {kind.__name__}")
         return event
+
+    def approvals_for(self, message_sha256: str) -> tuple[Approval, ...]:
+        """Who approved of those bytes, as their signer wants to be told of it."""
+        return tuple(
+            Approval(actor=said.actor, message_sha256=message_sha256, command_id=str(said.command_id), at=said.at)
+            for said in self.signals
+            if said.message_sha256 == message_sha256
+        )

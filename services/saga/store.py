@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from services.saga.definition import AnyDefinition
-from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Undoing
+from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Signal, Undoing
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event, Message
 from shared.contracts.saga import LeftOver
@@ -23,6 +23,7 @@ from shared.kv import Document, KeyValue
 SCHEMA = 1
 _Question = TypeAdapter(Question | None)
 _Origin = TypeAdapter(Origin)
+_Signals = TypeAdapter(tuple[Signal, ...])
 _Time = TypeAdapter(datetime)
 log = logging.getLogger(__name__)
 
@@ -95,6 +96,7 @@ def write(saga: Saga[Any]) -> bytes:
             "left_over": saga.left_over,
             "reason": saga.reason,
             "cancelled_by": saga.cancelled_by,
+            "signals": saga.signals,
             "sequence": saga.sequence,
             "announcements": [{"cause": told.cause, **_event(told.event)} for told in saga.announcements],
             "armed": saga.armed,
@@ -120,6 +122,7 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
         left_over=tuple(LeftOver.model_validate(left) for left in stored["left_over"]),
         reason=stored["reason"],
         cancelled_by=UUID(stored["cancelled_by"]) if stored["cancelled_by"] else None,
+        signals=_Signals.validate_python(stored.get("signals", ())),  # entries of version 0.1 have none
         sequence=stored["sequence"],
         announcements=tuple(Announced(UUID(told["cause"]), _reread_event(told)) for told in stored["announcements"]),
         armed=_Time.validate_python(stored["armed"]) if stored["armed"] else None,

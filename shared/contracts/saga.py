@@ -75,6 +75,10 @@ class SagaWaiting(Announcement):
     message_sha256: Fingerprint | None = None
     about: str = Field(description="what a person is asked to judge, in words")
 
+    @property
+    def subject_tokens(self) -> tuple[str, ...]:
+        return (self.saga_type, self.step, self.saga_id)
+
 
 class SagaSignalled(Announcement):
     step: str
@@ -83,6 +87,10 @@ class SagaSignalled(Announcement):
     heard: int = Field(description="how many have said so by now")
     needed: int
     comment: Text | None = None
+
+    @property
+    def subject_tokens(self) -> tuple[str, ...]:
+        return (self.saga_type, self.step, str(self.heard), self.saga_id)
 
 
 class SagaCompensating(Announcement):

@@ -136,6 +136,7 @@ class StartCertificateRenewal(StartSaga):
     validity_days: ValidityDays | None = None
     yubikey_serial: DeviceSerial | None = Field(default=None, description="put it there, over the old one")
     slot: AnySlot | None = None
+    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
 
     @model_validator(mode="after")
     def _a_slot_has_a_device(self) -> Self:
@@ -178,6 +179,7 @@ class KeyExpiryCompleted(Completed):
 
 class StartCrlPublication(StartSaga):
     issuer_id: Id
+    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
 
 
 class CrlPublicationCompleted(Completed):

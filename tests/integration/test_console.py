@@ -11,17 +11,22 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.errors import NotFoundError
 
+from services.saga.definitions import CERTIFICATE_ISSUANCE
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
 from shared.contracts.key_events import KeyGenerated
 from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.naming import DistinguishedName, Profile
 from shared.contracts.saga import LeftOver, SagaCompensated, SagaCompensating, SagaFailed, SagaStarted, SagaStepFinished
-from shared.contracts.sagas import PkiBootstrapCompleted
+from shared.contracts.sagas import PkiBootstrapCompleted, StartCertificateIssuance
 from shared.envelope import seal_event
 from shared.headers import Lineage, SagaContext, command_lineage
 from shared.identity import derive, new_id
 from shared.kv import KeyValue
 from shared.streams import declare
 from tests.support.nats import free_port
+from tests.support.standin import StandIn, coordinating
+from tests.support.toys import ISSUER_ID
+from tests.support.waiting import until
 
 DONE, NOT_DONE, WRONG_USAGE, NO_OUTCOME, NO_CONNECTION = range(5)
 PEM = "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"
@@ -607,3 +612,38 @@ async def test_a_saga_that_is_not_there_is_said_not_to_be(suite):
 
     assert status == NOT_DONE
     assert "there is no saga" in err
+
+
+async def test_what_a_saga_waits_for_is_shown_and_said(suite):
+    services = StandIn(suite.client)
+    await services.listen()
+    saga_id, name = str(new_id()), DistinguishedName(common_name="www")
+    how = {"profile": Profile.TLS_SERVER, "csr_pem": PEM, "validity_days": 90, "approvals": 1}
+    async with coordinating(suite.url, CERTIFICATE_ISSUANCE):
+        await services.start(StartCertificateIssuance(saga_id=saga_id, issuer_id=ISSUER_ID, subject=name, **how))
+        await until(lambda: _asks_for_people(suite, saga_id))
+
+        _, shown, _ = await suite.cim_keys("sagas", "show", saga_id)
+        wrong, refusal, _ = await suite.cim_keys("sagas", "signal", saga_id, "approve", "--sha256", "1" * 64)
+        status, out, err = await suite.cim_keys("sagas", "signal", saga_id[-8:], "approve", "--comment", "read it")
+        _, timeline, _ = await suite.cim_keys("sagas", "show", saga_id)
+
+    assert "for 'approve' of 1, 0 so far" in shown
+    assert f"cim-keys sagas signal {saga_id} approve" in shown
+    assert (wrong, "message_sha256 must be" in refusal) == (NOT_DONE, True)
+    assert (status, err) == (DONE, "")
+    assert "signalled" in out
+    assert "read it" in out
+    assert "approve · ada" in timeline
+
+
+async def test_a_signal_to_a_saga_that_asked_nobody_is_not_sent(suite):
+    status, _, err = await suite.cim_keys("sagas", "signal", str(new_id()), "approve")
+
+    assert status == NOT_DONE
+    assert "has not asked anybody" in err
+
+
+async def _asks_for_people(suite, saga_id):
+    with contextlib.suppress(NotFoundError):
+        return await suite.client.jetstream().get_msg("KEYS_EVENTS", subject=f"keys.events.saga.*.waiting.*.{saga_id}")

@@ -6,68 +6,19 @@ import json
 from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from services.saga.definitions import PKI_BOOTSTRAP
+from services.saga.definitions import PKI_BOOTSTRAP_1
 from services.saga.service import saga_service
 from shared.contracts.all import MESSAGES
-from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CertificateSigned
-from shared.contracts.command import CommandRejected, RefusalCode
-from shared.contracts.key_events import KeyDestroyed, KeyGenerated, KeyRevoked, KeySigned
-from shared.contracts.keying import Provenance, SignatureAlgorithm
-from shared.envelope import seal_event
+from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.decider import Refused, Stands
+from shared.envelope import seal_event, subject_of
 from shared.headers import command_lineage
 from shared.identity import new_id
+from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
 
-_PEM, _SHA = "-----BEGIN TOY-----", "0" * 64
-_LIFE = {"not_before": datetime(2026, 1, 1, tzinfo=UTC), "not_after": datetime(2036, 1, 1, tzinfo=UTC)}
 AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 365}
 REQUEST = {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORITY}
-
-
-def _generated(command):
-    facts = {"key_id": command.key_id, "algorithm": command.algorithm, "purpose": command.purpose}
-    born = {"provenance": Provenance.SOFTWARE, "exportable": False}
-    return KeyGenerated(**facts, **born, public_key_pem=_PEM, fingerprint_sha256=_SHA)
-
-
-def _created(command):
-    return CertificateCreated(
-        certificate_id=command.certificate_id,
-        profile=command.profile,
-        tbs=b"tbs",
-        tbs_sha256=_SHA,
-        signing_key_id=command.signing_key_id,
-        signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
-        serial="01",
-        issuer_id=command.issuer_id,
-        issuer_public_key_pem=_PEM,
-        key_id=command.key_id,
-        **_LIFE,
-    )
-
-
-def _signed(command):
-    how = {"signature_algorithm": command.signature_algorithm, "purpose": command.purpose}
-    return KeySigned(key_id=command.key_id, signature=b"signature", message_sha256=_SHA, **how)
-
-
-def _attached(command):
-    facts = {"certificate_id": command.certificate_id, "profile": "root", "serial": "01", "issuer_id": None, **_LIFE}
-    return CertificateSigned.model_validate(
-        {**facts, "certificate_pem": _PEM, "fingerprint_sha256": _SHA}, strict=False
-    )
-
-
-ANSWERS = {
-    "GenerateKey": _generated,
-    "CreateCertificate": _created,
-    "SignWithKey": _signed,
-    "SignCertificate": _attached,
-    "RevokeCertificate": lambda c: CertificateRevoked(certificate_id=c.certificate_id, reason=c.reason),
-    "RevokeKey": lambda c: KeyRevoked(key_id=c.key_id, reason=c.reason),
-    "DestroyKey": lambda c: KeyDestroyed(key_id=c.key_id),
-}
 
 
 class StandIn:
@@ -80,9 +31,12 @@ class StandIn:
         self.silent = set()
         self.refusing = Counter()
         self.copies = 1
+        self.toys = Toys()
+        self.toys.log["key", ISSUER_ID].append(ISSUER_KEY)
+        self._answers = {}
 
     async def listen(self):
-        for aggregate in ("key", "certificate"):
+        for aggregate in ("key", "certificate", "ocsp", "ssh-certificate", "trust-bundle"):
             await self._client.subscribe(f"keys.commands.{aggregate}.>", cb=self._hear)
 
     async def _hear(self, message):
@@ -94,15 +48,25 @@ class StandIn:
     async def answer(self, message):
         step, kind = message.headers["CIM-Saga-Step"], message.headers["CIM-Command-Type"]
         lineage = command_lineage(message.headers, new_id())
+        command = MESSAGES[kind].model_validate_json(message.data)
+        about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": command.identity}
         if self.refusing[step] > 0:
             self.refusing[step] -= 1
-            asked = MESSAGES[kind].model_validate_json(message.data).identity
-            about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": asked}
             event = CommandRejected(**about, code=RefusalCode.UNAVAILABLE, message="not now", retryable=True)
         else:
-            event = ANSWERS[kind](MESSAGES[kind].model_validate_json(message.data))
+            event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)
+            self._answers[lineage.message_id] = event
         for copy in range(self.copies):
             await self.tell(event, lineage.cause(f"{kind}/{copy}"))
+
+    def _decided(self, command, about):
+        match self.toys.answer(command):
+            case Refused() as no:
+                return CommandRejected(**about, code=no.code, message=no.message, retryable=no.retryable)
+            case Stands():
+                return CommandRepeated(**about)
+            case event:
+                return event
 
     async def tell(self, event, lineage):
         sealed = seal_event(event, lineage, "stand-in")
@@ -114,9 +78,12 @@ class StandIn:
 
     async def begin(self, **changes):
         saga_id = str(new_id())
-        start = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": saga_id, **changes}, strict=False)
-        await self.js.publish("keys.commands.saga.pki-bootstrap.start", start.model_dump_json().encode())
+        start = PKI_BOOTSTRAP_1.request.model_validate({**REQUEST, "saga_id": saga_id, **changes}, strict=False)
+        await self.start(start)
         return saga_id
+
+    async def start(self, request):
+        await self.js.publish(str(subject_of(request)), request.model_dump_json().encode())
 
     async def revision(self, saga_id):
         return (await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")).seq
@@ -147,7 +114,7 @@ def impatient(definition, **within):
 
 @asynccontextmanager
 async def coordinating(url, *definitions):
-    app = saga_service(url, definitions or (PKI_BOOTSTRAP,))
+    app = saga_service(url, definitions or (PKI_BOOTSTRAP_1,))
     await app.start()
     try:
         yield app

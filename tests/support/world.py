@@ -1,12 +1,11 @@
-"""The four services without wire, clock or cryptography: their own deciders, the saga engine, and a toy for the world.
+"""The saga engine without wire or clock, among services that are toys by their contracts; the yubikey's is its own.
 
-What is simulated is only what effects touch. Commands and events lie in heaps from which a test takes them in any
+Commands and events lie in heaps from which a test takes them in any
 order, as often as it likes: at-least-once delivery at its worst.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,41 +13,23 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from services.certificate import effects as certificates
-from services.certificate.domain import CERTIFICATE
-from services.certificate.states import Issued
-from services.key import effects as keys
-from services.key.domain import KEY
 from services.saga import engine, store
 from services.saga.definition import AnyDefinition
-from services.saga.engine import Cancelled, Due, Heard
+from services.saga.engine import Cancelled, Due, Heard, Signalled
 from services.saga.state import Origin, Saga
 from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.key_events import KeyGenerated
-from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
-from shared.contracts.naming import Profile
 from shared.contracts.saga import StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.decider import Context, Perform, Refused, Stands
 from shared.identity import derive
+from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 START = UUID("01a1fbdc-0000-7000-8000-000000000001")
-ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
-_PEM, _SHA = "-----BEGIN TOY-----", "0" * 64
-_DECIDERS: dict[str, Decider[Any, Any, Any, Any, Any]] = {"key": KEY, "certificate": CERTIFICATE, "yubikey": YUBIKEY}
-_ISSUER_KEY = KeyGenerated(
-    key_id=ISSUER_ID,
-    algorithm=Algorithm.EC_P256,
-    public_key_pem=_PEM,
-    fingerprint_sha256=_SHA,
-    purpose=Purpose.CERTIFICATE_SIGNING,
-    provenance=Provenance.SOFTWARE,
-    exportable=False,
-)
+_PEM, _SHA = PEM, SHA
 
 
 @dataclass(frozen=True)
@@ -75,17 +56,22 @@ class World:
     commands: list[Sent] = field(default_factory=list)
     events: list[Heard] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
-    log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    toys: Toys = field(default_factory=Toys)
     answers: dict[UUID, Heard] = field(default_factory=dict)
     slots: dict[str, str] = field(default_factory=dict)
+    approvers: tuple[str, ...] = ("ada", "bob")
 
     @classmethod
     def begin(cls, definition: AnyDefinition, request: StartSaga, broken: frozenset[str] = frozenset()) -> World:
         saga = engine.begin(definition, request, Origin(START, START, "tester"), NOON)
         world = cls(definition, saga, broken)
-        world.log["key", ISSUER_ID].append(_ISSUER_KEY)
+        world.log["key", ISSUER_ID].append(ISSUER_KEY)
         world.send()
         return world
+
+    @property
+    def log(self) -> dict[tuple[str, str], list[Event]]:
+        return self.toys.log
 
     def send(self) -> None:
         """Send what the saga's state asks for: what the coordinator does after saving, and again after a crash."""
@@ -112,7 +98,7 @@ class World:
         self.answers[sent.command_id] = heard
         self.events.append(heard)
 
-    def hear(self, message: Heard | Due | Cancelled) -> None:
+    def hear(self, message: Heard | Due | Cancelled | Signalled) -> None:
         """The coordinator is given a message, perhaps not for the first time."""
         self.saga = engine.advance(self.definition, self.saga, message)
         self.send()
@@ -126,12 +112,24 @@ class World:
     def cancel(self) -> None:
         self.hear(Cancelled(derive(START, "cancel"), "enough", self.now))
 
+    def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> Signalled:
+        """One person says it (of what is waited for, unless *sha256* is given), perhaps not for the first time."""
+        asked = self.saga.question
+        awaited = asked.people.message_sha256 if asked and asked.people else None
+        command_id = derive(START, f"{actor}/{awaited}/{number}")
+        said = Signalled(command_id, signal, actor, awaited if sha256 == "" else sha256, None, self.now)
+        self.hear(said)
+        return said
+
     def settle(self) -> None:
         """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late."""
         for _ in range(300):
             if self.saga.over:
                 break
             self._deliver_all()
+            if self.saga.question and self.saga.question.people:
+                for actor in self.approvers:
+                    self.say(actor)
             if not self.saga.over and not self._unheard():
                 self.pass_time()
         assert self.saga.over, "the saga does not end"
@@ -151,44 +149,26 @@ class World:
         command, about = sent.command, told_of(sent)
         if type(command).__name__ in self.broken:
             return CommandRejected(**about, code=RefusalCode.NOT_ALLOWED, message="broken")
-        decider = _DECIDERS[command.aggregate_type]
-        log = self.log[command.aggregate_type, command.identity]
-        state = decider.initial
-        for event in log:
-            state = decider.evolve(state, event)
-        context = Context(sent.command_id, command.identity, self.now)
-        output = decider.decide(state, command, context)
-        while isinstance(output, Perform):
-            output = decider.decide(state, self._perform(output.effect), context)
+        output = self._ask_device(sent) if command.aggregate_type == "yubikey" else self.toys.answer(command)
         match output:
             case Refused():
                 return CommandRejected(**about, code=output.code, message=output.message, retryable=output.retryable)
             case Stands():
                 return CommandRepeated(**about)
             case event:
-                log.append(event)
                 return event
 
-    def _perform(self, effect: Any) -> Any:
-        match effect:
-            case keys.CreateKeyPair():
-                return keys.KeyPairCreated(effect, _PEM, _SHA)
-            case keys.Sign():
-                return keys.Signed(effect, b"signature")
-            case keys.SealKey():
-                return keys.KeySealed(effect, b"sealed", self._algorithm_of(effect.key_id))
-            case keys.Shred():
-                return keys.Shredded(effect)
-            case certificates.FetchIssuer():
-                return certificates.IssuerFetched(effect.wanted, self._issuer(effect.issuer_id))
-            case certificates.FetchOther():
-                return certificates.OtherFetched(effect.request, self._issuer(effect.certificate_id))
-            case certificates.BuildTbs():
-                return certificates.TbsBuilt(effect, b"tbs", "01", SignatureAlgorithm.ECDSA_SHA256, _PEM)
-            case certificates.AttachSignature():
-                return certificates.Assembled(effect, _PEM, _SHA)
-            case _:
-                return self._perform_on_device(effect)
+    def _ask_device(self, sent: Sent) -> Any:
+        log, state = self.log["yubikey", sent.command.identity], YUBIKEY.initial
+        for event in log:
+            state = YUBIKEY.evolve(state, event)
+        context = Context(sent.command_id, sent.command.identity, self.now)
+        output = YUBIKEY.decide(state, sent.command, context)
+        while isinstance(output, Perform):
+            output = YUBIKEY.decide(state, self._perform_on_device(output.effect), context)
+        if isinstance(output, Event):
+            log.append(output)
+        return output
 
     def _perform_on_device(self, effect: Any) -> Any:
         holder = self.slots.get(effect.slot)
@@ -215,18 +195,6 @@ class World:
                 return devices.SlotEmptied(effect, True, cleared=mine)
         raise AssertionError(effect)
 
-    def _algorithm_of(self, key_id: str) -> Any:
-        return next(event.algorithm for event in self.log["key", key_id] if hasattr(event, "algorithm"))
-
-    def _issuer(self, issuer_id: str) -> Any:
-        if issuer_id == ISSUER_ID:
-            year = timedelta(days=3650)
-            return Issued(Profile.INTERMEDIATE, _PEM, "02", None, ISSUER_ID, ISSUER_ID, NOON - year, NOON + year)
-        state = CERTIFICATE.initial
-        for event in self.log["certificate", issuer_id]:
-            state = CERTIFICATE.evolve(state, event)
-        return state
-
     # -- what is left in the world -----------------------------------------------------------------------------------
 
     def living_keys(self) -> list[str]:
@@ -234,7 +202,9 @@ class World:
         return [who for who in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if who != ISSUER_ID]
 
     def living_certificates(self) -> list[str]:
-        return self._without("certificate", "CertificateCreated", {"CertificateRevoked"})
+        born = ("CertificateCreated", "CertificateRenewed")
+        x509 = [who for kind in born for who in self._without("certificate", kind, {"CertificateRevoked"})]
+        return x509 + self._without("ssh-certificate", "SshCertificateCreated", {"SshCertificateRevoked"})
 
     def _without(self, aggregate: str, born: str, gone: set[str]) -> list[str]:
         names = {

@@ -53,6 +53,7 @@ COMPLETED = {
         "intermediate_certificate_id",
         "root_certificate_pem",
         "intermediate_certificate_pem",
+        "trust_bundle_id",
     },
     "certificate-provisioning": {"key_id", "certificate_id", "slot", "fingerprint_sha256", "certificate_pem"},
 }

@@ -1,6 +1,24 @@
 """Every saga the coordinator knows. A new saga is a new module here and a new name in this tuple."""
 
+from services.saga.definitions.certificate_expiry import CERTIFICATE_EXPIRY
+from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
-from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
+from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
+from services.saga.definitions.crl_publication import CRL_PUBLICATION
+from services.saga.definitions.key_expiry import KEY_EXPIRY
+from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
+from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
 
-DEFINITIONS = (PKI_BOOTSTRAP, CERTIFICATE_PROVISIONING)
+DEFINITIONS = (
+    PKI_BOOTSTRAP_1,
+    PKI_BOOTSTRAP,
+    CERTIFICATE_PROVISIONING,
+    CERTIFICATE_ISSUANCE,
+    CERTIFICATE_RENEWAL,
+    CERTIFICATE_EXPIRY,
+    KEY_EXPIRY,
+    CRL_PUBLICATION,
+    OCSP_PUBLICATION,
+    SSH_CERTIFICATE_ISSUANCE,
+)

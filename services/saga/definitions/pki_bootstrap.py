@@ -1,22 +1,28 @@
-"""A root and an intermediate CA from nothing: two keys, and two certificates that the root's key signs."""
+"""A root and an intermediate CA from nothing: two keys, two certificates that the root's key signs, the first CRLs, and
+the trust bundle. With approvals, people approve of each thing that the root's key signs, by its hash.
+"""
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Step, Undo
+from collections.abc import Callable
+
+from services.saga.definition import Await, Definition, Step, Undo
+from services.saga.definitions.parts import certificate_undone, key_undone, publish, sign
 from services.saga.state import Saga
-from shared.contracts.certificate import CreateCertificate, RevokeCertificate, SignCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CertificateSigned
-from shared.contracts.key import DestroyKey, GenerateKey, RevokeKey, SignWithKey
-from shared.contracts.key_events import KeyDestroyed, KeyGenerated, KeyRevoked, KeySigned
+from shared.contracts.certificate import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
+from shared.contracts.key import GenerateKey, SignWithKey
+from shared.contracts.key_events import KeyGenerated, KeySigned
 from shared.contracts.keying import Algorithm, Purpose
-from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
+from shared.contracts.naming import DistinguishedName, Profile
 from shared.contracts.sagas import CertificationAuthority, PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.trust_bundle import PublishTrustBundle, TrustBundlePublished
 
 Bootstrap = Saga[StartPkiBootstrap]
 
 
 def generate_root_key(saga: Bootstrap) -> GenerateKey:
-    return _generate(saga, "root", saga.request.root)
+    return _generate(saga, "root", saga.request.root, saga.request.approvals)
 
 
 def create_root_certificate(saga: Bootstrap) -> CreateCertificate:
@@ -25,7 +31,7 @@ def create_root_certificate(saga: Bootstrap) -> CreateCertificate:
 
 
 def sign_root_certificate(saga: Bootstrap) -> SignWithKey:
-    return _sign(saga.answer(CertificateCreated, to=create_root_certificate))
+    return sign(saga, saga.answer(CertificateCreated, to=create_root_certificate))
 
 
 def attach_root_signature(saga: Bootstrap) -> SignCertificate:
@@ -49,11 +55,41 @@ def create_intermediate_certificate(saga: Bootstrap) -> CreateCertificate:
 
 
 def sign_intermediate_certificate(saga: Bootstrap) -> SignWithKey:
-    return _sign(saga.answer(CertificateCreated, to=create_intermediate_certificate))
+    return sign(saga, saga.answer(CertificateCreated, to=create_intermediate_certificate))
 
 
 def attach_intermediate_signature(saga: Bootstrap) -> SignCertificate:
     return _attach(saga, "intermediate", saga.answer(KeySigned, to=sign_intermediate_certificate))
+
+
+def create_root_crl(saga: Bootstrap) -> CreateCrl:
+    return CreateCrl(certificate_id=_certificate_id(saga, "root"))
+
+
+def sign_root_crl(saga: Bootstrap) -> SignWithKey:
+    return sign(saga, saga.answer(CrlCreated, to=create_root_crl))
+
+
+def publish_root_crl(saga: Bootstrap) -> PublishCrl:
+    return publish(saga.answer(CrlCreated, to=create_root_crl), saga.answer(KeySigned, to=sign_root_crl))
+
+
+def create_intermediate_crl(saga: Bootstrap) -> CreateCrl:
+    return CreateCrl(certificate_id=_certificate_id(saga, "intermediate"))
+
+
+def sign_intermediate_crl(saga: Bootstrap) -> SignWithKey:
+    return sign(saga, saga.answer(CrlCreated, to=create_intermediate_crl))
+
+
+def publish_intermediate_crl(saga: Bootstrap) -> PublishCrl:
+    created = saga.answer(CrlCreated, to=create_intermediate_crl)
+    return publish(created, saga.answer(KeySigned, to=sign_intermediate_crl))
+
+
+def publish_trust_bundle(saga: Bootstrap) -> PublishTrustBundle:
+    root_id, bundle_id = _certificate_id(saga, "root"), saga.id_of("trust-bundle")
+    return PublishTrustBundle(bundle_id=bundle_id, organization=saga.request.organization, certificate_ids=(root_id,))
 
 
 def _key_id(saga: Bootstrap, tier: str) -> str:
@@ -64,13 +100,14 @@ def _certificate_id(saga: Bootstrap, tier: str) -> str:
     return saga.id_of(f"{tier}-certificate")
 
 
-def _generate(saga: Bootstrap, tier: str, authority: CertificationAuthority) -> GenerateKey:
+def _generate(saga: Bootstrap, tier: str, authority: CertificationAuthority, approvals: int = 0) -> GenerateKey:
     return GenerateKey(
         key_id=_key_id(saga, tier),
         algorithm=Algorithm(authority.algorithm),
         purpose=Purpose.CERTIFICATE_SIGNING,
         owner=saga.request.organization,
         label=authority.common_name,
+        approvals=approvals,
     )
 
 
@@ -96,53 +133,53 @@ def _create(
     )
 
 
-def _sign(created: CertificateCreated) -> SignWithKey:
-    return SignWithKey(
-        key_id=created.signing_key_id,
-        message=created.tbs,
-        signature_algorithm=created.signature_algorithm,
-        purpose=Purpose.CERTIFICATE_SIGNING,
-    )
-
-
 def _attach(saga: Bootstrap, tier: str, signed: KeySigned) -> SignCertificate:
     return SignCertificate(certificate_id=_certificate_id(saga, tier), signature=signed.signature)
-
-
-def _revoke_certificate(saga: Bootstrap, tier: str) -> RevokeCertificate:
-    reason = RevocationReason.CESSATION_OF_OPERATION
-    return RevokeCertificate(certificate_id=_certificate_id(saga, tier), reason=reason, void_if_absent=True)
-
-
-def _revoke_key(saga: Bootstrap, tier: str) -> RevokeKey:
-    return RevokeKey(key_id=_key_id(saga, tier), reason="the bootstrap was undone", void_if_absent=True)
 
 
 def completed(saga: Bootstrap) -> PkiBootstrapCompleted:
     root = saga.answer(CertificateSigned, to=attach_root_signature)
     intermediate = saga.answer(CertificateSigned, to=attach_intermediate_signature)
+    bundle = saga.find(TrustBundlePublished)
     return PkiBootstrapCompleted(
         **saga.heading,
         root_certificate_id=root.certificate_id,
         intermediate_certificate_id=intermediate.certificate_id,
         root_certificate_pem=root.certificate_pem,
         intermediate_certificate_pem=intermediate.certificate_pem,
+        trust_bundle_id=bundle.bundle_id if bundle else None,
+    )
+
+
+def _approval(what: str, of: Callable[[Bootstrap], str]) -> Await[StartPkiBootstrap]:
+    return Await(
+        name=f"approve-{what.replace(' ', '-')}",
+        signal="approve",
+        needed=lambda saga: saga.request.approvals,
+        about=lambda saga: f"the {what} of {saga.request.organization}, to be signed by its root key",
+        of=of,
     )
 
 
 def _key_undone(tier: str) -> tuple[Undo[StartPkiBootstrap], ...]:
-    return (
-        Undo(lambda saga: _revoke_key(saga, tier), KeyRevoked),
-        Undo(lambda saga: DestroyKey(key_id=_key_id(saga, tier)), KeyDestroyed),
-    )
+    return key_undone(lambda saga: _key_id(saga, tier), "the bootstrap was undone")
 
 
 def _certificate_undone(tier: str) -> tuple[Undo[StartPkiBootstrap], ...]:
-    return (Undo(lambda saga: _revoke_certificate(saga, tier), CertificateRevoked),)
+    return certificate_undone(lambda saga: _certificate_id(saga, tier))
 
+
+_approve_root = _approval(
+    "root certificate", lambda saga: saga.answer(CertificateCreated, to=create_root_certificate).tbs_sha256
+)
+_approve_intermediate = _approval(
+    "intermediate certificate",
+    lambda saga: saga.answer(CertificateCreated, to=create_intermediate_certificate).tbs_sha256,
+)
+_approve_crl = _approval("root crl", lambda saga: saga.answer(CrlCreated, to=create_root_crl).tbs_sha256)
 
 # fmt: off
-PKI_BOOTSTRAP = Definition(
+PKI_BOOTSTRAP_1 = Definition(
     saga_type="pki-bootstrap",
     request=StartPkiBootstrap,
     completed=completed,
@@ -155,6 +192,32 @@ PKI_BOOTSTRAP = Definition(
         Step(create_intermediate_certificate, CertificateCreated, undo=_certificate_undone("intermediate")),
         Step(sign_intermediate_certificate,   KeySigned),
         Step(attach_intermediate_signature,   CertificateSigned),
+    ),
+)
+PKI_BOOTSTRAP = Definition(
+    saga_type="pki-bootstrap",
+    request=StartPkiBootstrap,
+    completed=completed,
+    version=2,
+    steps=(
+        Step(generate_root_key,               KeyGenerated,       undo=_key_undone("root")),
+        Step(create_root_certificate,         CertificateCreated, undo=_certificate_undone("root")),
+        _approve_root,
+        Step(sign_root_certificate,           KeySigned),
+        Step(attach_root_signature,           CertificateSigned),
+        Step(generate_intermediate_key,       KeyGenerated,       undo=_key_undone("intermediate")),
+        Step(create_intermediate_certificate, CertificateCreated, undo=_certificate_undone("intermediate")),
+        _approve_intermediate,
+        Step(sign_intermediate_certificate,   KeySigned),
+        Step(attach_intermediate_signature,   CertificateSigned),
+        Step(create_root_crl,                 CrlCreated),
+        _approve_crl,
+        Step(sign_root_crl,                   KeySigned),
+        Step(publish_root_crl,                CrlPublished),
+        Step(create_intermediate_crl,         CrlCreated),
+        Step(sign_intermediate_crl,           KeySigned),
+        Step(publish_intermediate_crl,        CrlPublished),
+        Step(publish_trust_bundle,            TrustBundlePublished),
     ),
 )
 # fmt: on

@@ -1,0 +1,136 @@
+"""A certificate for a CSR, for a public key, or for a key that is made for it and stays in custody."""
+
+from __future__ import annotations
+
+from services.saga.definition import Await, Definition, Step
+from services.saga.definitions.parts import certificate_undone, key_undone, publish, sign
+from services.saga.state import Saga
+from shared.contracts.certificate import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
+from shared.contracts.key import GenerateKey, SignWithKey
+from shared.contracts.key_events import KeyGenerated, KeySigned
+from shared.contracts.keying import Purpose
+from shared.contracts.naming import Profile
+from shared.contracts.sagas import CertificateIssuanceCompleted, StartCertificateIssuance
+
+Issuance = Saga[StartCertificateIssuance]
+
+_PURPOSE = {
+    Profile.ROOT: Purpose.CERTIFICATE_SIGNING,
+    Profile.INTERMEDIATE: Purpose.CERTIFICATE_SIGNING,
+    Profile.OCSP_RESPONDER: Purpose.OCSP_SIGNING,
+    Profile.PIV_AUTHENTICATION: Purpose.AUTHENTICATION,
+    Profile.PIV_KEY_MANAGEMENT: Purpose.KEY_MANAGEMENT,
+    Profile.PIV_CARD_AUTHENTICATION: Purpose.CARD_AUTHENTICATION,
+}
+"""What a key is for whose certificate is of that profile; of all others: digital-signature."""
+
+
+def key_is_made_here(saga: Issuance) -> bool:
+    return saga.request.algorithm is not None
+
+
+def authority_in_custody(saga: Issuance) -> bool:
+    return key_is_made_here(saga) and saga.request.profile is Profile.INTERMEDIATE
+
+
+def generate_key(saga: Issuance) -> GenerateKey:
+    assert saga.request.algorithm is not None
+    return GenerateKey(
+        key_id=_key_id(saga),
+        algorithm=saga.request.algorithm,
+        purpose=_PURPOSE.get(saga.request.profile, Purpose.DIGITAL_SIGNATURE),
+        exportable=saga.request.exportable,
+        owner=saga.request.subject.common_name,
+    )
+
+
+def create_certificate(saga: Issuance) -> CreateCertificate:
+    request, generated = saga.request, saga.find(KeyGenerated)
+    return CreateCertificate(
+        certificate_id=_certificate_id(saga),
+        profile=request.profile,
+        subject=request.subject,
+        sans=request.sans,
+        public_key_pem=generated.public_key_pem if generated else request.public_key_pem,
+        csr_pem=request.csr_pem,
+        issuer_id=request.issuer_id,
+        key_id=generated.key_id if generated else None,
+        validity_days=request.validity_days,
+        path_length=request.path_length,
+        name_constraints=request.name_constraints,
+    )
+
+
+def sign_certificate(saga: Issuance) -> SignWithKey:
+    return sign(saga, saga.answer(CertificateCreated))
+
+
+def attach_signature(saga: Issuance) -> SignCertificate:
+    signed = saga.answer(KeySigned, to=sign_certificate)
+    return SignCertificate(certificate_id=_certificate_id(saga), signature=signed.signature)
+
+
+def create_crl(saga: Issuance) -> CreateCrl:
+    return CreateCrl(certificate_id=_certificate_id(saga))
+
+
+def sign_crl(saga: Issuance) -> SignWithKey:
+    return sign(saga, saga.answer(CrlCreated))
+
+
+def publish_crl(saga: Issuance) -> PublishCrl:
+    return publish(saga.answer(CrlCreated), saga.answer(KeySigned, to=sign_crl))
+
+
+def completed(saga: Issuance) -> CertificateIssuanceCompleted:
+    certificate = saga.answer(CertificateSigned)
+    return CertificateIssuanceCompleted(
+        **saga.heading,
+        certificate_id=certificate.certificate_id,
+        key_id=_key_id(saga) if key_is_made_here(saga) else None,
+        fingerprint_sha256=certificate.fingerprint_sha256,
+        certificate_pem=certificate.certificate_pem,
+    )
+
+
+def _key_id(saga: Issuance) -> str:
+    return saga.id_of("key")
+
+
+def _certificate_id(saga: Issuance) -> str:
+    return saga.id_of("certificate")
+
+
+def _about(saga: Issuance) -> str:
+    request = saga.request
+    return f"{request.profile} certificate for {request.subject.common_name}, {request.validity_days} days"
+
+
+_key_destroyed = key_undone(_key_id, "the issuance was undone")
+_certificate_revoked = certificate_undone(_certificate_id)
+_approval = Await(
+    name="approve-certificate",
+    signal="approve",
+    needed=lambda saga: saga.request.approvals,
+    about=_about,
+    of=lambda saga: saga.answer(CertificateCreated).tbs_sha256,
+)
+
+# fmt: off
+CERTIFICATE_ISSUANCE = Definition(
+    saga_type="certificate-issuance",
+    request=StartCertificateIssuance,
+    completed=completed,
+    steps=(
+        Step(generate_key,       KeyGenerated,       when=key_is_made_here, undo=_key_destroyed),
+        Step(create_certificate, CertificateCreated, undo=_certificate_revoked),
+        _approval,
+        Step(sign_certificate,   KeySigned),
+        Step(attach_signature,   CertificateSigned),
+        Step(create_crl,         CrlCreated,         when=authority_in_custody),
+        Step(sign_crl,           KeySigned,          when=authority_in_custody),
+        Step(publish_crl,        CrlPublished,       when=authority_in_custody),
+    ),
+)
+# fmt: on

@@ -1,0 +1,124 @@
+"""A certificate in the place of one that ends soon, for the same key or for a CSR's; onto a device where one is named.
+
+Begun by whoever wants it, or by the news that a certificate's end is near, where its issuer's policy wants it renewed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from services.saga.definition import Await, Definition, Step, Trigger
+from services.saga.definitions.parts import PATIENT, PATIENTLY, certificate_undone, sign
+from services.saga.state import Saga
+from shared.contracts.certificate import RenewCertificate, SignCertificate, SupersedeCertificate
+from shared.contracts.certificate_events import (
+    CertificateExpiring,
+    CertificateRenewed,
+    CertificateSigned,
+    CertificateSuperseded,
+)
+from shared.contracts.key import SignWithKey
+from shared.contracts.key_events import KeySigned
+from shared.contracts.sagas import CertificateRenewalCompleted, StartCertificateRenewal
+from shared.contracts.yubikey import ImportSlotCertificate, SlotCertificateImported, SlotVerified, VerifySlot
+
+Renewal = Saga[StartCertificateRenewal]
+
+
+def onto_a_device(saga: Renewal) -> bool:
+    return saga.request.yubikey_serial is not None
+
+
+def renew_certificate(saga: Renewal) -> RenewCertificate:
+    return RenewCertificate(
+        certificate_id=_certificate_id(saga),
+        predecessor_id=saga.request.certificate_id,
+        csr_pem=saga.request.csr_pem,
+        validity_days=saga.request.validity_days,
+    )
+
+
+def sign_certificate(saga: Renewal) -> SignWithKey:
+    return sign(saga, saga.answer(CertificateRenewed))
+
+
+def attach_signature(saga: Renewal) -> SignCertificate:
+    return SignCertificate(certificate_id=_certificate_id(saga), signature=saga.answer(KeySigned).signature)
+
+
+def import_certificate(saga: Renewal) -> ImportSlotCertificate:
+    request = saga.request
+    assert request.yubikey_serial is not None
+    assert request.slot is not None
+    certificate_pem = saga.answer(CertificateSigned).certificate_pem
+    return ImportSlotCertificate(serial=request.yubikey_serial, slot=request.slot, certificate_pem=certificate_pem)
+
+
+def verify_slot(saga: Renewal) -> VerifySlot:
+    request = saga.request
+    assert request.yubikey_serial is not None
+    assert request.slot is not None
+    fingerprint = saga.answer(CertificateSigned).fingerprint_sha256
+    return VerifySlot(serial=request.yubikey_serial, slot=request.slot, fingerprint_sha256=fingerprint)
+
+
+def supersede_certificate(saga: Renewal) -> SupersedeCertificate:
+    return SupersedeCertificate(certificate_id=saga.request.certificate_id, successor_id=_certificate_id(saga))
+
+
+def overwritten(saga: Renewal) -> str | None:
+    """What a renewal that is undone leaves on a device: no message says what was there before."""
+    if saga.find(SlotCertificateImported) is None:
+        return None
+    return f"slot {saga.request.slot} holds the certificate that is revoked now; import the old one again"
+
+
+def completed(saga: Renewal) -> CertificateRenewalCompleted:
+    certificate = saga.answer(CertificateSigned)
+    return CertificateRenewalCompleted(
+        **saga.heading,
+        predecessor_id=saga.request.certificate_id,
+        certificate_id=certificate.certificate_id,
+        fingerprint_sha256=certificate.fingerprint_sha256,
+        certificate_pem=certificate.certificate_pem,
+    )
+
+
+def near_its_end(event: CertificateExpiring, saga_id: str) -> StartCertificateRenewal | None:
+    return StartCertificateRenewal(saga_id=saga_id, certificate_id=event.certificate_id) if event.renewal else None
+
+
+def _certificate_id(saga: Renewal) -> str:
+    return saga.id_of("certificate")
+
+
+_revoked = certificate_undone(_certificate_id)
+
+_patiently: Any = {"within": PATIENTLY, "retry": PATIENT}
+
+_approval: Await[StartCertificateRenewal] = Await(
+    name="approve-certificate",
+    signal="approve",
+    needed=lambda saga: saga.request.approvals,
+    about=lambda saga: f"the certificate in the place of {saga.request.certificate_id}",
+    of=lambda saga: saga.answer(CertificateRenewed).tbs_sha256,
+)
+
+# fmt: off
+CERTIFICATE_RENEWAL = Definition(
+    saga_type="certificate-renewal",
+    request=StartCertificateRenewal,
+    completed=completed,
+    within=2 * PATIENTLY,
+    triggers=(Trigger(CertificateExpiring, near_its_end),),
+    steps=(
+        Step(renew_certificate,     CertificateRenewed,      **_patiently, undo=_revoked, lost=overwritten),
+        _approval,
+        Step(sign_certificate,      KeySigned,               **_patiently),
+        Step(attach_signature,      CertificateSigned,       **_patiently),
+        Step(import_certificate,    SlotCertificateImported, when=onto_a_device),
+        Step(verify_slot,           SlotVerified,            when=onto_a_device),
+        Step(supersede_certificate, CertificateSuperseded,   **_patiently),
+    ),
+)
+# fmt: on

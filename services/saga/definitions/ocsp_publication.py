@@ -1,0 +1,116 @@
+"""Status answers of an issuer's certificates: prepared, signed in one batch by the responder's key, published.
+
+Begun for one certificate when it is issued, revoked, held or released; for all, batch after batch, when the issuer has
+a new responder, and again when the answers are to be made anew.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from services.saga.definition import Definition, Step, Trigger
+from services.saga.definitions.parts import PATIENT, PATIENTLY
+from services.saga.state import Saga
+from shared.contracts.certificate_events import (
+    CertificateHeld,
+    CertificateReleased,
+    CertificateRevoked,
+    CertificateSigned,
+)
+from shared.contracts.key import SignBatch
+from shared.contracts.key_events import KeyBatchSigned
+from shared.contracts.keying import Purpose
+from shared.contracts.naming import Profile
+from shared.contracts.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
+from shared.contracts.sagas import OcspPublicationCompleted, StartOcspPublication
+
+Publication = Saga[StartOcspPublication]
+
+
+def nothing_to_say(saga: Publication) -> bool:
+    prepared = saga.find(OcspPrepared)
+    return prepared is None or not prepared.answers
+
+
+def prepare_answers(saga: Publication) -> PrepareOcsp:
+    request = saga.request
+    return PrepareOcsp(
+        batch_id=saga.id_of("batch"),
+        issuer_id=request.issuer_id,
+        responder_id=request.responder_id,
+        certificate_ids=request.certificate_ids,
+        after=request.after,
+    )
+
+
+def sign_answers(saga: Publication) -> SignBatch:
+    prepared = saga.answer(OcspPrepared)
+    return SignBatch(
+        key_id=prepared.signing_key_id,
+        messages=tuple(answer.tbs for answer in prepared.answers),
+        signature_algorithm=prepared.signature_algorithm,
+        purpose=Purpose.OCSP_SIGNING,
+    )
+
+
+def publish_answers(saga: Publication) -> PublishOcsp:
+    return PublishOcsp(batch_id=saga.id_of("batch"), signatures=saga.answer(KeyBatchSigned).signatures)
+
+
+def completed(saga: Publication) -> OcspPublicationCompleted:
+    published = saga.find(OcspPublished)
+    batch_id = published.batch_id if published else None
+    return OcspPublicationCompleted(**saga.heading, issuer_id=saga.request.issuer_id, batch_id=batch_id)
+
+
+def issued(event: CertificateSigned, saga_id: str) -> StartOcspPublication | None:
+    if event.issuer_id is None:
+        return None
+    if event.profile is Profile.OCSP_RESPONDER:
+        return StartOcspPublication(saga_id=saga_id, issuer_id=event.issuer_id, responder_id=event.certificate_id)
+    return _only(event.issuer_id, event.certificate_id, saga_id) if event.ocsp else None
+
+
+def status_changed(
+    event: CertificateRevoked | CertificateHeld | CertificateReleased, saga_id: str
+) -> StartOcspPublication | None:
+    return _only(event.issuer_id, event.certificate_id, saga_id) if event.ocsp and event.issuer_id else None
+
+
+def next_batch(event: OcspPublished, saga_id: str) -> StartOcspPublication | None:
+    """The rest of them at once; after the last of them, all of them when that is due, as long as the responder is."""
+    if not event.everyone:
+        return None
+    return StartOcspPublication(
+        saga_id=saga_id, issuer_id=event.issuer_id, responder_id=event.responder_id, after=event.more_after or 0
+    )
+
+
+def next_batch_at(event: OcspPublished) -> datetime | None:
+    return event.next_at if event.more_after is None else None
+
+
+def _only(issuer_id: str, certificate_id: str, saga_id: str) -> StartOcspPublication:
+    return StartOcspPublication(saga_id=saga_id, issuer_id=issuer_id, certificate_ids=(certificate_id,))
+
+
+# fmt: off
+OCSP_PUBLICATION = Definition(
+    saga_type="ocsp-publication",
+    request=StartOcspPublication,
+    completed=completed,
+    within=2 * PATIENTLY,
+    triggers=(
+        Trigger(CertificateSigned,   issued),
+        Trigger(CertificateRevoked,  status_changed),
+        Trigger(CertificateHeld,     status_changed),
+        Trigger(CertificateReleased, status_changed),
+        Trigger(OcspPublished,       next_batch, next_batch_at),
+    ),
+    steps=(
+        Step(prepare_answers, OcspPrepared,   within=PATIENTLY, retry=PATIENT, may_stand=True),
+        Step(sign_answers,    KeyBatchSigned, within=PATIENTLY, retry=PATIENT, unless=nothing_to_say),
+        Step(publish_answers, OcspPublished,  within=PATIENTLY, retry=PATIENT, unless=nothing_to_say, may_stand=True),
+    ),
+)
+# fmt: on

@@ -1,0 +1,54 @@
+"""What several sagas do in the same way: have a certificate or a CRL signed, take a key or a certificate back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, TypeVar
+
+from services.saga.definition import Retry, Undo
+from services.saga.state import Saga
+from shared.contracts.certificate import PublishCrl, RevokeCertificate
+from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CrlCreated
+from shared.contracts.key import DestroyKey, RevokeKey, SignWithKey
+from shared.contracts.key_events import KeyDestroyed, KeyRevoked, KeySigned
+from shared.contracts.keying import Purpose
+from shared.contracts.naming import RevocationReason
+from shared.contracts.saga import StartSaga
+
+R = TypeVar("R", bound=StartSaga)
+
+PATIENT = Retry(attempts=100, longest=timedelta(minutes=15))
+PATIENTLY = timedelta(days=1)
+"""For what nobody waits for and nothing can be undone of: a service that is away for a night is waited for."""
+
+
+def sign(saga: Saga[Any], created: CertificateCreated | CrlCreated) -> SignWithKey:
+    """Have what was *created* signed, with the approvals of it that were heard."""
+    return SignWithKey(
+        key_id=created.signing_key_id,
+        message=created.tbs,
+        signature_algorithm=created.signature_algorithm,
+        purpose=Purpose.CERTIFICATE_SIGNING,
+        approvals=saga.approvals_for(created.tbs_sha256),
+    )
+
+
+def publish(created: CrlCreated, signed: KeySigned) -> PublishCrl:
+    return PublishCrl(certificate_id=created.certificate_id, signature=signed.signature, number=created.number)
+
+
+def certificate_undone(certificate_id: Callable[[Saga[R]], str]) -> tuple[Undo[R], ...]:
+    reason = RevocationReason.CESSATION_OF_OPERATION
+
+    def revoke_certificate(saga: Saga[R]) -> RevokeCertificate:
+        return RevokeCertificate(certificate_id=certificate_id(saga), reason=reason, void_if_absent=True)
+
+    return (Undo(revoke_certificate, CertificateRevoked),)
+
+
+def key_undone(key_id: Callable[[Saga[R]], str], because: str) -> tuple[Undo[R], ...]:
+    return (
+        Undo(lambda saga: RevokeKey(key_id=key_id(saga), reason=because, void_if_absent=True), KeyRevoked),
+        Undo(lambda saga: DestroyKey(key_id=key_id(saga)), KeyDestroyed),
+    )

@@ -1,0 +1,135 @@
+"""The sagas there are: each is begun, moved and saved here before what its state asks for is sent.
+
+Saved first, sent second, acknowledged last: what a crash cuts off is done again from the saved state, by the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+from weakref import WeakValueDictionary
+
+from nats.js import JetStreamContext
+
+from services.saga import engine, outgoing
+from services.saga.definition import AnyDefinition
+from services.saga.engine import Due, Message
+from services.saga.state import Origin, Saga
+from services.saga.store import Found, SagaStore
+from shared import identity
+from shared.contracts.saga import StartSaga
+from shared.envelope import Outgoing
+from shared.errors import Conflict
+from shared.once import publish_once
+
+_REMEMBERED = 10_000
+
+
+class Sagas:
+    """Any number of processes may move them: a saga's revision decides whose move counts, and the loser looks again."""
+
+    def __init__(
+        self, js: JetStreamContext, store: SagaStore, definitions: Mapping[type[StartSaga], AnyDefinition]
+    ) -> None:
+        self._js = js
+        self._store = store
+        self._definitions = definitions
+        self._seen: OrderedDict[str, Found] = OrderedDict()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def begin(self, request: StartSaga, origin: Origin, at: datetime) -> Found:
+        """The saga that *request* asks for: begun now, or as it stands if it began before."""
+        definition = self._definitions[type(request)]
+        async with self._turn(request.saga_id):
+            found = await self._found("*", request.saga_id)
+            if found is None:
+                saga = engine.begin(definition, request, origin, at)
+                return await self._save_and_send(Found(definition, saga, 0), saga)
+            if found.saga.origin.command_id == origin.command_id:
+                await self._send_unless_sent(found)
+            return found
+
+    async def move(self, saga_type: str, saga_id: str, message: Message) -> Found | None:
+        """Advance the saga by *message*, against whoever else may be doing so; None when there is no such saga."""
+        async with self._turn(saga_id):
+            while True:
+                found = await self._found(saga_type, saga_id)
+                if found is None:
+                    return None
+                await self._send_unless_sent(found)
+                after = engine.advance(found.definition, found.saga, message)
+                if after is found.saga:
+                    if await self._is_current(found):
+                        return found
+                    continue
+                try:
+                    return await self._save_and_send(found, after)
+                except Conflict:
+                    continue
+
+    async def sweep(self) -> None:
+        """Look at every saga that is not over: act on what is due and was not woken, send what is pending."""
+        async for found in self._store.all():
+            saga, now = found.saga, datetime.now(UTC)
+            if saga.due is None:
+                continue  # it is over
+            if saga.due <= now:
+                due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
+                await self.move(saga.saga_type, saga.saga_id, due)
+            else:
+                async with self._turn(saga.saga_id):
+                    if (current := await self._found(saga.saga_type, saga.saga_id)) is not None:
+                        await self._send_unless_sent(current)
+
+    async def publish(self, message: Outgoing) -> bool:
+        await self._js.publish(message.subject, message.payload, headers=message.headers)
+        return True
+
+    async def _found(self, saga_type: str, saga_id: str) -> Found | None:
+        seen = self._seen.get(saga_id)
+        return seen if seen is not None else await self._store.find(saga_type, saga_id)
+
+    async def _is_current(self, found: Found) -> bool:
+        """Whether *found* stands: what is remembered may be behind what another coordinator has saved since."""
+        if self._seen.get(found.saga.saga_id) is not found:
+            return True  # it was read just now
+        stored = await self._store.find(found.saga.saga_type, found.saga.saga_id)
+        if stored is not None and stored.revision == found.revision:
+            return True
+        del self._seen[found.saga.saga_id]
+        return False
+
+    async def _save_and_send(self, found: Found, after: Saga[Any]) -> Found:
+        armed_before = found.saga.armed if found.revision else None
+        self._seen.pop(found.saga.saga_id, None)  # if saving fails, its outcome is unknown: look again
+        saved = await self._store.save(found, after)
+        if not after.over:
+            self._seen[after.saga_id] = saved
+            if len(self._seen) > _REMEMBERED:
+                self._seen.popitem(last=False)
+        await self._send(saved, timer=after.armed != armed_before)
+        return saved
+
+    async def _send_unless_sent(self, found: Found) -> None:
+        if not found.sent:
+            await self._send(found, timer=True, perhaps_again=True)
+
+    async def _send(self, found: Found, *, timer: bool, perhaps_again: bool = False) -> None:
+        saga = found.saga
+        sending = [
+            publish_once(self._js, outgoing.announcement(saga, told), perhaps_again=perhaps_again)
+            for told in saga.announcements
+        ]
+        if (command := engine.question(found.definition, saga)) is not None:
+            sending.append(self.publish(outgoing.asked(saga, command)))
+        if timer and saga.armed is not None:
+            sending.append(self.publish(outgoing.timer(saga, saga.armed)))
+        await asyncio.gather(*sending)
+        found.sent = True
+
+    def _turn(self, saga_id: str) -> asyncio.Lock:
+        return self._turns.setdefault(saga_id, asyncio.Lock())

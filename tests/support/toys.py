@@ -1,0 +1,258 @@
+"""The key and certificate services as toys: what the contracts say of their answers, and nothing that costs time.
+
+They keep what a saga relies on: an id is used once, a void id is never used, a key that wants approvals gets them,
+what is asked again under the same command id is answered the same.
+"""
+
+# ruff: noqa: N802, ARG002 - a method is named like the command that it answers, and all take the same
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from shared.contracts import certificate as certificates
+from shared.contracts import certificate_events as issued
+from shared.contracts import key as keys
+from shared.contracts import key_events as kept
+from shared.contracts import ocsp
+from shared.contracts import ssh_certificate as ssh
+from shared.contracts import trust_bundle as bundles
+from shared.contracts.base import Command, Event
+from shared.contracts.command import RefusalCode
+from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.naming import Profile
+from shared.decider import Refused, Stands
+
+PEM, SHA = "-----BEGIN TOY-----", "0" * 64
+ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
+BORN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+SSH_LINE = "ssh-ed25519-cert-v01@openssh.com AAAAC3NzaC1lZDI1NTE5"
+_ENDS = (kept.KeyRevoked, kept.KeyDestroyed, issued.CertificateRevoked, ssh.SshCertificateRevoked)
+_ECDSA = SignatureAlgorithm.ECDSA_SHA256
+
+
+def digest(message: bytes) -> str:
+    return sha256(message).hexdigest()
+
+
+@dataclass
+class Toys:
+    """*log*: what happened to each aggregate. *life*: what signed certificates say of their end, as policy would."""
+
+    log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
+    life: dict[str, Any] = field(default_factory=dict)
+    crl_is_current: bool = False
+
+    def answer(self, command: Command) -> Event | Refused | Stands:
+        log = self.log[command.aggregate_type, command.identity]
+        answer: Event | Refused | Stands = getattr(self, f"_{type(command).__name__}")(command, log)
+        if isinstance(answer, Event) and not isinstance(answer, issued.IssuanceChecked):  # which creates nothing
+            log.append(answer)
+        return answer
+
+    def said(self, kind: type[Event], aggregate: str, identity: str) -> Any:
+        return next((event for event in self.log[aggregate, identity] if isinstance(event, kind)), None)
+
+    # -- keys --------------------------------------------------------------------------------------------------------
+
+    def _GenerateKey(self, c: keys.GenerateKey, log: list[Event]) -> Any:
+        return _taken() if log else key_generated(c)
+
+    def _SignWithKey(self, c: keys.SignWithKey, log: list[Event]) -> Any:
+        if not _alive(log):
+            return Refused(RefusalCode.CONFLICT, "this key signs nothing")
+        approved = {a.actor for a in c.approvals if a.message_sha256 == digest(c.message)}
+        if len(approved) < getattr(log[0], "approvals", 0):
+            return Refused(RefusalCode.NOT_ALLOWED, "approvals are missing")
+        return kept.KeySigned(
+            key_id=c.key_id,
+            signature=b"signature",
+            signature_algorithm=c.signature_algorithm,
+            message_sha256=digest(c.message),
+            purpose=c.purpose,
+            approved_by=tuple(sorted(approved)),
+        )
+
+    def _SignBatch(self, c: keys.SignBatch, log: list[Event]) -> Any:
+        return kept.KeyBatchSigned(
+            key_id=c.key_id,
+            signatures=tuple(b"signature" for _ in c.messages),
+            signature_algorithm=c.signature_algorithm,
+            messages_sha256=tuple(digest(message) for message in c.messages),
+            purpose=c.purpose,
+        )
+
+    def _ExportKey(self, c: keys.ExportKey, log: list[Event]) -> Any:
+        algorithm, to = log[0].algorithm, c.recipient_public_key
+        return kept.KeyExported(key_id=c.key_id, algorithm=algorithm, sealed_key=b"sealed", recipient_public_key=to)
+
+    def _ExportPublicKey(self, c: keys.ExportPublicKey, log: list[Event]) -> Any:
+        return kept.PublicKeyExported(key_id=c.key_id, format=c.format, public_key=PEM)
+
+    def _EscrowKey(self, c: keys.EscrowKey, log: list[Event]) -> Any:
+        return kept.KeyEscrowed(key_id=c.key_id) if _alive(log) else _taken()
+
+    def _ExpireKey(self, c: keys.ExpireKey, log: list[Event]) -> Any:
+        return kept.KeyExpired(key_id=c.key_id) if _alive(log) else Stands()
+
+    def _RevokeKey(self, c: keys.RevokeKey, log: list[Event]) -> Any:
+        if log and not _alive(log):
+            return Stands()
+        return kept.KeyRevoked(key_id=c.key_id, reason=c.reason, existed=bool(log))
+
+    def _DestroyKey(self, c: keys.DestroyKey, log: list[Event]) -> Any:
+        return Stands() if log and isinstance(log[-1], kept.KeyDestroyed) else kept.KeyDestroyed(key_id=c.key_id)
+
+    # -- certificates ------------------------------------------------------------------------------------------------
+
+    def _CheckIssuance(self, c: certificates.CheckIssuance, log: list[Event]) -> Any:
+        if c.validity_days > 3650:
+            return Refused(RefusalCode.INVALID, "it would outlive its issuer")
+        asked = ("certificate_id", "profile", "issuer_id", "algorithm", "validity_days")
+        return issued.IssuanceChecked(**{name: getattr(c, name) for name in asked})
+
+    def _CreateCertificate(self, c: certificates.CreateCertificate, log: list[Event]) -> Any:
+        signing_key_id = c.signing_key_id or self._key_of(c.issuer_id)
+        facts = {"profile": c.profile, "issuer_id": c.issuer_id, "key_id": c.key_id, "signing_key_id": signing_key_id}
+        return _taken() if log else issued.CertificateCreated(**self._created(c.certificate_id), **facts)
+
+    def _RenewCertificate(self, c: certificates.RenewCertificate, log: list[Event]) -> Any:
+        facts = {"profile": Profile.TLS_SERVER, "issuer_id": ISSUER_ID, "key_id": None, "signing_key_id": ISSUER_ID}
+        renewed = issued.CertificateRenewed(**self._created(c.certificate_id), **facts, predecessor_id=c.predecessor_id)
+        return _taken() if log else renewed
+
+    def _SignCertificate(self, c: certificates.SignCertificate, log: list[Event]) -> Any:
+        if not _alive(log):
+            return _taken()
+        same = ("certificate_id", "profile", "serial", "issuer_id", "key_id", "not_before", "not_after")
+        facts = {name: getattr(log[0], name) for name in same}
+        return issued.CertificateSigned(**{**facts, **self.life}, certificate_pem=PEM, fingerprint_sha256=SHA)
+
+    def _RevokeCertificate(self, c: certificates.RevokeCertificate, log: list[Event]) -> Any:
+        if log and not _alive(log):
+            return Stands()
+        return issued.CertificateRevoked(certificate_id=c.certificate_id, reason=c.reason, existed=bool(log))
+
+    def _SupersedeCertificate(self, c: certificates.SupersedeCertificate, log: list[Event]) -> Any:
+        return issued.CertificateSuperseded(certificate_id=c.certificate_id, successor_id=c.successor_id)
+
+    def _AnnounceExpiry(self, c: certificates.AnnounceExpiry, log: list[Event]) -> Any:
+        facts = {"profile": Profile.TLS_SERVER, "not_after": END, "renewal": True}
+        return issued.CertificateExpiring(certificate_id=c.certificate_id, **facts) if _alive(log) else Stands()
+
+    def _ExpireCertificate(self, c: certificates.ExpireCertificate, log: list[Event]) -> Any:
+        return issued.CertificateExpired(certificate_id=c.certificate_id, not_after=END) if _alive(log) else Stands()
+
+    def _CreateCrl(self, c: certificates.CreateCrl, log: list[Event]) -> Any:
+        if self.crl_is_current:
+            return Stands()
+        tbs = f"crl of {c.certificate_id}".encode()
+        return issued.CrlCreated(
+            certificate_id=c.certificate_id,
+            number=7,
+            tbs=tbs,
+            tbs_sha256=digest(tbs),
+            signing_key_id=self._key_of(c.certificate_id),
+            signature_algorithm=_ECDSA,
+            this_update=BORN,
+            next_update=END,
+            entries=0,
+            through=0,
+        )
+
+    def _PublishCrl(self, c: certificates.PublishCrl, log: list[Event]) -> Any:
+        return issued.CrlPublished(
+            certificate_id=c.certificate_id,
+            number=7,
+            crl_pem=PEM,
+            fingerprint_sha256=SHA,
+            this_update=BORN,
+            next_update=END,
+            entries=0,
+            next_at=END - timedelta(days=1),
+        )
+
+    def _PrepareOcsp(self, c: ocsp.PrepareOcsp, log: list[Event]) -> Any:
+        one = ocsp.OcspAnswer(certificate_id=ISSUER_ID, serial="01", tbs=b"answer", issuer_key_hash="0" * 40)
+        facts = {"answers": (one,), "signature_algorithm": _ECDSA, "everyone": not c.certificate_ids}
+        through = {"through": 0} if "through" in ocsp.OcspPrepared.model_fields else {}
+        return ocsp.OcspPrepared(**self._batch(c), **facts, **through, signing_key_id=ISSUER_ID, more_after=None)
+
+    def _PublishOcsp(self, c: ocsp.PublishOcsp, log: list[Event]) -> Any:
+        prepared = log[0]
+        same = ("batch_id", "issuer_id", "responder_id", "this_update", "next_update", "everyone", "more_after")
+        facts = {name: getattr(prepared, name) for name in same}
+        return ocsp.OcspPublished(**facts, answers=(), next_at=END)
+
+    def _PublishTrustBundle(self, c: bundles.PublishTrustBundle, log: list[Event]) -> Any:
+        said = {"fingerprints_sha256": (SHA,), "certificates_pem": (PEM,), "version": len(log) + 1}
+        return bundles.TrustBundlePublished(**c.model_dump(), **said)
+
+    def _CreateSshCertificate(self, c: ssh.CreateSshCertificate, log: list[Event]) -> Any:
+        same = ("ssh_certificate_id", "kind", "signing_key_id", "ca_public_key_pem", "key_identity", "principals")
+        facts = {name: getattr(c, name) for name in same}
+        how = {"tbs": b"tbs", "tbs_sha256": digest(b"tbs"), "serial": "1", "signature_algorithm": _ECDSA}
+        return _taken() if log else ssh.SshCertificateCreated(**facts, **how, valid_after=BORN, valid_before=END)
+
+    def _SignSshCertificate(self, c: ssh.SignSshCertificate, log: list[Event]) -> Any:
+        if not _alive(log):
+            return _taken()
+        same = ("ssh_certificate_id", "kind", "serial", "key_identity", "principals", "valid_after", "valid_before")
+        return ssh.SshCertificateSigned(**{name: getattr(log[0], name) for name in same}, certificate=SSH_LINE)
+
+    def _RevokeSshCertificate(self, c: ssh.RevokeSshCertificate, log: list[Event]) -> Any:
+        if log and not _alive(log):
+            return Stands()
+        facts = {"reason": c.reason, "existed": bool(log)}
+        return ssh.SshCertificateRevoked(ssh_certificate_id=c.ssh_certificate_id, **facts)
+
+    def _created(self, certificate_id: str) -> dict[str, Any]:
+        tbs = f"certificate {certificate_id}".encode()
+        return {
+            "certificate_id": certificate_id,
+            "tbs": tbs,
+            "tbs_sha256": digest(tbs),
+            "signature_algorithm": _ECDSA,
+            "serial": "01",
+            "issuer_public_key_pem": PEM,
+            "not_before": BORN,
+            "not_after": END,
+        }
+
+    def _batch(self, c: ocsp.PrepareOcsp) -> dict[str, Any]:
+        who = {"issuer_id": c.issuer_id, "responder_id": c.responder_id or ISSUER_ID}
+        return {"batch_id": c.batch_id, **who, "this_update": BORN, "next_update": END}
+
+    def _key_of(self, certificate_id: str | None) -> str:
+        created = self.said(issued.CertificateCreated, "certificate", certificate_id or "")
+        return (created and created.key_id) or ISSUER_ID
+
+
+def key_generated(c: keys.GenerateKey) -> kept.KeyGenerated:
+    return kept.KeyGenerated(
+        key_id=c.key_id,
+        algorithm=c.algorithm,
+        public_key_pem=PEM,
+        fingerprint_sha256=SHA,
+        purpose=c.purpose or Purpose.DIGITAL_SIGNATURE,
+        provenance=Provenance.SOFTWARE,
+        exportable=c.exportable,
+        expires_at=c.expires_at,
+        approvals=c.approvals,
+    )
+
+
+ISSUER_KEY = key_generated(
+    keys.GenerateKey(key_id=ISSUER_ID, algorithm=Algorithm.EC_P256, purpose=Purpose.CERTIFICATE_SIGNING)
+)
+
+
+def _alive(log: list[Event]) -> bool:
+    return bool(log) and not any(isinstance(event, _ENDS) for event in log)
+
+
+def _taken() -> Refused:
+    return Refused(RefusalCode.CONFLICT, "its id is taken, or void")

@@ -1,0 +1,156 @@
+"""Which events begin which sagas, and when: told by every trigger that there is."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+import pytest
+from pydantic_core import from_json
+
+from services.saga import engine, store, triggers
+from services.saga.definitions import CRL_PUBLICATION, DEFINITIONS
+from services.saga.state import Origin
+from shared.contracts.all import MESSAGES
+from shared.contracts.base import Event
+from shared.contracts.sagas import StartCrlPublication
+from shared.identity import derive
+from tests.support.toys import ISSUER_ID
+from tests.support.world import NOON, START
+from tests.unit.saga.test_any_order import begun
+
+OTHER = "01a1fbdc-0000-7000-8000-000000000009"
+SOON, END = "2027-01-01T00:00:00Z", "2028-01-01T00:00:00Z"
+PEM, SHA = "-----BEGIN TOY-----", "0" * 64
+LIFE = {"not_before": "2026-01-01T00:00:00Z", "not_after": END}
+ABOUT = {"certificate_id": OTHER, "issuer_id": ISSUER_ID, "serial": "01"}
+SIGNED = {**ABOUT, **LIFE, "profile": "tls-server", "certificate_pem": PEM, "fingerprint_sha256": SHA}
+BATCH = {"batch_id": OTHER, "issuer_id": ISSUER_ID, "responder_id": OTHER, "answers": []}
+PUBLISHED = {**BATCH, "this_update": SOON, "next_update": END, "next_at": SOON}
+KEY = {"key_id": OTHER, "algorithm": "ec-p256", "public_key_pem": PEM, "fingerprint_sha256": SHA, "exportable": False}
+BORN = {**KEY, "purpose": "digital-signature", "provenance": "software"}
+NEWEST = {d.request: d for d in sorted(DEFINITIONS, key=lambda d: d.version)}
+TRIGGERS = triggers.by_event_type(NEWEST.values())
+
+
+def event(name: str, **facts: Any) -> Event:
+    return MESSAGES[name].model_validate_json(json.dumps(facts))
+
+
+def begins(name: str, **facts: Any) -> list[tuple[str, dict[str, Any], datetime | None]]:
+    """What an event begins: the request's type, what it says beside its id, and when."""
+    found = triggers.beginnings(TRIGGERS.get(name, ()), START, event(name, **facts))
+    return [
+        (
+            type(one.request).__name__,
+            one.request.model_dump(mode="json", exclude={"saga_id"}, exclude_defaults=True),
+            one.at,
+        )
+        for one in found
+    ]
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+CRL_OF_ISSUER = ("StartCrlPublication", {"issuer_id": ISSUER_ID}, None)
+STATUS = ("StartOcspPublication", {"issuer_id": ISSUER_ID, "certificate_ids": [OTHER]}, None)
+
+
+def stage(name: str, when: str) -> Any:
+    return ("StartCertificateExpiry", {"certificate_id": OTHER, "stage": name}, at(when))
+
+
+REVOKED = {**ABOUT, "reason": "superseded", "not_after": END}
+ALL = {"issuer_id": ISSUER_ID, "responder_id": OTHER}
+RENEW = ("StartCertificateRenewal", {"certificate_id": OTHER}, None)
+EXPIRING = {"certificate_id": OTHER, "profile": "tls-server", "not_after": END}
+
+
+@pytest.mark.parametrize(
+    ("name", "facts", "begun"),
+    [
+        ("CertificateSigned", SIGNED, [stage("expired", END)]),
+        ("CertificateSigned", {**SIGNED, "expiring_at": SOON}, [stage("expiring", SOON)]),
+        ("CertificateSigned", {**SIGNED, "ocsp": True}, [stage("expired", END), STATUS]),
+        (
+            "CertificateSigned",
+            {**SIGNED, "profile": "ocsp-responder"},
+            [stage("expired", END), ("StartOcspPublication", ALL, None)],
+        ),
+        ("CertificateImported", {**SIGNED, "key_id": None, "expiring_at": SOON}, [stage("expiring", SOON)]),
+        ("CertificateExpiring", {**EXPIRING, "renewal": True}, [RENEW, stage("expired", END)]),
+        ("CertificateExpiring", {**EXPIRING, "renewal": False}, [stage("expired", END)]),
+        ("CertificateRevoked", REVOKED, [CRL_OF_ISSUER]),
+        ("CertificateRevoked", {**REVOKED, "ocsp": True}, [CRL_OF_ISSUER, STATUS]),
+        ("CertificateRevoked", {**REVOKED, "issuer_id": None}, []),
+        ("CertificateRevoked", {**REVOKED, "signed": False}, []),
+        ("CertificateHeld", {**ABOUT, "not_after": END}, [CRL_OF_ISSUER]),
+        ("CertificateReleased", {**ABOUT, "ocsp": True}, [CRL_OF_ISSUER, STATUS]),
+        ("OcspPublished", {**PUBLISHED, "everyone": False, "more_after": None}, []),
+        (
+            "OcspPublished",
+            {**PUBLISHED, "everyone": True, "more_after": 64},
+            [("StartOcspPublication", {**ALL, "after": 64}, None)],
+        ),
+        (
+            "OcspPublished",
+            {**PUBLISHED, "everyone": True, "more_after": None},
+            [("StartOcspPublication", ALL, at(SOON))],
+        ),
+        ("KeyGenerated", BORN, []),
+        ("KeyGenerated", {**BORN, "expires_at": SOON}, [("StartKeyExpiry", {"key_id": OTHER}, at(SOON))]),
+        ("KeyImported", {**BORN, "expires_at": SOON}, [("StartKeyExpiry", {"key_id": OTHER}, at(SOON))]),
+    ],
+)
+def test_an_event_begins_what_follows_from_it_when_it_is_time(name, facts, begun):
+    assert begins(name, **facts) == begun
+
+
+def test_a_crl_begins_the_next_one_when_it_is_due():
+    facts = {"certificate_id": ISSUER_ID, "number": 1, "crl_pem": PEM, "fingerprint_sha256": SHA, "entries": 0}
+    when = {"this_update": LIFE["not_before"], "next_update": END, "next_at": SOON}
+
+    assert begins("CrlPublished", **facts, **when) == [("StartCrlPublication", {"issuer_id": ISSUER_ID}, at(SOON))]
+
+
+def test_an_event_that_is_heard_again_names_the_same_sagas_and_each_its_own():
+    revoked = event("CertificateRevoked", **REVOKED, ocsp=True)
+    once = [one.request.saga_id for one in triggers.beginnings(TRIGGERS["CertificateRevoked"], START, revoked)]
+    again = [one.request.saga_id for one in triggers.beginnings(TRIGGERS["CertificateRevoked"], START, revoked)]
+    another = triggers.beginnings(TRIGGERS["CertificateRevoked"], derive(START, "another"), revoked)
+
+    assert once == again
+    assert len(set(once)) == 2
+    assert not {one.request.saga_id for one in another} & set(once)
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: f"{d.saga_type}-{d.version}")
+def test_the_triggers_of_a_saga_on_the_same_event_have_names_of_their_own(definition):
+    names = [(trigger.on, trigger.name) for trigger in definition.triggers]
+
+    assert len(set(names)) == len(names)
+
+
+def test_sagas_that_one_event_began_ask_under_ids_of_their_own():
+    origin = Origin(START, START, "tester", triggered=True)
+    first = StartCrlPublication(saga_id=str(derive(START, "a")), issuer_id=ISSUER_ID)
+    second = StartCrlPublication(saga_id=str(derive(START, "b")), issuer_id=ISSUER_ID)
+    one, two = (engine.begin(CRL_PUBLICATION, request, origin, NOON) for request in (first, second))
+
+    assert one.announcements[0].cause == START
+    assert one.question.cause == one.announcements[0].event_id
+    assert one.question.command_id != two.question.command_id
+
+
+def test_an_entry_that_was_written_before_there_were_signals_is_still_read():
+    world = begun("on-device")
+    stored = from_json(store.write(world.saga))
+    del stored["signals"]
+    del stored["question"]["people"]
+    del stored["origin"]["triggered"]
+    del stored["origin"]["at"]
+
+    assert store.read(world.definition, stored) == world.saga

@@ -1,0 +1,252 @@
+"""A saga that waits for people: who counts, who does not, and what is done with what they said."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from services.saga import engine
+from services.saga.definitions import CERTIFICATE_ISSUANCE, CERTIFICATE_RENEWAL, CRL_PUBLICATION, PKI_BOOTSTRAP
+from services.saga.engine import Due
+from services.saga.state import Phase
+from services.saga.waiting import answer_to
+from shared.contracts.command import RefusalCode
+from shared.contracts.key import GenerateKey, SignWithKey
+from shared.contracts.keying import Algorithm, Provenance
+from shared.contracts.saga import SagaSignalled, SagaWaiting
+from shared.contracts.sagas import CrlPublicationCompleted, PkiBootstrapCompleted
+from shared.contracts.yubikey import PinPolicy, Slot, SlotPopulated, TouchPolicy
+from shared.decider import Refused, Stands
+from shared.identity import derive
+from tests.support.toys import PEM, SHA, digest
+from tests.support.world import START, World
+from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
+from tests.unit.saga.test_engine import asked, go_on
+
+IN_SLOT = SlotPopulated(
+    serial="42000001",
+    slot=Slot.AUTHENTICATION,
+    simulated=True,
+    key_id=str(START),
+    algorithm=Algorithm.EC_P256,
+    provenance=Provenance.ON_DEVICE,
+    public_key_pem=PEM,
+    fingerprint_sha256=SHA,
+    attestation=None,
+    pin_policy=PinPolicy.ONCE,
+    touch_policy=TouchPolicy.NEVER,
+    replaced=False,
+)
+
+
+@pytest.fixture(name="world")
+def _world() -> World:
+    """A certificate is created, and two people are asked to approve of it."""
+    world = begun("issuance-approved")
+    go_on(world, 1)
+    return world
+
+
+def told(world: World, kind):
+    return [event for event in world.told if isinstance(event, kind)]
+
+
+def awaited(world: World) -> str:
+    return world.saga.question.people.message_sha256
+
+
+def test_it_says_what_it_waits_for_and_asks_no_service(world):
+    [waiting] = told(world, SagaWaiting)
+
+    assert (waiting.step, waiting.signal, waiting.needed) == ("approve-certificate", "approve", 2)
+    assert waiting.message_sha256 == digest(f"certificate {world.saga.id_of('certificate')}".encode())
+    assert "tls-server certificate for www" in waiting.about
+    assert asked(world) == ["CreateCertificate"]
+
+
+def test_as_many_different_people_as_are_needed_let_it_go_on(world):
+    world.say("ada")
+    assert asked(world) == ["CreateCertificate"]
+    world.say("bob")
+
+    assert asked(world) == ["CreateCertificate", "SignWithKey"]
+    assert [(said.actor, said.heard, said.needed) for said in told(world, SagaSignalled)] == [
+        ("ada", 1, 2),
+        ("bob", 2, 2),
+    ]
+
+
+def test_what_was_approved_is_handed_to_the_signer(world):
+    sha256 = awaited(world)
+    said = [world.say("ada"), world.say("bob")]
+    command = world.commands[-1].command
+
+    assert isinstance(command, SignWithKey)
+    assert [(a.actor, a.message_sha256, a.command_id) for a in command.approvals] == [
+        (one.actor, sha256, str(one.command_id)) for one in said
+    ]
+
+
+def test_the_same_person_counts_once(world):
+    world.say("ada")
+    before = world.saga
+    again = world.say("ada", number=1)
+
+    assert world.saga == before
+    assert answer_to(world.saga, again) == Stands()
+
+
+def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
+    first = world.say("ada")
+    before = world.saga
+    world.hear(first)
+
+    assert world.saga == before
+    assert answer_to(world.saga, first) is None
+
+
+@pytest.mark.parametrize("sha256", ["1" * 64, None])
+def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sha256):
+    before = world.saga
+    said = world.say("ada", sha256=sha256)
+    answer = answer_to(world.saga, said)
+
+    assert world.saga == before
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.INVALID
+    assert awaited(world) in answer.message
+
+
+def test_a_signal_that_is_not_waited_for_is_refused(world):
+    said = world.say("ada", signal="touch")
+    answer = answer_to(world.saga, said)
+
+    assert isinstance(answer, Refused)
+    assert answer.code is RefusalCode.CONFLICT
+    assert "waits for 'approve'" in answer.message
+
+
+def test_who_comes_too_late_is_told_so(world):
+    world.say("ada")
+    sha256 = awaited(world)
+    world.say("bob")
+    late, again = world.say("eve", sha256=sha256), world.say("bob", sha256=sha256, number=1)
+
+    assert isinstance(answer_to(world.saga, late), Refused)
+    assert answer_to(world.saga, again) == Stands()
+
+
+def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
+    world.say("ada")
+    said = world.say("bob")
+    signalled, finished = world.saga.announcements
+
+    assert signalled.cause == said.command_id
+    assert finished.cause == signalled.event_id
+    assert world.saga.question.cause == signalled.event_id
+
+
+def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
+    deadline = world.saga.deadline
+    world.now += timedelta(days=2)
+    world.hear(Due(derive(START, "looked"), world.now))
+    world.say("ada")
+    world.say("bob")
+
+    assert world.saga.phase is Phase.RUNNING
+    assert world.saga.deadline == deadline + timedelta(days=2)
+
+
+def test_people_who_do_not_come_are_not_waited_for_for_ever(world):
+    world.say("ada")
+    world.now += timedelta(days=7, seconds=1)
+    world.hear(Due(derive(START, "late"), world.now))
+
+    assert world.saga.reason == "timeout: 1 of 2 said 'approve' within 7 days, 0:00:00"
+    world.settle()
+    assert world.saga.phase is Phase.COMPENSATED
+    assert not world.living_certificates()
+
+
+def test_what_waits_can_be_cancelled(world):
+    world.cancel()
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPENSATED
+    assert asked(world) == ["CreateCertificate", "RevokeCertificate"]
+
+
+def test_where_nobody_is_needed_nobody_is_waited_for():
+    world = World.begin(CERTIFICATE_ISSUANCE, issuance())
+    world.settle()
+
+    assert not told(world, SagaWaiting)
+    assert "approve-certificate" not in world.told[0].steps
+
+
+def test_a_wait_survives_a_crash(world):
+    world.say("ada")
+    before = world.saga
+    world.crash()
+
+    assert world.saga == before
+    assert engine.question(world.definition, world.saga) is None
+
+
+def test_a_root_that_needs_two_is_approved_of_three_times_and_its_intermediate_never():
+    world = World.begin(PKI_BOOTSTRAP, BOOTSTRAP.model_copy(update={"approvals": 2}))
+    world.settle()
+    keys = [sent.command for sent in world.commands if isinstance(sent.command, GenerateKey)]
+    signatures = [sent.command for sent in world.commands if isinstance(sent.command, SignWithKey)]
+    [end] = told(world, PkiBootstrapCompleted)
+
+    assert [key.approvals for key in keys] == [2, 0]
+    assert [len(signature.approvals) for signature in signatures] == [2, 2, 2, 0]
+    assert [waiting.step for waiting in told(world, SagaWaiting)] == [
+        "approve-root-certificate",
+        "approve-intermediate-certificate",
+        "approve-root-crl",
+    ]
+    assert end.trust_bundle_id == world.saga.id_of("trust-bundle")
+
+
+def test_a_step_that_stands_already_is_done_and_what_rests_on_it_is_passed_over():
+    world = begun("crl")
+    world.toys.crl_is_current = True
+    world.settle()
+    [end] = told(world, CrlPublicationCompleted)
+
+    assert world.saga.phase is Phase.COMPLETED
+    assert asked(world) == ["CreateCrl"]
+    assert end.number is None
+
+
+def test_of_a_step_that_stood_already_nothing_is_undone():
+    world = World.begin(CRL_PUBLICATION, CRL)
+    world.toys.crl_is_current = True
+    world.deliver(world.commands[0])
+    world.hear(world.events[0])
+
+    assert world.saga.answers == ()
+
+
+def test_of_what_is_not_made_nobody_has_to_approve():
+    world = begun("crl-approved")
+    world.toys.crl_is_current = True
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPLETED
+    assert not told(world, SagaWaiting)
+
+
+def test_a_renewal_that_was_undone_says_what_it_left_on_the_device():
+    request = renewal(yubikey_serial="42000001", slot=Slot.AUTHENTICATION)
+    world = World.begin(CERTIFICATE_RENEWAL, request, frozenset({"SupersedeCertificate"}))
+    world.log["yubikey", "42000001"].append(IN_SLOT)
+    world.slots["9a"] = IN_SLOT.key_id
+    world.settle()
+
+    assert world.saga.phase is Phase.FAILED
+    assert "slot 9a" in world.saga.left_over[0].reason
+    assert not world.living_certificates()
