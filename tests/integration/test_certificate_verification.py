@@ -216,7 +216,7 @@ async def test_intermediates_may_be_handed_in(log):
         ({"pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, RefusalCode.INVALID, "in DER"),
         ({"pem": "-----BEGIN NONSENSE-----"}, RefusalCode.INVALID, "must be one certificate in PEM"),
         ({"intermediates_pem": ("-----BEGIN CERTIFICATE-----",)}, RefusalCode.INVALID, "intermediates_pem[0]"),
-        ({"anchors": (str(new_id()),)}, RefusalCode.NOT_FOUND, "no authority"),
+        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RefusalCode.NOT_FOUND, "no authority"),
         ({"name": "..."}, RefusalCode.INVALID, "name"),
     ],
     ids=str,
