@@ -27,7 +27,8 @@ pytestmark = [
 ]
 POLICY = """
 issuers:
-  - base_url: http://127.0.0.1:{port}
+  - match: {{any: true}}
+    base_url: http://127.0.0.1:{port}
     ocsp: true
 """
 
@@ -46,6 +47,11 @@ class Party:
     @property
     def key(self):
         return self.directory / "key.pem"
+
+    def chain(self, issuer):
+        """Its certificate and its issuer's, as curl sends them."""
+        (self.directory / "chain.pem").write_bytes(self.certificate.read_bytes() + issuer.read_bytes())
+        return self.directory / "chain.pem"
 
 
 @dataclass
@@ -103,6 +109,11 @@ class Judge:
         (self.directory / "crls.pem").write_bytes(pem)
         return self.directory / "crls.pem"
 
+    async def trust(self):
+        """The root and the CRLs of the moment in one file: of a file of CRLs alone, openssl takes the first only."""
+        (self.directory / "trust.pem").write_bytes(self.root.read_bytes() + (await self.crls()).read_bytes())
+        return self.directory / "trust.pem"
+
     async def verify(self, party, *options, ok=True):
         crls = await self.crls()
         trust = ("-CAfile", self.root, "-untrusted", self.issuer, "-CRLfile", crls, "-crl_check_all")
@@ -130,7 +141,7 @@ async def _judge(tmp_path_factory):
     state, port = tmp_path_factory.mktemp("relying") / "state", free_port()
     policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
     policy.write_text(POLICY.format(port=port))
-    async with suite_up(state, [], http_port=port, policy=policy) as suite:
+    async with suite_up(state, [], http_port=port, choices={"CERTIFICATE_POLICY_FILE": str(policy)}) as suite:
         await suite.bootstrap()
         judge = Judge(suite, tmp_path_factory.mktemp("judge"), f"http://127.0.0.1:{port}")
         judge.root.write_text(suite.chain[0])
@@ -201,7 +212,7 @@ async def test_a_tls_handshake_between_two_holders_before_and_after_a_revocation
         assert b"Verify return code: 0 (ok)" in said, said.decode(errors="replace")
         answer = await judge.run(
             *("curl", "-sS", "--cacert", judge.root, "--crlfile", await judge.crls()),
-            *("--cert", client.certificate, "--key", client.key, f"https://localhost:{port}/"),
+            *("--cert", client.chain(judge.issuer), "--key", client.key, f"https://localhost:{port}/"),
         )
         assert b"s_server" in answer
 
@@ -229,7 +240,8 @@ async def test_caches_are_told_how_long_they_may_keep_a_crl(judge):
     head = (await judge.get(path, "-I")).decode().lower()
     etag = next(line.split(": ", 1)[1].strip() for line in head.splitlines() if line.startswith("etag"))
 
-    again = await judge.run("curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", "-H", f"If-None-Match: {etag}", judge.url + path)
+    unchanged = ("-o", "/dev/null", "-w", "%{http_code}", "-H", f"If-None-Match: {etag}")
+    again = await judge.run("curl", "-sS", *unchanged, judge.url + path)
 
     assert "content-type: application/pkix-crl" in head
     assert "cache-control: " in head
@@ -239,11 +251,11 @@ async def test_caches_are_told_how_long_they_may_keep_a_crl(judge):
 
 @contextlib.asynccontextmanager
 async def _serving(judge, server):
-    """openssl's TLS server with the party's certificate; it wants a certificate of its clients, and looks at the CRLs."""
-    port, crls = free_port(), await judge.crls()
+    """openssl's TLS server with the party's certificate; it wants one of its clients too, and looks at the CRLs."""
+    port, trust = free_port(), await judge.trust()
     process = await asyncio.create_subprocess_exec(
         *("openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-www", "-quiet", "-Verify", "3"),
-        *("-verify_return_error", "-crl_check_all", "-CRL", crls, "-CAfile", judge.root, "-chainCAfile", judge.issuer),
+        *("-verify_return_error", "-crl_check_all", "-CAfile", trust),
         *("-cert", server.certificate, "-key", server.key, "-cert_chain", judge.issuer),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -264,10 +276,9 @@ async def _serving(judge, server):
 
 
 async def _handshake(judge, client, port):
-    crls = await judge.crls()
     return await judge.run(
         *("openssl", "s_client", "-connect", f"127.0.0.1:{port}", "-servername", "localhost"),
-        *("-verify_hostname", "localhost", "-CAfile", judge.root, "-crl_check_all", "-CRL", crls),
+        *("-verify_hostname", "localhost", "-CAfile", await judge.trust(), "-crl_check_all"),
         *("-cert", client.certificate, "-key", client.key, "-cert_chain", judge.issuer, "-ign_eof"),
         stdin=b"GET / HTTP/1.0\r\n\r\n",
         ok=False,
