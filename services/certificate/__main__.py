@@ -7,7 +7,6 @@ from pathlib import Path
 
 from faststream import FastStream
 
-from services.certificate.policy import Policy
 from services.certificate.policy_file import policy_from
 from services.certificate.service import Settings, certificate_service
 from shared.errors import Unusable
@@ -21,8 +20,9 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     if enabled is None:
         raise Unusable("ENABLE_ML_DSA must be true or false")
     path, url = environment.get("CERTIFICATE_POLICY_FILE"), environment.get("PUBLIC_URL")
-    policy = Policy() if not path and not url else policy_from(Path(path) if path else None, url or None)
-    return Settings(environment.get("NATS_URL") or "nats://127.0.0.1:4222", replace(policy, ml_dsa=enabled))
+    policies = policy_from(Path(path) if path else None, url or None)
+    x509 = replace(policies.x509, ml_dsa=enabled)
+    return Settings(environment.get("NATS_URL") or "nats://127.0.0.1:4222", x509, policies.ssh)
 
 
 def build() -> FastStream:

@@ -3,15 +3,14 @@
 Pure. Read from a file by `services.certificate.policy_file`; where there is none, everything is allowed.
 """
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
 
 from services.certificate import subtrees
 from services.certificate.name_forms import Names
+from services.certificate.patterns import glob
 from services.certificate.profiles import CRL, CrlProfile
 from shared.contracts.naming import Profile, SanKind
 
@@ -60,7 +59,7 @@ class Rule:
 
     def is_about(self, asked: Asked) -> bool:
         return (
-            any(_glob(pattern).fullmatch(asked.actor) for pattern in self.actors)
+            any(glob(pattern).fullmatch(asked.actor) for pattern in self.actors)
             and (self.profiles is None or asked.profile in self.profiles)
             and (self.issuers is None or asked.issuer_id in self.issuers)
         )
@@ -93,7 +92,7 @@ class Rule:
             case SanKind.EMAIL | SanKind.UPN:
                 return self.email, subtrees.mailbox_below
             case SanKind.URI:
-                return self.uri, lambda value, pattern: _glob(pattern).fullmatch(value) is not None
+                return self.uri, lambda value, pattern: glob(pattern).fullmatch(value) is not None
             case SanKind.IP:
                 return self.ip, subtrees.address_below
 
@@ -166,12 +165,6 @@ class Policy:
         allowing = [rule for rule in self.rules if rule.verdict is Verdict.ALLOW]
         if not allowing or any(rule.allows(asked) for rule in allowing):
             return None
-        theirs = [str(rule) for rule in allowing if any(_glob(each).fullmatch(asked.actor) for each in rule.actors)]
+        theirs = [str(rule) for rule in allowing if any(glob(each).fullmatch(asked.actor) for each in rule.actors)]
         possible = " | ".join(theirs) or "nothing"
         return f"the policy does not allow {asked.actor} this {asked.profile} certificate; allowed are: {possible}"
-
-
-@lru_cache(maxsize=1024)
-def _glob(pattern: str) -> re.Pattern[str]:
-    """*pattern* stands for itself, but each * for anything."""
-    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)

@@ -4,6 +4,7 @@ docs/adr/0013-issuance-and-policy.md shows one.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -15,8 +16,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 from services.certificate import subtrees
 from services.certificate.policy import ANNOUNCED, IssuerPolicy, Policy, Rule, Verdict
 from services.certificate.profiles import CRL, CrlProfile
+from services.certificate.ssh_policy import SshRule
 from shared.contracts.base import Id
 from shared.contracts.naming import Profile, SanKind
+from shared.contracts.ssh_certificate import SshCertificateKind
 from shared.errors import Unusable
 
 _HOUR = timedelta(hours=1)
@@ -38,13 +41,21 @@ def _network(value: str) -> str:
     return str(ip_network(value))
 
 
+def _without_tls(value: str) -> str:
+    if not value.startswith("http://"):
+        raise ValueError("must begin with http://: who checks a certificate must not need another for it (RFC 5280, 8)")
+    return value
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 BaseUrl = Annotated[
-    str, StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$", max_length=200)
+    str,
+    AfterValidator(_without_tls),
+    StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$", max_length=200),
 ]
 
 
@@ -98,12 +109,33 @@ class _Rule(_Part):
         return Rule(self.effect, **{name: value for name, value in self if name != "effect"})
 
 
+class _SshRule(_Part):
+    effect: Verdict
+    actors: tuple[Pattern, ...] = ("*",)
+    kinds: frozenset[SshCertificateKind] | None = None
+    keys: tuple[Id, ...] | None = None
+    principals: tuple[Pattern, ...] | None = None
+    max_validity_minutes: Annotated[int, Field(ge=1)] | None = None
+
+    def rule(self) -> SshRule:
+        return SshRule(self.effect, **{name: value for name, value in self if name != "effect"})
+
+
 class _File(_Part):
     issuers: tuple[_Issuer, ...] = ()
     rules: tuple[_Rule, ...] = ()
+    ssh: tuple[_SshRule, ...] = ()
 
 
-def policy_from(path: Path | None, public_url: str | None) -> Policy:
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What one file lays down: about certificates of X.509, and about those of SSH."""
+
+    x509: Policy
+    ssh: tuple[SshRule, ...] = ()
+
+
+def policy_from(path: Path | None, public_url: str | None) -> Policies:
     """*public_url* is the base_url of all issuers for which the file, if there is one, names no other."""
     if public_url is not None:
         public_url = public_url.rstrip("/")
@@ -114,7 +146,8 @@ def policy_from(path: Path | None, public_url: str | None) -> Policy:
     written = _File() if path is None else _read(path)
     issuers = tuple(each.policy(public_url) for each in written.issuers)
     others = ((None, IssuerPolicy(public_url)),) if public_url is not None else ()
-    return Policy((*issuers, *others), tuple(each.rule() for each in written.rules))
+    x509 = Policy((*issuers, *others), tuple(each.rule() for each in written.rules))
+    return Policies(x509, tuple(each.rule() for each in written.ssh))
 
 
 def _read(path: Path) -> _File:

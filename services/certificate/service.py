@@ -20,8 +20,9 @@ from services.certificate.policy import Policy
 from services.certificate.projector import Projector
 from services.certificate.revocation_policy import OcspPolicy
 from services.certificate.revocations import Revocations
-from services.certificate.ssh_domain import SSH_CERTIFICATE
+from services.certificate.ssh_domain import ssh_certificate_decider
 from services.certificate.ssh_effects import SshEffect, SshOutcome
+from services.certificate.ssh_policy import SshRule
 from services.certificate.states import Certificate
 from services.certificate.trust_bundles import TRUST_BUNDLE, FetchRoots, RootsFetched
 from services.certificate.verification.answering import Verification
@@ -38,6 +39,7 @@ from shared.runtime import Aggregate, Stores, serve
 class Settings:
     nats_url: str
     policy: Policy = field(default_factory=Policy)
+    ssh_rules: tuple[SshRule, ...] = ()
     ocsp: OcspPolicy = field(default_factory=OcspPolicy)
 
 
@@ -49,7 +51,7 @@ def certificate_service(settings: Settings) -> FastStream:
         Aggregate("certificate", certificate_decider(settings.policy), edge.of_certificates),
         Aggregate("ocsp", OCSP, edge.of_ocsp),
         Aggregate("trust-bundle", TRUST_BUNDLE, edge.of_trust_bundles),
-        Aggregate("ssh-certificate", SSH_CERTIFICATE, edge.of_ssh_certificates),
+        Aggregate("ssh-certificate", ssh_certificate_decider(settings.ssh_rules), edge.of_ssh_certificates),
     )
 
     async def project(client: Client) -> None:

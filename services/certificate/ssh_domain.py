@@ -2,6 +2,7 @@
 
 import base64
 from datetime import timedelta
+from functools import partial
 from hashlib import sha256
 from ipaddress import ip_network
 from typing import Annotated, assert_never, get_args
@@ -18,6 +19,7 @@ from services.certificate.ssh_effects import (
     SshSignatureWrong,
     SshTbsBuilt,
 )
+from services.certificate.ssh_policy import SshRule, objection
 from services.certificate.ssh_states import Created, Issued, Revoked, SshCertificate, Unborn
 from shared.contracts.command import RefusalCode
 from shared.contracts.ssh_certificate import (
@@ -39,10 +41,15 @@ BACKDATED = timedelta(minutes=5)
 Decision = SshCertificateEvent | Refused | Stands | Perform[SshEffect]
 
 
-def decide(certificate: SshCertificate, message: SshCertificateCommand | SshOutcome, context: Context) -> Decision:
+def decide(
+    rules: tuple[SshRule, ...],
+    certificate: SshCertificate,
+    message: SshCertificateCommand | SshOutcome,
+    context: Context,
+) -> Decision:
     match message:
         case CreateSshCertificate():
-            return _create(certificate, message, context)
+            return _create(rules, certificate, message, context)
         case SshTbsBuilt():
             return _created(message)
         case SshRequestUnfit(reason=reason):
@@ -83,9 +90,13 @@ def evolve(certificate: SshCertificate, event: SshCertificateEvent) -> SshCertif
             assert_never(event)
 
 
-def _create(certificate: SshCertificate, request: CreateSshCertificate, context: Context) -> Decision:
+def _create(
+    rules: tuple[SshRule, ...], certificate: SshCertificate, request: CreateSshCertificate, context: Context
+) -> Decision:
     match certificate:
         case Unborn():
+            if (denied := objection(rules, context.actor, request)) is not None:
+                return Refused(RefusalCode.NOT_ALLOWED, denied)
             if (problem := _unfit(request)) is not None:
                 return Refused(RefusalCode.INVALID, problem)
             now = context.at.replace(microsecond=0)
@@ -185,12 +196,19 @@ def _revoked(command: RevokeSshCertificate, serial: str | None, *, existed: bool
     )
 
 
-SSH_CERTIFICATE: Decider[SshCertificate, SshCertificateCommand, SshCertificateEvent, SshEffect, SshOutcome] = Decider(
-    Unborn(),
-    decide,
-    evolve,
-    commands=get_args(SshCertificateCommand),
-    events=get_args(SshCertificateEvent),
-    states=TypeAdapter(Annotated[SshCertificate, Field(discriminator="kind")]),
-    beginnings=(CreateSshCertificate,),
-)
+def ssh_certificate_decider(
+    rules: tuple[SshRule, ...] = (),
+) -> Decider[SshCertificate, SshCertificateCommand, SshCertificateEvent, SshEffect, SshOutcome]:
+    return Decider(
+        Unborn(),
+        partial(decide, rules),
+        evolve,
+        commands=get_args(SshCertificateCommand),
+        events=get_args(SshCertificateEvent),
+        states=TypeAdapter(Annotated[SshCertificate, Field(discriminator="kind")]),
+        beginnings=(CreateSshCertificate,),
+    )
+
+
+SSH_CERTIFICATE = ssh_certificate_decider()
+"""Where everything is allowed: no policy is laid down."""

@@ -51,6 +51,7 @@ def check_issuance(saga: Provisioning) -> certificates.CheckIssuance:
         issuer_id=saga.request.issuer_id,
         algorithm=saga.request.algorithm,
         validity_days=saga.request.validity_days,
+        subject=_subject(saga),
     )
 
 
@@ -81,14 +82,11 @@ def generate_key(saga: Provisioning) -> keys.GenerateKey:
 
 
 def create_certificate(saga: Provisioning) -> certificates.CreateCertificate:
-    subject = saga.request.subject
     key = saga.answer(devices.SlotPopulated) if on_device(saga) else saga.answer(kept.KeyGenerated)
     return certificates.CreateCertificate(
         certificate_id=_certificate_id(saga),
         profile=_profile(saga),
-        subject=DistinguishedName(
-            common_name=subject.common_name, email=subject.email, organization=subject.organization
-        ),
+        subject=_subject(saga),
         public_key_pem=key.public_key_pem,
         key_id=_key_id(saga),
         issuer_id=saga.request.issuer_id,
@@ -190,6 +188,11 @@ def completed(saga: Provisioning) -> CertificateProvisioningCompleted:
         fingerprint_sha256=certificate.fingerprint_sha256,
         certificate_pem=certificate.certificate_pem,
     )
+
+
+def _subject(saga: Provisioning) -> DistinguishedName:
+    person = saga.request.subject
+    return DistinguishedName(common_name=person.common_name, email=person.email, organization=person.organization)
 
 
 def _slot(saga: Provisioning) -> devices.Slot:

@@ -12,10 +12,12 @@ from services.certificate.__main__ import settings_from
 from services.certificate.policy import Asked, IssuerPolicy, Policy, Rule, Verdict
 from services.certificate.policy_file import policy_from
 from services.certificate.profiles import CrlProfile
+from services.certificate.ssh_policy import objection
 from shared.contracts.certificate_events import CertificateCreated
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.contracts.naming import Profile, SanKind
+from shared.contracts.ssh_certificate import CreateSshCertificate, SshCertificateKind
 from shared.decider import Refused
 from shared.errors import Unusable
 from shared.identity import new_id
@@ -205,7 +207,7 @@ rules:
 def read(tmp_path, text, public_url=None):
     path = tmp_path / "policy.yaml"
     path.write_text(text)
-    return policy_from(path, public_url)
+    return policy_from(path, public_url).x509
 
 
 def test_the_file_says_all_that_a_policy_is(tmp_path):
@@ -266,7 +268,7 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
 
 
 def test_a_public_url_stands_for_all_issuers_that_have_no_other(tmp_path):
-    assert policy_from(None, "http://127.0.0.1:8080/").of_issuer(ISSUER).base_url == "http://127.0.0.1:8080"
+    assert policy_from(None, "http://127.0.0.1:8080/").x509.of_issuer(ISSUER).base_url == "http://127.0.0.1:8080"
     policy = read(tmp_path, WHOLE.replace("    base_url: http://pki.example.org\n", ""), "http://127.0.0.1:8080")
     assert policy.of_issuer(ISSUER).base_url == "http://pki.example.org/a"
     assert policy.of_issuer(OTHER_ISSUER).base_url == "http://127.0.0.1:8080"
@@ -277,7 +279,7 @@ def test_the_environment_says_which_policy_there_is(tmp_path):
 
     settings = settings_from({"CERTIFICATE_POLICY_FILE": str(tmp_path / "policy.yaml"), "ENABLE_ML_DSA": "true"})
 
-    assert settings.policy == replace(policy_from(tmp_path / "policy.yaml", None), ml_dsa=True)
+    assert settings.policy == replace(policy_from(tmp_path / "policy.yaml", None).x509, ml_dsa=True)
     assert settings_from({}).policy == Policy()
     assert settings_from({"PUBLIC_URL": "http://a.example"}).policy.of_issuer(None).base_url == "http://a.example"
 
@@ -286,3 +288,56 @@ def test_the_environment_says_which_policy_there_is(tmp_path):
 def test_an_environment_that_says_nothing_sensible_is_refused(environment):
     with pytest.raises(Unusable, match=next(iter(environment))):
         settings_from(environment)
+
+
+# --- SSH ---------------------------------------------------------------------------
+
+KEY = "0192f0c1-0000-7000-8000-000000000009"
+SSH = """
+ssh:
+  - {effect: allow, actors: ["ops-*"], kinds: [user], principals: [deploy, "web-*"], max_validity_minutes: 480}
+  - {effect: deny, principals: [root]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("actor", "changes", "allowed"),
+    [
+        ("ops-1", {}, True),
+        ("ops-1", {"principals": ("deploy", "web-7")}, True),
+        ("ops-1", {"principals": ("deploy", "alice")}, False),
+        ("ops-1", {"principals": ("deploy", "root")}, False),
+        ("ops-1", {"validity_minutes": 481}, False),
+        ("ops-1", {"kind": SshCertificateKind.HOST}, False),
+        ("alice", {}, False),
+    ],
+)
+def test_who_may_have_which_ssh_principals_is_laid_down_too(tmp_path, actor, changes, allowed):
+    path = tmp_path / "policy.yaml"
+    path.write_text(SSH)
+    asked = CreateSshCertificate(
+        **{
+            "kind": SshCertificateKind.USER,
+            "public_key": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGPKSUTyz1HwHReFVvD5obVsALAgJRNarH4TRpNePnAS",
+            "key_identity": "somebody",
+            "principals": ("deploy",),
+            "validity_minutes": 60,
+            "signing_key_id": KEY,
+            "ca_public_key_pem": "-----BEGIN PUBLIC KEY-----",
+            **changes,
+        }
+    )
+
+    assert (objection(policy_from(path, None).ssh, actor, asked) is None) is allowed
+
+
+def test_a_policy_without_ssh_rules_allows_every_principal():
+    assert policy_from(None, None).ssh == ()
+
+
+def test_pointers_into_tls_are_refused_when_the_file_is_read(tmp_path):
+    path = tmp_path / "policy.yaml"
+    path.write_text("issuers: [{match: {any: true}, base_url: https://pki.example.org}]")
+
+    with pytest.raises(Unusable, match="must begin with http://"):
+        policy_from(path, None)
