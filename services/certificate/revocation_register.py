@@ -40,10 +40,6 @@ class Register:
         self.heard = 0
         self._issuers: dict[str, _Issuer] = {}
 
-    def pass_over(self, sequence: int) -> None:
-        """What stands in the log there changes nothing."""
-        self.heard = max(self.heard, sequence)
-
     def hear(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
         """*at* is when the log took the event in: its publisher cannot choose that. Heard twice, it counts once."""
         if sequence <= self.heard:
