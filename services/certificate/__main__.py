@@ -9,16 +9,12 @@ from faststream import FastStream
 
 from services.certificate.policy_file import policy_from
 from services.certificate.service import Settings, certificate_service
-from shared.errors import Unusable
 from shared.host import run
-
-_SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
+from shared.settings import switch
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    enabled = _SWITCH.get(environment.get("ENABLE_ML_DSA", "").lower())
-    if enabled is None:
-        raise Unusable("ENABLE_ML_DSA must be true or false")
+    enabled = switch(environment, "ENABLE_ML_DSA")
     path, url = environment.get("CERTIFICATE_POLICY_FILE"), environment.get("PUBLIC_URL")
     policies = policy_from(Path(path) if path else None, url or None)
     x509 = replace(policies.x509, ml_dsa=enabled)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from shared.contracts.base import Id
 from shared.kv import KeyValue, to_the_end
 
 BUCKET = "KEYS_VIEWS"
-log = logging.getLogger(__name__)
 
 
 class _Issued(BaseModel):
@@ -25,10 +23,6 @@ class _Issued(BaseModel):
 
     certificate_id: Id
     not_after: datetime
-
-
-class _Named(BaseModel):
-    certificate_id: Id
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +33,10 @@ class Listed:
     certificate_id: str
 
 
-async def newest_responder(js: JetStreamContext, issuer_id: str) -> str | None:
-    document = await KeyValue(js, BUCKET).get(f"responder.{issuer_id}")
-    try:
-        return None if document is None else _Named(certificate_id=document.value.decode()).certificate_id
-    except ValueError:
-        log.warning("responder.%s in %s is no certificate id", issuer_id, BUCKET)
-        return None
+async def responders(js: JetStreamContext, issuer_id: str) -> list[str]:
+    """The ids of the certificates of all responders of that issuer whose key is here; the newest is first."""
+    found = [document async for document in KeyValue(js, BUCKET).all(f"responder.{issuer_id}.*")]
+    return [document.key.rsplit(".", 1)[1] for document in sorted(found, key=lambda each: -each.revision)]
 
 
 async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:

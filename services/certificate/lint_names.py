@@ -33,7 +33,7 @@ def name_problems(
         yield "without a subject the alternative names must be there, and critical (RFC 5280, 4.1.2.6)"
     if len(subject) and alternatives is not None and alternatives.critical:
         yield "beside a subject the alternative names must not be critical (RFC 5280, 4.2.1.6)"
-    if len(set(names)) != len(names):
+    if len({_folded(name) for name in names}) != len(names):
         yield "an alternative name is there twice"
     for name in names:
         if isinstance(name, x509.DNSName):
@@ -45,6 +45,11 @@ def _names(alternatives: Alternatives) -> list[x509.GeneralName]:
     if alternatives is None or not isinstance(alternatives.value, x509.SubjectAlternativeName):
         return []
     return list(alternatives.value)
+
+
+def _folded(name: x509.GeneralName) -> object:
+    """Hosts are the same whatever their case (RFC 5280, 7.2)."""
+    return ("dns", name.value.lower()) if isinstance(name, x509.DNSName) else name
 
 
 def _subject(subject: x509.Name) -> Iterator[str]:

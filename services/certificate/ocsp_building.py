@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from datetime import datetime
 from functools import lru_cache
 from hashlib import sha1, sha256
 from typing import NamedTuple, assert_never
@@ -18,7 +19,7 @@ from nats.js import JetStreamContext
 
 from services.certificate import ocsp_encoding
 from services.certificate.authorities import authority
-from services.certificate.issued_pages import Listed, newest_responder, unexpired
+from services.certificate.issued_pages import Listed, responders, unexpired
 from services.certificate.ocsp_states import (
     Answer,
     AnswersAssembled,
@@ -73,11 +74,14 @@ class OcspBuilding:
                 assert_never(effect)
 
     async def _responder(self, asked: FetchResponder) -> ResponderFetched:
-        request = asked.request
-        responder_id = request.responder_id or await newest_responder(self._js, request.issuer_id)
-        responder = Unborn() if responder_id is None else await self._current(responder_id)
-        issuer = await self._current(request.issuer_id)
-        return ResponderFetched(request, issuer, responder_id, responder, self._policy)
+        """The one that was named, or the newest that can answer: one that was withdrawn leaves it to those before."""
+        request, issuer = asked.request, await self._current(asked.request.issuer_id)
+        known = (request.responder_id,) if request.responder_id else await responders(self._js, request.issuer_id)
+        states = [(each, await self._current(each)) for each in known]
+        able = [(each, state) for each, state in states if _can_answer(state, asked.at)]
+        if not states:
+            return ResponderFetched(request, issuer, None, Unborn(), self._policy)
+        return ResponderFetched(request, issuer, *(able or states)[0], self._policy)
 
     async def _of_those(self, plan: Plan) -> StatusesFetched:
         ids = tuple(dict.fromkeys(plan.request.certificate_ids))
@@ -156,6 +160,14 @@ class OcspBuilding:
 def _not_valid(responder_id: str) -> AnswersUnfit:
     problem = f"the responder {responder_id} is revoked or held; prepare another batch with another one"
     return AnswersUnfit(RefusalCode.CONFLICT, problem)
+
+
+def _can_answer(responder: Certificate, at: datetime) -> bool:
+    match responder:
+        case Issued(held=False, key_id=str(), not_before=begin, not_after=end):
+            return begin <= at <= end
+        case _:
+            return False
 
 
 class _Hashes(NamedTuple):

@@ -50,7 +50,7 @@ Decision = OcspEvent | Refused | Stands | Perform[OcspEffect]
 def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Context) -> Decision:
     match message:
         case PrepareOcsp():
-            return Perform(FetchResponder(message)) if isinstance(batch, Unborn) else Stands()
+            return Perform(FetchResponder(message, context.at)) if isinstance(batch, Unborn) else Stands()
         case ResponderFetched():
             return _plan(message, context)
         case StatusesFetched():

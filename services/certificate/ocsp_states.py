@@ -53,6 +53,7 @@ OcspBatch = Unborn | Prepared | Published
 @dataclass(frozen=True, slots=True)
 class FetchResponder:
     request: PrepareOcsp
+    at: datetime
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.errors import Transient
 
-_MISTAKEN = ("Invalid domain name syntax: ", 'Invalid URI syntax: "urn:')
-"""How it begins to speak where it is wrong: of wildcards (RFC 9525, 6.3), hosts of one label, URNs (RFC 8141)."""
+_MISTAKEN = ("Invalid domain name syntax: ", "Invalid URI syntax: ")
+"""How it speaks of what it does not know: wildcards, hosts of one label, URNs, SPIFFE. Our own rules see to them."""
 _NOT_SIGNED_YET = "pkix.signature_verification_failed"
 """What it says of the stand-in's signature."""
 _LOOK_EVERY = 1.0

@@ -45,6 +45,10 @@ class Register:
         if sequence <= self.heard:
             return
         self.heard = sequence
+        self.hear_late(sequence, at, event)
+
+    def hear_late(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
+        """What was heard already, and is understood only now."""
         if event.issuer_id is None or event.serial is None:
             return  # a root, which no CRL names, or an id that was voided before any certificate had it
         issuer, serial = self._issuers.setdefault(event.issuer_id, _Issuer()), int(event.serial, 16)

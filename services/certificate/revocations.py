@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime
+
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from nats.js.errors import NotFoundError
 
 from services.certificate.revocation_register import Register, RevocationEvent
-from shared.contracts.certificate_events import CertificateHeld, CertificateReleased, CertificateRevoked
+from shared.catalog import LOG
+from shared.contracts.certificate_events import (
+    CertificateHeld,
+    CertificateReleased,
+    CertificateRevoked,
+    CertificateSigned,
+)
 from shared.envelope import read_event
 from shared.log_reader import LogReader
 
@@ -21,15 +31,38 @@ class Revocations:
 
     def __init__(self, js: JetStreamContext) -> None:
         self.register = Register()
+        self._js = js
         self._reader = LogReader(js, _PATTERNS, self._hear, self._forget)
+        self._settling = asyncio.Lock()
+        self._of_nobody: list[tuple[int, datetime, CertificateRevoked]] = []
 
     async def through(self) -> int:
         """Hear all that the log holds now, and tell how far that is. Raises Poison for what cannot be understood."""
-        return await self._reader.to_the_end()
+        through = await self._reader.to_the_end()
+        async with self._settling:
+            while self._of_nobody:
+                sequence, at, event = self._of_nobody[0]
+                if (issued := await self._issued(event.certificate_id)) is not None:
+                    known = {"issuer_id": issued.issuer_id, "serial": issued.serial, "not_after": issued.not_after}
+                    self.register.hear_late(sequence, at, event.model_copy(update=known))
+                del self._of_nobody[:1]
+        return through
+
+    async def _issued(self, certificate_id: str) -> CertificateSigned | None:
+        """Version 0.1.0 did not say in a revocation whose the certificate was; what was signed says it."""
+        try:
+            found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.signed.{certificate_id}")
+        except NotFoundError:
+            return None
+        return CertificateSigned.model_validate_json(found.data or b"")
 
     def _forget(self) -> None:
         self.register = Register()
+        self._of_nobody.clear()
 
     def _hear(self, message: Msg) -> None:
-        metadata = message.metadata
-        self.register.hear(metadata.sequence.stream, metadata.timestamp, read_event(message, _EVENTS)[1])
+        sequence, at = message.metadata.sequence.stream, message.metadata.timestamp
+        event = read_event(message, _EVENTS)[1]
+        self.register.hear(sequence, at, event)
+        if isinstance(event, CertificateRevoked) and event.existed and event.issuer_id is None:
+            self._of_nobody.append((sequence, at, event))

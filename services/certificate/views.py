@@ -73,8 +73,8 @@ def of_beginning(event: Beginning, sequence: int) -> tuple[View, ...]:
     if event.profile in _AUTHORITIES:
         encoded = _certificate(event).public_bytes(Encoding.DER)
         return (View(f"ca.{event.certificate_id}", encoded, sequence),)
-    if event.profile is Profile.OCSP_RESPONDER and event.issuer_id is not None:
-        return (View(f"responder.{event.issuer_id}", event.certificate_id.encode(), sequence),)
+    if event.profile is Profile.OCSP_RESPONDER and event.issuer_id is not None and event.key_id is not None:
+        return (View(f"responder.{event.issuer_id}.{event.certificate_id}", event.certificate_id.encode(), sequence),)
     return ()
 
 

@@ -126,6 +126,10 @@ def _signing(
                 return conflict(
                     f"key {key_id} expired on {day(traits.expires_at)} and signs nothing any more: use another key"
                 )
+            if isinstance(key, Rotated) and context.at >= key.overlap_until:
+                return conflict(
+                    f"key {key_id} was rotated and signs nothing since {day(key.overlap_until)}: use {key.successor_id}"
+                )
             return traits
         case Escrowed():
             return conflict(f"key {key_id} is escrowed, kept for recovery only: sign where it was exported to")

@@ -169,12 +169,21 @@ class CertificateExpiryCompleted(Completed):
     stage: ExpiryStage
 
 
+class KeyExpiryStage(StrEnum):
+    EXPIRED = "expired"
+    OVERLAP_PASSED = "overlap-passed"  # of a rotation
+
+
 class StartKeyExpiry(StartSaga):
+    """Begun by the coordinator when a key's time has come."""
+
     key_id: Id
+    stage: KeyExpiryStage = KeyExpiryStage.EXPIRED
 
 
 class KeyExpiryCompleted(Completed):
     key_id: Id
+    stage: KeyExpiryStage = KeyExpiryStage.EXPIRED
 
 
 class StartCrlPublication(StartSaga):

@@ -55,6 +55,17 @@ async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_positi
     assert listed(revocations) == {ALICE.serial, CAROL.serial}
 
 
+async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_understood_by_what_was_signed(js):
+    """As version 0.1.0 told them."""
+    revocations = Revocations(js)
+    of_before = {"issuer_id": None, "not_after": None}
+    await tell(js, *ALICE.told(), ALICE.revoked().model_copy(update=of_before))
+    await tell(js, BOB.revoked().model_copy(update=of_before))  # of which nothing was ever signed
+
+    assert await revocations.through() == 4
+    assert listed(revocations) == {ALICE.serial}
+
+
 async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js):
     event = seal_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
     headers = event.headers | {"CIM-Timestamp": "2001-01-01T00:00:00.000000Z"}

@@ -1,4 +1,4 @@
-"""The time that was set for a key has come: from then on it signs nothing."""
+"""The time that was set for a key has come, or the overlap of its rotation has passed: it signs nothing more."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from datetime import datetime
 from services.saga.definition import Definition, Step, Trigger
 from services.saga.definitions.parts import PATIENT, PATIENTLY
 from services.saga.state import Saga
-from shared.contracts.key import ExpireKey
-from shared.contracts.key_events import KeyExpired, KeyGenerated, KeyImported
-from shared.contracts.sagas import KeyExpiryCompleted, StartKeyExpiry
+from shared.contracts.key import CompleteRotation, ExpireKey
+from shared.contracts.key_events import KeyExpired, KeyGenerated, KeyImported, KeyRotated, KeyRotationCompleted
+from shared.contracts.sagas import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
 
 Expiry = Saga[StartKeyExpiry]
 Born = KeyGenerated | KeyImported
@@ -19,8 +19,20 @@ def expire_key(saga: Expiry) -> ExpireKey:
     return ExpireKey(key_id=saga.request.key_id)
 
 
+def complete_rotation(saga: Expiry) -> CompleteRotation:
+    return CompleteRotation(key_id=saga.request.key_id)
+
+
+def expired(saga: Expiry) -> bool:
+    return saga.request.stage is KeyExpiryStage.EXPIRED
+
+
+def overlap_passed(saga: Expiry) -> bool:
+    return saga.request.stage is KeyExpiryStage.OVERLAP_PASSED
+
+
 def completed(saga: Expiry) -> KeyExpiryCompleted:
-    return KeyExpiryCompleted(**saga.heading, key_id=saga.request.key_id)
+    return KeyExpiryCompleted(**saga.heading, key_id=saga.request.key_id, stage=saga.request.stage)
 
 
 def its_time(event: Born, saga_id: str) -> StartKeyExpiry | None:
@@ -31,11 +43,33 @@ def its_time_at(event: Born) -> datetime | None:
     return event.expires_at
 
 
+def its_overlap(event: KeyRotated, saga_id: str) -> StartKeyExpiry:
+    return StartKeyExpiry(saga_id=saga_id, key_id=event.key_id, stage=KeyExpiryStage.OVERLAP_PASSED)
+
+
+def its_overlap_until(event: KeyRotated) -> datetime:
+    return event.overlap_until
+
+
 KEY_EXPIRY = Definition(
     saga_type="key-expiry",
     request=StartKeyExpiry,
     completed=completed,
     within=2 * PATIENTLY,
-    triggers=(Trigger(KeyGenerated, its_time, its_time_at), Trigger(KeyImported, its_time, its_time_at)),
-    steps=(Step(expire_key, KeyExpired, may_stand=True, within=PATIENTLY, retry=PATIENT),),
+    triggers=(
+        Trigger(KeyGenerated, its_time, its_time_at),
+        Trigger(KeyImported, its_time, its_time_at),
+        Trigger(KeyRotated, its_overlap, its_overlap_until),
+    ),
+    steps=(
+        Step(expire_key, KeyExpired, may_stand=True, within=PATIENTLY, retry=PATIENT, when=expired),
+        Step(
+            complete_rotation,
+            KeyRotationCompleted,
+            may_stand=True,
+            within=PATIENTLY,
+            retry=PATIENT,
+            when=overlap_passed,
+        ),
+    ),
 )

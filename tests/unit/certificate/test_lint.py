@@ -81,6 +81,7 @@ def test_what_is_right_is_let_pass():
         ({"subject": x509.Name([])}, "without a subject"),
         ({"san": _san(x509.DNSName("www.example.org"), critical=True)}, "must not be critical"),
         ({"san": _san(x509.DNSName("a.example.org"), x509.DNSName("a.example.org"))}, "twice"),
+        ({"san": _san(x509.DNSName("a.example.org"), x509.DNSName("A.example.org"))}, "twice"),
         ({"san": _san(x509.DNSName("a_b.example.org"))}, "no host name"),
         ({"san": _san(x509.DNSName("www.*.example.org"))}, "no host name"),
         ({"san": _san(x509.DNSName("example.org."))}, "no host name"),

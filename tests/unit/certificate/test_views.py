@@ -106,11 +106,14 @@ def test_an_authority_is_given_out_as_it_is_and_an_end_entity_is_not():
     assert of_beginning(ALICE.signed, 7) == ()
 
 
-def test_the_newest_responder_of_an_issuer_is_named():
+def test_a_responder_whose_key_is_here_is_named_beside_its_issuer():
     responder = certify("responder", ROOT, Profile.OCSP_RESPONDER)
+    here = responder.signed.model_copy(update={"key_id": responder.certificate_id})
+    elsewhere = responder.signed.model_copy(update={"key_id": None})
 
-    named = View(f"responder.{ROOT.certificate_id}", responder.certificate_id.encode(), 9)
-    assert of_beginning(responder.signed, 9) == (named,)
+    key = f"responder.{ROOT.certificate_id}.{responder.certificate_id}"
+    assert of_beginning(here, 9) == (View(key, responder.certificate_id.encode(), 9),)
+    assert of_beginning(elsewhere, 9) == ()
 
 
 def test_a_crl_is_given_out_in_der():

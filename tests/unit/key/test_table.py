@@ -31,8 +31,8 @@ generate           CreateKeyPair  CO          =              =              =   
 prepare-import     PrepareRecipient =         CO             CO             CO                   CO             CO             CO             CO             CO             CO             CO
 import             NF             TakeOver    CO             CO             CO                   CO             CO             CO             CO             CO             CO             CO
 derive             NF             DeriveKeyPair CO           CO             CO                   CO             CO             CO             CO             CO             CO             CO
-sign               NF             NF          Sign           Sign           Sign                 CO             CO             CO             CO             CO             CO             CO
-sign-batch         NF             NF          NA             NA             NA                   CO             CO             CO             CO             CO             CO             CO
+sign               NF             NF          Sign           Sign           CO                   CO             CO             CO             CO             CO             CO             CO
+sign-batch         NF             NF          NA             NA             CO                   CO             CO             CO             CO             CO             CO             CO
 bind-authority     NF             NF          NA             NA             NA                   CO             CO             CO             CO             CO             CO             CO
 export             NF             NF          SealKey        SealKey        SealKey              SealKey        CO             CO             CO             CO             CO             CO
 export-public      NF             NF          WritePublicKey WritePublicKey WritePublicKey       WritePublicKey WritePublicKey WritePublicKey WritePublicKey WritePublicKey CO             CO
