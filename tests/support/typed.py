@@ -29,7 +29,7 @@ def blocks(page, heading=None):
 
 
 class Typist:
-    """What a block sets and writes, the next one has; commands of ours are this tree's, and port 8080 is the suite's."""
+    """What a block sets and writes, the next one has; commands of ours are this tree's, port 8080 is the suite's."""
 
     def __init__(self, suite, directory):
         self._suite, self._directory = suite, directory
