@@ -61,6 +61,16 @@ def test_every_module_and_path_of_ours_that_a_page_names_exists(page):
     assert missing == []
 
 
+@each_page
+def test_every_module_that_a_page_names_with_dots_exists(page):
+    named = [text for text in _quoted(page) if re.fullmatch(r"(services|shared|deploy|tests)(\.\w+)+", text)]
+
+    def exists(parts):
+        return ROOT.joinpath(*parts).is_dir() or ROOT.joinpath(*parts).with_suffix(".py").exists()
+
+    assert [name for name in named if not exists(name.split(".")) and not exists(name.split(".")[:-1])] == []
+
+
 def _is_adr(name):
     """`docs/adr/0012` is what ADRs are called by."""
     return bool(re.fullmatch(r"docs/adr/\d{4}", name)) and any(ROOT.glob(f"{name}-*.md"))
