@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from tests.support.suite import suite_up
+from tests.support.typed import MISSING, ROOT, Typist, blocks
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = ROOT / "README.md"
+FIRST_CERTIFICATE = blocks(README, "Your first certificate")
 COMMANDS = [
     line.split("  #")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    for block in blocks(README)
+    if block not in FIRST_CERTIFICATE
     for line in block.replace("\\\n", " ").splitlines()
 ]
 CONSOLE = [command for command in COMMANDS if command.startswith(".venv/bin/cim-keys")]
@@ -66,3 +66,15 @@ async def test_what_is_typed_at_the_command_line_succeeds(suite, command):
     )
 
     assert typed.returncode == 0, typed.stderr
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.skipif(bool(MISSING), reason=f"this machine has no {', no '.join(MISSING)} to type into")
+async def test_the_first_certificate_is_issued_verified_and_revoked_as_the_readme_says(suite, tmp_path):
+    await suite.bootstrap()
+    typist = Typist(suite, tmp_path)
+
+    said = [await typist.succeeds(block) for block in FIRST_CERTIFICATE]
+
+    assert "www.pem: OK" in said[1]
+    assert "Key Compromise" in said[-1]

@@ -1,0 +1,140 @@
+"""What the pages under docs/ and the README say of this repository is so: paths, tables, commands, the policy."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from services.certificate.policy_file import policy_from
+from services.certificate.profiles import PROFILES, ExtendedKeyUsage
+from services.key.purposes import RULES
+from shared.catalog import catalog
+from shared.contracts.keying import Algorithm
+from shared.contracts.naming import SanKind
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GUIDE = (ROOT / "docs" / "pki.md").read_text()
+COMMANDS = (ROOT / "docs" / "commands.md").read_text()
+PLACES = [ROOT, ROOT / "docs", *(path for path in (ROOT / "services").iterdir() if path.is_dir())]
+ALGORITHMS = {
+    "rsa": {Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096},
+    "ec": {Algorithm.EC_P256, Algorithm.EC_P384},
+    "ed25519": {Algorithm.ED25519},
+    "x25519": {Algorithm.X25519},
+    "ml-dsa": {Algorithm.ML_DSA_65},
+}
+USAGES = {
+    ExtendedKeyUsage.SERVER_AUTH: "server",
+    ExtendedKeyUsage.CLIENT_AUTH: "client",
+    ExtendedKeyUsage.CODE_SIGNING: "code signing",
+    ExtendedKeyUsage.EMAIL_PROTECTION: "e-mail",
+    ExtendedKeyUsage.OCSP_SIGNING: "OCSP",
+    ExtendedKeyUsage.DOCUMENT_SIGNING: "documents",
+    ExtendedKeyUsage.SMARTCARD_LOGON: "logon",
+    ExtendedKeyUsage.PIV_CARD_AUTH: "PIV card",
+}
+
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def _quoted(page):
+    prose = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    return re.findall(r"`([^`\n]+)`", prose) + re.findall(r"\]\(([^)#\n]+)\)", prose)
+
+
+@each_page
+def test_every_module_and_path_of_ours_that_a_page_names_exists(page):
+    """A name is meant for a path where it has a folder of ours or ends like a file that we write."""
+    ours = re.compile(r"(docs|services|shared|deploy|tests)/[\w./-]+|[\w./-]+\.(py|md|lock)|(streams|subjects)\.yaml")
+    named = [text for text in _quoted(page) if ours.fullmatch(text) and text != "seal.py"]
+    modules = {path.name for top in ("services", "shared", "deploy", "tests") for path in (ROOT / top).rglob("*.py")}
+
+    missing = [
+        name
+        for name in named
+        if not any((place / name).exists() for place in (*PLACES, page.parent))
+        and not _is_adr(name)
+        and name not in modules
+    ]
+
+    assert missing == []
+
+
+@each_page
+def test_every_module_that_a_page_names_with_dots_exists(page):
+    named = [text for text in _quoted(page) if re.fullmatch(r"(services|shared|deploy|tests)(\.\w+)+", text)]
+
+    def exists(parts):
+        return ROOT.joinpath(*parts).is_dir() or ROOT.joinpath(*parts).with_suffix(".py").exists()
+
+    assert [name for name in named if not exists(name.split(".")) and not exists(name.split(".")[:-1])] == []
+
+
+def _is_adr(name):
+    """`docs/adr/0012` is what ADRs are called by."""
+    return bool(re.fullmatch(r"docs/adr/\d{4}", name)) and any(ROOT.glob(f"{name}-*.md"))
+
+
+@each_page
+def test_every_adr_that_a_page_names_exists(page):
+    numbers = set(re.findall(r"(?:ADRs? |docs/adr/|adr/)(\d{4})", page.read_text()))
+
+    assert [number for number in numbers if not any((ROOT / "docs" / "adr").glob(f"{number}-*.md"))] == []
+
+
+def test_the_guide_is_no_book():
+    assert len(GUIDE.splitlines()) <= 250
+
+
+def profile_row(profile, rules):
+    def kinds(names, *, bold):
+        return [f"**{kind}**" if bold else str(kind) for kind in SanKind if kind in names]
+
+    names = ", ".join(kinds(rules.required_names, bold=True) + kinds(rules.names - rules.required_names, bold=False))
+    usages = ", ".join([USAGES[usage] for usage in (*rules.extended_key_usage, *rules.account_usage)]) or "none"
+    keys = ", ".join(rules.key_usage)
+    return f"| `{profile}` | {rules.longest_days:,} | {keys} | {names} | {usages} | {rules.version} |"
+
+
+def purpose_row(purpose, rules):
+    families = ", ".join(name for name, members in ALGORITHMS.items() if members <= set(rules.algorithms))
+
+    def told(*, yes):
+        return "yes" if yes else "no"
+
+    cells = (told(yes=rules.signs), told(yes=rules.batches), told(yes=rules.exportable), told(yes=rules.approvable))
+    return f"| `{purpose}` | {families} | {' | '.join(cells)} |"
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_the_guide_s_table_of_profiles_is_that_of_the_code(profile):
+    assert profile_row(profile, PROFILES[profile]) in GUIDE.splitlines()
+
+
+@pytest.mark.parametrize("purpose", RULES)
+def test_the_guide_s_table_of_purposes_is_that_of_the_code(purpose):
+    assert purpose_row(purpose, RULES[purpose]) in GUIDE.splitlines()
+
+
+def test_every_command_about_keys_and_certificates_has_a_line_that_names_its_event():
+    told = dict(re.findall(r"^\| `([a-z-]+\.[a-z-]+)` \| .+ \| `([a-z-]+)` \|$", COMMANDS, re.MULTILINE))
+    commands = {subject.removeprefix("keys.commands.") for subject in catalog().commands}
+    events = {".".join(subject.split(".")[2:4]) for subject in catalog().routes if subject.startswith("keys.events.")}
+
+    assert set(told) == {name for name in commands if name.split(".")[0] not in {"saga", "yubikey"}}
+    assert {f"{command.split('.')[0]}.{event}" for command, event in told.items()} <= events
+
+
+def test_every_saga_has_a_line():
+    told = set(re.findall(r"^\| `([a-z-]+)` \| .+ \| .+ \|$", COMMANDS, re.MULTILINE))
+
+    assert told >= {subject.split(".")[3] for subject in catalog().commands if subject.endswith(".start")}
+
+
+@pytest.mark.parametrize("page", [ROOT / "docs" / "pki.md", ROOT / "docs" / "adr" / "0013-issuance-and-policy.md"])
+def test_the_policy_that_is_shown_is_read(page, tmp_path):
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "policy.yaml").write_text(shown)
+
+    assert policy_from(tmp_path / "policy.yaml", None).rules
