@@ -80,6 +80,8 @@ class Host:
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         for task in self._tasks:
             task.cancel()
+        # Awaited: what is subscribed to while the connection drains holds that up for half a minute.
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for ending in self._endings:
             with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
                 await ending()

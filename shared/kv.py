@@ -6,10 +6,12 @@ creates its own buckets with rollups on, and because a key's uniqueness may span
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 
+import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -140,4 +142,5 @@ async def to_the_end(subscription: JetStreamContext.PushSubscription) -> AsyncGe
             left = message.metadata.num_pending
             yield message
     finally:
-        await subscription.unsubscribe()
+        with contextlib.suppress(nats.errors.Error):  # raised here, it would take the place of a cancellation
+            await subscription.unsubscribe()

@@ -30,7 +30,7 @@ from services.yubikey.effects import (
     SlotFilled,
 )
 from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Provenance
+from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.yubikey import (
     AttestSlot,
     ClearSlot,
@@ -52,6 +52,8 @@ from shared.contracts.yubikey import (
 )
 from shared.decider import Context, Decider, Perform, Refused, Stands
 from shared.identity import derive
+
+UNKNOWN_TO_DEVICES = frozenset({Algorithm.ML_DSA_65})
 
 VOIDED = 256
 """How many voided key ids a device remembers: far more than there can be commands about it under way."""
@@ -162,6 +164,8 @@ def _came_of(outcome: Outcome) -> YubiKeyEvent | Refused:
 
 def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Refused | Stands | Perform[Effect]:
     content = device.slots.get(effect.slot)
+    if effect.algorithm in UNKNOWN_TO_DEVICES:
+        return Refused(RefusalCode.INVALID, f"no YubiKey holds {effect.algorithm} keys: keep it in the key service")
     if effect.key_id in device.voided:
         problem = f"key {effect.key_id} was undone before it was done: slot {effect.slot} was cleared for it"
         return Refused(RefusalCode.CONFLICT, problem)

@@ -179,3 +179,14 @@ async def test_many_slots_are_asked_for_at_once(conversation):
 
     assert {kind for kind, _ in heard} == {"yubikey.slot-populated"}
     assert {event["slot"] for _, event in heard} == set(slots)
+
+
+async def test_ml_dsa_is_refused_at_once_whether_the_key_is_to_be_made_or_imported(conversation):
+    sealed = base64.b64encode(b"sealed").decode()
+
+    generated = await conversation.refused("generate-key", {**AT, "algorithm": "ml-dsa-65"})
+    body = {**AT, "algorithm": "ml-dsa-65", "key_id": str(uuid4()), "sealed_key": sealed}
+    imported = await conversation.refused("import-key", body)
+
+    assert generated == imported == ("invalid", "no YubiKey holds ml-dsa-65 keys: keep it in the key service")
+    await conversation.generated()  # and the slot is as empty as before

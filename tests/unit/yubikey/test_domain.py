@@ -60,13 +60,13 @@ AT = {"serial": SERIAL, "slot": SLOT}
 REPORTED = {**AT, "simulated": True}
 
 
-def generate(key_id=KEY, **rest):
-    return GenerateSlotKey(**AT, algorithm=P256, pin_policy=PIN, touch_policy=TOUCH, key_id=key_id, **rest)
+def generate(key_id=KEY, algorithm=P256, **rest):
+    return GenerateSlotKey(**AT, algorithm=algorithm, pin_policy=PIN, touch_policy=TOUCH, key_id=key_id, **rest)
 
 
-def import_key(key_id=KEY, **rest):
+def import_key(key_id=KEY, algorithm=P256, **rest):
     return ImportSlotKey(
-        **AT, algorithm=P256, pin_policy=PIN, touch_policy=TOUCH, key_id=key_id, sealed_key=b"sealed", **rest
+        **AT, algorithm=algorithm, pin_policy=PIN, touch_policy=TOUCH, key_id=key_id, sealed_key=b"sealed", **rest
     )
 
 
@@ -154,6 +154,13 @@ class TestFillingASlot:
 
 def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
     YUBIKEYS.when(generate(None)).then_performs(generating(str(derive(COMMAND_ID, "key_id"))))
+
+
+@pytest.mark.parametrize("command", [generate, import_key])
+def test_an_algorithm_that_no_device_can_do_is_refused_before_a_device_is_asked(command):
+    wish = command(algorithm=Algorithm.ML_DSA_65)
+
+    YUBIKEYS.when(wish).then_refuses(RefusalCode.INVALID, "no YubiKey holds ml-dsa-65 keys")
 
 
 def test_what_the_device_generated_populates_the_slot():
