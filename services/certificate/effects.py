@@ -117,7 +117,10 @@ class ReadCertificate:
 
 @dataclass(frozen=True, slots=True)
 class CertificateRead:
-    """It fits its profile, and its signature verifies with the issuer's key, where *issuer* has a certificate."""
+    """It fits its profile, and its signature verifies with the issuer's key, where *issuer* has a certificate.
+
+    *known_as*: the id under which this very certificate is here already.
+    """
 
     request: ImportCertificate
     issuer: Certificate | None
@@ -127,6 +130,7 @@ class CertificateRead:
     said: Said
     not_before: datetime
     not_after: datetime
+    known_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

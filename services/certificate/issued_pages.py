@@ -39,6 +39,15 @@ async def responders(js: JetStreamContext, issuer_id: str) -> list[str]:
     return [document.key.rsplit(".", 1)[1] for document in sorted(found, key=lambda each: -each.revision)]
 
 
+async def known_as(js: JetStreamContext, issuer_id: str, serial: str) -> str | None:
+    """The id of the certificate of that issuer and serial number, a moment after it was issued or imported."""
+    document = await KeyValue(js, BUCKET).get(f"issued.{issuer_id}.{serial}")
+    try:
+        return None if document is None else _Issued.model_validate_json(document.value).certificate_id
+    except ValidationError:
+        return None
+
+
 async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:
     """Those that were written after position *after* and had not ended *at* that time."""
     pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from faststream import FastStream
 from nats.aio.client import Client
@@ -12,6 +13,7 @@ from services.certificate.crl_building import CrlBuilding
 from services.certificate.crl_effects import AttachCrlSignature, BuildCrl, GatherRevocations
 from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
+from services.certificate.issued_pages import known_as
 from services.certificate.ocsp_building import OcspBuilding
 from services.certificate.ocsp_domain import OCSP
 from services.certificate.ocsp_states import OcspEffect, OcspOutcome
@@ -74,7 +76,8 @@ class _Edge:
     async def of_certificates(self, js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         self.pkilint.warm_up()
         current, policy = _current(stores), self._settings.policy
-        issuance, verification = Issuance(current, self.pkilint), Verification(Authorities(js))
+        issuance = Issuance(current, self.pkilint, partial(known_as, js))
+        verification = Verification(Authorities(js))
         crls = CrlBuilding(self._revocations_in(js), current, lambda issuer_id: policy.of_issuer(issuer_id).crl)
 
         async def perform(effect: Effect) -> Outcome:

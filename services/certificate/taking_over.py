@@ -36,6 +36,8 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
         if certificate.certificate_pem == read.certificate_pem and command.key_id in (None, certificate.key_id):
             return Stands()
         return limits.conflict(f"{command.certificate_id} is another certificate already; import under a new id")
+    if read.known_as not in (None, command.certificate_id):
+        return limits.conflict(f"this certificate is here already, as {read.known_as}: no two have one serial number")
     if isinstance(read.issuer, Unborn | Created):
         return limits.missing(command.issuer_id or "", " that is signed; import the issuer first")
     if context.at > read.not_after:

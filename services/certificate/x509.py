@@ -6,6 +6,7 @@ threads would issue less than one (facts.md).
 
 import base64
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import assert_never
 
 from cryptography import x509
@@ -43,17 +44,21 @@ from shared.contracts.naming import CertificateFormat, Profile
 _LONGEST_PATH = 16
 _READ_TWICE = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})
 Current = Callable[[str], Awaitable[Certificate]]
+Known = Callable[[str, str], Awaitable[str | None]]
+"""The id of the certificate that an issuer gave a serial number; None: it is not known here."""
 
 
 class Issuance:
     """Performs the effects of the certificate decider; *current* tells where another certificate stands now.
 
-    *pkilint*: the second reader of what relying parties outside depend on; None: only our own rules are held up to it.
+    *known* tells what is here already; *pkilint*: the second reader of what relying parties outside depend on. Without
+    the one nothing is, without the other only our own rules are held up to what is built.
     """
 
-    def __init__(self, current: Current, pkilint: Pkilint | None = None) -> None:
+    def __init__(self, current: Current, pkilint: Pkilint | None = None, known: Known | None = None) -> None:
         self._current = current
         self._pkilint = pkilint
+        self._known = known or _nobody
 
     async def perform(self, effect: IssuanceEffect) -> IssuanceOutcome:
         match effect:
@@ -73,7 +78,10 @@ class Issuance:
                 return _authority_read(cross)
             case ReadCertificate(request=taken):
                 by = taken.issuer_id
-                return taken_over(effect, None if by is None else await self._current(by))
+                read = taken_over(effect, None if by is None else await self._current(by))
+                if by is None or isinstance(read, RequestUnfit):
+                    return read
+                return replace(read, known_as=await self._known(by, read.serial))
             case Render(request=export):
                 return Rendered(export, _content(export, await self._chain(effect)))
             case _:
@@ -143,3 +151,7 @@ def _content(request: ExportCertificate, chain: list[str]) -> str:
             return base64.b64encode(pkcs7.serialize_certificates(certificates, Encoding.DER)).decode()
         case _:
             assert_never(request.format)
+
+
+async def _nobody(_: str, __: str) -> str | None:
+    return None

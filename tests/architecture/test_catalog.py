@@ -17,6 +17,7 @@ from shared.contracts import (
     saga,
     sagas,
     ssh_certificate,
+    timed_sagas,
     trust_bundle,
     yubikey,
 )
@@ -44,7 +45,7 @@ MODULES = {
     "ssh-certificate": (ssh_certificate,),
     "trust-bundle": (trust_bundle,),
     "yubikey": (yubikey,),
-    "saga": (saga, sagas),
+    "saga": (saga, sagas, timed_sagas),
 }
 OUTCOMES = {kind.__name__ for kind in get_args(command.CommandOutcome)}
 

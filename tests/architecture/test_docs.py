@@ -137,4 +137,4 @@ def test_the_policy_that_is_shown_is_read(page, tmp_path):
     (shown,) = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
     (tmp_path / "policy.yaml").write_text(shown)
 
-    assert policy_from(tmp_path / "policy.yaml", None).rules
+    assert policy_from(tmp_path / "policy.yaml", None).x509.rules

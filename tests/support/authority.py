@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.certificate.domain import certificate_decider
 from services.certificate.policy import Policy
-from services.certificate.states import Certificate
+from services.certificate.states import Certificate, Issued, Revoked
 from services.certificate.x509 import Issuance
 from shared.contracts.base import Command, Event
 from shared.contracts.certificate import CreateCertificate, SignCertificate
@@ -94,10 +94,16 @@ class Authority:
     def __init__(self, policy: Policy = EVERYTHING) -> None:
         self.certificates: dict[str, Certificate] = {}
         self._decider = certificate_decider(policy)
-        self._issuance = Issuance(self._current)
+        self._issuance = Issuance(self._current, known=self._known)
 
     async def _current(self, certificate_id: str) -> Certificate:
         return self.certificates.get(certificate_id, self._decider.initial)
+
+    async def _known(self, issuer_id: str, serial: str) -> str | None:
+        for certificate_id, each in self.certificates.items():
+            if isinstance(each, Issued | Revoked) and (each.issuer_id, each.serial) == (issuer_id, serial):
+                return certificate_id
+        return None
 
     async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Refused | Stands:
         state = await self._current(command.identity)

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509 import ocsp
 
-from services.key.custody.tbs import IDENTIFIERS, UNREADABLE, NotToBeSignedError
+from services.key.custody.tbs import IDENTIFIERS, UNREADABLE, NotToBeSignedError, said
 from shared.contracts.keying import SignatureAlgorithm
 from shared.der import bit_string, sequence
 
@@ -30,7 +30,7 @@ def require_response_data(message: bytes, algorithm: SignatureAlgorithm, public_
     except NotToBeSignedError:
         raise
     except UNREADABLE as error:
-        raise NotToBeSignedError(f"no ResponseData of an OCSP response (RFC 6960, 4.2.1): {error}") from None
+        raise NotToBeSignedError(f"no ResponseData of an OCSP response (RFC 6960, 4.2.1): {said(error)}") from None
 
 
 def _require_whole(response: ocsp.OCSPResponse, message: bytes) -> None:

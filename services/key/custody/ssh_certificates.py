@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_identity,
 )
 
-from services.key.custody.tbs import NotToBeSignedError
+from services.key.custody.tbs import NotToBeSignedError, said
 
 _LONGEST = timedelta(days=3653)  # ten years
 _CRITICAL_OPTIONS = frozenset({b"force-command", b"source-address"})
@@ -54,7 +54,7 @@ def _read(message: bytes, public_key: CertificatePublicKeyTypes) -> SSHCertifica
             raise NotToBeSignedError("it is a key, no certificate")
         _ = certificate.type, certificate.public_key(), certificate.key_id
     except _UNREADABLE as error:
-        raise NotToBeSignedError(f"no OpenSSH certificate without its signature: {error}") from None
+        raise NotToBeSignedError(f"no OpenSSH certificate without its signature: {said(error)}") from None
     return certificate
 
 

@@ -17,7 +17,7 @@ from shared.contracts.certificate_events import (
     CertificateImported,
     CertificateSigned,
 )
-from shared.contracts.sagas import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
+from shared.contracts.timed_sagas import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
 
 Expiry = Saga[StartCertificateExpiry]
 Known = CertificateSigned | CertificateImported

@@ -21,7 +21,7 @@ from shared.contracts.certificate_events import (
 )
 from shared.contracts.key import SignWithKey
 from shared.contracts.key_events import KeySigned
-from shared.contracts.sagas import CrlPublicationCompleted, StartCrlPublication
+from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
 
 Publication = Saga[StartCrlPublication]
 

@@ -9,7 +9,7 @@ from services.saga.definitions.parts import PATIENT, PATIENTLY
 from services.saga.state import Saga
 from shared.contracts.key import CompleteRotation, ExpireKey
 from shared.contracts.key_events import KeyExpired, KeyGenerated, KeyImported, KeyRotated, KeyRotationCompleted
-from shared.contracts.sagas import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
+from shared.contracts.timed_sagas import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
 
 Expiry = Saga[StartKeyExpiry]
 Born = KeyGenerated | KeyImported

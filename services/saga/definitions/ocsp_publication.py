@@ -22,7 +22,7 @@ from shared.contracts.key_events import KeyBatchSigned
 from shared.contracts.keying import Purpose
 from shared.contracts.naming import Profile
 from shared.contracts.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
-from shared.contracts.sagas import OcspPublicationCompleted, StartOcspPublication
+from shared.contracts.timed_sagas import OcspPublicationCompleted, StartOcspPublication
 
 Publication = Saga[StartOcspPublication]
 

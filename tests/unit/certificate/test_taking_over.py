@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from shared.contracts.certificate import ImportCertificate
+from shared.contracts.certificate import ImportCertificate, RevokeCertificate
 from shared.contracts.certificate_events import CertificateCreated, CertificateImported
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
@@ -200,3 +200,16 @@ async def test_an_authority_of_ml_dsa_is_taken_over():
     elsewhere_root = await Authority().root(private_key(Algorithm.ML_DSA_65))
 
     assert isinstance(await take(Authority(), elsewhere_root.certificate_pem, Profile.ROOT), CertificateImported)
+
+
+async def test_a_certificate_is_taken_over_under_one_id_only_whatever_became_of_it():
+    authority, (root_pem, issuer_pem, _) = Authority(), await elsewhere()
+    root = await take(authority, root_pem, Profile.ROOT)
+    issuer = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
+
+    again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
+    refused(again, RefusalCode.CONFLICT, issuer.certificate_id, "here already")
+
+    await authority.ask(RevokeCertificate(certificate_id=issuer.certificate_id))
+    again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
+    refused(again, RefusalCode.CONFLICT, issuer.certificate_id)

@@ -26,21 +26,23 @@ from shared.contracts.naming import DistinguishedName, Profile
 from shared.contracts.sagas import (
     CaAlgorithm,
     CertificationAuthority,
-    ExpiryStage,
     KeyOrigin,
     PersonName,
     PivPurpose,
-    StartCertificateExpiry,
     StartCertificateIssuance,
     StartCertificateProvisioning,
     StartCertificateRenewal,
-    StartCrlPublication,
-    StartKeyExpiry,
-    StartOcspPublication,
     StartPkiBootstrap,
     StartSshCertificateIssuance,
 )
 from shared.contracts.ssh_certificate import SshCertificateKind
+from shared.contracts.timed_sagas import (
+    ExpiryStage,
+    StartCertificateExpiry,
+    StartCrlPublication,
+    StartKeyExpiry,
+    StartOcspPublication,
+)
 from shared.envelope import subject_of
 from tests.support.toys import ISSUER_ID
 from tests.support.world import START, World

@@ -14,7 +14,7 @@ from services.saga.definitions import CRL_PUBLICATION, DEFINITIONS
 from services.saga.state import Origin
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event
-from shared.contracts.sagas import StartCrlPublication
+from shared.contracts.timed_sagas import StartCrlPublication
 from shared.identity import derive
 from tests.support.toys import ISSUER_ID
 from tests.support.world import NOON, START

@@ -15,7 +15,8 @@ from shared.contracts.command import RefusalCode
 from shared.contracts.key import GenerateKey, SignWithKey
 from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.saga import SagaSignalled, SagaWaiting
-from shared.contracts.sagas import CrlPublicationCompleted, PkiBootstrapCompleted
+from shared.contracts.sagas import PkiBootstrapCompleted
+from shared.contracts.timed_sagas import CrlPublicationCompleted
 from shared.contracts.yubikey import PinPolicy, Slot, SlotPopulated, TouchPolicy
 from shared.decider import Refused, Stands
 from shared.identity import derive
