@@ -120,6 +120,8 @@ def _ssh_signature(algorithm: SignatureAlgorithm, signature: bytes) -> bytes:
 
 
 def _subject_key(line: str) -> SigningKey:
+    if "-cert-v01@" in line.split(" ", maxsplit=1)[0]:
+        raise ValueError("public_key is a certificate: send the key that it is about")
     try:
         key = load_ssh_public_key(line.encode())
     except (ValueError, UnsupportedAlgorithm) as error:

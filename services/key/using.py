@@ -12,7 +12,7 @@ from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import EscrowKey, ExportKey, ExportPublicKey, SignBatch, SignWithKey
 from shared.contracts.key_events import KeyEscrowed
-from shared.contracts.keying import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, Approval, PrivateKeyFormat, PublicKeyFormat, Purpose, SignatureAlgorithm
 from shared.decider import Context, Perform, Refused, Stands
 
 _NO_SSH = (Algorithm.X25519, Algorithm.ML_DSA_65)
@@ -23,7 +23,7 @@ def sign(key: Key, wish: SignWithKey, context: Context) -> Answer:
     if isinstance(traits, Refused):
         return traits
     digest = sha256(wish.message).hexdigest()
-    given = tuple(dict.fromkeys(each.actor for each in wish.approvals if each.message_sha256 == digest))
+    given = _people(wish.approvals, digest)
     if (missing := traits.approvals - len(given)) > 0:
         return Refused(
             RefusalCode.NOT_ALLOWED,
@@ -32,6 +32,17 @@ def sign(key: Key, wish: SignWithKey, context: Context) -> Answer:
             {"message_sha256": digest, "missing": missing, "approved_by": list(given)},
         )
     return Perform(Sign(wish.key_id, wish.message, wish.signature_algorithm, wish.purpose, given))
+
+
+def _people(approvals: tuple[Approval, ...], digest: str) -> tuple[str, ...]:
+    """Who approved these very bytes: each person once, however they spell themselves, and by a command of their own."""
+    found: dict[str, str] = {}
+    commands: set[str] = set()
+    for each in approvals:
+        if each.message_sha256 == digest and each.command_id not in commands:
+            found.setdefault(each.actor.casefold(), each.actor)
+            commands.add(each.command_id)
+    return tuple(found.values())
 
 
 def sign_batch(key: Key, wish: SignBatch, context: Context) -> Answer:

@@ -61,7 +61,7 @@ def answer_to(saga: Saga[R], said: Signalled) -> Refused | Stands | None:
     if said.message_sha256 != (wanted := asked.people.message_sha256):
         right = f"must be {wanted}, of what waits to be judged" if wanted else "must be left out: nothing has a hash"
         return Refused(RefusalCode.INVALID, f"message_sha256 {right}", {"message_sha256": wanted})
-    if any((kept.step, kept.actor) == (asked.step, said.actor) for kept in saga.signals):
+    if any((kept.step, kept.actor.casefold()) == (asked.step, said.actor.casefold()) for kept in saga.signals):
         return Stands()
     return None
 

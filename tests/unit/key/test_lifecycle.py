@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from hashlib import sha256
+from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
@@ -114,8 +115,9 @@ def wish(algorithm=Algorithm.EC_P256, **more):
     return GenerateKey(key_id=ID, algorithm=algorithm, **more)
 
 
-def approval(actor, message=SIGN.message):
-    return Approval(actor=actor, message_sha256=sha256(message).hexdigest(), command_id=OTHER, at=PASSED)
+def approval(actor, message=SIGN.message, command_id=None):
+    command_id = command_id or str(uuid5(NAMESPACE_URL, actor))
+    return Approval(actor=actor, message_sha256=sha256(message).hexdigest(), command_id=command_id, at=PASSED)
 
 
 # -- purposes ----------------------------------------------------------------------
@@ -336,6 +338,8 @@ CAREFUL = generated(approvals=2)
         ((), 2),
         ((approval("ada"),), 1),
         ((approval("ada"), approval("ada")), 1),
+        ((approval("ada"), approval("Ada")), 1),  # one person, however they spell themselves
+        ((approval("ada", command_id=OTHER), approval("bob", command_id=OTHER)), 1),  # one command is one person's
         ((approval("ada"), approval("bob", b"another message")), 1),
     ],
     ids=["none", "one", "one twice", "one of another message"],
