@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import uvloop
@@ -22,6 +22,7 @@ from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
 UNUSABLE = 78
 """Exit status EX_CONFIG of sysexits.h: starting again will not help before somebody changed something."""
 
+_SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
 log = logging.getLogger(__name__)
 Handler = Callable[[Msg], Awaitable[None]]
 
@@ -105,6 +106,14 @@ class Application(Protocol):
     """What FastStream makes: a process that runs until it is told to stop."""
 
     async def run(self) -> None: ...
+
+
+def switched_on(environment: Mapping[str, str], name: str) -> bool:
+    """Whether the setting *name* says so, in the same words for every service. Raises Unusable for any other word."""
+    said = _SWITCH.get(environment.get(name, "").lower())
+    if said is None:
+        raise Unusable(f"{name} must be true or false")
+    return said
 
 
 def run(service: str, build: Callable[[], Application]) -> None:

@@ -10,16 +10,11 @@ from faststream import FastStream
 from services.certificate.policy import Policy
 from services.certificate.policy_file import policy_from
 from services.certificate.service import Settings, certificate_service
-from shared.errors import Unusable
-from shared.host import run
-
-_SWITCH = {"": False, "0": False, "false": False, "1": True, "true": True}
+from shared.host import run, switched_on
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:
-    enabled = _SWITCH.get(environment.get("ENABLE_ML_DSA", "").lower())
-    if enabled is None:
-        raise Unusable("ENABLE_ML_DSA must be true or false")
+    enabled = switched_on(environment, "ENABLE_ML_DSA")
     path, url = environment.get("CERTIFICATE_POLICY_FILE"), environment.get("PUBLIC_URL")
     policy = Policy() if not path and not url else policy_from(Path(path) if path else None, url or None)
     return Settings(environment.get("NATS_URL") or "nats://127.0.0.1:4222", replace(policy, ml_dsa=enabled))

@@ -10,7 +10,7 @@ from faststream import FastStream
 
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
-from shared.host import run
+from shared.host import run, switched_on
 
 _SECRET, _PREVIOUS = "KEY_", "KEY_PREVIOUS_"
 
@@ -19,7 +19,7 @@ def settings_from(environment: MutableMapping[str, str]) -> KeySettings:
     """What *environment* says; secrets are taken out of it, so that no child is given them (docs/adr/0010)."""
     secret, previous = _source(environment, _SECRET), _source(environment, _PREVIOUS)
     nats_url = environment.get("NATS_URL") or "nats://127.0.0.1:4222"
-    ml_dsa = environment.get("ENABLE_ML_DSA") == "1"
+    ml_dsa = switched_on(environment, "ENABLE_ML_DSA")
     return KeySettings(nats_url, secret, None if previous == Source(prefix=_PREVIOUS) else previous, ml_dsa)
 
 

@@ -573,3 +573,9 @@ def _base64(raw):
 
 def _raw(text):
     return base64.b64decode(text)
+
+
+def test_the_switch_is_said_in_the_same_words_to_every_service():
+    assert settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "true"}).ml_dsa
+    with pytest.raises(Unusable, match="ENABLE_ML_DSA must be true or false"):
+        settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "perhaps"})
