@@ -34,6 +34,7 @@ from services.key.importing import SUITE
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
 from shared.contracts.keying import import_proof, sealing_info
+from shared.errors import Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
 from tests.support.to_be_signed import authority_below, below, crl, key, root

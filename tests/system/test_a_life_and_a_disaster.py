@@ -3,7 +3,6 @@ with the storage burns, and an older backup is all there is.
 """
 
 import asyncio
-import base64
 import shutil
 import sys
 from contextlib import suppress
@@ -21,9 +20,11 @@ from cryptography.x509 import ocsp
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from services.key.custody.tbs import IDENTIFIERS
-from shared.contracts.keying import SignatureAlgorithm
-from shared.der import bit_string, sequence
+from shared.contracts.certificate_events import CertificateExpiring
+from shared.contracts.naming import Profile
+from shared.envelope import seal_event
+from shared.headers import Lineage
+from shared.identity import new_id
 from shared.kv import KeyValue
 from tests.support.nats import connected, free_port
 from tests.support.suite import Suite
@@ -128,7 +129,7 @@ async def _life(tmp_path_factory):
         await (life.supervisor if life else supervisor).stop()
 
 
-def soon_over(issuer, issuer_key, end, since=None):
+def soon_over(issuer, key_identifier, end):
     """A certificate of *issuer* in the making whose end is near, as another CA may have made it."""
     key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC).replace(microsecond=0)
     usages = "content_commitment key_encipherment data_encipherment key_agreement key_cert_sign crl_sign encipher_only"
@@ -139,13 +140,13 @@ def soon_over(issuer, issuer_key, end, since=None):
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number() >> 32)
-        .not_valid_before(since or now - HOUR)
+        .not_valid_before(now - HOUR)
         .not_valid_after(now + end)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.KeyUsage(digital_signature=True, **usage), critical=True)
         .add_extension(x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier(key_identifier, None, None), critical=False)
     )
 
 
@@ -167,7 +168,9 @@ async def test_the_end_of_an_imported_certificate_is_told_when_it_comes(life):
         .sign(key, hashes.SHA256())
     )
     await life.does("import", FOREIGN, certificate_pem=pem(root), profile="root")
-    leaf = soon_over(name, key.public_key(), 3 * SECOND).sign(key, hashes.SHA256())
+    leaf = soon_over(name, x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest, 3 * SECOND).sign(
+        key, hashes.SHA256()
+    )
     about = {"certificate_pem": pem(leaf), "profile": "piv-authentication", "issuer_id": FOREIGN}
     imported = await life.does("import", str(uuid4()), **about)
 
@@ -179,31 +182,28 @@ async def test_the_end_of_an_imported_certificate_is_told_when_it_comes(life):
     assert expiring[0].sequence < told.sequence
 
 
-async def test_a_certificate_near_its_end_is_renewed_where_policy_wants_it(life):
-    issuer = x509.load_pem_x509_certificate(life.chain[1].encode())
-    draft = soon_over(issuer.subject, issuer.public_key(), 12 * SECOND, issuer.not_valid_before_utc)
-    tbs = draft.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256()).tbs_certificate_bytes
-    [signed_by] = {
-        each.body["signing_key_id"]
-        for each in await life.events("keys.events.certificate.created.*")
-        if each.body["issuer_id"] == life.issuer_id
-    }
-    to_sign = {"key_id": signed_by, "message": base64.b64encode(tbs).decode(), "purpose": "certificate-signing"}
-    signature = (await life.ask("key.sign", to_sign | {"signature_algorithm": "ecdsa-sha256"})).body
-    assert "signature" in signature, signature["message"]
-    der = sequence(
-        tbs, IDENTIFIERS[SignatureAlgorithm.ECDSA_SHA256], bit_string(base64.b64decode(signature["signature"]))
+async def test_the_news_that_an_end_is_near_begins_a_renewal_where_policy_wants_it(life):
+    """What is issued here is near its end in the last third of its life: the news is told in the timer's stead."""
+    issued = await life.issue("Near")
+    certificate_id = issued["certificate_id"]
+    [signed] = await life.events(f"keys.events.certificate.signed.{certificate_id}")
+    assert signed.body["renewal"] is True
+    near = CertificateExpiring(
+        certificate_id=certificate_id,
+        profile=Profile(signed.body["profile"]),
+        not_after=datetime.fromisoformat(signed.body["not_after"]),
+        renewal=True,
     )
-    about = {"certificate_pem": pem(x509.load_der_x509_certificate(der)), "profile": "piv-authentication"}
-    imported = await life.does("import", str(uuid4()), **about, issuer_id=life.issuer_id)
+    told = seal_event(near, Lineage.root(new_id()), "certificate")
+    await life.client.jetstream().publish(told.subject, told.payload, headers=told.headers)
 
-    superseded = await life.told(f"keys.events.certificate.superseded.{imported['certificate_id']}")
+    superseded = await life.told(f"keys.events.certificate.superseded.{certificate_id}")
     renewed = await life.told(f"keys.events.certificate.signed.{superseded.body['successor_id']}")
 
-    successor = x509.load_pem_x509_certificate(renewed.body["certificate_pem"].encode())
-    successor.verify_directly_issued_by(issuer)
-    assert successor.public_key() == x509.load_der_x509_certificate(der).public_key()
-    assert successor.not_valid_after_utc > datetime.now(UTC) + HOUR
+    old, new = [x509.load_pem_x509_certificate(each.body["certificate_pem"].encode()) for each in (signed, renewed)]
+    new.verify_directly_issued_by(x509.load_pem_x509_certificate(life.chain[1].encode()))
+    assert old.public_key() == new.public_key()
+    assert old.serial_number != new.serial_number
 
 
 async def test_a_certificate_on_a_device_is_renewed_there(life):
