@@ -81,7 +81,8 @@ class Host:
         for task in self._tasks:
             task.cancel()
         # Awaited: what is subscribed to while the connection drains holds that up for half a minute.
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
         for ending in self._endings:
             with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
                 await ending()

@@ -34,6 +34,7 @@ from services.key.importing import SUITE
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
 from shared.contracts.keying import import_proof, sealing_info
+from shared.errors import Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
 from tests.support.to_be_signed import authority_below, below, crl, key, root
@@ -573,3 +574,9 @@ def _base64(raw):
 
 def _raw(text):
     return base64.b64decode(text)
+
+
+def test_the_switch_is_said_in_the_same_words_to_every_service():
+    assert settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "true"}).ml_dsa
+    with pytest.raises(Unusable, match="ENABLE_ML_DSA must be true or false"):
+        settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "perhaps"})

@@ -5,19 +5,25 @@ The real secrets are taken from where they are kept, as their owners open them; 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import json
 import os
 import re
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from nats.js.errors import NotFoundError
 
+from services.key.importing import SUITE
 from services.key.kek import Passphrase, unlock
 from services.key.sealing import Entry, open_entry, read
 from services.yubikey.sealing import derived
@@ -25,11 +31,16 @@ from services.yubikey.virtual import attestation
 from services.yubikey.virtual import state as device_state
 from services.yubikey.virtual.piv_keys import to_pkcs8
 from services.yubikey.virtual.sealing import SealedFile
+from shared.contracts.keying import Algorithm, import_proof, sealing_info
 from shared.kv import KeyValue
+from tests.support.authority import private_key, public_pem
 from tests.support.suite import suite_up
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
+ROOT = Path(__file__).parents[2]
+P256 = Algorithm.EC_P256
 SERIALS = [42000001, 42000002]
 PIN = {"as JSON": b'"123456"', "as it is sent to the card": b"123456\xff\xff", "in hexadecimal": b"313233343536ffff"}
 MANAGEMENT_KEY = device_state.DEFAULT_MANAGEMENT_KEY
@@ -78,15 +89,86 @@ async def _lived(tmp_path_factory):
                 os.kill(suite.pid(name), signal.SIGKILL)
             for saga_id in sagas:
                 await suite.end_of(saga_id)
+        suite.own = await _bring_and_take(suite)
+        await _change_the_passphrase(suite)
         await listening.unsubscribe()
-        await suite.ask("key.import", {"pin": "123456", "private_key": "-----BEGIN PRIVATE KEY-----"})
+        for command in ("key.import", "key.steal"):  # a command that there is, and one that there is not
+            await suite.ask(command, {"pin": "123456", "private_key": "-----BEGIN PRIVATE KEY-----"})
         yield suite
+
+
+async def _bring_and_take(suite):
+    """Keys imported, derived and exported in each form: what of it is secret, as its owner knows it."""
+    secrets, mine = {"organisation's passphrase": b"seven quiet otters inspect amber lanterns"}, private_key(P256, 7)
+    pkcs8 = mine.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    for kind in ("import", "derive"):
+        told = await suite.ask("key.prepare-import", {})
+        key_id, recipient = told.body["key_id"], base64.b64decode(told.body["recipient_public_key"])
+        body = {"key_id": key_id, "algorithm": "ec-p256"}
+        if kind == "import":
+            proof = mine.sign(import_proof(key_id, recipient), ec.ECDSA(SHA256()))
+            body |= {"sealed_key": _sealed(pkcs8, recipient, key_id), "proof": base64.b64encode(proof).decode()}
+            body |= {"public_key_pem": public_pem(mine)}
+        else:
+            sealed = _sealed(secrets["organisation's passphrase"], recipient, key_id)
+            body |= {"sealed_passphrase": sealed, "organization": "Acme", "path": "pki/root/2026"}
+        answer = await suite.ask(f"key.{kind}", body)
+        assert answer.tokens[3] == {"import": "imported", "derive": "generated"}[kind], answer.body
+    return secrets | _private_parts("imported", pkcs8) | await _exported(suite)
+
+
+async def _exported(suite):
+    secrets, recipient = {}, X25519PrivateKey.generate()
+    public = base64.b64encode(recipient.public_key().public_bytes_raw()).decode()
+    for form, purpose, algorithm in (
+        ("pkcs8", "digital-signature", "ec-p256"),
+        ("pkcs12", "digital-signature", "ec-p256"),
+        ("nkey-seed", "nats-user", "ed25519"),
+    ):
+        wish = {"algorithm": algorithm, "purpose": purpose, "exportable": True}
+        key_id = (await suite.ask("key.generate", wish)).body["key_id"]
+        answer = await suite.ask("key.export", {"key_id": key_id, "recipient_public_key": public, "format": form})
+        assert answer.tokens[3] == "exported", answer.body
+        content = SUITE.decrypt(base64.b64decode(answer.body["sealed_key"]), recipient, sealing_info(key_id))
+        if form == "pkcs12":
+            secrets["pkcs12 password"] = json.loads(content)["password"].encode()
+            secrets["pkcs12"] = base64.b64decode(json.loads(content)["pkcs12"])
+        else:
+            secrets[form] = content
+    return secrets
+
+
+def _sealed(content, recipient, key_id):
+    public = X25519PublicKey.from_public_bytes(recipient)
+    return base64.b64encode(SUITE.encrypt(content, public, sealing_info(key_id))).decode()
+
+
+async def _change_the_passphrase(suite):
+    """Another process is given the new one and the old one; when it says so, the suite's own starts with the new."""
+    secret = suite.local.state / "secrets" / "key.passphrase"
+    previous = secret.with_name("key.previous")
+    shutil.copy(secret, previous)
+    secret.write_text("another altogether different passphrase")
+    environment = suite.local.environment("key") | {"KEY_PREVIOUS_PASSPHRASE_FILE": str(previous)}
+    log = suite.local.log("key-changing")
+    with log.open("ab") as file:
+        process = await asyncio.create_subprocess_exec(
+            *suite.local.command("key"), cwd=ROOT, env=environment, stdout=file, stderr=file
+        )
+    try:
+        await until(lambda: "can be taken away" in log.read_text(), within=30)
+        os.kill(suite.pid("key"), signal.SIGKILL)
+        assert (await suite.ask("key.generate", {"algorithm": "ec-p256"})).tokens[3] == "generated"
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", name="secrets")
 async def _secrets(lived):
     secrets = {"management key": MANAGEMENT_KEY}
-    for name in ("key.passphrase", "yubikey.secret"):
+    secrets |= lived.own
+    for name in ("key.passphrase", "key.previous", "yubikey.secret"):
         secrets[name] = (lived.local.state / "secrets" / name).read_bytes().strip()
     root = secrets["yubikey.secret"]
     sealing = derived(root, b"cim-keys/yubikey/virtual-devices/v1")
@@ -220,7 +302,7 @@ async def test_no_message_has_a_secret_in_it_nor_in_what_its_base64_holds(lived,
 async def test_a_rejection_does_not_repeat_what_was_sent(lived):
     rejections = [event.body for event in await lived.events("keys.events.command.rejected.*")]
 
-    assert any(rejection["command_type"].endswith("key.import") for rejection in rejections)
+    assert {"ImportKey", "keys.commands.key.steal"} <= {rejection["command_type"] for rejection in rejections}
     assert "123456" not in "".join(rejection["message"] for rejection in rejections)
     assert "PRIVATE KEY" not in json.dumps(rejections)
 

@@ -342,7 +342,7 @@ CAREFUL = generated(approvals=2)
         ((approval("ada", command_id=OTHER), approval("bob", command_id=OTHER)), 1),  # one command is one person's
         ((approval("ada"), approval("bob", b"another message")), 1),
     ],
-    ids=["none", "one", "one twice", "one of another message"],
+    ids=["none", "one", "one twice", "one in two spellings", "two by one command", "one of another message"],
 )
 def test_without_enough_approvals_nothing_is_signed(approvals, missing):
     answer = key.given(CAREFUL).when(SIGN.model_copy(update={"approvals": approvals}))
