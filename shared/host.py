@@ -15,9 +15,10 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.consumer import PullConsumer
+from shared.consumer import Concerns, PullConsumer
 from shared.errors import Unusable
 from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
+from shared.wire import adapt
 
 UNUSABLE = 78
 """Exit status EX_CONFIG of sysexits.h: starting again will not help before somebody changed something."""
@@ -60,15 +61,18 @@ class Host:
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))
 
-    async def read(self, client: Client, durable: str, handle: Handler, surrender: Handler) -> None:
-        """Have every message of the durable consumer handled; it is created if it is missing."""
+    async def read(
+        self, client: Client, durable: str, handle: Handler, surrender: Handler, concerns: Concerns | None = None
+    ) -> None:
+        """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
         stream = await declare_consumer(client, durable)
-        consumer = PullConsumer(client, stream, durable, handle, surrender, ack_wait=ACK_WAIT)
+        consumer = PullConsumer(client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns)
         await consumer.start()
         self._consumers.append(consumer)
 
     async def _start(self) -> None:
         client = self.broker.connection
+        adapt(client)
         require_server(client)
         await declare(client)
         for beginning in self._beginnings:
