@@ -47,6 +47,7 @@ def adapt(client: Client) -> None:
 
 async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> Subscription:
     """Have *hear* called with each message on *subject*, in order, from where it is read: without queue or task."""
+
     async def otherwise(message: Msg) -> None:
         hear(message)
 
@@ -57,6 +58,6 @@ async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> S
 
 
 def acknowledge(client: Client, message: Msg) -> None:
-    """Acknowledge *message* of a durable consumer, from where nothing can wait. If it is lost, it is delivered again."""
+    """Acknowledge *message* of a durable consumer, without waiting. If that is lost, it is delivered again."""
     if not client.is_closed:
         _WRITING[client].put(message.reply, b"")

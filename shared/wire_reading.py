@@ -1,4 +1,4 @@
-"""What the server sends, taken apart: whole messages here and quickly, whatever else there is by nats-py's own parser."""
+"""What the server sends, taken apart: whole messages here and quickly, all else by nats-py's own parser."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 _LARGE = 65_536
 """A message of which more than this is still to come is collected by nats-py, which does not look at it twice."""
+_MOST_NAMES = 1000
+_WORDS = (5, 6)
+"""How many words an HMSG line has, without and with a subject to reply to; MSG has one less."""
 _LINE = b"NATS/1.0\r\n"
 
 
@@ -36,10 +39,10 @@ class QuickParser(Parser):
         while (end := buffer.find(b"\r\n", position)) >= 0:
             words = buffer[position:end].split()
             kind, count = words[0] if words else b"", len(words)
-            if kind == b"HMSG" and count in (5, 6):
-                header_size = int(words[-2])
-            elif kind == b"MSG" and count in (4, 5):
-                header_size = 0
+            if kind == b"HMSG" and count in _WORDS:
+                header_size, has_reply = int(words[-2]), count == _WORDS[1]
+            elif kind == b"MSG" and count + 1 in _WORDS:
+                header_size, has_reply = 0, count + 1 == _WORDS[1]
             else:
                 await self._leave(buffer[position:])
                 return
@@ -50,7 +53,7 @@ class QuickParser(Parser):
                     await self._leave(buffer[position:])
                     return
                 break
-            reply = words[3] if count == (6 if header_size else 5) else b""
+            reply = words[3] if has_reply else b""
             header, body = buffer[begin : begin + header_size], buffer[begin + header_size : begin + size]
             position = begin + size + 2
             await self._take(int(words[2]), words[1], reply, body, header)
@@ -100,6 +103,6 @@ def _is_token(name: str) -> bool:
         return True
     if not name.isprintable() or " " in name:
         return False
-    if len(_tokens) < 1000:
+    if len(_tokens) < _MOST_NAMES:
         _tokens.add(name)
     return True

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.identity import new_id
+from shared.wire import adapt
 from tests.bench import processor
 from tests.support.nats import connected, free_port
 
@@ -82,6 +83,7 @@ class Issuance:
 
     @classmethod
     async def begin(cls, client) -> Issuance:
+        adapt(client)
         self = cls(client)
         for pattern in ("certificate.created", "certificate.signed", "key.signed", "key.generated", "command.rejected"):
             await client.subscribe(f"keys.events.{pattern}.*", cb=self._heard, pending_msgs_limit=-1)
