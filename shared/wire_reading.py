@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
-_LARGE = 65_536
-"""A message of which more than this is still to come is collected by nats-py, which does not look at it twice."""
 _MOST_NAMES = 1000
-_WORDS = (5, 6)
-"""How many words an HMSG line has, without and with a subject to reply to; MSG has one less."""
+_MOST_WORDS = 5
+"""Of a line MSG: itself, subject, number of the subscription, where to reply, size. HMSG has one more."""
 _LINE = b"NATS/1.0\r\n"
+
+
+class _Line(NamedTuple):
+    number: int
+    subject: bytes
+    reply: bytes
+    header_size: int
+    size: int
 
 
 class QuickParser(Parser):
@@ -21,6 +28,7 @@ class QuickParser(Parser):
 
     def __init__(self, client: Client, before: Parser) -> None:
         self._resets = 0
+        self._enough = 0
         super().__init__(client)
         self.heard: dict[int, Callable[[Msg], None]] = {}
         self.buf, self.state, self.needed = before.buf, before.state, before.needed
@@ -29,41 +37,33 @@ class QuickParser(Parser):
     def reset(self) -> None:
         super().reset()
         self._resets += 1
+        self._enough = 0
 
     async def parse(self, data: bytes = b"") -> None:
-        if self.state != AWAITING_CONTROL_LINE:
+        if self.state != AWAITING_CONTROL_LINE:  # nats-py was in the middle of a message when this took over
             await super().parse(data)
             return
-        buffer, self.buf, resets = bytes(self.buf) + data if self.buf else data, bytearray(), self._resets
+        self.buf.extend(data)
+        if len(self.buf) < self._enough:
+            return
+        buffer, self.buf, self._enough, resets = bytes(self.buf), bytearray(), 0, self._resets
         position = 0
         while (end := buffer.find(b"\r\n", position)) >= 0:
-            words = buffer[position:end].split()
-            kind, count = words[0] if words else b"", len(words)
-            if kind == b"HMSG" and count in _WORDS:
-                header_size, has_reply = int(words[-2]), count == _WORDS[1]
-            elif kind == b"MSG" and count + 1 in _WORDS:
-                header_size, has_reply = 0, count + 1 == _WORDS[1]
-            else:
-                await self._leave(buffer[position:])
+            if (line := _line_in(buffer[position:end])) is None:
+                self.buf = bytearray(buffer[position:])
+                await super().parse()
                 return
             begin = end + 2
-            size = int(words[-1])
-            if begin + size + 2 > len(buffer):
-                if size > _LARGE:
-                    await self._leave(buffer[position:])
-                    return
+            if begin + line.size + 2 > len(buffer):
+                self._enough = begin + line.size + 2 - position
                 break
-            reply = words[3] if has_reply else b""
-            header, body = buffer[begin : begin + header_size], buffer[begin + header_size : begin + size]
-            position = begin + size + 2
-            await self._take(int(words[2]), words[1], reply, body, header)
+            middle = begin + line.header_size
+            header, body = buffer[begin:middle], buffer[middle : begin + line.size]
+            position = begin + line.size + 2
+            await self._take(line.number, line.subject, line.reply, body, header)
             if self._resets != resets:  # connected anew meanwhile: what is left came over a connection that is gone
                 return
         self.buf = bytearray(buffer[position:])
-
-    async def _leave(self, rest: bytes) -> None:
-        self.buf = bytearray(rest)
-        await super().parse()
 
     async def _take(self, number: int, subject: bytes, reply: bytes, body: bytes, header: bytes) -> None:
         hear = self.heard.get(number)
@@ -77,6 +77,24 @@ class QuickParser(Parser):
         if header and headers is None:
             headers = await self.nc._process_headers(header)  # noqa: SLF001 - a status, or nothing that can be read
         hear(self.nc._build_message(number, subject, reply, body, headers))  # noqa: SLF001 - as above
+
+
+def _line_in(text: bytes) -> _Line | None:
+    """The line that announces a message; None for any other. The server parts its words by one space.
+
+    nats-py parts them by white space of any kind, which a subject may hold (a vertical tab): it took that for a breach
+    of the protocol and connected again, to be told the same. So whoever may publish a command could stop a service.
+    """
+    words = text.split(b" ")
+    with_headers = 1 if words[0] == b"HMSG" else 0
+    has_reply = len(words) == _MOST_WORDS + with_headers
+    if words[0] not in (b"MSG", b"HMSG") or not (has_reply or len(words) == _MOST_WORDS - 1 + with_headers):
+        return None
+    sizes = (words[2], words[-1], words[-1 - with_headers])
+    if not all(each.isdigit() for each in sizes):
+        return None
+    number, size, header_size = map(int, sizes)
+    return _Line(number, words[1], words[3] if has_reply else b"", header_size if with_headers else 0, size)
 
 
 def headers_in(block: bytes) -> dict[str, str] | None:
