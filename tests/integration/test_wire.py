@@ -4,6 +4,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import nats.errors
+import nats.js.errors
 import pytest
 
 from shared.consumer import PullConsumer
@@ -102,3 +103,34 @@ async def test_a_subject_with_white_space_in_it_stops_nobody(tmp_path):
         raw.close()
         assert heard == ["keys.\x0bx", "keys.next"]
         assert ours.stats["reconnects"] == 0
+
+
+async def test_after_the_server_was_killed_requests_are_answered_and_messages_heard_again(tmp_path):
+    async with nats_server(tmp_path) as server, connected(server.url) as ours:
+        adapt(ours)
+        js, heard = ours.jetstream(), set[bytes]()
+        await js.add_stream(name="LOG", subjects=["log.>"])
+        await js.add_consumer("LOG", durable_name="reader", ack_policy="explicit", ack_wait=1)
+
+        async def handle(message):
+            heard.add(message.data)
+
+        reader = PullConsumer(ours, "LOG", "reader", handle, handle, ack_wait=1, limit=16)
+        await reader.start()
+        await js.publish("log.a", b"before")
+        await until(lambda: b"before" in heard)
+        server.kill()
+        await server.start()
+        await until(lambda: ours.stats["reconnects"] == 1 and ours.is_connected)
+        reader.ask_anew()
+
+        async def published():
+            try:
+                await js.publish("log.a", b"after", timeout=1)
+            except (nats.errors.Error, nats.js.errors.Error):
+                return False
+            return True
+
+        await until(published)
+        await until(lambda: b"after" in heard)
+        await reader.stop()
