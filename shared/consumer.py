@@ -18,10 +18,11 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
-from shared.wire import keep_reading
+from shared.wire import acknowledge, adapt, listen
 
 Handler = Callable[[Msg], Awaitable[None]]
 Surrender = Callable[[Msg], Awaitable[None]]
+Concerns = Callable[[Msg], bool]
 
 MOST_DELIVERIES = 12
 """How often a message is tried before its handler is asked to answer it as undeliverable."""
@@ -38,7 +39,8 @@ class PullConsumer:
 
     How *handle* ends decides: it returns: acknowledged; it raises because the world is not ready, or because of a bug:
     delivered again after a growing delay; it raises Poison, or was tried MOST_DELIVERIES times: *surrender* answers in
-    its stead.
+    its stead. What does not *concerns* it is acknowledged as it is read, and costs no task: most of a log is not a
+    given reader's.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class PullConsumer:
         *,
         ack_wait: float,
         limit: int = 256,
+        concerns: Concerns | None = None,
     ) -> None:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
@@ -59,6 +62,7 @@ class PullConsumer:
         self._surrender = surrender
         self._ack_wait = ack_wait
         self._limit = limit
+        self._concerns = concerns
         self._worth_asking = max(limit // 2, 1)
         self._stopping = False
         self._requested = 0
@@ -69,11 +73,9 @@ class PullConsumer:
         self._heard = 0.0
 
     async def start(self) -> None:
-        keep_reading(self._client)
+        adapt(self._client)
         self._inbox = self._client.new_inbox()
-        self._subscription = await self._client.subscribe(
-            self._inbox, cb=self._received, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        self._subscription = await listen(self._client, self._inbox, self._received)
         self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self._durable}-upkeep")
         await self._pull()
 
@@ -94,24 +96,31 @@ class PullConsumer:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.flush(timeout=2)
 
-    async def _received(self, message: Msg) -> None:
+    def _received(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
         if message.headers and "Status" in message.headers and not message.reply:
-            await self._told(message.headers)
+            self._told(message.headers)
             return
         self._requested -= 1
+        if self._concerns is not None and not self._concerns(message):
+            acknowledge(self._client, message)
+            self._pull_if_worth_it()
+            return
         task = asyncio.create_task(self._work(message))
         self._working[task] = message
         task.add_done_callback(self._finished)
 
-    async def _told(self, status: dict[str, str]) -> None:
+    def _told(self, status: dict[str, str]) -> None:
         """The server ends a request: it expired (408), or it cannot be served now: then upkeep asks again."""
         self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
         if status["Status"].startswith("408"):
-            await self._pull()
+            asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
 
     def _finished(self, task: asyncio.Task[None]) -> None:
         del self._working[task]
+        self._pull_if_worth_it()
+
+    def _pull_if_worth_it(self) -> None:
         if not self._stopping and self._wanted() >= self._worth_asking:
             asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
 

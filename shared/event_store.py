@@ -22,7 +22,7 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import from_json, to_json
 
@@ -39,6 +39,9 @@ REMEMBERED = 256
 """How many of the commands it answered an aggregate remembers by id; older ones are looked up in the log."""
 _CACHED = 20_000
 _FLUSH_EVERY = 0.25
+_GET = f"$JS.API.STREAM.MSG.GET.{LOG}"
+_PATIENCE = 5.0
+_NOT_FOUND = 404
 
 State = TypeVar("State")
 E = TypeVar("E", bound=Event)
@@ -200,10 +203,13 @@ class EventStore(Generic[State, E]):
 
     async def _last_sequence(self, aggregate_id: str) -> int:
         """Found by the subject's index; asking for the next event instead would search the log to its end for none."""
-        try:
-            return (await self._js.get_msg(LOG, subject=self._pattern(aggregate_id))).seq or 0
-        except NotFoundError:
+        asked = to_json({"last_by_subj": self._pattern(aggregate_id)})
+        told = from_json((await self._js._nc.request(_GET, asked, timeout=_PATIENCE)).data)  # noqa: SLF001 - get_msg decodes a whole message of which one number is wanted
+        if "error" not in told:
+            return int(told["message"]["seq"])
+        if told["error"].get("code") == _NOT_FOUND:
             return 0
+        raise APIError.from_error(told["error"])
 
     async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg:
         return await self._js.get_msg(LOG, seq=sequence, subject=self._pattern(aggregate_id), next=True)

@@ -1,17 +1,27 @@
-"""What nats-py must be guarded against: a message that it cannot decode ends its read loop, in silence and for good.
+"""nats-py, guarded and quickened: what all services have in common on their one connection (ADR 0017).
 
-Anybody who may publish a command could so make the service that reads it deaf, and the message would do it again after
-every reconnect. So what cannot be decoded is handed on as what can: the message is answered like any other bad one.
+Guarded, because a message that nats-py cannot decode ends its read loop, in silence and for good: anybody who may
+publish a command could so make the service that reads it deaf, and the message would do it again after every reconnect.
+What cannot be decoded is handed on as what can: the message is answered like any other bad one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from shared.wire_reading import QuickParser
+from shared.wire_writing import Requests, Writing
+
+_WRITING: WeakKeyDictionary[Client, Writing] = WeakKeyDictionary()
 
 
-def keep_reading(client: Client) -> None:
-    """Have *client* survive a subject that is no UTF-8 and a header block that is none (nats-py 2.16)."""
+def adapt(client: Client) -> None:
+    """Have *client* (nats-py 2.16) survive a subject that is no UTF-8 and a header block that is none, and be quick."""
     if "_build_message" in vars(client):
         return
     build, process = client._build_message, client._process_headers  # noqa: SLF001 - where nats-py decodes
@@ -27,4 +37,27 @@ def keep_reading(client: Client) -> None:
         except (ValueError, IndexError):
             return None
 
-    vars(client).update(_build_message=build_message, _process_headers=process_headers)
+    writing, parser = Writing(client), QuickParser(client, client._ps)  # noqa: SLF001 - nothing of it is exposed
+    vars(client).update(
+        _build_message=build_message, _process_headers=process_headers, _send_publish=writing.send_publish, _ps=parser
+    )
+    vars(client).update(request=Requests(client, client.request, listen).request)
+    _WRITING[client] = writing
+
+
+async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> Subscription:
+    """Have *hear* called with each message on *subject*, in order, from where it is read: without queue or task."""
+
+    async def otherwise(message: Msg) -> None:
+        hear(message)
+
+    subscription = await client.subscribe(subject, cb=otherwise, pending_msgs_limit=-1, pending_bytes_limit=-1)
+    if isinstance(parser := client._ps, QuickParser):  # noqa: SLF001 - as above
+        parser.heard[subscription._id] = hear  # noqa: SLF001 - the number by which the server tells subscriptions apart
+    return subscription
+
+
+def acknowledge(client: Client, message: Msg) -> None:
+    """Acknowledge *message* of a durable consumer, without waiting. If that is lost, it is delivered again."""
+    if not client.is_closed:
+        _WRITING[client].put(message.reply, b"")

@@ -57,15 +57,20 @@ class Projector:
     def over(cls, client: Client) -> "Projector":
         return cls(client, KeyValue(client.jetstream(), _BUCKET))
 
+    def concerns(self, message: Msg) -> bool:
+        """Whether it changes a document. What is created, checked or exported does not, nor what is not the suite's."""
+        kind = (message.headers or {}).get("CIM-Event-Type")
+        return kind in _CHANGES or kind in _OTHERS
+
     async def handle(self, message: Msg) -> None:
+        if not self.concerns(message):
+            return
         kind, sequence = (message.headers or {}).get("CIM-Event-Type"), message.metadata.sequence.stream
         try:
             if kind in _CHANGES:
                 views = await self._changed(message, sequence)
-            elif kind in _OTHERS:
-                views = _told(message, sequence)
             else:
-                return  # it changes no document (created, checked, exported, …), or it is none of the suite's
+                views = _told(message, sequence)
         except ValueError as error:
             raise Poison(f"{message.subject} holds what cannot be read: {error}") from error
         is_new = kind in _HISTORY and kind in _OTHERS  # most likely: so it is written without a look

@@ -58,7 +58,7 @@ def certificate_service(settings: Settings) -> FastStream:
 
     async def project(client: Client) -> None:
         projector = Projector.over(client)
-        await host.read(client, "views", projector.handle, projector.surrender)
+        await host.read(client, "views", projector.handle, projector.surrender, projector.concerns)
 
     host.begin(project)
     host.end(edge.pkilint.end)

@@ -15,7 +15,7 @@ from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
 from services.repository.routes import Routes
 from shared.errors import Unusable
-from shared.wire import keep_reading
+from shared.wire import adapt
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class Repository(AsgiFastStream):
             await self._serving.serve(sockets=[listening])
 
     async def _connected(self) -> None:
-        keep_reading(self._broker.connection)
+        adapt(self._broker.connection)
         self._documents.connect(self._broker.connection)
         log.info("serving on http://%s:%d", self._settings.host, self._settings.port)
 

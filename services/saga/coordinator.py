@@ -56,10 +56,9 @@ class Coordinator:
 
     async def on_event(self, message: Msg) -> None:
         """An event: if a saga asked for it, its saga moves; if it is a trigger, sagas begin, now or at their time."""
-        headers = message.headers or {}
-        triggered = self._triggers.get(headers.get("CIM-Event-Type", ""), ())
-        if "CIM-Saga-Id" not in headers and not triggered:
+        if not self.concerns(message):
             return
+        triggered = self._triggers.get((message.headers or {}).get("CIM-Event-Type", ""), ())
         lineage, event = read_event(message, _EVENTS)
         try:
             if lineage.saga is not None:
@@ -68,6 +67,11 @@ class Coordinator:
         finally:  # what it begins does not depend on whether the saga that asked for it can move
             for beginning in triggers.beginnings(triggered, lineage.message_id, event):
                 await self._begin_in_time(beginning, lineage)
+
+    def concerns(self, message: Msg) -> bool:
+        """Whether a saga asked for the event, or it is a trigger: most are neither."""
+        headers = message.headers or {}
+        return "CIM-Saga-Id" in headers or headers.get("CIM-Event-Type", "") in self._triggers
 
     async def on_timer(self, message: Msg) -> None:
         """A scheduled message fired (`keys.timers.<saga id>.due`): a saga's time has come, or its beginning's."""

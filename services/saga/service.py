@@ -31,7 +31,8 @@ def saga_service(nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIO
         store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in known})
         coordinator = Coordinator(js, store, {d.request: d for d in known})
         await host.read(client, "saga", coordinator.on_command, coordinator.surrender_command)
-        await host.read(client, "saga-events", coordinator.on_event, coordinator.surrender_event)
+        heard = coordinator.on_event, coordinator.surrender_event, coordinator.concerns
+        await host.read(client, "saga-events", *heard)
         await host.read(client, "saga-timers", coordinator.on_timer, coordinator.surrender_event)
         host.background(_watch(coordinator))
 

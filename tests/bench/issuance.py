@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 import time
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from shared.identity import new_id
+from shared.wire import adapt
+from tests.bench import processor
 from tests.support.nats import connected, free_port
 
 IN_FLIGHT = 32
@@ -39,6 +41,8 @@ class Row:
     seconds: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    processor_us: dict[str, int] = field(default_factory=dict)
+    """Processor time of one certificate, by process."""
 
     @property
     def rate(self) -> float:
@@ -51,6 +55,7 @@ class Row:
             "rate": round(self.rate),
             "p50_ms": self.p50_ms,
             "p99_ms": self.p99_ms,
+            "processor_us": self.processor_us,
         }
 
 
@@ -78,6 +83,7 @@ class Issuance:
 
     @classmethod
     async def begin(cls, client) -> Issuance:
+        adapt(client)
         self = cls(client)
         for pattern in ("certificate.created", "certificate.signed", "key.signed", "key.generated", "command.rejected"):
             await client.subscribe(f"keys.events.{pattern}.*", cb=self._heard, pending_msgs_limit=-1)
@@ -98,12 +104,13 @@ class Issuance:
                 )
                 latencies.append(time.perf_counter() - began)
 
-        began = time.perf_counter()
+        before, began = processor.spent(), time.perf_counter()
         await asyncio.gather(*(one_after_another() for _ in range(IN_FLIGHT)))
         seconds = time.perf_counter() - began
         latencies.sort()
         p50, p99 = (latencies[int(len(latencies) * share)] * 1000 for share in (0.5, 0.99))
-        return Row("cim-keys, event-sourced (3 commands, 3 events)", number, seconds, p50, p99)
+        each = {name: round(spent / number * 1e6) for name, spent in processor.since(before).items()}
+        return Row("cim-keys, event-sourced (3 commands, 3 events)", number, seconds, p50, p99, each)
 
     async def _authority(self, profile: str, issuer_id: str | None, signer: str | None) -> dict[str, str]:
         wish = {"key_id": str(new_id()), "algorithm": "ec-p256", "purpose": "certificate-signing"}
@@ -290,6 +297,9 @@ def report(rows: list[Row]) -> None:
     for row in rows:
         latency = f" p50 {row.p50_ms:.1f} ms p99 {row.p99_ms:.1f} ms" if row.p50_ms is not None else ""
         print(f"{row.what}: {row.rate:,.0f}/s ({row.number}){latency}")
+        if row.processor_us:
+            each = ", ".join(f"{name} {spent}" for name, spent in row.processor_us.items() if spent)
+            print(f"  processor time of one, µs: {sum(row.processor_us.values())} ({each})")
 
 
 if __name__ == "__main__":
