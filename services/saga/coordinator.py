@@ -65,7 +65,7 @@ class Coordinator:
                 heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)
                 await self._sagas.move(lineage.saga.saga_type, lineage.saga.saga_id, heard)
         finally:  # what it begins does not depend on whether the saga that asked for it can move
-            for beginning in triggers.beginnings(triggered, lineage.message_id, event):
+            for beginning in triggers.beginnings(triggered, lineage.message_id, event, message.metadata.timestamp):
                 await self._begin_in_time(beginning, lineage)
 
     def concerns(self, message: Msg) -> bool:

@@ -102,11 +102,15 @@ class Trigger(Generic[E]):
 
     *at*: when; none, or a time that has passed: at once. The saga's id follows from the event's id and from the name of
     *start*, so an event that is heard again begins nothing new.
+
+    *together*: the id of what such events are about; all that are stored about it within one second begin one saga, a
+    little after that second. It sees them all: what it asks about, it asks when they are stored.
     """
 
     on: type[E]
     start: Callable[[E, str], StartSaga | None]
     at: Callable[[E], datetime | None] | None = None
+    together: Callable[[E], str | None] | None = None
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -13,6 +13,9 @@ from services.saga.definition import AnyDefinition, Trigger
 from shared.contracts.base import Event
 from shared.contracts.saga import StartSaga
 from shared.identity import derive
+
+_GATHERED = timedelta(seconds=1.25)
+"""From the beginning of a second until what was stored in it has been stored, by clocks that differ a little."""
 
 Triggers: TypeAlias = Mapping[str, tuple[tuple[str, Trigger[Any]], ...]]
 """By an event's type: the saga types that it may begin, and how."""
@@ -34,10 +37,17 @@ def by_event_type(definitions: Iterable[AnyDefinition]) -> Triggers:
     return dict(found)
 
 
-def beginnings(triggers: Iterable[tuple[str, Trigger[Any]]], event_id: UUID, event: Event) -> Iterator[Beginning]:
+def beginnings(
+    triggers: Iterable[tuple[str, Trigger[Any]]], event_id: UUID, event: Event, stored_at: datetime
+) -> Iterator[Beginning]:
     """What *event* begins."""
     for saga_type, trigger in triggers:
-        saga_id = str(derive(event_id, f"{saga_type}/{trigger.name}"))
-        request = trigger.start(event, saga_id)
+        about = trigger.together(event) if trigger.together else None
+        second = stored_at.replace(microsecond=0)
+        if about is None:
+            saga_id, at = derive(event_id, f"{saga_type}/{trigger.name}"), trigger.at(event) if trigger.at else None
+        else:
+            saga_id, at = derive(UUID(about), f"{saga_type}/{second.isoformat()}"), second + _GATHERED
+        request = trigger.start(event, str(saga_id))
         if request is not None:
-            yield Beginning(request, trigger.at(event) if trigger.at else None)
+            yield Beginning(request, at)

@@ -4,13 +4,16 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from nats.js.errors import NotFoundError
 
 from deploy.settings import LocalSuite
-from services.saga.definitions import CERTIFICATE_ISSUANCE, CRL_PUBLICATION, KEY_EXPIRY, PKI_BOOTSTRAP
+from services.saga.definition import Trigger
+from services.saga.definitions import CERTIFICATE_ISSUANCE, CRL_PUBLICATION, KEY_EXPIRY, OCSP_PUBLICATION, PKI_BOOTSTRAP
+from services.saga.definitions import crl_publication as crls
 from services.saga.triggers import beginnings, by_event_type
 from shared.contracts.certificate_events import CertificateRevoked
 from shared.contracts.key import GenerateKey
@@ -42,8 +45,12 @@ def _log(server, client, tmp_path):
     return Suite(LocalSuite(tmp_path, server.port), client)
 
 
-def revoked():
-    facts = {"reason": RevocationReason.SUPERSEDED, "serial": "01", "issuer_id": ISSUER_ID}
+AT_ONCE = replace(CRL_PUBLICATION, triggers=(Trigger(CertificateRevoked, crls.revoked),))
+"""The same saga, begun by each revocation by itself and without waiting for others."""
+
+
+def revoked(**more):
+    facts = {"reason": RevocationReason.SUPERSEDED, "serial": "01", "issuer_id": ISSUER_ID, **more}
     return CertificateRevoked(certificate_id=str(new_id()), **facts)
 
 
@@ -57,7 +64,8 @@ def in_seconds(seconds):
 
 def begun_by(definition, event, lineage):
     """The id of the saga that *event* begins."""
-    [one] = beginnings(by_event_type([definition])[type(event).__name__], lineage.message_id, event)
+    kind = by_event_type([definition])[type(event).__name__]
+    [one] = beginnings(kind, lineage.message_id, event, datetime.now(UTC))
     return one.request.saga_id
 
 
@@ -79,8 +87,8 @@ async def hear_all_again(services):
 
 async def test_an_event_that_no_saga_asked_for_begins_one_which_inherits_from_it(server, services, log):
     event, told = revoked(), lineage()
-    saga_id = begun_by(CRL_PUBLICATION, event, told)
-    async with coordinating(server.url, CRL_PUBLICATION):
+    saga_id = begun_by(AT_ONCE, event, told)
+    async with coordinating(server.url, AT_ONCE):
         await services.tell(event, told)
 
         end = await log.end_of(saga_id)
@@ -96,14 +104,14 @@ async def test_an_event_that_no_saga_asked_for_begins_one_which_inherits_from_it
 
 async def test_an_event_that_is_heard_again_begins_nothing_again(server, services, log):
     event, told = revoked(), lineage()
-    saga_id = begun_by(CRL_PUBLICATION, event, told)
-    async with coordinating(server.url, CRL_PUBLICATION):
+    saga_id = begun_by(AT_ONCE, event, told)
+    async with coordinating(server.url, AT_ONCE):
         await services.tell(event, told)
         await log.end_of(saga_id)
     before = await log.events("keys.events.saga.*.*.*")
     await hear_all_again(services)
 
-    async with coordinating(server.url, CRL_PUBLICATION):
+    async with coordinating(server.url, AT_ONCE):
         await until(services.everything_is_heard)
 
         assert await log.events("keys.events.saga.*.*.*") == before
@@ -178,7 +186,7 @@ async def test_what_is_far_ahead_costs_one_message(server, services, days):
         await until(services.everything_is_heard)
 
     kept = await stored(services, f"keys.timers.{saga_id}.begin")
-    assert json.loads(kept.data) == {"saga_id": saga_id, "key_id": event.key_id}
+    assert json.loads(kept.data) == {"saga_id": saga_id, "key_id": event.key_id, "stage": "expired"}
     assert (await services.js.stream_info("KEYS_TIMERS")).state.messages == 1
     with pytest.raises(NotFoundError):
         await services.revision(saga_id)
@@ -186,8 +194,8 @@ async def test_what_is_far_ahead_costs_one_message(server, services, days):
 
 async def test_three_coordinators_begin_a_triggered_saga_once(server, services, log):
     events = [(revoked(), lineage()) for _ in range(20)]
-    sagas = [begun_by(CRL_PUBLICATION, *one) for one in events]
-    one = (server.url, CRL_PUBLICATION)
+    sagas = [begun_by(AT_ONCE, *one) for one in events]
+    one = (server.url, AT_ONCE)
     async with coordinating(*one), coordinating(*one), coordinating(*one):
         await asyncio.gather(*(services.tell(*told) for told in events))
         ends = await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
@@ -284,8 +292,10 @@ async def a_coordinator(url):
 
 async def test_whatever_a_killed_coordinator_had_heard_begins_once(server, services, log):
     at = in_seconds(4)
-    events = [(key_that_ends(at), lineage()) for _ in range(200)] + [(revoked(), lineage()) for _ in range(100)]
-    sagas = [begun_by(KEY_EXPIRY if index < 200 else CRL_PUBLICATION, *one) for index, one in enumerate(events)]
+    events = [(key_that_ends(at), lineage()) for _ in range(200)] + [
+        (revoked(ocsp=True), lineage()) for _ in range(100)
+    ]
+    sagas = [begun_by(KEY_EXPIRY if index < 200 else OCSP_PUBLICATION, *one) for index, one in enumerate(events)]
     for event, _ in events[:200]:
         services.toys.log["key", event.key_id].append(event)
     await asyncio.gather(*(services.tell(*told) for told in events))
@@ -317,3 +327,21 @@ async def done(services):
 
 async def more_is_done(services, than):
     return await done(services) > than + 10
+
+
+async def test_revocations_of_one_second_begin_one_crl_and_it_is_made_after_all_of_them(server, services, log):
+    events = [(revoked(), lineage()) for _ in range(40)]
+    async with coordinating(server.url, CRL_PUBLICATION):
+        for one in events:
+            await services.tell(*one)
+        told = await log.events("keys.events.certificate.revoked.*")
+        await until(services.everything_is_heard)
+        ended = await log.told("keys.events.saga.crl-publication.completed.*", within=10)
+        await asyncio.sleep(1.5)  # whatever else had begun would have begun by now
+
+    begun = await log.events("keys.events.saga.crl-publication.started.*")
+    seconds = {event.headers["CIM-Timestamp"][:19] for event in told}
+    assert len(told) == 40
+    assert 1 <= len(begun) <= len(seconds) + 1
+    assert begun[-1].sequence > told[-1].sequence
+    assert ended.tokens[4] == "completed"

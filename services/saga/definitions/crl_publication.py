@@ -1,7 +1,7 @@
 """An issuer's next CRL: built, signed by its key, published. Forward only, and patient: nothing here can be undone.
 
-Begun at each revocation, hold and release, and when the next one is due. Where the last one says all there is to say,
-it ends at once; so of the many that a hundred revocations begin, few do anything.
+Begun at revocations, holds and releases, those of one second together (a CRL of ten thousand entries stands in the log
+with half a megabyte), and when the next one is due. Where the last one says all there is to say, it ends at once.
 """
 
 from __future__ import annotations
@@ -58,6 +58,10 @@ def held_or_released(event: CertificateHeld | CertificateReleased, saga_id: str)
     return StartCrlPublication(saga_id=saga_id, issuer_id=event.issuer_id) if event.issuer_id else None
 
 
+def issuer(event: CertificateRevoked | CertificateHeld | CertificateReleased) -> str | None:
+    return event.issuer_id
+
+
 def due_again(event: CrlPublished, saga_id: str) -> StartCrlPublication:
     return StartCrlPublication(saga_id=saga_id, issuer_id=event.certificate_id)
 
@@ -82,9 +86,9 @@ CRL_PUBLICATION = Definition(
     completed=completed,
     within=2 * PATIENTLY,
     triggers=(
-        Trigger(CertificateRevoked,  revoked),
-        Trigger(CertificateHeld,     held_or_released),
-        Trigger(CertificateReleased, held_or_released),
+        Trigger(CertificateRevoked,  revoked, together=issuer),
+        Trigger(CertificateHeld,     held_or_released, together=issuer),
+        Trigger(CertificateReleased, held_or_released, together=issuer),
         Trigger(CrlPublished,        due_again, due_again_at),
     ),
     steps=(

@@ -34,13 +34,16 @@ NEWEST = {d.request: d for d in sorted(DEFINITIONS, key=lambda d: d.version)}
 TRIGGERS = triggers.by_event_type(NEWEST.values())
 
 
+STORED, GATHERED = "2026-11-21T12:00:00.400000+00:00", "2026-11-21T12:00:01.250000+00:00"
+
+
 def event(name: str, **facts: Any) -> Event:
     return MESSAGES[name].model_validate_json(json.dumps(facts))
 
 
 def begins(name: str, **facts: Any) -> list[tuple[str, dict[str, Any], datetime | None]]:
     """What an event begins: the request's type, what it says beside its id, and when."""
-    found = triggers.beginnings(TRIGGERS.get(name, ()), START, event(name, **facts))
+    found = triggers.beginnings(TRIGGERS.get(name, ()), START, event(name, **facts), at(STORED))
     return [
         (
             type(one.request).__name__,
@@ -55,7 +58,7 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-CRL_OF_ISSUER = ("StartCrlPublication", {"issuer_id": ISSUER_ID}, None)
+CRL_OF_ISSUER = ("StartCrlPublication", {"issuer_id": ISSUER_ID}, at(GATHERED))
 STATUS = ("StartOcspPublication", {"issuer_id": ISSUER_ID, "certificate_ids": [OTHER]}, None)
 
 
@@ -116,15 +119,26 @@ def test_a_crl_begins_the_next_one_when_it_is_due():
     assert begins("CrlPublished", **facts, **when) == [("StartCrlPublication", {"issuer_id": ISSUER_ID}, at(SOON))]
 
 
-def test_an_event_that_is_heard_again_names_the_same_sagas_and_each_its_own():
-    revoked = event("CertificateRevoked", **REVOKED, ocsp=True)
-    once = [one.request.saga_id for one in triggers.beginnings(TRIGGERS["CertificateRevoked"], START, revoked)]
-    again = [one.request.saga_id for one in triggers.beginnings(TRIGGERS["CertificateRevoked"], START, revoked)]
-    another = triggers.beginnings(TRIGGERS["CertificateRevoked"], derive(START, "another"), revoked)
+def of_revocation(event_id, stored, **changes):
+    revoked = event("CertificateRevoked", **{**REVOKED, "ocsp": True, **changes})
+    begun = triggers.beginnings(TRIGGERS["CertificateRevoked"], event_id, revoked, at(stored))
+    return {type(one.request).__name__: one.request.saga_id for one in begun}
 
-    assert once == again
-    assert len(set(once)) == 2
-    assert not {one.request.saga_id for one in another} & set(once)
+
+def test_an_event_that_is_heard_again_names_the_same_sagas_and_each_its_own():
+    once = of_revocation(START, STORED)
+
+    assert once == of_revocation(START, STORED)
+    assert len(set(once.values())) == 2
+    assert not set(of_revocation(derive(START, "another"), GATHERED).values()) & set(once.values())
+
+
+def test_revocations_of_one_issuer_in_one_second_begin_one_crl_and_each_its_own_answers():
+    one, other = of_revocation(START, STORED), of_revocation(derive(START, "another"), STORED[:-6] + "9+00:00")
+    elsewhere = of_revocation(START, STORED, issuer_id=OTHER)
+
+    assert one["StartCrlPublication"] == other["StartCrlPublication"] != elsewhere["StartCrlPublication"]
+    assert one["StartOcspPublication"] != other["StartOcspPublication"]
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: f"{d.saga_type}-{d.version}")
