@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import nats.errors
 import nats.js.errors
@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from shared.identity import new_id
+from shared.identity import derive, new_id
 from shared.kv import to_the_end
 from tests.support.nats import connected, free_port
 
@@ -44,6 +44,7 @@ class Suite:
     local: LocalSuite
     client: Client
     issuer_id: str = ""
+    doomed_id: str = ""
     bootstrap_request: dict[str, Any] = field(default_factory=dict)
     bootstrapped: Told | None = None
     chain: list[str] = field(default_factory=list)
@@ -68,7 +69,20 @@ class Suite:
         await self.publish(f"saga.{saga_type}.start", {**body, "saga_id": saga_id})
         return saga_id
 
-    async def provision(self, saga_id: str | None = None, **body: Any) -> str:
+    async def doomed_issuer(self) -> str:
+        """An authority whose key is revoked, which shows only when it is to sign: provisionings fail half-way."""
+        if not self.doomed_id:
+            authority = {"common_name": "Doomed", "algorithm": "ec-p256", "validity_days": 3650}
+            saga_id = await self.start_saga(
+                "pki-bootstrap", organization="Doomed", root=authority, intermediate=authority
+            )
+            self.doomed_id = (await self.end_of(saga_id)).body["intermediate_certificate_id"]
+            await self.ask("key.revoke", {"key_id": str(derive(UUID(saga_id), "intermediate-key"))})
+        return self.doomed_id
+
+    async def provision(self, saga_id: str | None = None, *, doomed: bool = False, **body: Any) -> str:
+        if doomed:
+            body["issuer_id"] = await self.doomed_issuer()
         standard = {
             "issuer_id": self.issuer_id,
             "subject": {"common_name": "Alice", "email": "alice@acme.example"},

@@ -59,15 +59,14 @@ DER = {  # how private keys begin; a public key's encoding has none of these (RF
 BASE64 = re.compile(rb"[A-Za-z0-9+/]{16,}={0,2}")
 SHORTEST = 16  # bytes; what is shorter is met by chance
 
-TOO_LONG = {"common_name": "é" * 40}  # in bytes, for X.509: refused when there is a key already
 WISHES = [
     {"purpose": "authentication", "algorithm": "rsa-2048"},
     {"purpose": "digital-signature"},
     {"purpose": "key-management", "key_origin": "imported"},
     {"slot": "82", "key_origin": "imported"},
     {"slot": "83", "key_origin": "imported", "algorithm": "ed25519"},
-    {"slot": "84", "key_origin": "imported", "subject": TOO_LONG},
-    {"slot": "85", "subject": TOO_LONG},
+    {"slot": "84", "key_origin": "imported", "doomed": True},
+    {"slot": "85", "doomed": True},
     {"purpose": "digital-signature", "key_origin": "imported"},
 ]
 

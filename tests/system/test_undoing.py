@@ -17,11 +17,12 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 ORIGINS = ["on-device", "imported"]
 UNKNOWN = "0192f0c1-0000-7000-8000-000000000000"
 TOO_LONG_FOR_X509 = {"common_name": "é" * 40}
-"""64 characters are a name; 64 bytes are the most that X.509 takes: refused when the device has the key already."""
+"""64 characters are a name; 64 bytes are the most that X.509 takes."""
 FAILING = {
     "unknown issuer": ({"issuer_id": UNKNOWN}, "not-found"),
     "too long validity": ({"validity_days": 36_000}, "invalid"),
     "too long name": ({"subject": TOO_LONG_FOR_X509}, "invalid"),
+    "an issuer whose key is revoked": ({"doomed": True}, "conflict"),
     "absent YubiKey": ({"yubikey_serial": "49999999"}, "unavailable"),
     "key that the slot's device cannot have": ({"algorithm": "x25519"}, None),
 }
@@ -85,7 +86,7 @@ async def test_a_certificate_that_was_issued_is_revoked_when_its_import_fails(su
 
 async def test_a_slot_that_was_undone_can_be_provisioned_afterwards(suite):
     where = {"yubikey_serial": "42000003"}
-    undone = await suite.end_of(await suite.provision(**where, subject=TOO_LONG_FOR_X509))
+    undone = await suite.end_of(await suite.provision(**where, doomed=True))
     done = await suite.end_of(await suite.provision(**where))
 
     assert [undone.tokens[4], done.tokens[4]] == ["compensated", "completed"]
@@ -95,7 +96,7 @@ async def test_a_saga_that_overwrote_a_key_and_then_fails_says_that_a_person_is_
     where = {"yubikey_serial": "42000004"}
     await suite.end_of(await suite.provision(**where))
 
-    end = await suite.end_of(await suite.provision(**where, replace=True, subject=TOO_LONG_FOR_X509))
+    end = await suite.end_of(await suite.provision(**where, replace=True, doomed=True))
 
     assert end.tokens[4] == "failed"
     assert [left["step"] for left in end.body["left_over"]] == ["generate-slot-key"]
