@@ -19,6 +19,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared.errors import Conflict
 
+_SILENCE, _MOST_SILENCES = 1.0, 10
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 """Error codes of a stale expectation; in a cluster it may be either (facts.md)."""
 
@@ -132,15 +133,31 @@ class KeyValue:
 
 
 async def to_the_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
-    """What an ordered consumer has to deliver until there is no more; it ends with the subscription."""
+    """What an ordered consumer has to deliver until there is no more; it ends with the subscription.
+
+    What was there to be delivered may be erased meanwhile, and then nothing says that there is no more: after a silence
+    the consumer is asked. Raises nats.errors.TimeoutError when it has something and does not deliver it.
+    """
     try:
-        asked = await subscription.consumer_info()
-        delivered = asked.delivered.consumer_seq if asked.delivered else 0  # it pushes at once: they are here already
-        left = (asked.num_pending or 0) + delivered
+        left, heard, silences = await _left(subscription, 0), 0, 0
         while left:
-            message = await subscription.next_msg(timeout=10)
-            left = message.metadata.num_pending
+            try:
+                message = await subscription.next_msg(timeout=_SILENCE)
+            except nats.errors.TimeoutError:
+                silences += 1
+                if silences == _MOST_SILENCES:
+                    raise
+                left = await _left(subscription, heard)
+                continue
+            left, heard, silences = message.metadata.num_pending, message.metadata.sequence.consumer, 0
             yield message
     finally:
         with contextlib.suppress(nats.errors.Error):  # raised here, it would take the place of a cancellation
             await subscription.unsubscribe()
+
+
+async def _left(subscription: JetStreamContext.PushSubscription, heard: int) -> int:
+    """What is still to come after the message that was the *heard*-th: on its way already, or not yet."""
+    asked = await subscription.consumer_info()
+    delivered = asked.delivered.consumer_seq if asked.delivered else 0
+    return (asked.num_pending or 0) + max(delivered - heard, 0)

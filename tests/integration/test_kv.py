@@ -236,3 +236,19 @@ async def _eventually(bucket, key):
                 return await bucket.get(key)
             except Exception:  # noqa: BLE001 - while the server comes up, everything may go wrong
                 await asyncio.sleep(0.05)
+
+
+async def test_a_list_ends_although_what_it_had_to_list_is_erased_meanwhile(secrets):
+    for turn in range(15):
+        for number in range(40):
+            await secrets.put(f"key.{turn}-{number}", b"sealed", 0)
+        documents = [document async for document in secrets.all()]
+
+        async def erase(erased=tuple(documents)):
+            for document in erased:
+                await secrets.erase(document)
+
+        _, listed = await asyncio.gather(erase(), _all(secrets))
+
+        assert listed.keys() <= {document.key for document in documents}
+    assert await _all(secrets) == {}
