@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from typing import assert_never
 
 from services.key.effects import Answer
@@ -12,7 +13,7 @@ from services.key.purposes import RULES, usual_purpose
 from services.key.refusals import conflict, day, invalid, never_again, not_allowed, not_found, taken
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Traits, Unborn, Voided
 from shared.contracts.key import DeriveKey, GenerateKey, ImportKey, PrepareKeyImport
-from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.keying import Algorithm, OwnerKind, Provenance, Purpose
 from shared.decider import Context, Perform, Refused, Stands
 
 _OF_RSA = (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)
@@ -24,19 +25,7 @@ def generate(key: Key, wish: GenerateKey, context: Context) -> Answer:
         return refusal
     match key:
         case Unborn():
-            return Perform(
-                CreateKeyPair(
-                    wish.key_id,
-                    wish.algorithm,
-                    purpose,
-                    wish.exportable,
-                    wish.owner,
-                    wish.label,
-                    wish.owner_kind,
-                    wish.expires_at,
-                    wish.approvals,
-                )
-            )
+            return Perform(CreateKeyPair(*_said(wish, purpose)))
         case Prepared():
             return conflict(
                 f"key {wish.key_id} is prepared to be imported or derived: do that, or choose another key_id"
@@ -81,15 +70,7 @@ def take_over(key: Key, wish: ImportKey, context: Context) -> Answer:
         case Prepared():
             return Perform(
                 TakeOver(
-                    wish.key_id,
-                    wish.algorithm,
-                    purpose,
-                    wish.exportable,
-                    wish.owner,
-                    wish.label,
-                    wish.owner_kind,
-                    wish.expires_at,
-                    wish.approvals,
+                    *_said(wish, purpose),
                     sealed_key=wish.sealed_key,
                     public_key_pem=wish.public_key_pem,
                     proof=wish.proof,
@@ -118,15 +99,7 @@ def derive(key: Key, wish: DeriveKey, context: Context) -> Answer:
         case Prepared():
             return Perform(
                 DeriveKeyPair(
-                    wish.key_id,
-                    wish.algorithm,
-                    purpose,
-                    wish.exportable,
-                    wish.owner,
-                    wish.label,
-                    wish.owner_kind,
-                    wish.expires_at,
-                    wish.approvals,
+                    *_said(wish, purpose),
                     sealed_passphrase=wish.sealed_passphrase,
                     organization=wish.organization,
                     path=wish.path,
@@ -148,6 +121,14 @@ def derive(key: Key, wish: DeriveKey, context: Context) -> Answer:
 def recipient(raw: bytes) -> str:
     """How a state holds the key that was prepared: as the event shows it."""
     return base64.b64encode(raw).decode()
+
+
+def _said(
+    wish: GenerateKey | ImportKey | DeriveKey, purpose: Purpose
+) -> tuple[str, Algorithm, Purpose, bool, str | None, str | None, OwnerKind | None, datetime | None, int]:
+    """What is said of a key however it comes to be, in the order of NewKey."""
+    owner, until = (wish.owner, wish.label, wish.owner_kind), wish.expires_at
+    return wish.key_id, wish.algorithm, purpose, wish.exportable, *owner, until, wish.approvals
 
 
 def _purpose_of(wish: GenerateKey | ImportKey | DeriveKey) -> Purpose:
