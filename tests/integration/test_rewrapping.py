@@ -4,8 +4,10 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import sys
 from base64 import b64decode
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
@@ -376,23 +378,25 @@ async def test_killed_in_the_middle_again_and_again_the_process_comes_to_its_end
     wrapped = [from_json(document.value)["wrapped_data_key"].encode() async for document in bucket.all("key.*")]
     killed = []
 
+    async def done():
+        return many - (await under(bucket)).get(old.kek_id, 0)
+
     for share in (0.2, 0.4, 0.6, 0.8):
-        process = await _start(server)
-        while (done := many - (await under(bucket)).get(old.kek_id, 0)) < many * share:
-            assert process.returncode is None
-        process.kill()
-        await process.wait()
-        killed.append(done)
+        async with _process(server) as process:
+            while await _standing_still(process, done) < many * share:
+                process.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0.05)
+        killed.append(await done())
         await require_all_sign(bucket, await unlock(bucket, NEW, OLD), some)
-    process = await _start(server)
-    async with asyncio.timeout(60):
+    async with _process(server) as process, asyncio.timeout(60):
         async for line in process.stderr:
             if b"can be taken away" in line:
                 break
-    process.terminate()
-    await process.communicate()
+        process.terminate()
+        await process.communicate()
 
-    print(f"killed with {killed} of {many} done")
+    assert killed == sorted(killed)
+    assert killed[0] < many
     assert f"all {many} entries".encode() in line
     await require_all_sign(bucket, await unlock(bucket, NEW), keys)
     assert await messages(bucket) == many + 1
@@ -425,11 +429,27 @@ async def _only_one_kek(bucket):
     return len(await kek_documents(bucket)) == 1
 
 
-async def _start(server):
+@asynccontextmanager
+async def _process(server):
+    """The service as a process of its own, which is gone in the end whatever became of the test."""
     settings = {"KEY_KEK": NEW.key.hex(), "KEY_PREVIOUS_KEK": OLD.key.hex(), "NATS_URL": server.url}
-    return await asyncio.create_subprocess_exec(
+    process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "services.key", env={"PATH": os.environ["PATH"], **settings}, cwd=ROOT, stderr=-1
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+
+async def _standing_still(process, look):
+    """What *look* sees once the process is stopped: however long looking takes, it is as far as that, and stays so."""
+    assert process.returncode is None
+    process.send_signal(signal.SIGSTOP)
+    return await look()
 
 
 async def _last_kek_with_successor(bucket):
