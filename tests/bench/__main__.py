@@ -19,8 +19,9 @@ import uvloop
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from tests.bench import issuance, raw
+from tests.bench import fleet, issuance, raw
 from tests.bench.load import Result, closed_loop
+from tests.bench.rivals import Row
 from tests.support.nats import connected, free_port, nats_server
 
 IN_FLIGHT = (1, 32, 256)
@@ -37,7 +38,9 @@ async def main() -> None:
         ceiling = await measure_raw(steps, scale)
         suite = await (measure_idle(steps, scale) if steps == IDLE_STEPS else measure_provisioning(scale))
         rows += [row(name, steps, ours, raw_result) for ours, raw_result in zip(suite, ceiling, strict=True)]
-    report(rows, await issuance.measure(lambda: suite_up(None), scale))
+    async with suite_up(None) as url, connected(url) as client:
+        devices = await fleet.measure(client, await bootstrap(client), scale)
+    report(rows, await issuance.measure(lambda: suite_up(None), scale), devices)
 
 
 async def measure_raw(steps: int, scale: float) -> list[Result]:
@@ -163,7 +166,7 @@ def row(name: str, steps: int, ours: Result, ceiling: Result) -> dict[str, objec
     }
 
 
-def report(rows: list[dict[str, object]], certificates: list[issuance.Row]) -> None:
+def report(rows: list[dict[str, object]], certificates: list[Row], devices: fleet.Fleet) -> None:
     machine = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
@@ -176,10 +179,8 @@ def report(rows: list[dict[str, object]], certificates: list[issuance.Row]) -> N
         "load_before": os.getloadavg()[0],
     }
     Path("bench-results").mkdir(exist_ok=True)
-    Path("bench-results/latest.json").write_text(
-        json.dumps({"machine": machine, "rows": rows, "certificates": [each.told() for each in certificates]}, indent=1)
-        + "\n"
-    )
+    results = {"rows": rows, "certificates": [each.told() for each in certificates], "fleet": devices.told()}
+    Path("bench-results/latest.json").write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
     print(", ".join(f"{key} {value}" for key, value in machine.items()))
     columns = (
         "saga",
@@ -199,6 +200,7 @@ def report(rows: list[dict[str, object]], certificates: list[issuance.Row]) -> N
         if line["not_completed"]:
             print(f"  {line['not_completed']} did not complete")
     issuance.report(certificates)
+    fleet.report(devices)
 
 
 if __name__ == "__main__":
