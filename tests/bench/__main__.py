@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import platform
@@ -10,24 +9,21 @@ import signal
 import subprocess
 import sys
 import tempfile
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
 
-from deploy.settings import LocalSuite
-from deploy.supervisor import Supervisor
 from tests.bench import fleet, issuance, raw
 from tests.bench.load import Result, closed_loop
 from tests.bench.rivals import Row
-from tests.support.nats import connected, free_port, nats_server
+from tests.bench.suite import DEVICES, FIRST_SERIAL, bootstrap, suite_up
+from tests.support.nats import connected, nats_server
 
 IN_FLIGHT = (1, 32, 256)
 IDLE_STEPS, PROVISIONING_STEPS = 4, 8
 SAGAS = {1: 150, 32: 800, 256: 1500}
-DEVICES = 80
 PURPOSES = ("authentication", "digital-signature", "key-management", "card-authentication")
 
 
@@ -82,7 +78,7 @@ async def measure_provisioning(scale: float) -> list[Result]:
                 "issuer_id": issuer,
                 "subject": {"common_name": f"Person {number}"},
                 "purpose": PURPOSES[number % 4],
-                "yubikey_serial": str(42_000_000 + number // 4 % DEVICES),
+                "yubikey_serial": str(FIRST_SERIAL + number // 4 % DEVICES),
                 "replace": True,
                 "key_origin": "on-device",
                 "validity_days": 365,
@@ -95,46 +91,6 @@ async def measure_provisioning(scale: float) -> list[Result]:
 async def each_load(client, scale, start, ends) -> list[Result]:
     await closed_loop(client, 50, 8, start, ends)  # warm
     return [await closed_loop(client, int(SAGAS[n] * scale), n, start, ends) for n in IN_FLIGHT]
-
-
-async def bootstrap(client) -> str:
-    done = asyncio.get_running_loop().create_future()
-
-    async def completed(message) -> None:
-        done.set_result(json.loads(message.data)["intermediate_certificate_id"])
-
-    subscription = await client.subscribe("keys.events.saga.pki-bootstrap.completed.*", cb=completed)
-    authority = {"algorithm": "ec-p256", "validity_days": 3650}
-    body = {
-        "organization": "Bench",
-        "root": {"common_name": "Root", **authority},
-        "intermediate": {"common_name": "Intermediate", **authority},
-    }
-    await client.jetstream().publish("keys.commands.saga.pki-bootstrap.start", json.dumps(body).encode())
-    issuer = await asyncio.wait_for(done, 30)
-    await subscription.unsubscribe()
-    return issuer
-
-
-@asynccontextmanager
-async def suite_up(coordinator: list[str] | None):
-    """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place."""
-
-    class Suite(LocalSuite):
-        def command(self, name: str) -> list[str]:
-            if name == "saga" and coordinator:
-                return [sys.executable, *coordinator]
-            return super().command(name)
-
-    with tempfile.TemporaryDirectory() as state:
-        serials = ",".join(str(42_000_000 + number) for number in range(DEVICES))
-        suite = Suite(state=Path(state), port=free_port(), http_port=free_port(), virtual_yubikeys=serials)
-        supervisor = Supervisor(suite)
-        try:
-            await supervisor.start()
-            yield suite.url
-        finally:
-            await supervisor.stop()
 
 
 class process:  # noqa: N801 - reads as what it is in a with statement

@@ -23,10 +23,11 @@ from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
 from tests.bench import processor
 from tests.bench.load import closed_loop
+from tests.bench.suite import FIRST_SERIAL, bootstrap, suite_up
+from tests.support.nats import connected
 from tests.support.yubikeys import certify
 
 DEVICES, ROUNDS = 50, 4
-FIRST_SERIAL = 42_000_000
 
 
 @dataclass(frozen=True)
@@ -150,9 +151,6 @@ def report(fleet: Fleet) -> None:
 
 
 async def main() -> None:
-    from tests.bench.__main__ import bootstrap, suite_up
-    from tests.support.nats import connected
-
     async with suite_up(None) as url, connected(url) as client:
         report(await measure(client, await bootstrap(client)))
 

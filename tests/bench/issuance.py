@@ -19,6 +19,7 @@ from shared.identity import new_id
 from shared.wire import adapt
 from tests.bench import processor
 from tests.bench.rivals import IN_FLIGHT, Row, others, raw
+from tests.bench.suite import suite_up
 from tests.support.nats import connected
 
 NUMBER = 4000
@@ -124,6 +125,4 @@ def report(rows: list[Row]) -> None:
 
 
 if __name__ == "__main__":
-    from tests.bench.__main__ import suite_up
-
     report(uvloop.run(measure(lambda: suite_up(None), float(os.environ.get("BENCH_SCALE", "1")))))

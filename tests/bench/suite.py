@@ -1,0 +1,56 @@
+"""The suite as `make up` runs it, with a fleet of virtual devices plugged in, for as long as a benchmark takes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import tempfile
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from deploy.settings import LocalSuite
+from deploy.supervisor import Supervisor
+from tests.support.nats import free_port
+
+DEVICES, FIRST_SERIAL = 80, 42_000_000
+
+
+async def bootstrap(client) -> str:
+    done = asyncio.get_running_loop().create_future()
+
+    async def completed(message) -> None:
+        done.set_result(json.loads(message.data)["intermediate_certificate_id"])
+
+    subscription = await client.subscribe("keys.events.saga.pki-bootstrap.completed.*", cb=completed)
+    authority = {"algorithm": "ec-p256", "validity_days": 3650}
+    body = {
+        "organization": "Bench",
+        "root": {"common_name": "Root", **authority},
+        "intermediate": {"common_name": "Intermediate", **authority},
+    }
+    await client.jetstream().publish("keys.commands.saga.pki-bootstrap.start", json.dumps(body).encode())
+    issuer = await asyncio.wait_for(done, 30)
+    await subscription.unsubscribe()
+    return issuer
+
+
+@asynccontextmanager
+async def suite_up(coordinator: list[str] | None):
+    """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place."""
+
+    class Suite(LocalSuite):
+        def command(self, name: str) -> list[str]:
+            if name == "saga" and coordinator:
+                return [sys.executable, *coordinator]
+            return super().command(name)
+
+    with tempfile.TemporaryDirectory() as state:
+        serials = ",".join(str(FIRST_SERIAL + number) for number in range(DEVICES))
+        suite = Suite(state=Path(state), port=free_port(), http_port=free_port(), virtual_yubikeys=serials)
+        supervisor = Supervisor(suite)
+        try:
+            await supervisor.start()
+            yield suite.url
+        finally:
+            await supervisor.stop()
