@@ -10,7 +10,7 @@ from faststream import FastStream
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.attestation import Trust, yubico_trust
+from services.yubikey.attestation import yubico_trust
 from services.yubikey.device import YubiKeys
 from services.yubikey.directory import Devices, VirtualDevices
 from services.yubikey.domain import YUBIKEY
@@ -53,5 +53,5 @@ def _sources(settings: Settings) -> list[Devices]:
         directory = settings.state_directory / "virtual"
         sources.append(VirtualDevices(directory, sealing_key, settings.virtual_serials))
     if settings.pcsc:
-        sources.append(PcscYubiKeys(yubico_trust(settings.roots) if settings.roots is not None else Trust()))
+        sources.append(PcscYubiKeys(yubico_trust(settings.roots)))
     return sources
