@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
 from faststream import FastStream
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import LEASE, PATIENCE, SHORTEST_LEASE, Settings, yubikey_service
 from shared.errors import Unusable
 from shared.host import run
 
 _SHORTEST_SECRET = 32
+_LONGEST_WAIT = 3600.0
 _MANAGEMENT_KEY_SIZES = (16, 24, 32)
 
 
@@ -28,6 +30,9 @@ def settings() -> Settings:
         pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
         roots=Path(roots) if roots else None,
         management_key=_management_key(),
+        agent=os.environ.get("YUBIKEY_AGENT") or socket.gethostname(),
+        lease=_seconds("YUBIKEY_LEASE", LEASE, SHORTEST_LEASE),
+        patience=_seconds("YUBIKEY_PATIENCE", PATIENCE, 0),
     )
 
 
@@ -49,6 +54,16 @@ def _management_key() -> bytes:
     if len(key) not in _MANAGEMENT_KEY_SIZES:
         raise Unusable(f"{variable}: the file must hold 16, 24 or 32 bytes in hexadecimal")
     return key
+
+
+def _seconds(variable: str, default: float, least: float) -> float:
+    try:
+        seconds = float(os.environ.get(variable) or default)
+    except ValueError:
+        seconds = -1
+    if not least <= seconds < _LONGEST_WAIT:
+        raise Unusable(f"{variable} must be a number of seconds, {least:g} or more and below {_LONGEST_WAIT:g}")
+    return seconds
 
 
 def _private_file(variable: str) -> bytes:

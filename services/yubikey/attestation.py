@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 
@@ -116,6 +117,11 @@ def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, t
 
 def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def fingerprint_of(public_key: PublicKeyTypes) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo."""
+    return sha256(spki(public_key)).hexdigest()
 
 
 def spki(public_key: PublicKeyTypes) -> bytes:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
-from typing import TypeVar, assert_never
+from typing import ParamSpec, TypeVar, assert_never
 
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, PrivateKey
 
@@ -29,11 +31,17 @@ from services.yubikey.effects import (
 )
 from services.yubikey.intents import Intent, Intents
 from services.yubikey.operations import Filling, attest, contents, filled, key_type_of, put_certificate
-from services.yubikey.piv import KEY_TYPES, OpenDevice, SlotReading, opened
+from services.yubikey.piv import KEY_TYPES, OpenDevice, opened
+from services.yubikey.prompting import People
 from services.yubikey.sealing import SealError, SealingKey
+from services.yubikey.slots import SlotReading
 from shared.contracts.command import RefusalCode
 
 T = TypeVar("T")
+P = ParamSpec("P")
+_LONGEST_END = 20.0
+_MOST_DEVICES = 512
+"""How many may be worked with, or waited at, at the same time in one process."""
 
 
 class YubiKeys:
@@ -45,12 +53,25 @@ class YubiKeys:
         intents: Intents,
         sealing_key: SealingKey,
         management_key: bytes = DEFAULT_MANAGEMENT_KEY,
+        people: People | None = None,
     ) -> None:
         self._sources = sources
         self._intents = intents
         self._sealing_key = sealing_key
         self._management_key = management_key
+        self._people = people
+        self._threads = ThreadPoolExecutor(_MOST_DEVICES, "device")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def rest(self) -> bool:
+        """Take up nothing more. Whether what was under way on the threads has ended, after a while."""
+        self._threads.shutdown(wait=False)
+        ending = asyncio.to_thread(self._threads.shutdown)
+        try:
+            await asyncio.wait_for(ending, _LONGEST_END)
+        except TimeoutError:
+            return False
+        return True
 
     async def perform(self, effect: Effect) -> Outcome:
         async with self._turns[effect.serial]:
@@ -64,7 +85,7 @@ class YubiKeys:
             case GenerateInSlot():
                 return await self._fill(effect, None)
             case ImportKeyIntoSlot():
-                return await self._fill(effect, await asyncio.to_thread(self._unsealed, effect))
+                return await self._fill(effect, await self._on_a_thread(self._unsealed, effect))
             case EmptySlot():
                 return await self._empty(effect)
             case FetchSealingKey():
@@ -132,11 +153,18 @@ class YubiKeys:
 
     async def _on(self, effect: Effect, work: Callable[[OpenDevice], T]) -> T:
         """Do *work* with the effect's device, on a thread: a device takes its time, up to minutes for an RSA key."""
-        return await asyncio.to_thread(self._work, effect.serial, work)
+        return await self._on_a_thread(self._work, effect.serial, work)
+
+    async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Not one of the loop's few threads: while a person is waited for here, others work there."""
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(work, *args, **kwargs)
+        )
 
     def _work(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
         devices, connection = open_device(self._sources, serial)
-        with opened(connection, int(serial), devices, self._management_key) as device:
+        with opened(connection, int(serial), devices, self._management_key, self._people) as device:
             return work(device)
 
     def _unsealed(self, effect: ImportKeyIntoSlot) -> PrivateKey:
@@ -163,7 +191,10 @@ def _look(
         remedy = 'clear it first, or say "replace": true to overwrite it for good'
         raise DeviceError(RefusalCode.CONFLICT, f"{problem}; {remedy}")
     device.check_support(effect.algorithm, effect.pin_policy, effect.touch_policy, generate=private_key is None)
-    device.authenticate()
+    if (
+        not device.asks_for_touch
+    ):  # it would be asked for twice; a wrong key is then found out later, in vain but safely
+        device.authenticate()
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Literal, assert_never, get_args
 
 from pydantic import TypeAdapter
 
+from services.yubikey import presence
 from services.yubikey.effects import (
     Attest,
     Attested,
@@ -29,6 +30,7 @@ from services.yubikey.effects import (
     SlotEmptied,
     SlotFilled,
 )
+from services.yubikey.presence import Presence
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.yubikey import (
@@ -50,6 +52,7 @@ from shared.contracts.yubikey import (
     YubiKeyCommand,
     YubiKeyEvent,
 )
+from shared.contracts.yubikey_presence import PresenceCommand, PresenceEvent, YubiKeyInserted, YubiKeyRemoved
 from shared.decider import Context, Decider, Perform, Refused, Stands
 from shared.identity import derive
 
@@ -68,17 +71,23 @@ class SlotContent:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """*voided*: key ids that were cleared, which a command that comes late must not put into a slot any more."""
+    """*voided*: key ids that were cleared, which a command that comes late must not put into a slot any more.
+
+    *present*: where it is plugged in; none: nowhere, or nobody ever saw it.
+    """
 
     slots: dict[Slot, SlotContent] = field(default_factory=dict)
     voided: tuple[str, ...] = ()
+    present: Presence | None = None
     kind: Literal["device"] = "device"
 
 
-Answer = YubiKeyEvent | Refused | Stands | Perform[Effect]
+Answer = YubiKeyEvent | PresenceEvent | Refused | Stands | Perform[Effect]
 
 
-def decide(device: Device, message: YubiKeyCommand | Outcome, context: Context) -> Answer:
+def decide(device: Device, message: YubiKeyCommand | PresenceCommand | Outcome, context: Context) -> Answer:
+    if isinstance(message, PresenceCommand):
+        return presence.reported(device.present, message)
     if isinstance(message, YubiKeyCommand):
         return _asked(device, message, str(context.command_id), str(derive(context.command_id, "key_id")))
     return _came_of(message)
@@ -122,7 +131,7 @@ def _came_of(outcome: Outcome) -> YubiKeyEvent | Refused:
                 simulated=simulated,
                 key_id=effect.key_id,
                 algorithm=effect.algorithm,
-                provenance=_provenance(effect),
+                provenance=Provenance.ON_DEVICE if isinstance(effect, GenerateInSlot) else Provenance.IMPORTED,
                 public_key_pem=outcome.public_key_pem,
                 fingerprint_sha256=outcome.fingerprint_sha256,
                 attestation=outcome.attestation,
@@ -178,16 +187,6 @@ def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Refused
     return Perform(effect)
 
 
-def _provenance(effect: GenerateInSlot | ImportKeyIntoSlot) -> Provenance:
-    match effect:
-        case GenerateInSlot():
-            return Provenance.ON_DEVICE
-        case ImportKeyIntoSlot():
-            return Provenance.IMPORTED
-        case _:
-            assert_never(effect)
-
-
 def _verify(found: SlotContents) -> SlotVerified | Refused:
     effect = found.effect
     where = f"slot {effect.slot} of YubiKey {effect.serial}"
@@ -211,7 +210,7 @@ def _verify(found: SlotContents) -> SlotVerified | Refused:
     )
 
 
-def evolve(device: Device, event: YubiKeyEvent) -> Device:
+def evolve(device: Device, event: YubiKeyEvent | PresenceEvent) -> Device:
     match event:
         case SlotPopulated(slot=slot, key_id=key_id, public_key_pem=pem):
             return replace(device, slots={**device.slots, slot: SlotContent(key_id, pem)})
@@ -222,6 +221,8 @@ def evolve(device: Device, event: YubiKeyEvent) -> Device:
             return replace(device, slots={**device.slots, slot: content})
         case SlotCleared():
             return _cleared(device, event)
+        case YubiKeyInserted() | YubiKeyRemoved():
+            return replace(device, present=presence.after(event))
         case ImportPrepared() | SlotAttested() | SlotAttestationFailed() | SlotVerified():
             return device
         case _:
@@ -238,11 +239,11 @@ def _cleared(device: Device, event: SlotCleared) -> Device:
     return replace(device, slots=slots, voided=voided)
 
 
-YUBIKEY: Decider[Device, YubiKeyCommand, YubiKeyEvent, Effect, Outcome] = Decider(
+YUBIKEY: Decider[Device, YubiKeyCommand | PresenceCommand, YubiKeyEvent | PresenceEvent, Effect, Outcome] = Decider(
     Device(),
     decide,
     evolve,
-    commands=get_args(YubiKeyCommand),
-    events=get_args(YubiKeyEvent),
+    commands=get_args(YubiKeyCommand | PresenceCommand),
+    events=get_args(YubiKeyEvent | PresenceEvent),
     states=TypeAdapter(Device),
 )

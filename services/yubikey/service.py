@@ -2,30 +2,38 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from faststream import FastStream
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
+from services.yubikey.agent import Agency, Agent
 from services.yubikey.attestation import yubico_trust
-from services.yubikey.device import YubiKeys
 from services.yubikey.directory import Devices, VirtualDevices
 from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import Effect, Outcome
-from services.yubikey.intents import BUCKET, Intents
+from services.yubikey.home import Home
 from services.yubikey.pcsc import PcscYubiKeys
+from services.yubikey.prompts import PROMPT
 from services.yubikey.sealing import SealingKey, derived
 from shared.host import Host
-from shared.kv import KeyValue
-from shared.runtime import Aggregate, Stores, serve
+from shared.runtime import Aggregate, Handler, Stores, serve
+
+LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """*virtual_serials*: what is plugged in of software; *pcsc*: whether real readers are used too."""
+    """*virtual_serials*: what is plugged in of software; *pcsc*: whether real readers are used too. *agent*: how this
+    machine is called. In seconds: how long a *lease* is, how much *patience* there is with people, and with a
+    *predecessor* in the same directory that has not ended yet.
+    """
 
     nats_url: str
     state_directory: Path
@@ -34,16 +42,52 @@ class Settings:
     pcsc: bool = False
     roots: Path | None = None
     management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
+    agent: str = field(default_factory=socket.gethostname)
+    lease: float = LEASE
+    patience: float = PATIENCE
+    predecessor: float = PREDECESSOR
 
 
 def yubikey_service(settings: Settings) -> FastStream:
-    sources = _sources(settings)
+    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings)
 
-    async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
-        intents = Intents(KeyValue(js, BUCKET))
-        return YubiKeys(sources, intents, SealingKey(settings.secret), settings.management_key).perform
+    async def begin(client: Client) -> None:
+        await edge.begin(client, host)
 
-    return serve(Host(settings.nats_url, "yubikey"), "yubikey", Aggregate("yubikey", YUBIKEY, prepare))
+    host.begin(begin)
+    return serve(
+        host,
+        "yubikey",
+        Aggregate("yubikey", YUBIKEY, edge.of_devices, edge.route),
+        Aggregate("prompt", PROMPT, edge.of_prompts),
+    )
+
+
+class _Edge:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._agent: Agent | None = None
+
+    async def begin(self, client: Client, host: Host) -> None:
+        settings = self._settings
+        home = await Home.claim(settings.state_directory, settings.predecessor)
+        agency = Agency(settings.agent, lambda: _sources(settings), settings.lease, settings.patience)
+        self._agent = Agent(agency, home, client, host.background)
+        host.end(self._agent.close)
+
+    async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+        assert self._agent is not None
+        return await self._agent.equip(stores, SealingKey(self._settings.secret), self._settings.management_key)
+
+    async def route(self, handle: Handler) -> Handler:
+        assert self._agent is not None
+        return await self._agent.route(handle)
+
+    async def of_prompts(self, _: JetStreamContext, __: Stores) -> Callable[[Any], Awaitable[Any]]:
+        async def perform(effect: Any) -> Any:
+            raise AssertionError(f"prompts have no effects: {effect}")
+
+        return perform
 
 
 def _sources(settings: Settings) -> list[Devices]:

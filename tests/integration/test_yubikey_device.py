@@ -27,8 +27,8 @@ from services.yubikey.effects import (
     SlotFilled,
 )
 from services.yubikey.intents import BUCKET, Intents
-from services.yubikey.piv import pem
 from services.yubikey.sealing import SUITE, SealingKey
+from services.yubikey.slots import pem
 from services.yubikey.virtual import VirtualYubiKeys
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, sealing_info

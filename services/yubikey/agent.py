@@ -1,0 +1,118 @@
+"""One process with its devices: its directory, its leases, what watches, passes on, asks people and does the work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+from nats.aio.client import Client
+
+from services.yubikey.device import YubiKeys
+from services.yubikey.directory import Devices
+from services.yubikey.effects import Effect, Outcome
+from services.yubikey.fencing import FencedDevices
+from services.yubikey.home import Home
+from services.yubikey.intents import BUCKET, Intents
+from services.yubikey.leases import Holder, Leases
+from services.yubikey.presence import Presence
+from services.yubikey.prompting import Prompts
+from services.yubikey.reconciling import reconcile
+from services.yubikey.routing import Routing
+from services.yubikey.sealing import SealingKey
+from services.yubikey.watching import News, Watch
+from shared.contracts.yubikey_presence import ReportPresence
+from shared.envelope import seal_command
+from shared.headers import Lineage
+from shared.identity import new_id
+from shared.kv import KeyValue
+from shared.runtime import Handler, Stores
+
+Background = Coroutine[Any, Any, None]
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Agency:
+    """What an agent is told: its *name*, its devices, how long its leases are and how long people have, in seconds.
+
+    *sources* is called once its directory is its own.
+    """
+
+    name: str
+    sources: Callable[[], list[Devices]]
+    lease: float
+    patience: float
+
+
+class Agent:
+    def __init__(self, agency: Agency, home: Home, client: Client, background: Callable[[Background], None]) -> None:
+        self._agency = agency
+        self._home = home
+        self._client = client
+        self._background = background
+        holder = Holder(agency.name, str(uuid4()), home.identity)
+        self._bucket = KeyValue(client.jetstream(), BUCKET)
+        self.leases = Leases(self._bucket, holder, agency.lease)
+        self._reconciling: set[asyncio.Task[Any]] = set()
+
+    async def equip(
+        self, stores: Stores, sealing_key: SealingKey, management_key: bytes
+    ) -> Callable[[Effect], Awaitable[Outcome]]:
+        """Look what is plugged in, lease it, and go on doing so; what performs effects on it is returned."""
+        sources: list[Devices] = [FencedDevices(devices, self.leases) for devices in self._agency.sources()]
+        intents, prompts = Intents(self._bucket, self.leases), Prompts(stores["prompt"], self._agency.patience)
+        yubikeys = YubiKeys(sources, intents, sealing_key, management_key, prompts)
+
+        async def perform(effect: Effect) -> Outcome:
+            with self.leases.using(int(effect.serial)):
+                return await yubikeys.perform(effect)
+
+        async def state_of(serial: int) -> Any:
+            store = stores["yubikey"]
+            return (await store.refresh(str(serial), await store.load(str(serial)))).state
+
+        async def seen(serial: int) -> Presence | None:
+            present: Presence | None = (await state_of(serial)).present
+            return present
+
+        async def compare(serial: int) -> None:
+            try:
+                await reconcile(str(serial), intents, await state_of(serial), perform)
+            except Exception as error:  # noqa: BLE001 - it only says what to expect
+                log.warning("YubiKey %d is not compared with the log: %s", serial, error)
+
+        def taken(serial: int) -> None:
+            task = asyncio.create_task(compare(serial))
+            self._reconciling.add(task)
+            task.add_done_callback(self._reconciling.discard)
+
+        watch = Watch(sources, self.leases, News(seen, self._report, taken))
+        self._routing = Routing(self._client, self.leases, watch.look)
+        await watch.look()
+        await watch.miss([serial for serial in await self.leases.of_agent() if not self.leases.holds(serial)])
+        self._background(watch.watch_forever())
+        self._background(watch.renew_forever())
+        self._prompts, self._yubikeys = prompts, yubikeys
+        return perform
+
+    async def route(self, handle: Handler) -> Handler:
+        return await self._routing.around(handle)
+
+    async def close(self) -> None:
+        """Give the devices up once nothing is done with them any more; what goes on too long keeps its lease till it
+        runs out."""
+        self._prompts.stop()
+        await self._routing.stop()
+        for task in self._reconciling:
+            task.cancel()
+        if await self._yubikeys.rest():
+            await asyncio.gather(*map(self.leases.release, self.leases.held), return_exceptions=True)
+        self._home.release()
+
+    async def _report(self, report: ReportPresence) -> None:
+        sealed = seal_command(report, Lineage.root(new_id(), self._agency.name), "yubikey")
+        await self._client.jetstream().publish(sealed.subject, sealed.payload, headers=sealed.headers)

@@ -1,0 +1,137 @@
+"""Which devices are plugged in: looked at every second, leased, and told when it changes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import nats.errors
+from nats.js.errors import Error as JetStreamError
+from yubikit.core import CommandError, NotSupportedError
+from yubikit.management import ManagementSession
+
+from services.yubikey.directory import DeviceError, Devices
+from services.yubikey.leases import Leases
+from services.yubikey.presence import Presence
+from shared.contracts.yubikey_presence import ReportPresence
+from shared.errors import Conflict, Transient
+
+_EVERY = 1.0
+_WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, JetStreamError, OSError, TimeoutError)
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the watch asks of the log and tells. *seen*: where the log has the device; *tell*: a report."""
+
+    seen: Callable[[int], Awaitable[Presence | None]]
+    tell: Callable[[ReportPresence], Awaitable[None]]
+    taken: Callable[[int], None]
+
+
+class Watch:
+    """Polls the sources of devices. What is plugged in is leased as soon as nobody else has it, and reported then:
+    so a device has one reporter, and one that is where the log has it already is no news.
+    """
+
+    def __init__(self, sources: Sequence[Devices], leases: Leases, news: News) -> None:
+        self._sources = sources
+        self._leases = leases
+        self._news = news
+        self._here: Mapping[int, Devices] = {}
+        self._untold: set[int] = set()
+        self._looking = asyncio.Lock()
+
+    async def watch_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_EVERY)
+            await self.look()
+
+    async def renew_forever(self) -> None:
+        """Apart from looking: a reader that does not answer must not cost the leases of the others."""
+        while True:
+            await asyncio.sleep(self._leases.length / 4)
+            await asyncio.gather(*(self._take(serial) for serial in self._leases.held))
+
+    async def look(self) -> None:
+        async with self._looking:
+            before, self._here = self._here, await self._plugged_in()
+            for serial in before.keys() - self._here.keys():
+                await self._gone(serial)
+            await asyncio.gather(*(self._take(serial) for serial in self._here if not self._leases.holds(serial)))
+            for serial in list(self._untold):
+                await self._report(serial)
+
+    async def miss(self, serials: Sequence[int]) -> None:
+        """Report of *serials*, which this agent had before it stopped, those that it has no longer."""
+        for serial in serials:
+            if serial not in self._here:
+                await self._told(serial, None)
+
+    async def _plugged_in(self) -> dict[int, Devices]:
+        here: dict[int, Devices] = {}
+        for devices in self._sources:
+            try:
+                found = await asyncio.to_thread(devices.serials)
+            except DeviceError as error:  # it cannot be told now: what was there is there
+                log.warning("%s", error)
+                found = [serial for serial, source in self._here.items() if source is devices]
+            here |= {serial: devices for serial in found if serial not in here}
+        return here
+
+    async def _gone(self, serial: int) -> None:
+        self._untold.discard(serial)
+        if self._leases.holds(serial):
+            await self._told(serial, None)
+            try:
+                await self._leases.release(serial)
+            except _WORLD_ERRORS as error:
+                log.warning("the lease of YubiKey %d is not given up, it runs out: %s", serial, error)
+
+    async def _take(self, serial: int) -> None:
+        try:
+            if await self._leases.take(serial):
+                self._untold.add(serial)
+                self._news.taken(serial)
+        except _WORLD_ERRORS as error:
+            log.debug("the lease of YubiKey %d: %s", serial, error)
+
+    async def _report(self, serial: int) -> None:
+        devices = self._here.get(serial)
+        if devices is None or not self._leases.holds(serial) or await self._told(serial, devices):
+            self._untold.discard(serial)
+
+    async def _told(self, serial: int, devices: Devices | None) -> bool:
+        """Whether the log has it (it had, or has now) that the device is here, among *devices*, or (none) gone."""
+        agent, present = self._leases.holder.agent, devices is not None
+        try:
+            known = await self._news.seen(serial)
+            if (known is not None and known.agent == agent) == present:
+                return True
+            firmware, form = await asyncio.to_thread(_described, devices, serial) if devices else (None, None)
+            report = ReportPresence(
+                serial=str(serial),
+                agent=agent,
+                simulated=devices.simulated if devices else known is not None and known.simulated,
+                present=present,
+                firmware=firmware,
+                form_factor=form,
+            )
+            await self._news.tell(report)
+        except _WORLD_ERRORS as error:
+            log.warning("that YubiKey %d is %s is not told: %s", serial, "here" if present else "gone", error)
+            return False
+        return True
+
+
+def _described(devices: Devices, serial: int) -> tuple[str | None, str | None]:
+    """Firmware and form factor, as far as the device tells them."""
+    try:
+        with devices.open(serial) as connection:
+            info = ManagementSession(connection).read_device_info()
+    except (DeviceError, CommandError, NotSupportedError, ValueError):
+        return None, None
+    return str(info.version), str(info.form_factor)
