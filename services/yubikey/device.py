@@ -12,10 +12,11 @@ from typing import ParamSpec, TypeVar, assert_never
 
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, PrivateKey
 
-from services.yubikey.attestation import spki
+from services.yubikey.comparing import is_to_go, look
 from services.yubikey.directory import DeviceError, Devices, open_device
 from services.yubikey.effects import (
     Attest,
+    CertificatePut,
     DeviceRefused,
     Effect,
     EmptySlot,
@@ -36,6 +37,7 @@ from services.yubikey.prompting import People
 from services.yubikey.sealing import SealError, SealingKey
 from services.yubikey.slots import SlotReading
 from shared.contracts.command import RefusalCode
+from shared.errors import Transient
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -94,7 +96,7 @@ class YubiKeys:
             case Attest():
                 return await self._on(effect, lambda device: attest(device, effect))
             case PutCertificate():
-                return await self._on(effect, lambda device: put_certificate(device, effect))
+                return await self._put(effect)
             case ReadSlot():
                 return await self._on(effect, lambda device: contents(device, effect))
             case _:
@@ -105,13 +107,18 @@ class YubiKeys:
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         if effect.key_id in intent.voided:
             raise DeviceError(RefusalCode.CONFLICT, f"key {effect.key_id} was undone before it was done")
-        found = await self._on(effect, lambda device: _look(device, effect, private_key, intent))
+        try:
+            found = await self._on(effect, lambda device: look(device, effect, private_key, intent))
+        except DeviceError as error:
+            if error.retryable and intent.operation_id == effect.operation_id:
+                raise _unknown(effect, error) from error  # it was begun, and may be done: that is no refusal
+            raise
         if isinstance(found, SlotFilled):
             return found
         about = Intent(
             effect.operation_id,
             effect.key_id,
-            found.key.fingerprint if found.key is not None else None,
+            found.fingerprint,
             occupied=found.is_occupied(intent.discarded)
             or (intent.operation_id == effect.operation_id and intent.occupied),
             discarded=intent.discarded,
@@ -124,7 +131,30 @@ class YubiKeys:
             device.fill(effect.slot, effect.algorithm, effect.pin_policy, effect.touch_policy, private_key)
             return filled(device, effect, about.occupied)
 
-        return await self._on(effect, fill)
+        return await self._changing(effect, fill, found)
+
+    async def _put(self, effect: PutCertificate) -> CertificatePut:
+        found = await self._on(effect, lambda device: device.read(effect.slot))
+        return await self._changing(effect, lambda device: put_certificate(device, effect), found)
+
+    async def _changing(self, effect: Effect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
+        """Do *work* that changes the slot. A refusal says that nothing was done: it is passed on where that is so.
+
+        Else, or where it cannot be told, there is no answer yet: the command comes again, or who asked gives it up as
+        unknown and has it undone.
+        """
+        try:
+            return await self._on(effect, work)
+        except DeviceError as error:
+            if not await self._is_still(effect, before):
+                raise _unknown(effect, error) from error
+            raise
+
+    async def _is_still(self, effect: Effect, before: SlotReading) -> bool:
+        try:
+            return (await self._on(effect, lambda device: device.read(effect.slot))).is_like(before)
+        except DeviceError:
+            return False
 
     async def _empty(self, effect: EmptySlot) -> SlotEmptied:
         """Delete what is there for the effect's key, and note that this key must not come any more."""
@@ -134,7 +164,7 @@ class YubiKeys:
         overwrote = intent.overwrote if again else intent.key_id == effect.key_id is not None and intent.occupied
         if effect.key_id is not None:
             intent = intent.voiding(effect.key_id)
-        if not again and not _is_to_go(effect, intent, found):
+        if not again and not is_to_go(effect, intent, found):
             if effect.key_id is not None:
                 await self._intents.write(effect.serial, effect.slot, intent, revision)
             return SlotEmptied(effect, found.simulated, cleared=False, overwrote=overwrote)
@@ -177,41 +207,5 @@ class YubiKeys:
         return key
 
 
-def _look(
-    device: OpenDevice, effect: Filling, private_key: PrivateKey | None, intent: Intent
-) -> SlotFilled | SlotReading:
-    """What is in the slot before it is filled; what came of it, if it is. All that can be refused is refused here,
-    before an intent is written and before anything is deleted.
-    """
-    found = device.read(effect.slot)
-    if _is_done(effect, private_key, intent, found):
-        return filled(device, effect, intent.occupied)
-    if found.is_occupied(intent.discarded) and not effect.replace:
-        problem = f"slot {effect.slot} of YubiKey {effect.serial} has a key or a certificate"
-        remedy = 'clear it first, or say "replace": true to overwrite it for good'
-        raise DeviceError(RefusalCode.CONFLICT, f"{problem}; {remedy}")
-    device.check_support(effect.algorithm, effect.pin_policy, effect.touch_policy, generate=private_key is None)
-    if (
-        not device.asks_for_touch
-    ):  # it would be asked for twice; a wrong key is then found out later, in vain but safely
-        device.authenticate()
-    return found
-
-
-def _is_done(effect: Filling, private_key: PrivateKey | None, intent: Intent, found: SlotReading) -> bool:
-    """Whether the key in the slot is what this effect, or an earlier one for the same key id, put there."""
-    if found.key is None or not intent.owns(effect.key_id, found.key.fingerprint):
-        return False
-    if private_key is not None:
-        return spki(found.key.public_key) == spki(private_key.public_key())
-    return found.key.metadata.generated and found.key.metadata.key_type == KEY_TYPES[effect.algorithm]
-
-
-def _is_to_go(effect: EmptySlot, intent: Intent, found: SlotReading) -> bool:
-    if not found.is_occupied(intent.discarded):
-        return False
-    if effect.key_id is None:
-        return True
-    if effect.public_key_pem is not None:  # the log knows the key: what is there instead of it is somebody else's
-        return effect.public_key_pem == found.public_key_pem
-    return intent.owns(effect.key_id, found.key.fingerprint if found.key is not None else None)
+def _unknown(effect: Effect, error: DeviceError) -> Transient:
+    return Transient(f"slot {effect.slot} of YubiKey {effect.serial} may be changed already: {error}")

@@ -189,6 +189,8 @@ def opened(
             raise DeviceError(RefusalCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
         except ApduError as error:
             raise _refusal(serial, error.sw) from error
+        except ConnectionError as error:
+            raise DeviceBusyError(f"YubiKey {serial} was removed or reset while it was in use") from error
         except CommandError as error:
             problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
             raise DeviceError(RefusalCode.INTERNAL, problem) from error

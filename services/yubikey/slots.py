@@ -55,6 +55,16 @@ class SlotReading:
     has_object: bool
 
     @property
+    def fingerprint(self) -> str | None:
+        """Of the key."""
+        return self.key.fingerprint if self.key is not None else None
+
+    def is_like(self, other: SlotReading) -> bool:
+        """Whether the same key and the same certificate are there."""
+        mine, theirs = ((each.fingerprint, each.certificate, each.has_object) for each in (self, other))
+        return mine == theirs
+
+    @property
     def public_key_pem(self) -> str | None:
         """Of the key, or of the one that the certificate is left of."""
         if self.key is not None:
