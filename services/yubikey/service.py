@@ -48,8 +48,9 @@ class Settings:
     predecessor: float = PREDECESSOR
 
 
-def yubikey_service(settings: Settings) -> FastStream:
-    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings)
+def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> FastStream:
+    """*sources*: where devices come from; default: whence the settings say."""
+    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings, sources or _sources)
 
     async def begin(client: Client) -> None:
         await edge.begin(client, host)
@@ -64,14 +65,15 @@ def yubikey_service(settings: Settings) -> FastStream:
 
 
 class _Edge:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
         self._settings = settings
+        self._sources = sources
         self._agent: Agent | None = None
 
     async def begin(self, client: Client, host: Host) -> None:
         settings = self._settings
         home = await Home.claim(settings.state_directory, settings.predecessor)
-        agency = Agency(settings.agent, lambda: _sources(settings), settings.lease, settings.patience)
+        agency = Agency(settings.agent, lambda: self._sources(settings), settings.lease, settings.patience)
         self._agent = Agent(agency, home, client, host.background)
         host.end(self._agent.close)
 
