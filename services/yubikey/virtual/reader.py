@@ -1,6 +1,6 @@
 """A virtual YubiKey in a reader of the real PC/SC stack: the other end of vsmartcard's virtual reader driver (vpcd).
 
-``python -m services.yubikey.virtual.reader --port 19579 --state DIRECTORY 42000001``
+``python -m services.yubikey.virtual.reader --serial 42000001 --state DIRECTORY --port 19579``
 
 vpcd listens for each of its two slots, on a port and on the next one. An empty slot costs ykman three seconds a call,
 so the second is given a card that refuses everything.
@@ -44,8 +44,8 @@ class Powered:
         return data + status.to_bytes(2)
 
 
-def serve(address: tuple[str, int], reset: Callable[[], None], exchange: Exchange) -> None:
-    """Be the card in the slot that vpcd listens at *address* for, until vpcd hangs up."""
+def serve(address: tuple[str, int], reset: Callable[[], None], exchange: Exchange, seen: Callable[[], None]) -> None:
+    """Be the card in the slot that vpcd listens at *address* for, until vpcd hangs up. *seen*: pcscd asked for it."""
     with socket.create_connection(address) as connection:
         while (message := _receive(connection)) is not None:
             match message:
@@ -56,6 +56,7 @@ def serve(address: tuple[str, int], reset: Callable[[], None], exchange: Exchang
                         reset()
                     elif message[0] == GET_ATR:
                         _send(connection, ATR)
+                        seen()
                 case _:
                     _send(connection, exchange(message))
 
@@ -70,7 +71,7 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
     received = b""
     while len(received) < size:
         part = connection.recv(size - len(received))
-        # vpcd writes a frame in two, by Nagle's algorithm: the second waits 40 ms for this end to acknowledge the first.
+        # vpcd writes a frame in two, and Nagle's algorithm keeps the second till the first is acknowledged: 40 ms.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if not part:
             return None
@@ -82,6 +83,10 @@ def _send(connection: socket.socket, message: bytes) -> None:
     connection.sendall(len(message).to_bytes(2) + message)
 
 
+def _nobody() -> None:
+    pass
+
+
 def _firmware(text: str) -> tuple[int, int, int]:
     major, minor, patch = (int(part) for part in text.split("."))
     return major, minor, patch
@@ -89,14 +94,13 @@ def _firmware(text: str) -> tuple[int, int, int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="virtual-reader", description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("serial", type=int, help="which device is in the reader")
+    parser.add_argument("--serial", type=int, required=True, help="which device is in the reader")
     parser.add_argument("--firmware", type=_firmware, default=(5, 7, 4), help="of a device that is not made yet: 5.7.4")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=19579, help="where vpcd listens for the first slot")
     parser.add_argument("--state", type=Path, required=True, help="the directory that keeps the device")
-    parser.add_argument(
-        "--key-file", type=Path, help="32 bytes that seal it; default: sealed with zeros, for trying out"
-    )
+    parser.add_argument("--tell", type=Path, help="a file to be made once pcscd has seen the card")
+    parser.add_argument("--key-file", type=Path, help="32 bytes that seal it; default: zeros, for trying it out")
     return parser.parse_args()
 
 
@@ -104,10 +108,10 @@ def main() -> None:
     wanted = _arguments()
     key = wanted.key_file.read_bytes() if wanted.key_file else bytes(32)
     device = Powered(VirtualYubiKeys(wanted.state, key, [wanted.serial], wanted.firmware), wanted.serial)
-    second = (wanted.host, wanted.port + 1), lambda: None, lambda _: NO_ANSWER
+    second = (wanted.host, wanted.port + 1), _nobody, lambda _: NO_ANSWER, _nobody
     threading.Thread(target=serve, args=second, daemon=True).start()
     try:
-        serve((wanted.host, wanted.port), device.reset, device.exchange)
+        serve((wanted.host, wanted.port), device.reset, device.exchange, wanted.tell.touch if wanted.tell else _nobody)
     except ConnectionError as error:
         sys.exit(f"virtual-reader: the virtual reader driver does not answer at port {wanted.port}: {error}")
 
