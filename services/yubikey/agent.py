@@ -91,7 +91,7 @@ class Agent:
             task.add_done_callback(self._reconciling.discard)
 
         watch = Watch(sources, self.leases, News(seen, self._report, taken))
-        self._routing = Routing(self._client, self.leases, watch.look)
+        self._routing = Routing(self._client, self.leases, watch)
         await watch.look()
         await watch.miss([serial for serial in await self.leases.of_agent() if not self.leases.holds(serial)])
         self._background(watch.watch_forever())

@@ -65,6 +65,11 @@ class Watch:
             for serial in list(self._untold):
                 await self._report(serial)
 
+    async def look_for(self, serial: int) -> bool:
+        """Whether it is plugged in here, at this very moment; then it is leased too, if nobody else has it."""
+        await self.look()
+        return serial in self._here
+
     async def miss(self, serials: Sequence[int]) -> None:
         """Report of *serials*, which this agent had before it stopped, those that it has no longer."""
         for serial in serials:
