@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 
 from services.yubikey.device import YubiKeys
 from services.yubikey.directory import Devices
+from services.yubikey.domain import Device
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.fencing import FencedDevices
 from services.yubikey.home import Home
@@ -26,6 +28,7 @@ from services.yubikey.sealing import SealingKey
 from services.yubikey.watching import News, Watch
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.envelope import seal_command
+from shared.event_store import Standing
 from shared.headers import Lineage
 from shared.identity import new_id
 from shared.kv import KeyValue
@@ -71,17 +74,16 @@ class Agent:
             with self.leases.using(int(effect.serial)):
                 return await yubikeys.perform(effect)
 
-        async def state_of(serial: int) -> Any:
+        async def standing_of(serial: int) -> Standing[Device]:
             store = stores["yubikey"]
-            return (await store.refresh(str(serial), await store.load(str(serial)))).state
+            return await store.refresh(str(serial), await store.load(str(serial)))
 
         async def seen(serial: int) -> Presence | None:
-            present: Presence | None = (await state_of(serial)).present
-            return present
+            return (await standing_of(serial)).state.present
 
         async def compare(serial: int) -> None:
             try:
-                await reconcile(str(serial), intents, await state_of(serial), perform)
+                await reconcile(str(serial), intents, partial(standing_of, serial), perform)
             except Exception as error:  # noqa: BLE001 - it only says what to expect
                 log.warning("YubiKey %d is not compared with the log: %s", serial, error)
 

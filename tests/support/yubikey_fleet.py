@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections import defaultdict
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -86,6 +87,8 @@ class Fleet:
         self.client = client
         self.directory = directory
         self.members = []
+        self._heard = defaultdict(asyncio.Event)
+        self._listening = None
 
     async def join(self, name, serials, **settings):
         member = Member(self, name, serials, **settings)
@@ -95,6 +98,7 @@ class Fleet:
 
     async def publish(self, verb, body, command_id=None):
         """Returns the command's id; stored or not, it may be told again under it."""
+        await self._listen()
         command_id = command_id or str(new_id())
         headers = {"CIM-Command-Id": command_id, "Nats-Msg-Id": str(uuid4())}
         await self.client.jetstream().publish(f"keys.commands.{verb}", json.dumps(body).encode(), headers=headers)
@@ -104,11 +108,19 @@ class Fleet:
         return await self.answer_to(await self.publish(verb, body), within)
 
     async def answer_to(self, command_id, within=30):
-        async def answered():
-            return bool(await self.answers_to(command_id))
+        async with asyncio.timeout(within):
+            await self._heard[command_id].wait()
+            while not (answers := await self.answers_to(command_id)):
+                self._heard[command_id].clear()  # what was heard, the stream refused: it had it already, or will
+                await self._heard[command_id].wait()
+        return answers[0]
 
-        await self.until(answered, within)
-        return (await self.answers_to(command_id))[0]
+    async def _listen(self):
+        async def hear(message):
+            self._heard[message.headers["CIM-Causation-Id"]].set()
+
+        if self._listening is None:
+            self._listening = await self.client.subscribe("keys.events.>", cb=hear)
 
     async def answers_to(self, command_id):
         return [(kind, body) for kind, body, headers in await self.told() if headers["CIM-Causation-Id"] == command_id]
