@@ -61,6 +61,9 @@ class Agent:
         self._bucket = KeyValue(client.jetstream(), BUCKET)
         self.leases = Leases(self._bucket, holder, agency.lease)
         self._reconciling: set[asyncio.Task[Any]] = set()
+        self._routing: Routing | None = None
+        self._prompts: Prompts | None = None
+        self._yubikeys: YubiKeys | None = None
 
     async def equip(
         self, stores: Stores, sealing_key: SealingKey, management_key: bytes
@@ -102,16 +105,22 @@ class Agent:
         return perform
 
     async def route(self, handle: Handler) -> Handler:
+        assert self._routing is not None
         return await self._routing.around(handle)
+
+    def wait_for_nobody(self) -> None:
+        """Have commands that wait for a person given back: they are delivered again, to a successor or a sibling."""
+        if self._prompts is not None:
+            self._prompts.stop()
 
     async def close(self) -> None:
         """Give the devices up once nothing is done with them any more; what goes on too long keeps its lease till it
         runs out."""
-        self._prompts.stop()
-        await self._routing.stop()
+        if self._routing is not None:
+            await self._routing.stop()
         for task in self._reconciling:
             task.cancel()
-        if await self._yubikeys.rest():
+        if self._yubikeys is not None and await self._yubikeys.rest():
             await asyncio.gather(*map(self.leases.release, self.leases.held), return_exceptions=True)
         self._home.release()
 

@@ -86,6 +86,7 @@ class _Edge:
         home = await Home.claim(settings.state_directory, settings.predecessor)
         agency = Agency(settings.agent, lambda: self._devices(settings), settings.lease, settings.patience)
         self._agent = Agent(agency, home, client, host.background)
+        host.warn(self._agent.wait_for_nobody)
         host.end(self._agent.close)
 
     async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:

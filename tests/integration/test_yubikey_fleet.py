@@ -1,11 +1,13 @@
 """Two processes, each with its device, on one consumer: whoever gets a command, it is answered once, by who has it."""
 
+import json
 import signal
 
 import pytest
 
 from services.yubikey.service import Settings, yubikey_service
 from shared.errors import Unusable
+from shared.identity import derive, of_stream_position
 from tests.support.yubikey_fleet import SECRET, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL
 
@@ -42,6 +44,41 @@ async def test_commands_about_either_device_are_answered_once(fleet):
     assert (await fleet.lease(OTHER))["holder"]["agent"] == "other"
     assert not [name for name in one.files() if str(OTHER) in name]
     assert not [name for name in other.files() if str(SERIAL) in name]
+
+
+async def test_what_is_passed_on_keeps_the_ids_that_follow_from_where_the_stream_has_it(fleet):
+    members = [await fleet.join("one", [SERIAL]), await fleet.join("other", [OTHER])]
+    js, expected = fleet.client.jetstream(), {}
+    for member in members:
+        member.signal(signal.SIGSTOP)
+    for slot in SLOTS[:4]:
+        for serial in (SERIAL, OTHER):
+            body = json.dumps(generating(serial, slot)).encode()
+            stored = await js.publish("keys.commands.yubikey.generate-key", body)
+            message = await js.get_msg("KEYS_COMMANDS", stored.seq)
+            command_id = of_stream_position("KEYS_COMMANDS", stored.seq, message.time)
+            expected[str(command_id)] = str(derive(command_id, "key_id"))
+    for member in members:
+        member.signal(signal.SIGCONT)
+
+    async def all_told():
+        return len(await fleet.kinds("keys.events.yubikey.slot-populated.*")) == len(expected)
+
+    await fleet.until(all_told)
+
+    told = await fleet.told("keys.events.yubikey.slot-populated.*")
+    assert {headers["CIM-Causation-Id"]: body["key_id"] for _, body, headers in told} == expected
+
+
+async def test_what_is_no_command_is_answered_wherever_it_comes(fleet):
+    await fleet.join("one", [SERIAL])
+    await fleet.join("other", [OTHER])
+
+    for number in range(6):
+        kind, refused = await fleet.ask("yubikey.clear-slot", {"serial": str(SERIAL), "slot": "9a", "nonsense": number})
+        assert (kind, refused["code"]) == ("command.rejected", "invalid")
+        kind, refused = await fleet.ask("yubikey.clear-slot", {"serial": ["no", "device"], "slot": number})
+        assert (kind, refused["code"]) == ("command.rejected", "invalid")
 
 
 async def test_one_that_is_killed_takes_its_device_along_and_brings_it_back(fleet):

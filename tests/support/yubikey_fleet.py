@@ -110,10 +110,8 @@ class Fleet:
     async def answer_to(self, command_id, within=30):
         async with asyncio.timeout(within):
             await self._heard[command_id].wait()
-            while not (answers := await self.answers_to(command_id)):
-                self._heard[command_id].clear()  # what was heard, the stream refused: it had it already, or will
-                await self._heard[command_id].wait()
-        return answers[0]
+        await self.until(lambda: self.answers_to(command_id), within)  # heard, it may not be stored yet
+        return (await self.answers_to(command_id))[0]
 
     async def _listen(self):
         async def hear(message):

@@ -44,6 +44,10 @@ class TestSettings:
         assert settings().agent == socket.gethostname()
         monkeypatch.setenv("YUBIKEY_AGENT", "desk-7")
         assert settings().agent == "desk-7"
+        for wrong in ("x" * 65, "desk\n7"):
+            monkeypatch.setenv("YUBIKEY_AGENT", wrong)
+            with pytest.raises(Unusable, match="YUBIKEY_AGENT"):
+                settings()
 
     @pytest.mark.usefixtures("secret_file")
     def test_times_are_seconds_and_a_lease_is_not_too_short_to_be_renewed(self, monkeypatch):
