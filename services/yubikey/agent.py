@@ -97,8 +97,8 @@ class Agent:
 
         watch = Watch(sources, self.leases, News(seen, self._report, taken))
         self._routing = Routing(self._client, self.leases, watch)
+        watch.miss(await self.leases.of_this_home())
         await watch.look()
-        await watch.miss([serial for serial in await self.leases.of_agent() if not self.leases.holds(serial)])
         self._background(watch.watch_forever())
         self._background(watch.renew_forever())
         self._prompts, self._yubikeys = prompts, yubikeys
@@ -114,15 +114,15 @@ class Agent:
             self._prompts.stop()
 
     async def close(self) -> None:
-        """Give the devices up once nothing is done with them any more; what goes on too long keeps its lease till it
-        runs out."""
+        """Give the devices up once nothing is done with them any more. Where something goes on for too long, their
+        leases run out, and the directory's lock ends with the process."""
         if self._routing is not None:
             await self._routing.stop()
         for task in self._reconciling:
             task.cancel()
         if self._yubikeys is not None and await self._yubikeys.rest():
             await asyncio.gather(*map(self.leases.release, self.leases.held), return_exceptions=True)
-        self._home.release()
+            self._home.release()
 
     async def _report(self, report: ReportPresence) -> None:
         sealed = seal_command(report, Lineage.root(new_id(), self._agency.name), "yubikey")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 from datetime import UTC, datetime
 from typing import Any
@@ -126,7 +127,8 @@ class Routing:
         except Exception:
             log.exception("what was passed on here failed")
             answer = {"again": "it failed where the device is; that process's log has the reason"}
-        await request.respond(to_json(answer))
+        with contextlib.suppress(nats.errors.Error):  # who asked gives up by itself
+            await request.respond(to_json(answer))
 
 
 def _opened(client: Client, data: bytes) -> Msg:
