@@ -115,12 +115,9 @@ class EventStore(Generic[State, E]):
             standing = self._fold(standing, await self._next(aggregate_id, standing.sequence + 1))
         return self._remember(aggregate_id, standing)
 
-    async def append(
-        self, standing: Standing[State], event: E, lineage: Lineage, source: str, consequence: str | None = None
-    ) -> None:
-        """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is stale.
-        *consequence* tells it from others of its type that the same command leads to."""
-        sealed = seal_event(event, lineage.cause(consequence or type(event).__name__), source)
+    async def append(self, standing: Standing[State], event: E, lineage: Lineage, source: str) -> None:
+        """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is stale."""
+        sealed = seal_event(event, lineage.cause(type(event).__name__), source)
         pattern = self._pattern(event.identity)
         expectation = {
             "Nats-Expected-Last-Subject-Sequence": str(standing.sequence),

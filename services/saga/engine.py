@@ -110,10 +110,10 @@ def question(definition: Definition[R], saga: Saga[R]) -> Command | None:
 def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
     pending = saga.question
     asked = question(definition, saga)
+    if isinstance(heard.event, PromptRaised) and pending is not None:
+        return with_patience(definition, saga, pending, heard.event)
     if pending is None or asked is None or heard.command_id != pending.command_id:
         return saga  # a stranger, a duplicate, or an answer to what is no longer asked
-    if isinstance(heard.event, PromptRaised):
-        return with_patience(definition, saga, pending, heard.event)
     if not _is_about(heard.event, asked):
         return saga  # somebody gave another command the id of this one
     step = definition.step(pending.step)

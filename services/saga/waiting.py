@@ -91,6 +91,8 @@ def with_patience(definition: Definition[R], saga: Saga[R], asked: Question, pro
 
     Its own end moves as far as the question's does, so that what people take is not taken from the steps after.
     """
+    if prompt.command_id != str(asked.command_id):
+        return saga
     step = definition.step(asked.step)
     within = step.within if asked.part is None else step.undo[asked.part].within
     deadline = max(asked.deadline, prompt.deadline + within)

@@ -16,6 +16,7 @@ from shared.host import run
 
 _SHORTEST_SECRET = 32
 _LONGEST_WAIT = 3600.0
+_LONGEST_NAME = 64
 _MANAGEMENT_KEY_SIZES = (16, 24, 32)
 
 
@@ -30,7 +31,7 @@ def settings() -> Settings:
         pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
         roots=Path(roots) if roots else None,
         management_key=_management_key(),
-        agent=os.environ.get("YUBIKEY_AGENT") or socket.gethostname(),
+        agent=_agent(),
         lease=_seconds("YUBIKEY_LEASE", LEASE, SHORTEST_LEASE),
         patience=_seconds("YUBIKEY_PATIENCE", PATIENCE, 0),
     )
@@ -54,6 +55,13 @@ def _management_key() -> bytes:
     if len(key) not in _MANAGEMENT_KEY_SIZES:
         raise Unusable(f"{variable}: the file must hold 16, 24 or 32 bytes in hexadecimal")
     return key
+
+
+def _agent() -> str:
+    name = os.environ.get("YUBIKEY_AGENT") or socket.gethostname()
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise Unusable(f"YUBIKEY_AGENT must be a printable name of at most {_LONGEST_NAME} characters")
+    return name
 
 
 def _seconds(variable: str, default: float, least: float) -> float:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +14,7 @@ from nats.aio.client import Client
 
 from services.yubikey.device import YubiKeys
 from services.yubikey.directory import Devices
+from services.yubikey.domain import Device
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.fencing import FencedDevices
 from services.yubikey.home import Home
@@ -26,6 +28,7 @@ from services.yubikey.sealing import SealingKey
 from services.yubikey.watching import News, Watch
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.envelope import seal_command
+from shared.event_store import Standing
 from shared.headers import Lineage
 from shared.identity import new_id
 from shared.kv import KeyValue
@@ -58,6 +61,9 @@ class Agent:
         self._bucket = KeyValue(client.jetstream(), BUCKET)
         self.leases = Leases(self._bucket, holder, agency.lease)
         self._reconciling: set[asyncio.Task[Any]] = set()
+        self._routing: Routing | None = None
+        self._prompts: Prompts | None = None
+        self._yubikeys: YubiKeys | None = None
 
     async def equip(
         self, stores: Stores, sealing_key: SealingKey, management_key: bytes
@@ -71,17 +77,16 @@ class Agent:
             with self.leases.using(int(effect.serial)):
                 return await yubikeys.perform(effect)
 
-        async def state_of(serial: int) -> Any:
+        async def standing_of(serial: int) -> Standing[Device]:
             store = stores["yubikey"]
-            return (await store.refresh(str(serial), await store.load(str(serial)))).state
+            return await store.refresh(str(serial), await store.load(str(serial)))
 
         async def seen(serial: int) -> Presence | None:
-            present: Presence | None = (await state_of(serial)).present
-            return present
+            return (await standing_of(serial)).state.present
 
         async def compare(serial: int) -> None:
             try:
-                await reconcile(str(serial), intents, await state_of(serial), perform)
+                await reconcile(str(serial), intents, partial(standing_of, serial), perform)
             except Exception as error:  # noqa: BLE001 - it only says what to expect
                 log.warning("YubiKey %d is not compared with the log: %s", serial, error)
 
@@ -91,27 +96,33 @@ class Agent:
             task.add_done_callback(self._reconciling.discard)
 
         watch = Watch(sources, self.leases, News(seen, self._report, taken))
-        self._routing = Routing(self._client, self.leases, watch.look)
+        self._routing = Routing(self._client, self.leases, watch)
+        watch.miss(await self.leases.of_this_home())
         await watch.look()
-        await watch.miss([serial for serial in await self.leases.of_agent() if not self.leases.holds(serial)])
         self._background(watch.watch_forever())
         self._background(watch.renew_forever())
         self._prompts, self._yubikeys = prompts, yubikeys
         return perform
 
     async def route(self, handle: Handler) -> Handler:
+        assert self._routing is not None
         return await self._routing.around(handle)
 
+    def wait_for_nobody(self) -> None:
+        """Have commands that wait for a person given back: they are delivered again, to a successor or a sibling."""
+        if self._prompts is not None:
+            self._prompts.stop()
+
     async def close(self) -> None:
-        """Give the devices up once nothing is done with them any more; what goes on too long keeps its lease till it
-        runs out."""
-        self._prompts.stop()
-        await self._routing.stop()
+        """Give the devices up once nothing is done with them any more. Where something goes on for too long, their
+        leases run out, and the directory's lock ends with the process."""
+        if self._routing is not None:
+            await self._routing.stop()
         for task in self._reconciling:
             task.cancel()
-        if await self._yubikeys.rest():
+        if self._yubikeys is not None and await self._yubikeys.rest():
             await asyncio.gather(*map(self.leases.release, self.leases.held), return_exceptions=True)
-        self._home.release()
+            self._home.release()
 
     async def _report(self, report: ReportPresence) -> None:
         sealed = seal_command(report, Lineage.root(new_id(), self._agency.name), "yubikey")

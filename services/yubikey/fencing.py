@@ -13,8 +13,8 @@ from services.yubikey.leases import Leases
 
 
 class FencedDevices:
-    """*devices*, of which only the leased ones open; an absent one and one that is not leased are the same here: who
-    has it, is asked (`services.yubikey.routing`).
+    """*devices*, of which only the leased ones open. For one that is here and not, or no longer, leased the command is
+    put off: it is passed on next time, or the lease is this process's by then.
     """
 
     def __init__(self, devices: Devices, leases: Leases) -> None:
@@ -33,7 +33,7 @@ class FencedDevices:
         return self._devices.serials()
 
     def open(self, serial: int) -> SmartCardConnection:
-        if not self._leases.holds(serial):
+        if not self._leases.holds(serial) and serial not in self._devices.serials():
             raise DeviceAbsentError(serial)
         epoch = self._leases.require(serial)
         return FencedConnection(self._devices.open(serial), lambda: self._leases.require(serial, epoch))

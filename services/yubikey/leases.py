@@ -90,12 +90,12 @@ class Leases:
         document = await self._bucket.get(f"{serial}.lease")
         return (None, 0) if document is None else (_DOCUMENT.validate_json(document.value), document.revision)
 
-    async def of_agent(self) -> list[int]:
-        """The devices that this agent had last, now or before it stopped."""
+    async def of_this_home(self) -> list[int]:
+        """The devices that were last in the hands of this process, or of its predecessors in the same directory."""
         return [
             int(document.key.partition(".")[0])
             async for document in self._bucket.all("*.lease")
-            if _DOCUMENT.validate_json(document.value).holder.agent == self.holder.agent
+            if _DOCUMENT.validate_json(document.value).holder.home == self.holder.home
         ]
 
     async def take(self, serial: int) -> bool:
@@ -105,7 +105,7 @@ class Leases:
         async with self._turns[serial]:
             if (held := self._held.get(serial)) is not None and await self._renew(serial, held):
                 return False
-            if self._used[serial]:
+            if serial in self._used:
                 raise Conflict(f"what was begun on YubiKey {serial} under a lease that was lost is not over yet")
             found, revision = await self.read(serial)
             if found is not None and not self._may_be_taken(serial, found, revision):
@@ -155,6 +155,8 @@ class Leases:
             yield
         finally:
             self._used[serial] -= 1
+            if not self._used[serial]:
+                del self._used[serial]
 
     async def _renew(self, serial: int, held: _Held) -> bool:
         """Whether the lease is still this process's: where the news of the last renewal was lost, it is too."""

@@ -87,6 +87,12 @@ class OpenDevice:
         """
         return operation() if self.people is None else self.people.touched(self.serial, slot, operation)
 
+    def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
+        """Do *operation* with the PIN, which is not held here: a person is asked for it."""
+        if self.people is None:
+            raise DeviceError(RefusalCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
+        return self.people.with_pin(self.serial, slot, operation)
+
     def read(self, slot: Slot) -> SlotReading:
         if self.session.version < _METADATA_SINCE:
             # An imported key without a certificate could not be seen, and would be overwritten unnoticed.

@@ -9,10 +9,11 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any, Protocol, TypeVar
+from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -136,6 +137,7 @@ class Prompts:
             serial=str(serial),
             slot=slot,
             wanted=wanted,
+            command_id=str(command.lineage.message_id),
             command_type=command.command_type,
             deadline=asked.deadline,
             recipient_public_key=key.public_key().public_bytes_raw() if key is not None else None,
@@ -151,8 +153,9 @@ class Prompts:
                 continue
 
     async def _append(self, standing: Standing[Prompt], event: PromptRaised | PromptSettled) -> None:
-        consequence = f"{type(event).__name__}/{event.prompt_id}"
-        await self._store.append(standing, event, under_way.get().lineage, "yubikey", consequence)
+        """In the conversation of the command under way, but not as caused by it: that would be its answer."""
+        lineage = replace(under_way.get().lineage, message_id=UUID(event.prompt_id))
+        await self._store.append(standing, event, lineage, "yubikey")
 
     async def _prompt(self, prompt_id: str) -> Standing[Prompt]:
         return await self._store.refresh(prompt_id, await self._store.load(prompt_id))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from uuid import UUID
 
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
@@ -18,38 +19,60 @@ from services.yubikey.domain import Device, SlotContent
 from services.yubikey.effects import Outcome, ReadSlot, SlotContents
 from services.yubikey.intents import Intent, Intents
 from shared.contracts.yubikey import Slot
+from shared.event_store import Standing
 
 log = logging.getLogger(__name__)
 
 
 class Finding(StrEnum):
     AGREES = "as the log says"
-    NOT_DONE = "begun, and not done: its command comes again, and does it"
-    NOT_TOLD = "done, and not told: its command comes again, and tells it"
+    NOT_DONE = "as the log says; what was begun is not done: its command was refused, or comes again and does it"
+    NOT_TOLD = "changed by what was begun, and that is not told: its command comes again, and finishes and tells it"
     DIFFERS = "not as the log says: other hands changed it; verify the slot, then clear it or fill it anew"
 
 
-def finding(intent: Intent, public_key_pem: str | None, content: SlotContent | None) -> Finding:
-    """What *intent* came to, by the key that the device has in the slot and the *content* that the log knows."""
-    if content is not None and (intent.key_id == content.key_id or not intent.key_id):
-        return Finding.AGREES if content.public_key_pem == public_key_pem else Finding.DIFFERS
-    found = None if public_key_pem is None else fingerprint_of(load_pem_public_key(public_key_pem.encode()))
-    if intent.key_id is None or intent.key_id in intent.voided:
-        return Finding.AGREES if found in (None, intent.discarded) else Finding.NOT_DONE
-    return Finding.NOT_TOLD if intent.owns(intent.key_id, found) else Finding.NOT_DONE
+def finding(intent: Intent, public_key_pem: str | None, content: SlotContent | None, *, begun: bool) -> Finding:
+    """What became of *intent*, by the key that the device has in the slot and the *content* that the log knows.
+    *begun*: its command has no answer yet.
+    """
+    if content is not None:
+        agrees = content.public_key_pem == public_key_pem
+    else:
+        agrees = public_key_pem is None or (
+            fingerprint_of(load_pem_public_key(public_key_pem.encode())) == intent.discarded
+        )
+    match begun, agrees:
+        case False, True:
+            return Finding.AGREES
+        case False, _:
+            return Finding.DIFFERS
+        case _, True:
+            return Finding.NOT_DONE
+        case _:
+            return Finding.NOT_TOLD
 
 
 async def reconcile(
-    serial: str, intents: Intents, device: Device, perform: Callable[[ReadSlot], Awaitable[Outcome]]
+    serial: str,
+    intents: Intents,
+    stands: Callable[[], Awaitable[Standing[Device]]],
+    perform: Callable[[ReadSlot], Awaitable[Outcome]],
 ) -> dict[Slot, Finding]:
-    """What became of everything that was ever begun on the device; said where it is not as the log says."""
+    """What became of everything that was ever begun on the device; said where it is not as the log says. What is begun
+    meanwhile is left alone.
+    """
     findings: dict[Slot, Finding] = {}
     for slot, intent in (await intents.all(serial)).items():
         outcome = await perform(ReadSlot(serial, slot, None))
+        standing = await stands()
         if not isinstance(outcome, SlotContents):
             log.warning("YubiKey %s cannot be read after it was taken over: %s", serial, outcome)
             break
-        findings[slot] = finding(intent, outcome.public_key_pem, device.slots.get(slot))
-        if findings[slot] is not Finding.AGREES:
-            log.warning("slot %s of YubiKey %s is %s", slot, serial, findings[slot])
+        begun = bool(intent.operation_id) and not standing.has_answered(UUID(intent.operation_id))
+        if (await intents.read(serial, slot))[0] != intent:
+            continue
+        found = finding(intent, outcome.public_key_pem, standing.state.slots.get(slot), begun=begun)
+        findings[slot] = found
+        if found in (Finding.NOT_TOLD, Finding.DIFFERS):
+            log.warning("slot %s of YubiKey %s is %s", slot, serial, found)
     return findings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from services.yubikey.leases import Leases
+from services.yubikey.watching import Watch
 from shared.catalog import catalog
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.errors import Conflict, Poison, Transient
@@ -36,12 +37,12 @@ def address(instance: str) -> str:
 
 
 class Routing:
-    """In front of this process's own handler. *look*: looks at once what is plugged in here."""
+    """In front of this process's own handler."""
 
-    def __init__(self, client: Client, leases: Leases, look: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, client: Client, leases: Leases, watch: Watch) -> None:
         self._client = client
         self._leases = leases
-        self._look = look
+        self._watch = watch
         self._handle: Handler | None = None
         self._working: set[asyncio.Task[None]] = set()
         self._subscription: Subscription | None = None
@@ -74,7 +75,8 @@ class Routing:
             return None
         lease, _ = await self._leases.read(serial)
         if lease is None or lease.is_over(datetime.now(UTC)) or lease.holder.home == self._leases.holder.home:
-            await self._look()  # it may have been plugged in this very moment
+            if await self._watch.look_for(serial) and not self._leases.holds(serial):
+                raise Transient(f"YubiKey {serial} is plugged in here, and will be in the hands of this process soon")
             return None
         return lease.holder.instance
 
@@ -125,7 +127,8 @@ class Routing:
         except Exception:
             log.exception("what was passed on here failed")
             answer = {"again": "it failed where the device is; that process's log has the reason"}
-        await request.respond(to_json(answer))
+        with contextlib.suppress(nats.errors.Error):  # who asked gives up by itself
+            await request.respond(to_json(answer))
 
 
 def _opened(client: Client, data: bytes) -> Msg:

@@ -43,18 +43,15 @@ class Watch:
         self._news = news
         self._here: Mapping[int, Devices] = {}
         self._untold: set[int] = set()
+        self._missing: set[int] = set()
         self._looking = asyncio.Lock()
 
     async def watch_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY)
-            await self.look()
+        await _for_ever(_EVERY, self.look)
 
     async def renew_forever(self) -> None:
         """Apart from looking: a reader that does not answer must not cost the leases of the others."""
-        while True:
-            await asyncio.sleep(self._leases.length / 4)
-            await asyncio.gather(*(self._take(serial) for serial in self._leases.held))
+        await _for_ever(self._leases.length / 4, self._renew)
 
     async def look(self) -> None:
         async with self._looking:
@@ -64,12 +61,18 @@ class Watch:
             await asyncio.gather(*(self._take(serial) for serial in self._here if not self._leases.holds(serial)))
             for serial in list(self._untold):
                 await self._report(serial)
+            for serial in list(self._missing):
+                if serial in self._here or await self._told(serial, None):
+                    self._missing.discard(serial)
 
-    async def miss(self, serials: Sequence[int]) -> None:
-        """Report of *serials*, which this agent had before it stopped, those that it has no longer."""
-        for serial in serials:
-            if serial not in self._here:
-                await self._told(serial, None)
+    async def look_for(self, serial: int) -> bool:
+        """Whether it is plugged in here, at this very moment; then it is leased too, if nobody else has it."""
+        await self.look()
+        return serial in self._here
+
+    def miss(self, serials: Sequence[int]) -> None:
+        """Have those of *serials* reported gone that are: this agent had them before it stopped."""
+        self._missing |= set(serials)
 
     async def _plugged_in(self) -> dict[int, Devices]:
         here: dict[int, Devices] = {}
@@ -85,11 +88,14 @@ class Watch:
     async def _gone(self, serial: int) -> None:
         self._untold.discard(serial)
         if self._leases.holds(serial):
-            await self._told(serial, None)
+            self._missing.add(serial)
             try:
                 await self._leases.release(serial)
             except _WORLD_ERRORS as error:
                 log.warning("the lease of YubiKey %d is not given up, it runs out: %s", serial, error)
+
+    async def _renew(self) -> None:
+        await asyncio.gather(*(self._take(serial) for serial in self._leases.held))
 
     async def _take(self, serial: int) -> None:
         try:
@@ -125,6 +131,16 @@ class Watch:
             log.warning("that YubiKey %d is %s is not told: %s", serial, "here" if present else "gone", error)
             return False
         return True
+
+
+async def _for_ever(every: float, work: Callable[[], Awaitable[None]]) -> None:
+    """A device that cannot be understood must not end the watch over the others."""
+    while True:
+        await asyncio.sleep(every)
+        try:
+            await work()
+        except Exception:
+            log.exception("watching the devices failed; it goes on")
 
 
 def _described(devices: Devices, serial: int) -> tuple[str | None, str | None]:

@@ -50,7 +50,8 @@ class PromptRaised(OfPrompt, Event):
     serial: DeviceSerial
     slot: AnySlot | None = Field(description="none: it is about the device as a whole")
     wanted: Wanted
-    command_type: Text = Field(description="the command that waits")
+    command_id: Id = Field(description="the command that waits; this is no answer to it")
+    command_type: Text
     deadline: AwareDatetime = Field(description="until when it waits")
     recipient_public_key: Base64 | None = Field(
         default=None, description="X25519, raw; of this prompt alone, and only where a PIN is wanted"

@@ -102,7 +102,7 @@ class TestALease:
         await dead.take(SERIAL)
 
         assert await successor.take(SERIAL)
-        assert await successor.of_agent() == [SERIAL]
+        assert await successor.of_this_home() == [SERIAL]
 
     async def test_a_renewal_whose_news_was_lost_is_no_loss(self, bucket):
         leases = Leases(Deaf(bucket.js, BUCKET), Holder("agent", "a", "a"), LENGTH, Clock())

@@ -30,10 +30,11 @@ def prompt(world, command_id=None):
         serial="42000001",
         slot=Slot.AUTHENTICATION,
         wanted=Wanted.TOUCH,
+        command_id=str(command_id or sent.command_id),
         command_type="GenerateSlotKey",
         deadline=world.now + PATIENCE,
     )
-    return Heard(derive(sent.command_id, "raised"), command_id or sent.command_id, raised, world.now)
+    return Heard(derive(sent.command_id, "raised"), derive(sent.command_id, "prompt"), raised, world.now)
 
 
 def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):

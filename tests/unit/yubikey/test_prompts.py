@@ -20,6 +20,7 @@ ID = {"prompt_id": "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f"}
 ABOUT = {
     "serial": "42000001",
     "slot": Slot.AUTHENTICATION,
+    "command_id": "0192f0c1-7b1e-7cc3-98c4-dc0c0c073990",
     "command_type": "X",
     "deadline": NOON + timedelta(minutes=3),
 }
