@@ -23,6 +23,7 @@ _MANAGEMENT_KEY_SIZES = (16, 24, 32)
 def settings() -> Settings:
     """Raises Unusable, naming the variable and what is wrong with it."""
     roots = os.environ.get("YUBIKEY_ROOTS")
+    roles_file = os.environ.get("YUBIKEY_ROLES_FILE")
     return Settings(
         nats_url=os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
         state_directory=Path(os.environ.get("STATE_DIR", "./.state/yubikey")),
@@ -31,6 +32,7 @@ def settings() -> Settings:
         pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
         roots=Path(roots) if roots else None,
         management_key=_management_key(),
+        roles_file=Path(roles_file) if roles_file else None,
         agent=_agent(),
         lease=_seconds("YUBIKEY_LEASE", LEASE, SHORTEST_LEASE),
         patience=_seconds("YUBIKEY_PATIENCE", PATIENCE, 0),

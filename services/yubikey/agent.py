@@ -12,9 +12,8 @@ from uuid import uuid4
 
 from nats.aio.client import Client
 
-from services.yubikey.device import YubiKeys
+from services.yubikey.device import Keeping, YubiKeys
 from services.yubikey.directory import Devices
-from services.yubikey.domain import Device
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.fencing import FencedDevices
 from services.yubikey.home import Home
@@ -25,6 +24,7 @@ from services.yubikey.prompting import Prompts
 from services.yubikey.reconciling import reconcile
 from services.yubikey.routing import Routing
 from services.yubikey.sealing import SealingKey
+from services.yubikey.states import Device
 from services.yubikey.watching import News, Watch
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.envelope import seal_command
@@ -66,12 +66,12 @@ class Agent:
         self._yubikeys: YubiKeys | None = None
 
     async def equip(
-        self, stores: Stores, sealing_key: SealingKey, management_key: bytes
+        self, stores: Stores, sealing_key: SealingKey, keeping: Callable[[KeyValue, Leases], Keeping]
     ) -> Callable[[Effect], Awaitable[Outcome]]:
         """Look what is plugged in, lease it, and go on doing so; what performs effects on it is returned."""
         sources: list[Devices] = [FencedDevices(devices, self.leases) for devices in self._agency.sources()]
         intents, prompts = Intents(self._bucket, self.leases), Prompts(stores["prompt"], self._agency.patience)
-        yubikeys = YubiKeys(sources, intents, sealing_key, management_key, prompts)
+        yubikeys = YubiKeys(sources, intents, sealing_key, keeping(self._bucket, self.leases), prompts)
 
         async def perform(effect: Effect) -> Outcome:
             with self.leases.using(int(effect.serial)):

@@ -7,17 +7,21 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar, assert_never
 
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, PrivateKey
 
+from services.yubikey.administration import Administration
 from services.yubikey.comparing import is_to_go, look
+from services.yubikey.credentials import Credentials
 from services.yubikey.directory import DeviceError, Devices, open_device
 from services.yubikey.effects import (
+    AtDevice,
     Attest,
     CertificatePut,
     DeviceRefused,
+    Done,
     Effect,
     EmptySlot,
     FetchSealingKey,
@@ -27,6 +31,7 @@ from services.yubikey.effects import (
     PutCertificate,
     ReadSlot,
     SealingKeyFetched,
+    SlotEffect,
     SlotEmptied,
     SlotFilled,
 )
@@ -34,6 +39,8 @@ from services.yubikey.intents import Intent, Intents
 from services.yubikey.operations import Filling, attest, contents, filled, key_type_of, put_certificate
 from services.yubikey.piv import KEY_TYPES, OpenDevice, opened
 from services.yubikey.prompting import People
+from services.yubikey.proving import Known
+from services.yubikey.roles import Roles
 from services.yubikey.sealing import SealError, SealingKey
 from services.yubikey.slots import SlotReading
 from shared.contracts.command import RefusalCode
@@ -46,6 +53,15 @@ _MOST_DEVICES = 512
 """How many may be worked with, or waited at, at the same time in one process."""
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is known of devices beside themselves. *management_key*: of those that have been given no other here."""
+
+    credentials: Credentials
+    roles: Roles
+    management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
+
+
 class YubiKeys:
     """Every device that can be reached. One operation at a time on each; the connection is closed after every one."""
 
@@ -54,14 +70,15 @@ class YubiKeys:
         sources: Sequence[Devices],
         intents: Intents,
         sealing_key: SealingKey,
-        management_key: bytes = DEFAULT_MANAGEMENT_KEY,
+        keeping: Keeping,
         people: People | None = None,
     ) -> None:
         self._sources = sources
         self._intents = intents
         self._sealing_key = sealing_key
-        self._management_key = management_key
+        self._keeping = keeping
         self._people = people
+        self._administration = Administration(keeping.credentials, sealing_key, keeping.roles, self._conversing)
         self._threads = ThreadPoolExecutor(_MOST_DEVICES, "device")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -84,6 +101,8 @@ class YubiKeys:
 
     async def _perform(self, effect: Effect) -> Outcome:
         match effect:
+            case AtDevice():
+                return Done(await self._administration.perform(effect))
             case GenerateInSlot():
                 return await self._fill(effect, None)
             case ImportKeyIntoSlot():
@@ -137,7 +156,7 @@ class YubiKeys:
         found = await self._on(effect, lambda device: device.read(effect.slot))
         return await self._changing(effect, lambda device: put_certificate(device, effect), found)
 
-    async def _changing(self, effect: Effect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
+    async def _changing(self, effect: SlotEffect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
         """Do *work* that changes the slot. A refusal says that nothing was done: it is passed on where that is so.
 
         Else, or where it cannot be told, there is no answer yet: the command comes again, or who asked gives it up as
@@ -150,7 +169,7 @@ class YubiKeys:
                 raise _unknown(effect, error) from error
             raise
 
-    async def _is_still(self, effect: Effect, before: SlotReading) -> bool:
+    async def _is_still(self, effect: SlotEffect, before: SlotReading) -> bool:
         try:
             return (await self._on(effect, lambda device: device.read(effect.slot))).is_like(before)
         except DeviceError:
@@ -181,9 +200,14 @@ class YubiKeys:
         await self._intents.write(effect.serial, effect.slot, nobodys, revision)
         return SlotEmptied(effect, found.simulated, cleared=True, overwrote=overwrote)
 
-    async def _on(self, effect: Effect, work: Callable[[OpenDevice], T]) -> T:
+    async def _on(self, effect: SlotEffect, work: Callable[[OpenDevice], T]) -> T:
         """Do *work* with the effect's device, on a thread: a device takes its time, up to minutes for an RSA key."""
-        return await self._on_a_thread(self._work, effect.serial, work)
+        return await self._conversing(effect.serial, work)
+
+    async def _conversing(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
+        secrets = await self._keeping.credentials.read(serial)
+        known = Known((*secrets.management_keys, self._keeping.management_key), secrets.pins)
+        return await self._on_a_thread(self._work, serial, known, work)
 
     async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Not one of the loop's few threads: while a person is waited for here, others work there."""
@@ -192,9 +216,9 @@ class YubiKeys:
             self._threads, lambda: context.run(work, *args, **kwargs)
         )
 
-    def _work(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
+    def _work(self, serial: str, known: Known, work: Callable[[OpenDevice], T]) -> T:
         devices, connection = open_device(self._sources, serial)
-        with opened(connection, int(serial), devices, self._management_key, self._people) as device:
+        with opened(connection, int(serial), devices, known, self._people) as device:
             return work(device)
 
     def _unsealed(self, effect: ImportKeyIntoSlot) -> PrivateKey:
@@ -207,5 +231,5 @@ class YubiKeys:
         return key
 
 
-def _unknown(effect: Effect, error: DeviceError) -> Transient:
+def _unknown(effect: SlotEffect, error: DeviceError) -> Transient:
     return Transient(f"slot {effect.slot} of YubiKey {effect.serial} may be changed already: {error}")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
-from services.yubikey.domain import VOIDED
 from services.yubikey.leases import Leases
+from services.yubikey.states import VOIDED
 from shared.contracts.yubikey import Slot
 from shared.errors import Conflict
 from shared.kv import KeyValue

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import TypeVar
 
@@ -28,6 +28,7 @@ from yubikit.piv import (
 from services.yubikey.attestation import Claim, Proof, Trust, prove, spki
 from services.yubikey.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
 from services.yubikey.prompting import People
+from services.yubikey.proving import Known, authenticate
 from services.yubikey.slots import SlotKey, SlotReading
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
@@ -56,23 +57,12 @@ class OpenDevice:
     serial: int
     simulated: bool
     trust: Trust
-    management_key: bytes = field(repr=False)
+    known: Known
     people: People | None = None
 
     def authenticate(self) -> None:
-        """With the management key, of the algorithm that the device says it has (AES-192 by default since 5.7)."""
-        kind = self.session.management_key_type
-        if len(self.management_key) != kind.key_len:
-            problem = f"its management key is {kind.name}, of {kind.key_len} bytes; this service was given"
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} one of {len(self.management_key)}")
-        try:
-            if self.asks_for_touch:
-                self.touched(None, lambda: self.session.authenticate(self.management_key))
-            else:
-                self.session.authenticate(self.management_key)
-        except (ApduError, BadResponseError):
-            problem = f"YubiKey {self.serial} does not accept the management key that this service was given, or was"
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} not touched where it asks for that") from None
+        """With the management key. Raises DeviceError when none that is known is the device's."""
+        authenticate(self)
 
     @property
     def asks_for_touch(self) -> bool:
@@ -179,7 +169,7 @@ def opened(
     connection: SmartCardConnection,
     serial: int,
     devices: Devices,
-    management_key: bytes,
+    known: Known,
     people: People | None = None,
 ) -> Iterator[OpenDevice]:
     """The device behind *connection*, until the end of the block; what it refuses is raised as DeviceError."""
@@ -188,7 +178,7 @@ def opened(
             session = PivSession(connection)
             if session.get_serial() != serial:
                 raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
-            yield OpenDevice(session, serial, devices.simulated, devices.trust, management_key, people)
+            yield OpenDevice(session, serial, devices.simulated, devices.trust, known, people)
         except NotSupportedError as error:
             raise DeviceError(RefusalCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:

@@ -15,9 +15,9 @@ from uuid import UUID
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.yubikey.attestation import fingerprint_of
-from services.yubikey.domain import Device, SlotContent
 from services.yubikey.effects import Outcome, ReadSlot, SlotContents
 from services.yubikey.intents import Intent, Intents
+from services.yubikey.states import Device, SlotContent
 from shared.contracts.yubikey import Slot
 from shared.event_store import Standing
 

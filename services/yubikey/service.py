@@ -15,14 +15,19 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.agent import Agency, Agent
 from services.yubikey.attestation import yubico_trust
+from services.yubikey.credentials import Credentials
+from services.yubikey.device import Keeping
 from services.yubikey.directory import Devices, VirtualDevices
 from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.home import Home
+from services.yubikey.leases import Leases
 from services.yubikey.pcsc import PcscYubiKeys
 from services.yubikey.prompts import PROMPT
+from services.yubikey.roles import read_roles
 from services.yubikey.sealing import SealingKey, derived
 from shared.host import Host
+from shared.kv import KeyValue
 from shared.runtime import Aggregate, Handler, Stores, serve
 
 LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
@@ -42,6 +47,7 @@ class Settings:
     pcsc: bool = False
     roots: Path | None = None
     management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
+    roles_file: Path | None = None
     agent: str = field(default_factory=socket.gethostname)
     lease: float = LEASE
     patience: float = PATIENCE
@@ -91,7 +97,14 @@ class _Edge:
 
     async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         assert self._agent is not None
-        return await self._agent.equip(stores, SealingKey(self._settings.secret), self._settings.management_key)
+        settings = self._settings
+        roles = read_roles(settings.roles_file)
+
+        def keeping(bucket: KeyValue, leases: Leases) -> Keeping:
+            key = derived(settings.secret, b"cim-keys/yubikey/device-secrets/v1")
+            return Keeping(Credentials(bucket, key, leases), roles, settings.management_key)
+
+        return await self._agent.equip(stores, SealingKey(settings.secret), keeping)
 
     async def route(self, handle: Handler) -> Handler:
         assert self._agent is not None

@@ -16,7 +16,10 @@ from shared.contracts.sagas import SagaCommand, SagaEvent
 from shared.contracts.ssh_certificate import SshCertificateCommand, SshCertificateEvent
 from shared.contracts.trust_bundle import TrustBundleCommand, TrustBundleEvent
 from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
+from shared.contracts.yubikey_devices import DeviceCommand, DeviceEvent, LifecycleCommand, LifecycleEvent
 from shared.contracts.yubikey_presence import PresenceCommand, PresenceEvent
+from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey_use import UseCommand, UseEvent
 
 _LANGUAGES = (
     KeyCommand,
@@ -33,6 +36,14 @@ _LANGUAGES = (
     YubiKeyEvent,
     PresenceCommand,
     PresenceEvent,
+    LifecycleCommand,
+    LifecycleEvent,
+    DeviceCommand,
+    DeviceEvent,
+    SecretCommand,
+    SecretEvent,
+    UseCommand,
+    UseEvent,
     PromptCommand,
     PromptEvent,
     SagaCommand,

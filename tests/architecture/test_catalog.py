@@ -6,6 +6,7 @@ from typing import get_args
 
 import pytest
 
+from services.yubikey import domain
 from shared.catalog import COMMANDS, EVENTS, catalog
 from shared.contracts import (
     certificate,
@@ -21,7 +22,10 @@ from shared.contracts import (
     timed_sagas,
     trust_bundle,
     yubikey,
+    yubikey_devices,
     yubikey_presence,
+    yubikey_secrets,
+    yubikey_use,
 )
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command, Event
@@ -38,8 +42,8 @@ LANGUAGES = {
     "ssh-certificate": (ssh_certificate.SshCertificateCommand, ssh_certificate.SshCertificateEvent),
     "trust-bundle": (trust_bundle.TrustBundleCommand, trust_bundle.TrustBundleEvent),
     "yubikey": (
-        yubikey.YubiKeyCommand | yubikey_presence.PresenceCommand,
-        yubikey.YubiKeyEvent | yubikey_presence.PresenceEvent,
+        domain.AnyCommand,
+        domain.AnyEvent,
     ),
     "prompt": (prompt.PromptCommand, prompt.PromptEvent),
     "saga": (sagas.SagaCommand, sagas.SagaEvent),
@@ -50,7 +54,7 @@ MODULES = {
     "ocsp": (ocsp,),
     "ssh-certificate": (ssh_certificate,),
     "trust-bundle": (trust_bundle,),
-    "yubikey": (yubikey, yubikey_presence),
+    "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_secrets, yubikey_use),
     "prompt": (prompt,),
     "saga": (saga, sagas, timed_sagas),
 }

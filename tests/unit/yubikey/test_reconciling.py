@@ -4,10 +4,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.yubikey.attestation import fingerprint_of
-from services.yubikey.domain import SlotContent
 from services.yubikey.intents import Intent
 from services.yubikey.reconciling import Finding, finding
 from services.yubikey.slots import public_pem
+from services.yubikey.states import SlotContent
 
 KEYS = [ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(2)]
 OLD, NEW = map(public_pem, KEYS)
