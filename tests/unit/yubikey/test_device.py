@@ -4,8 +4,8 @@ import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
 from services.yubikey.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
-from services.yubikey.slot_decisions import UNKNOWN_TO_DEVICES
 from services.yubikey.piv import KEY_TYPES, opened
+from services.yubikey.slot_decisions import UNKNOWN_TO_DEVICES
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.errors import Unusable
