@@ -81,6 +81,20 @@ async def test_what_is_no_command_is_answered_wherever_it_comes(fleet):
         assert (kind, refused["code"]) == ("command.rejected", "invalid")
 
 
+async def test_what_takes_long_is_waited_for_and_not_done_again(fleet):
+    """Longer than it takes the server to deliver again what nobody says is still worked on."""
+    await fleet.join("one", [SERIAL])
+    await fleet.join("other", [OTHER])
+
+    slow = [
+        await fleet.publish("yubikey.generate-key", generating(serial, slot) | {"algorithm": "rsa-4096"})
+        for slot in SLOTS[:2]
+        for serial in (SERIAL, OTHER)
+    ]
+
+    await all_populated(fleet, slow, within=120)
+
+
 async def test_one_that_is_killed_takes_its_device_along_and_brings_it_back(fleet):
     one = await fleet.join("one", [SERIAL])
     await fleet.join("other", [OTHER])
