@@ -98,10 +98,10 @@ class PcscYubiKeys:
 class ReaderConnection(SmartCardConnection):
     """An exclusive connection to the device in one reader; pyscard's errors become ours."""
 
-    def __init__(self, pcsc: ModuleType, reader: Any, patience: float = _PATIENCE) -> None:
+    def __init__(self, pcsc: ModuleType, reader: Any, patience: float | None = None) -> None:
         self._errors = (pcsc.CardConnectionException, pcsc.NoCardException)
         self._reader = reader.name
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
         while True:
             exclusive = pcsc.ExclusiveConnectCardConnection(reader.createConnection())
             try:

@@ -46,6 +46,7 @@ KEY_TYPES = {
 _METADATA_SINCE = (5, 3, 0)
 _DELETE_SINCE = (5, 7, 0)
 T = TypeVar("T")
+_TOUCHED = (TouchPolicy.ALWAYS, TouchPolicy.CACHED)
 _NOTHING_THERE = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
 
 
@@ -76,6 +77,10 @@ class OpenDevice:
         as long as it was refused for want of one (6982); the PIN, where one is wanted, is verified already.
         """
         return operation() if self.people is None else self.people.touched(self.serial, slot, operation)
+
+    def use(self, slot: Slot, key: SlotKey, operation: Callable[[], T]) -> T:
+        """Do *operation* with the slot's key, touched where its policy asks for that."""
+        return self.touched(slot, operation) if key.touch_policy in _TOUCHED else operation()
 
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
         """Do *operation* with the PIN, which is not held here: a person is asked for it."""

@@ -73,6 +73,11 @@ class Prompts:
         self._stopping.set()
 
     def touched(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
+        in_vain = f"YubiKey {serial} was not touched: touch it when it blinks"
+        if slot is None:
+            in_vain += (
+                ", if its management key is the one that this service was given: the device says the same of both"
+            )
         with self._asking(serial, slot, Wanted.TOUCH) as asked:
             while True:
                 try:
@@ -80,7 +85,7 @@ class Prompts:
                 except ApduError as error:
                     if error.sw != SW.SECURITY_CONDITION_NOT_SATISFIED:
                         raise
-                self._wait(asked, f"YubiKey {serial} was not touched: touch it when it blinks")
+                self._wait(asked, in_vain)
 
     def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
         with self._asking(serial, slot, Wanted.PIN) as asked:

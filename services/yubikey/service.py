@@ -54,20 +54,9 @@ class Settings:
     predecessor: float = PREDECESSOR
 
 
-def sources(settings: Settings) -> list[Devices]:
-    """The devices that *settings* name: real ones, and those of software."""
-    found: list[Devices] = []
-    if settings.virtual_serials:
-        sealing_key = derived(settings.secret, b"cim-keys/yubikey/virtual-devices/v1")
-        directory = settings.state_directory / "virtual"
-        found.append(VirtualDevices(directory, sealing_key, settings.virtual_serials))
-    if settings.pcsc:
-        found.append(PcscYubiKeys(yubico_trust(settings.roots)))
-    return found
-
-
-def yubikey_service(settings: Settings, devices: Callable[[Settings], list[Devices]] = sources) -> FastStream:
-    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings, devices)
+def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> FastStream:
+    """*sources*: where devices come from; default: whence the settings say."""
+    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings, sources or _sources)
 
     async def begin(client: Client) -> None:
         await edge.begin(client, host)
@@ -82,15 +71,15 @@ def yubikey_service(settings: Settings, devices: Callable[[Settings], list[Devic
 
 
 class _Edge:
-    def __init__(self, settings: Settings, devices: Callable[[Settings], list[Devices]]) -> None:
+    def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
         self._settings = settings
-        self._devices = devices
+        self._sources = sources
         self._agent: Agent | None = None
 
     async def begin(self, client: Client, host: Host) -> None:
         settings = self._settings
         home = await Home.claim(settings.state_directory, settings.predecessor)
-        agency = Agency(settings.agent, lambda: self._devices(settings), settings.lease, settings.patience)
+        agency = Agency(settings.agent, lambda: self._sources(settings), settings.lease, settings.patience)
         self._agent = Agent(agency, home, client, host.background)
         host.warn(self._agent.wait_for_nobody)
         host.end(self._agent.close)
@@ -115,3 +104,14 @@ class _Edge:
             raise AssertionError(f"prompts have no effects: {effect}")
 
         return perform
+
+
+def _sources(settings: Settings) -> list[Devices]:
+    sources: list[Devices] = []
+    if settings.virtual_serials:
+        sealing_key = derived(settings.secret, b"cim-keys/yubikey/virtual-devices/v1")
+        directory = settings.state_directory / "virtual"
+        sources.append(VirtualDevices(directory, sealing_key, settings.virtual_serials))
+    if settings.pcsc:
+        sources.append(PcscYubiKeys(yubico_trust(settings.roots)))
+    return sources

@@ -19,6 +19,9 @@ from shared.contracts.yubikey_presence import ReportPresence
 from shared.errors import Conflict, Transient
 
 _EVERY = 1.0
+_TIME_TO_DECIDE = 10.0
+"""Seconds that a report is given to be decided on, before it is told again."""
+
 _WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, JetStreamError, OSError, TimeoutError)
 log = logging.getLogger(__name__)
 
@@ -42,8 +45,7 @@ class Watch:
         self._leases = leases
         self._news = news
         self._here: Mapping[int, Devices] = {}
-        self._untold: set[int] = set()
-        self._missing: set[int] = set()
+        self._unconfirmed: dict[int, float] = {}
         self._looking = asyncio.Lock()
 
     async def watch_forever(self) -> None:
@@ -59,11 +61,7 @@ class Watch:
             for serial in before.keys() - self._here.keys():
                 await self._gone(serial)
             await asyncio.gather(*(self._take(serial) for serial in self._here if not self._leases.holds(serial)))
-            for serial in list(self._untold):
-                await self._report(serial)
-            for serial in list(self._missing):
-                if serial in self._here or await self._told(serial, None):
-                    self._missing.discard(serial)
+            await asyncio.gather(*(self._report(serial) for serial in list(self._unconfirmed)))
 
     async def look_for(self, serial: int) -> bool:
         """Whether it is plugged in here, at this very moment; then it is leased too, if nobody else has it."""
@@ -72,7 +70,7 @@ class Watch:
 
     def miss(self, serials: Sequence[int]) -> None:
         """Have those of *serials* reported gone that are: this agent had them before it stopped."""
-        self._missing |= set(serials)
+        self._unconfirmed |= dict.fromkeys(serials, 0.0)
 
     async def _plugged_in(self) -> dict[int, Devices]:
         here: dict[int, Devices] = {}
@@ -86,9 +84,8 @@ class Watch:
         return here
 
     async def _gone(self, serial: int) -> None:
-        self._untold.discard(serial)
         if self._leases.holds(serial):
-            self._missing.add(serial)
+            self._unconfirmed[serial] = 0.0
             try:
                 await self._leases.release(serial)
             except _WORLD_ERRORS as error:
@@ -100,37 +97,37 @@ class Watch:
     async def _take(self, serial: int) -> None:
         try:
             if await self._leases.take(serial):
-                self._untold.add(serial)
+                self._unconfirmed[serial] = 0.0
                 self._news.taken(serial)
         except _WORLD_ERRORS as error:
             log.debug("the lease of YubiKey %d: %s", serial, error)
 
     async def _report(self, serial: int) -> None:
-        devices = self._here.get(serial)
-        if devices is None or not self._leases.holds(serial) or await self._told(serial, devices):
-            self._untold.discard(serial)
-
-    async def _told(self, serial: int, devices: Devices | None) -> bool:
-        """Whether the log has it (it had, or has now) that the device is here, among *devices*, or (none) gone."""
-        agent, present = self._leases.holder.agent, devices is not None
+        """Tell where the device is, until the log has it: two reports may be decided on in the wrong order."""
+        devices, agent = self._here.get(serial), self._leases.holder.agent
+        if devices is not None and not self._leases.holds(serial):
+            del self._unconfirmed[serial]  # it is another's to report
+            return
         try:
             known = await self._news.seen(serial)
-            if (known is not None and known.agent == agent) == present:
-                return True
-            firmware, form = await asyncio.to_thread(_described, devices, serial) if devices else (None, None)
-            report = ReportPresence(
-                serial=str(serial),
-                agent=agent,
-                simulated=devices.simulated if devices else known is not None and known.simulated,
-                present=present,
-                firmware=firmware,
-                form_factor=form,
-            )
-            await self._news.tell(report)
+            if (known is not None and known.agent == agent) == (devices is not None):
+                del self._unconfirmed[serial]
+            elif (now := asyncio.get_running_loop().time()) >= self._unconfirmed[serial]:
+                self._unconfirmed[serial] = now + _TIME_TO_DECIDE
+                await self._news.tell(await self._seen_here(serial, devices, known))
         except _WORLD_ERRORS as error:
-            log.warning("that YubiKey %d is %s is not told: %s", serial, "here" if present else "gone", error)
-            return False
-        return True
+            log.warning("where YubiKey %d is, is not told: %s", serial, error)
+
+    async def _seen_here(self, serial: int, devices: Devices | None, known: Presence | None) -> ReportPresence:
+        firmware, form = await asyncio.to_thread(_described, devices, serial) if devices is not None else (None, None)
+        return ReportPresence(
+            serial=str(serial),
+            agent=self._leases.holder.agent,
+            simulated=devices.simulated if devices is not None else known is not None and known.simulated,
+            present=devices is not None,
+            firmware=firmware,
+            form_factor=form,
+        )
 
 
 async def _for_ever(every: float, work: Callable[[], Awaitable[None]]) -> None:

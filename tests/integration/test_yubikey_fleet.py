@@ -6,6 +6,7 @@ import signal
 import pytest
 
 from services.yubikey.service import Settings, yubikey_service
+from shared.contracts.yubikey import Slot
 from shared.errors import Unusable
 from shared.identity import derive, of_stream_position
 from tests.support.yubikey_fleet import SECRET, fleet_up, generating
@@ -81,6 +82,20 @@ async def test_what_is_no_command_is_answered_wherever_it_comes(fleet):
         assert (kind, refused["code"]) == ("command.rejected", "invalid")
 
 
+async def test_what_takes_long_is_waited_for_and_not_done_again(fleet):
+    """Longer than it takes the server to deliver again what nobody says is still worked on."""
+    await fleet.join("one", [SERIAL])
+    await fleet.join("other", [OTHER])
+
+    slow = [
+        await fleet.publish("yubikey.generate-key", generating(serial, slot) | {"algorithm": "rsa-4096"})
+        for slot in SLOTS[:2]
+        for serial in (SERIAL, OTHER)
+    ]
+
+    await all_populated(fleet, slow, within=120)
+
+
 async def test_one_that_is_killed_takes_its_device_along_and_brings_it_back(fleet):
     one = await fleet.join("one", [SERIAL])
     await fleet.join("other", [OTHER])
@@ -123,6 +138,29 @@ async def test_one_that_slept_through_its_lease_changes_nothing_when_it_wakes(fl
     await all_populated(fleet, commands + await fill(fleet, [SERIAL], ["86", "87"]))
     await nothing_is_under_way(fleet)
     assert sleeper.files() == before
+    assert (await fleet.lease(SERIAL))["holder"]["agent"] == "waker"
+
+
+async def test_one_that_is_stopped_in_the_midst_of_its_work_finishes_at_most_the_apdu_that_it_had_sent(fleet):
+    sleeper = await fleet.join("sleeper", [SERIAL])
+    await fleet.join("waker", [SERIAL])
+    slots = [slot.value for slot in Slot]
+    commands = [
+        await fleet.publish("yubikey.generate-key", generating(SERIAL, slot) | {"algorithm": "rsa-3072"})
+        for slot in slots
+    ]
+    await fleet.answer_to(commands[0])
+    sleeper.signal(signal.SIGSTOP)
+    before = sleeper.files()
+    assert 0 < len(await fleet.kinds("keys.events.yubikey.slot-populated.*")) < len(slots)
+
+    await all_populated(fleet, commands)
+    sleeper.signal(signal.SIGCONT)
+    await fleet.ask("yubikey.verify-slot", {"serial": str(SERIAL), "slot": "9a"})
+    await nothing_is_under_way(fleet)
+
+    # Each APDU that changes something is written over the older of two copies: two would have changed both.
+    assert len([name for name, content in sleeper.files().items() if content != before[name]]) <= 1
     assert (await fleet.lease(SERIAL))["holder"]["agent"] == "waker"
 
 
