@@ -8,7 +8,7 @@ from ykman.piv import generate_ccc, generate_chuid
 from yubikit.core import NotSupportedError
 from yubikit.piv import OBJECT_ID
 
-from services.yubikey import describing, using
+from services.yubikey import describing, slot_use
 from services.yubikey.credentials import Credentials, Secrets
 from services.yubikey.directory import DeviceError
 from services.yubikey.effects import AtDevice
@@ -38,7 +38,6 @@ from shared.contracts.yubikey_secrets import (
     ConfigurePuk,
     ManagementKeyRotated,
     PinConfigured,
-    PinUnblocked,
     PukConfigured,
     ReleaseSecret,
     RetriesSet,
@@ -49,6 +48,7 @@ from shared.contracts.yubikey_secrets import (
     SecretsAdopted,
     SetRetries,
     UnblockPin,
+    YubiKeyUnlocked,
 )
 from shared.contracts.yubikey_use import CreateSlotCsr, DecryptInSlot, MoveSlotKey, SignInSlot, UseCommand, UseEvent
 
@@ -137,7 +137,7 @@ class Administration:
                 return PinConfigured(serial=serial, simulated=simulated, retries=retries)
             case UnblockPin(sealed_pin=sealed):
                 retries = await keeping.unblock_pin(serial, operation_id, sealed)
-                return PinUnblocked(serial=serial, simulated=simulated, retries=retries)
+                return YubiKeyUnlocked(serial=serial, simulated=simulated, retries=retries)
             case ConfigurePuk(policy=policy, sealed_puk=sealed):
                 await keeping.set_puk(serial, operation_id, policy, sealed)
                 return PukConfigured(serial=serial, simulated=simulated, policy=policy)
@@ -164,15 +164,15 @@ class Administration:
     async def _use(self, command: UseCommand) -> UseEvent:
         match command:
             case CreateSlotCsr():
-                return await self._on(command.serial, lambda device: using.csr(device, command))
+                return await self._on(command.serial, lambda device: slot_use.csr(device, command))
             case SignInSlot():
                 _require_use("sign", command.slot, self._roles.use.sign)
-                return await self._on(command.serial, lambda device: using.sign(device, command))
+                return await self._on(command.serial, lambda device: slot_use.sign(device, command))
             case DecryptInSlot():
                 _require_use("decrypt", command.slot, self._roles.use.decrypt)
-                return await self._on(command.serial, lambda device: using.decrypt(device, command))
+                return await self._on(command.serial, lambda device: slot_use.decrypt(device, command))
             case MoveSlotKey():
-                return await self._on(command.serial, lambda device: using.move(device, command))
+                return await self._on(command.serial, lambda device: slot_use.move(device, command))
             case _:
                 assert_never(command)
 

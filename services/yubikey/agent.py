@@ -19,12 +19,11 @@ from services.yubikey.fencing import FencedDevices
 from services.yubikey.home import Home
 from services.yubikey.intents import BUCKET, Intents
 from services.yubikey.leases import Holder, Leases
-from services.yubikey.presence import Presence
 from services.yubikey.prompting import Prompts
 from services.yubikey.reconciling import reconcile
 from services.yubikey.routing import Routing
 from services.yubikey.sealing import SealingKey
-from services.yubikey.states import Device
+from services.yubikey.states import Device, Presence
 from services.yubikey.watching import News, Watch
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.envelope import seal_command

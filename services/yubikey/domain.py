@@ -12,8 +12,7 @@ from pydantic import TypeAdapter
 
 from services.yubikey import lifecycle, presence, slot_decisions
 from services.yubikey.effects import AtDevice, DeviceRefused, Done, Effect, Outcome
-from services.yubikey.lifecycle import Fate
-from services.yubikey.states import Device
+from services.yubikey.states import Device, Fate
 from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
 from shared.contracts.yubikey_devices import (
     DeviceCommand,

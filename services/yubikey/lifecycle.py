@@ -5,10 +5,10 @@ What is plugged in and may be used is the device's own affair and the domain's; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 from typing import assert_never
 
+from services.yubikey.states import Fate, Life
 from shared.contracts import yubikey as slots
 from shared.contracts import yubikey_secrets as secrets
 from shared.contracts import yubikey_use as use
@@ -37,25 +37,6 @@ from shared.contracts.yubikey_devices import (
     YubiKeyUnsealed,
 )
 from shared.decider import Refused, Stands
-
-
-class Fate(StrEnum):
-    IN_USE = "in-use"
-    LOST = "lost"
-    RETIRED = "retired"
-
-
-@dataclass(frozen=True, slots=True)
-class Life:
-    """*label*: none, nobody registered it. *sealed*: the digest of what was on it when it was sealed. *role*: what it
-    was last provisioned for."""
-
-    label: str | None = None
-    person_id: str | None = None
-    fate: Fate = Fate.IN_USE
-    sealed: str | None = None
-    role: str | None = None
-
 
 _PUTS_SOMETHING_ON_IT = (
     slots.GenerateSlotKey,

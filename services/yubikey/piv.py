@@ -191,10 +191,22 @@ def opened(
         except ApduError as error:
             raise _refusal(serial, error.sw) from error
         except ConnectionError as error:
-            raise DeviceBusyError(f"YubiKey {serial} was removed or reset while it was in use") from error
+            raise _gone(serial) from error
+        except ValueError as error:  # what ykman makes of anything that happens while it reads its own data
+            match error.__context__:
+                case DeviceError() as refused:
+                    raise refused from error
+                case ConnectionError():
+                    raise _gone(serial) from error
+                case _:
+                    raise
         except CommandError as error:
             problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
             raise DeviceError(RefusalCode.INTERNAL, problem) from error
+
+
+def _gone(serial: int) -> DeviceBusyError:
+    return DeviceBusyError(f"YubiKey {serial} was removed or reset while it was in use")
 
 
 def _refusal(serial: int, status: int) -> DeviceError:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import assert_never
 
+from services.yubikey.states import Presence
 from shared.contracts.yubikey_presence import PresenceEvent, ReportPresence, YubiKeyInserted, YubiKeyRemoved
 from shared.decider import Stands
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    agent: str
-    simulated: bool
 
 
 def reported(known: Presence | None, report: ReportPresence) -> PresenceEvent | Stands:

@@ -64,9 +64,8 @@ class SecretKeeping:
         if secrets.done == operation_id:
             return
         if policy is PukPolicy.BLOCK:
-            await self._credentials.change(serial, puk_policy=policy)
             await self._unless_gone(serial, securing.block_puk)
-            await self._credentials.change(serial, puk=None, pending_puk=None, done=operation_id)
+            await self._credentials.change(serial, puk=None, pending_puk=None, puk_policy=policy, done=operation_id)
             return
         puk = self._chosen(serial, DeviceSecret.PUK, sealed) or secrets.pending_puk or choosing.draw()
         held = await self._credentials.write(serial, replace(secrets, pending_puk=puk))

@@ -3,14 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
-from services.yubikey.lifecycle import Life
-from services.yubikey.presence import Presence
 from shared.contracts.yubikey import Slot
 
 VOIDED = 256
 """How many voided key ids a device remembers: far more than there can be commands about it under way."""
+
+
+class Fate(StrEnum):
+    IN_USE = "in-use"
+    LOST = "lost"
+    RETIRED = "retired"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """*label*: none, nobody registered it. *sealed*: the digest of what was on it when it was sealed. *role*: what it
+    was last provisioned for."""
+
+    label: str | None = None
+    person_id: str | None = None
+    fate: Fate = Fate.IN_USE
+    sealed: str | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    agent: str
+    simulated: bool
 
 
 @dataclass(frozen=True, slots=True)

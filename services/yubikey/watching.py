@@ -14,7 +14,7 @@ from yubikit.management import ManagementSession
 
 from services.yubikey.directory import DeviceError, Devices
 from services.yubikey.leases import Leases
-from services.yubikey.presence import Presence
+from services.yubikey.states import Presence
 from shared.contracts.yubikey_presence import ReportPresence
 from shared.errors import Conflict, Transient
 

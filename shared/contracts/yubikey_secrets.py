@@ -97,7 +97,7 @@ class RetriesSet(_Reported):
     puk_retries: Retries
 
 
-class PinUnblocked(_Reported):
+class YubiKeyUnlocked(_Reported):
     retries: int
 
 
@@ -115,5 +115,11 @@ SecretCommand = (
     ConfigurePin | ConfigurePuk | RotateManagementKey | SetRetries | UnblockPin | AdoptSecrets | ReleaseSecret
 )
 SecretEvent = (
-    PinConfigured | PukConfigured | ManagementKeyRotated | RetriesSet | PinUnblocked | SecretsAdopted | SecretReleased
+    PinConfigured
+    | PukConfigured
+    | ManagementKeyRotated
+    | RetriesSet
+    | YubiKeyUnlocked
+    | SecretsAdopted
+    | SecretReleased
 )

@@ -9,7 +9,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from yubikit.piv import SLOT, PivSession
 
 from services.yubikey.sealing import SUITE
@@ -265,8 +265,6 @@ async def test_what_is_decrypted_only_the_recipient_reads(talk, algorithm):
     else:
         mine = ec.generate_private_key(ec.SECP256R1())
         secret = mine.exchange(ec.ECDH(), key)
-        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
         pem = mine.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
         asked = {"peer_public_key_pem": pem}
     told = await talk.done("decrypted", "decrypt", slot="9d", recipient_public_key=RECIPIENT, **asked)
@@ -293,7 +291,7 @@ async def test_a_sealed_device_is_not_changed(talk):
     await talk.done("slot-cleared", "clear-slot", slot="9a")
 
 
-async def test_a_lost_device_gets_nothing_until_it_is_found_and_reset(talk, yubikeys):
+async def test_a_lost_device_gets_nothing_until_it_is_found_and_reset(talk):
     await talk.assigned()
     await talk.done("provisioned", "provision", role="person")
     await talk.done("slot-populated", "generate-key", slot="9a", algorithm="ec-p256")

@@ -5,6 +5,7 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
 from services.yubikey.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
 from services.yubikey.piv import KEY_TYPES, opened
+from services.yubikey.proving import Known
 from services.yubikey.slot_decisions import UNKNOWN_TO_DEVICES
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
@@ -100,7 +101,7 @@ class TestPeople:
     )
     def test_they_are_asked_for_a_touch_where_the_keys_policy_asks_for_one(self, devices, touch, asked):
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_MANAGEMENT_KEY, people) as device:
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
             device.authenticate()
             device.fill(SLOT_9A, Algorithm.EC_P256, PinPolicy.NEVER, touch, None)
 
@@ -114,13 +115,13 @@ class TestPeople:
             kind = device.session.management_key_type
             device.session.set_management_key(kind, DEFAULT_MANAGEMENT_KEY, require_touch=True)
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_MANAGEMENT_KEY, people) as device:
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
             device.authenticate()
 
         assert people.asked == [(SERIAL, None)]
 
     def test_they_give_the_pin_and_without_them_there_is_none(self, devices):
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_MANAGEMENT_KEY, Somebody()) as device:
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), Somebody()) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)
         with pytest.raises(DeviceError, match="not held here"), opening(devices) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)

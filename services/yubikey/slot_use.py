@@ -25,7 +25,7 @@ from services.yubikey.slots import SlotKey
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import SignatureAlgorithm
 from shared.contracts.naming import DistinguishedName
-from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+from shared.contracts.yubikey import PinPolicy, Slot
 from shared.contracts.yubikey_use import (
     CreateSlotCsr,
     DecryptInSlot,
@@ -138,9 +138,7 @@ def _use(device: OpenDevice, key: SlotKey, slot: Slot, operation: Callable[[], T
     def proved() -> T:
         return operation() if key.pin_policy is PinPolicy.NEVER else with_pin(device, slot, operation)
 
-    if key.touch_policy in (TouchPolicy.ALWAYS, TouchPolicy.CACHED):
-        return device.touched(slot, proved)
-    return proved()
+    return device.use(slot, key, proved)
 
 
 def _name(subject: DistinguishedName) -> x509.Name:
