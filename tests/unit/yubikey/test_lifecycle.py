@@ -20,6 +20,7 @@ from shared.decider import Context, Perform, Refused, Stands
 from tests.support.world import NOON, START
 
 SERIAL, SHA = "42000001", "0" * 64
+SLOT_9A, SLOT_82 = slots.Slot.AUTHENTICATION, slots.Slot.RETIRED_1
 ALICE, BOB = "alice@acme.example", "bob@acme.example"
 ABOUT = {"serial": SERIAL}
 REGISTERED = devices.YubiKeyRegistered(**ABOUT, label="A-17")
@@ -41,15 +42,11 @@ RETIRE = devices.RetireYubiKey(**ABOUT, reason=RetirementReason.DAMAGED)
 UNSEAL = devices.UnsealYubiKey(**ABOUT, reason="why not")
 DEREGISTER = devices.DeregisterYubiKey(**ABOUT, reason="back")
 PROVISION = devices.ProvisionYubiKey(**ABOUT, role="person")
-GENERATE = slots.GenerateSlotKey(**ABOUT, slot=slots.Slot.AUTHENTICATION, algorithm=Algorithm.EC_P256)
-CLEAR = slots.ClearSlot(**ABOUT, slot=slots.Slot.AUTHENTICATION)
-UNDO = slots.ClearSlot(**ABOUT, slot=slots.Slot.AUTHENTICATION, key_id=str(START))
-IMPORT_CERTIFICATE = slots.ImportSlotCertificate(
-    **ABOUT, slot=slots.Slot.AUTHENTICATION, certificate_pem="-----BEGIN X-----"
-)
-SIGN = use.SignInSlot(
-    **ABOUT, slot=slots.Slot.AUTHENTICATION, message=b"x", signature_algorithm=SignatureAlgorithm.ED25519
-)
+GENERATE = slots.GenerateSlotKey(**ABOUT, slot=SLOT_9A, algorithm=Algorithm.EC_P256)
+CLEAR = slots.ClearSlot(**ABOUT, slot=SLOT_9A)
+UNDO = slots.ClearSlot(**ABOUT, slot=SLOT_9A, key_id=str(START))
+IMPORT_CERTIFICATE = slots.ImportSlotCertificate(**ABOUT, slot=SLOT_9A, certificate_pem="-----BEGIN X-----")
+SIGN = use.SignInSlot(**ABOUT, slot=SLOT_9A, message=b"x", signature_algorithm=SignatureAlgorithm.ED25519)
 ROTATE = secrets.RotateManagementKey(**ABOUT)
 CONFIGURE_PIN = secrets.ConfigurePin(**ABOUT)
 
@@ -145,7 +142,7 @@ def test_a_device_does_not_replace_itself():
     ("history", "command"),
     [
         ([LOST], UNDO),
-        ([LOST], slots.VerifySlot(**ABOUT, slot=slots.Slot.AUTHENTICATION)),
+        ([LOST], slots.VerifySlot(**ABOUT, slot=SLOT_9A)),
         ([LOST], devices.DetectYubiKey(**ABOUT)),
         ([LOST], devices.ResetYubiKey(**ABOUT)),
         ([LOST], secrets.ReleaseSecret(**ABOUT, secret=secrets.DeviceSecret.PIN, recipient_public_key=bytes(32))),
@@ -168,10 +165,8 @@ def test_what_is_asked_of_the_device_is_known_by_the_commands_id():
 def test_a_reset_empties_the_slots_and_a_move_takes_the_key_along():
     state = YUBIKEY.initial
     content = SlotContent(str(START), "-----BEGIN X-----")
-    state = replace(state, slots={slots.Slot.AUTHENTICATION: content})
-    moved = YUBIKEY.evolve(
-        state, use.SlotMoved(**ABOUT, simulated=True, slot=slots.Slot.AUTHENTICATION, to=slots.Slot.RETIRED_1)
-    )
+    state = replace(state, slots={SLOT_9A: content})
+    moved = YUBIKEY.evolve(state, use.SlotMoved(**ABOUT, simulated=True, slot=SLOT_9A, to=SLOT_82))
 
-    assert moved.slots == {slots.Slot.RETIRED_1: content}
+    assert moved.slots == {SLOT_82: content}
     assert YUBIKEY.evolve(moved, RESET).slots == {}
