@@ -9,11 +9,12 @@ STAMP    := $(VENV)/.installed
 
 MAKEFLAGS += --no-print-directory
 
-.PHONY: help install demo up test check bench lock render clean
+.PHONY: help install install-pcsc virtual-yubikey demo up test check bench lock render clean
 
 help:
 	@echo "make demo    a CA and a certificate on a (virtual) YubiKey from nothing, and one provisioning undone"
 	@echo "make up      the server and the five services in the foreground (NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS)"
+	@echo "make virtual-yubikey    a shell in which ykman and others see a virtual YubiKey in a reader (root, Debian packages)"
 	@echo "make test    every check and every test; what CI runs"
 	@echo "make bench   the benchmarks; leaves bench-results/latest.json"
 	@echo "make check   formatting, lint, types (part of make test)"
@@ -31,6 +32,13 @@ $(STAMP): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
 	@touch $@
+
+# pyscard, which talks to readers: it is built, with gcc, swig and libpcsclite-dev (docs/adr/0008)
+install-pcsc: install
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-pcsc.lock
+
+virtual-yubikey: install-pcsc
+	@exec $(BIN)/python -m deploy.virtual_yubikey
 
 demo: install
 	@exec $(BIN)/python -m deploy.demo

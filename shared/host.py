@@ -39,6 +39,7 @@ class Host:
         self._tasks: list[asyncio.Task[None]] = []
         self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
         self._endings: list[Callable[[], Awaitable[None]]] = []
+        self._warnings: list[Callable[[], None]] = []
         self.broker = NatsBroker(
             url.split(","),
             name=f"cim-keys-{service}",
@@ -56,6 +57,10 @@ class Host:
     def begin(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
         """Have *beginning* called with the connection, once the server and its streams are found usable."""
         self._beginnings.append(beginning)
+
+    def warn(self, warning: Callable[[], None]) -> None:
+        """Have *warning* called when the process is told to stop: before what is in hand is waited for."""
+        self._warnings.append(warning)
 
     def end(self, ending: Callable[[], Awaitable[None]]) -> None:
         """Have *ending* called when nothing is worked on any more."""
@@ -85,6 +90,8 @@ class Host:
 
     async def _stop(self) -> None:
         self._stopping = True
+        for warning in self._warnings:
+            warning()
         await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
         for task in self._tasks:
             task.cancel()

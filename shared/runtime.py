@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
@@ -42,6 +43,9 @@ E = TypeVar("E", bound=Event)
 Effect = TypeVar("Effect")
 Outcome = TypeVar("Outcome")
 log = logging.getLogger(__name__)
+
+under_way: ContextVar[Received[Any]] = ContextVar("under_way")
+"""The command that is being carried out: what an effect tells of meanwhile belongs to its conversation."""
 
 
 class Answers:
@@ -132,6 +136,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             await self._answers.surrender(received)
 
     async def _decide(self, received: Received[C], command: C) -> None:
+        under_way.set(received)
         aggregate_id, command_id = command.identity, received.lineage.message_id
         if isinstance(command, self._decider.beginnings):
             standing = self._store.presume_new(aggregate_id)
@@ -203,6 +208,7 @@ def store_of(
     )
 
 
+Handler = Callable[[Msg], Awaitable[None]]
 Stores = Mapping[str, EventStore[Any, Any]]
 """The event stores of a service, by aggregate type."""
 
@@ -210,11 +216,12 @@ Stores = Mapping[str, EventStore[Any, Any]]
 @dataclass(frozen=True, slots=True)
 class Aggregate(Generic[State, C, E, Effect, Outcome]):
     """One type of aggregate that a service answers for. *prepare* is called once the streams stand, and returns what
-    performs the decider's effects."""
+    performs the decider's effects; *route* what stands before the handler, where not every process can do all."""
 
     type: str
     decider: Decider[State, C, E, Effect, Outcome]
     prepare: Callable[[JetStreamContext, Stores], Awaitable[Callable[[Effect], Awaitable[Outcome]]]]
+    route: Callable[[Handler], Awaitable[Handler]] | None = None
 
 
 def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, Any]) -> FastStream:
@@ -222,15 +229,17 @@ def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, A
 
     async def begin(client: Client) -> None:
         js, services = client.jetstream(), dict[str, CommandService[Any, Any, Any, Any, Any]]()
+        handlers: dict[str, Handler] = {}
         stores = {each.type: store_of(js, each.type, each.decider) for each in aggregates}
         for each in aggregates:
             store, perform = stores[each.type], await each.prepare(js, stores)
-            services[each.type] = CommandService(service, each.decider, perform, store, Answers(js, service))
+            own = services[each.type] = CommandService(service, each.decider, perform, store, Answers(js, service))
+            handlers[each.type] = await each.route(own.handle) if each.route else own.handle
             host.background(store.save_forever())
             host.end(store.save)
 
         async def handle(message: Msg) -> None:
-            await services[message.subject.split(".")[2]].handle(message)
+            await handlers[message.subject.split(".")[2]](message)
 
         async def surrender(message: Msg) -> None:
             await services[message.subject.split(".")[2]].surrender(message)

@@ -3,6 +3,12 @@
 import pytest
 
 from tests.support.nats import connected, nats_server
+from tests.support.readers import missing
+
+
+def pytest_terminal_summary(terminalreporter):
+    if (problem := missing()) is not None:
+        terminalreporter.write_line(problem)
 
 
 @pytest.fixture(name="server")

@@ -76,6 +76,8 @@ def gist(heard: Heard) -> str:
     body = heard.body
     if heard.kind == "command.rejected":
         return printable(f"{body.get('command_type')}: {body.get('code')}: {body.get('message')}")
+    if heard.kind == "prompt.raised":
+        return printable(_wanted_of_a_person(body))
     if heard.kind == "command.repeated":
         return printable(f"{body.get('command_type')}: it stands already")
     found = (_at(body, path) for path in _TELLING)
@@ -83,6 +85,16 @@ def gist(heard: Heard) -> str:
     notes = {"simulated": (True, "virtual"), "existed": (False, "there was none"), "cleared": (False, "it was empty")}
     words += [note for name, (value, note) in notes.items() if body.get(name) is value]
     return printable(" · ".join(words))
+
+
+def _wanted_of_a_person(body: Mapping[str, Any]) -> str:
+    device = f"YubiKey {body.get('serial')}"
+    wanted = f"touch {device} now" if body.get("wanted") == "touch" else f"the PIN of {device} is wanted"
+    try:
+        until = clock(datetime.fromisoformat(str(body.get("deadline")))).partition(".")[0]
+    except ValueError:
+        until = "?"
+    return f"{wanted} · {body.get('command_type')} waits until {until}"
 
 
 def summary(heard: Heard, *, good: bool) -> Iterator[Text]:

@@ -156,7 +156,8 @@ class Lines:
             case None:
                 indent = "    " if heard.headers.get("CIM-Saga-Id") else ""
                 refused = heard.kind == "command.rejected" or heard.kind.endswith("-failed")
-                return f"{indent}{'' if heard.is_event else '→ '}{heard.kind}", "red" if refused else ""
+                style = "red" if refused else "bold yellow" if heard.kind == "prompt.raised" else ""
+                return f"{indent}{'' if heard.is_event else '→ '}{heard.kind}", style
             case "step":
                 # While a saga goes forward it announces its start (0), its steps, and asides: what people are asked.
                 done = int(body.get("sequence", 0)) - self.asides.get(heard.identity, 0)

@@ -14,9 +14,10 @@ from uuid import UUID
 from services.saga.compensation import Because, compensate, undo_next, undo_refused, undone
 from services.saga.definition import Await, Definition, Step
 from services.saga.state import Answered, Origin, Phase, Question, Saga
-from services.saga.waiting import Signalled, answer_to, hear, heard, wait
+from services.saga.waiting import Signalled, answer_to, hear, heard, wait, with_patience
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
+from shared.contracts.prompt import PromptRaised
 from shared.contracts.saga import (
     SagaStarted,
     SagaStepFinished,
@@ -109,6 +110,8 @@ def question(definition: Definition[R], saga: Saga[R]) -> Command | None:
 def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
     pending = saga.question
     asked = question(definition, saga)
+    if isinstance(heard.event, PromptRaised) and pending is not None:
+        return with_patience(definition, saga, pending, heard.event)
     if pending is None or asked is None or heard.command_id != pending.command_id:
         return saga  # a stranger, a duplicate, or an answer to what is no longer asked
     if not _is_about(heard.event, asked):

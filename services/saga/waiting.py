@@ -10,9 +10,10 @@ from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
-from services.saga.definition import Await
+from services.saga.definition import Await, Definition
 from services.saga.state import People, Question, Saga, Signal
 from shared.contracts.command import RefusalCode
+from shared.contracts.prompt import PromptRaised
 from shared.contracts.saga import SagaSignalled, SagaWaiting, StartSaga
 from shared.decider import Refused, Stands
 
@@ -83,6 +84,22 @@ def hear(saga: Saga[R], said: Signalled) -> Saga[R]:
         comment=said.comment,
     )
     return saga.announcing(signalled, said.command_id)
+
+
+def with_patience(definition: Definition[R], saga: Saga[R], asked: Question, prompt: PromptRaised) -> Saga[R]:
+    """The service that was asked waits for a person in its turn: so does the saga, and then as long as for any answer.
+
+    Its own end moves as far as the question's does, so that what people take is not taken from the steps after.
+    """
+    if prompt.command_id != str(asked.command_id):
+        return saga
+    step = definition.step(asked.step)
+    within = step.within if asked.part is None else step.undo[asked.part].within
+    deadline = max(asked.deadline, prompt.deadline + within)
+    longer = deadline - asked.deadline
+    if not longer:
+        return saga
+    return replace(saga, question=replace(asked, deadline=deadline), deadline=saga.deadline + longer)
 
 
 def heard(saga: Saga[R]) -> int:

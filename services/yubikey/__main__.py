@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 from pathlib import Path
 
 from faststream import FastStream
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import LEASE, PATIENCE, SHORTEST_LEASE, Settings, yubikey_service
 from shared.errors import Unusable
 from shared.host import run
 
 _SHORTEST_SECRET = 32
+_LONGEST_WAIT = 3600.0
+_LONGEST_NAME = 64
 _MANAGEMENT_KEY_SIZES = (16, 24, 32)
 
 
 def settings() -> Settings:
     """Raises Unusable, naming the variable and what is wrong with it."""
     roots = os.environ.get("YUBIKEY_ROOTS")
+    roles_file = os.environ.get("YUBIKEY_ROLES_FILE")
     return Settings(
         nats_url=os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
         state_directory=Path(os.environ.get("STATE_DIR", "./.state/yubikey")),
@@ -28,6 +32,10 @@ def settings() -> Settings:
         pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
         roots=Path(roots) if roots else None,
         management_key=_management_key(),
+        roles_file=Path(roles_file) if roles_file else None,
+        agent=_agent(),
+        lease=_seconds("YUBIKEY_LEASE", LEASE, SHORTEST_LEASE),
+        patience=_seconds("YUBIKEY_PATIENCE", PATIENCE, 0),
     )
 
 
@@ -49,6 +57,23 @@ def _management_key() -> bytes:
     if len(key) not in _MANAGEMENT_KEY_SIZES:
         raise Unusable(f"{variable}: the file must hold 16, 24 or 32 bytes in hexadecimal")
     return key
+
+
+def _agent() -> str:
+    name = os.environ.get("YUBIKEY_AGENT") or socket.gethostname()
+    if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable():
+        raise Unusable(f"YUBIKEY_AGENT must be a printable name of at most {_LONGEST_NAME} characters")
+    return name
+
+
+def _seconds(variable: str, default: float, least: float) -> float:
+    try:
+        seconds = float(os.environ.get(variable) or default)
+    except ValueError:
+        seconds = -1
+    if not least <= seconds < _LONGEST_WAIT:
+        raise Unusable(f"{variable} must be a number of seconds, {least:g} or more and below {_LONGEST_WAIT:g}")
+    return seconds
 
 
 def _private_file(variable: str) -> bytes:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
 from cryptography import x509
@@ -27,7 +29,7 @@ YUBICO_ROOTS = {
     "62760c6a6ef91679f454c8902b80fd009825b3f25da90f1fbace2ec6586cd5a8": "Yubico Attestation Root 1 (firmware 5.7.4)",
     "0fa1386f80eb8713263ae5c1d84deb455bdf08aea50ab05503cefee82b092d42": "Yubico U2F Root CA Serial 457200631",
 }
-"""SHA-256 of the DER: https://developers.yubico.com/PKI/. The intermediates below them are data and need no pin."""
+"""SHA-256 of the DER; they are in roots/, with their source. The intermediates below them are data and need no pin."""
 
 # Yubico's extensions of a statement: https://developers.yubico.com/PIV/Introduction/PIV_attestation.html
 _FIRMWARE = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.3")
@@ -67,20 +69,31 @@ class Proof:
     root_fingerprint_sha256: str
 
 
-def yubico_trust(directory: Path) -> Trust:
-    """The certificates in the directory's PEM files: of those that sign themselves, only Yubico's pinned roots."""
+def yubico_trust(more: Path | None = None) -> Trust:
+    """Under what real devices attest: the shipped certificates, and those in the PEM files of the directory *more*."""
+    shipped = [
+        certificate
+        for file in (files("services.yubikey") / "roots").iterdir()
+        if file.name.endswith(".pem")
+        for certificate in x509.load_pem_x509_certificates(file.read_bytes())
+    ]
+    certificates = shipped + (_certificates_in(more) if more is not None else [])
+    roots = {fingerprint(c): c for c in certificates if c.subject == c.issuer}
+    if not roots.keys() <= YUBICO_ROOTS.keys():
+        problem = f"YUBIKEY_ROOTS: {more} has a root that is none of Yubico's, https://developers.yubico.com/PKI/"
+        raise Unusable(f"{problem}; only intermediates need not be pinned")
+    return Trust(tuple(roots.values()), tuple(c for c in certificates if c.subject != c.issuer))
+
+
+def _certificates_in(directory: Path) -> list[x509.Certificate]:
     try:
-        certificates = [
-            certificate
-            for file in sorted(directory.glob("*.pem"))
-            for certificate in x509.load_pem_x509_certificates(file.read_bytes())
-        ]
+        pems = [file.read_bytes() for file in sorted(directory.glob("*.pem"))]
+        certificates = [certificate for pem in pems for certificate in x509.load_pem_x509_certificates(pem)]
     except (OSError, ValueError) as error:
         raise Unusable(f"YUBIKEY_ROOTS: {directory} has a file that is no PEM of certificates") from error
-    roots = tuple(c for c in certificates if fingerprint(c) in YUBICO_ROOTS)
-    if not roots:
-        raise Unusable(f"YUBIKEY_ROOTS: {directory} has none of Yubico's roots, https://developers.yubico.com/PKI/")
-    return Trust(roots, tuple(c for c in certificates if c.subject != c.issuer))
+    if not certificates:
+        raise Unusable(f"YUBIKEY_ROOTS: {directory} has no certificate in a file *.pem")
+    return certificates
 
 
 def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, trust: Trust) -> Proof:
@@ -104,6 +117,11 @@ def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, t
 
 def fingerprint(certificate: x509.Certificate) -> str:
     return certificate.fingerprint(hashes.SHA256()).hex()
+
+
+def fingerprint_of(public_key: PublicKeyTypes) -> str:
+    """SHA-256 of the SubjectPublicKeyInfo."""
+    return sha256(spki(public_key)).hexdigest()
 
 
 def spki(public_key: PublicKeyTypes) -> bytes:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypeVar, assert_never
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from typing import ParamSpec, TypeVar, assert_never
 
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, PrivateKey
 
-from services.yubikey.attestation import spki
+from services.yubikey.administration import Administration
+from services.yubikey.comparing import is_to_go, look
+from services.yubikey.credentials import Credentials
 from services.yubikey.directory import DeviceError, Devices, open_device
 from services.yubikey.effects import (
+    AtDevice,
     Attest,
+    CertificatePut,
     DeviceRefused,
+    Done,
     Effect,
     EmptySlot,
     FetchSealingKey,
@@ -24,16 +31,35 @@ from services.yubikey.effects import (
     PutCertificate,
     ReadSlot,
     SealingKeyFetched,
+    SlotEffect,
     SlotEmptied,
     SlotFilled,
 )
 from services.yubikey.intents import Intent, Intents
 from services.yubikey.operations import Filling, attest, contents, filled, key_type_of, put_certificate
-from services.yubikey.piv import KEY_TYPES, OpenDevice, SlotReading, opened
+from services.yubikey.piv import KEY_TYPES, OpenDevice, opened
+from services.yubikey.prompting import People
+from services.yubikey.proving import Known
+from services.yubikey.roles import Roles
 from services.yubikey.sealing import SealError, SealingKey
+from services.yubikey.slots import SlotReading
 from shared.contracts.command import RefusalCode
+from shared.errors import Transient
 
 T = TypeVar("T")
+P = ParamSpec("P")
+_LONGEST_END = 20.0
+_MOST_DEVICES = 512
+"""How many may be worked with, or waited at, at the same time in one process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """What is known of devices beside themselves. *management_key*: of those that have been given no other here."""
+
+    credentials: Credentials
+    roles: Roles
+    management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
 
 
 class YubiKeys:
@@ -44,13 +70,27 @@ class YubiKeys:
         sources: Sequence[Devices],
         intents: Intents,
         sealing_key: SealingKey,
-        management_key: bytes = DEFAULT_MANAGEMENT_KEY,
+        keeping: Keeping,
+        people: People | None = None,
     ) -> None:
         self._sources = sources
         self._intents = intents
         self._sealing_key = sealing_key
-        self._management_key = management_key
+        self._keeping = keeping
+        self._people = people
+        self._administration = Administration(keeping.credentials, sealing_key, keeping.roles, self._conversing)
+        self._threads = ThreadPoolExecutor(_MOST_DEVICES, "device")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def rest(self) -> bool:
+        """Take up nothing more. Whether what was under way on the threads has ended, after a while."""
+        self._threads.shutdown(wait=False)
+        ending = asyncio.to_thread(self._threads.shutdown)
+        try:
+            await asyncio.wait_for(ending, _LONGEST_END)
+        except TimeoutError:
+            return False
+        return True
 
     async def perform(self, effect: Effect) -> Outcome:
         async with self._turns[effect.serial]:
@@ -61,10 +101,12 @@ class YubiKeys:
 
     async def _perform(self, effect: Effect) -> Outcome:
         match effect:
+            case AtDevice():
+                return Done(await self._administration.perform(effect))
             case GenerateInSlot():
                 return await self._fill(effect, None)
             case ImportKeyIntoSlot():
-                return await self._fill(effect, await asyncio.to_thread(self._unsealed, effect))
+                return await self._fill(effect, await self._on_a_thread(self._unsealed, effect))
             case EmptySlot():
                 return await self._empty(effect)
             case FetchSealingKey():
@@ -73,7 +115,7 @@ class YubiKeys:
             case Attest():
                 return await self._on(effect, lambda device: attest(device, effect))
             case PutCertificate():
-                return await self._on(effect, lambda device: put_certificate(device, effect))
+                return await self._put(effect)
             case ReadSlot():
                 return await self._on(effect, lambda device: contents(device, effect))
             case _:
@@ -84,13 +126,18 @@ class YubiKeys:
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         if effect.key_id in intent.voided:
             raise DeviceError(RefusalCode.CONFLICT, f"key {effect.key_id} was undone before it was done")
-        found = await self._on(effect, lambda device: _look(device, effect, private_key, intent))
+        try:
+            found = await self._on(effect, lambda device: look(device, effect, private_key, intent))
+        except DeviceError as error:
+            if error.retryable and intent.operation_id == effect.operation_id:
+                raise _unknown(effect, error) from error  # it was begun, and may be done: that is no refusal
+            raise
         if isinstance(found, SlotFilled):
             return found
         about = Intent(
             effect.operation_id,
             effect.key_id,
-            found.key.fingerprint if found.key is not None else None,
+            found.fingerprint,
             occupied=found.is_occupied(intent.discarded)
             or (intent.operation_id == effect.operation_id and intent.occupied),
             discarded=intent.discarded,
@@ -103,7 +150,30 @@ class YubiKeys:
             device.fill(effect.slot, effect.algorithm, effect.pin_policy, effect.touch_policy, private_key)
             return filled(device, effect, about.occupied)
 
-        return await self._on(effect, fill)
+        return await self._changing(effect, fill, found)
+
+    async def _put(self, effect: PutCertificate) -> CertificatePut:
+        found = await self._on(effect, lambda device: device.read(effect.slot))
+        return await self._changing(effect, lambda device: put_certificate(device, effect), found)
+
+    async def _changing(self, effect: SlotEffect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
+        """Do *work* that changes the slot. A refusal says that nothing was done: it is passed on where that is so.
+
+        Else, or where it cannot be told, there is no answer yet: the command comes again, or who asked gives it up as
+        unknown and has it undone.
+        """
+        try:
+            return await self._on(effect, work)
+        except DeviceError as error:
+            if not await self._is_still(effect, before):
+                raise _unknown(effect, error) from error
+            raise
+
+    async def _is_still(self, effect: SlotEffect, before: SlotReading) -> bool:
+        try:
+            return (await self._on(effect, lambda device: device.read(effect.slot))).is_like(before)
+        except DeviceError:
+            return False
 
     async def _empty(self, effect: EmptySlot) -> SlotEmptied:
         """Delete what is there for the effect's key, and note that this key must not come any more."""
@@ -113,7 +183,7 @@ class YubiKeys:
         overwrote = intent.overwrote if again else intent.key_id == effect.key_id is not None and intent.occupied
         if effect.key_id is not None:
             intent = intent.voiding(effect.key_id)
-        if not again and not _is_to_go(effect, intent, found):
+        if not again and not is_to_go(effect, intent, found):
             if effect.key_id is not None:
                 await self._intents.write(effect.serial, effect.slot, intent, revision)
             return SlotEmptied(effect, found.simulated, cleared=False, overwrote=overwrote)
@@ -130,13 +200,25 @@ class YubiKeys:
         await self._intents.write(effect.serial, effect.slot, nobodys, revision)
         return SlotEmptied(effect, found.simulated, cleared=True, overwrote=overwrote)
 
-    async def _on(self, effect: Effect, work: Callable[[OpenDevice], T]) -> T:
+    async def _on(self, effect: SlotEffect, work: Callable[[OpenDevice], T]) -> T:
         """Do *work* with the effect's device, on a thread: a device takes its time, up to minutes for an RSA key."""
-        return await asyncio.to_thread(self._work, effect.serial, work)
+        return await self._conversing(effect.serial, work)
 
-    def _work(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
+    async def _conversing(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
+        secrets = await self._keeping.credentials.read(serial)
+        known = Known((*secrets.management_keys, self._keeping.management_key), secrets.pins)
+        return await self._on_a_thread(self._work, serial, known, work)
+
+    async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Not one of the loop's few threads: while a person is waited for here, others work there."""
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._threads, lambda: context.run(work, *args, **kwargs)
+        )
+
+    def _work(self, serial: str, known: Known, work: Callable[[OpenDevice], T]) -> T:
         devices, connection = open_device(self._sources, serial)
-        with opened(connection, int(serial), devices, self._management_key) as device:
+        with opened(connection, int(serial), devices, known, self._people) as device:
             return work(device)
 
     def _unsealed(self, effect: ImportKeyIntoSlot) -> PrivateKey:
@@ -149,38 +231,5 @@ class YubiKeys:
         return key
 
 
-def _look(
-    device: OpenDevice, effect: Filling, private_key: PrivateKey | None, intent: Intent
-) -> SlotFilled | SlotReading:
-    """What is in the slot before it is filled; what came of it, if it is. All that can be refused is refused here,
-    before an intent is written and before anything is deleted.
-    """
-    found = device.read(effect.slot)
-    if _is_done(effect, private_key, intent, found):
-        return filled(device, effect, intent.occupied)
-    if found.is_occupied(intent.discarded) and not effect.replace:
-        problem = f"slot {effect.slot} of YubiKey {effect.serial} has a key or a certificate"
-        remedy = 'clear it first, or say "replace": true to overwrite it for good'
-        raise DeviceError(RefusalCode.CONFLICT, f"{problem}; {remedy}")
-    device.check_support(effect.algorithm, effect.pin_policy, effect.touch_policy, generate=private_key is None)
-    device.authenticate()
-    return found
-
-
-def _is_done(effect: Filling, private_key: PrivateKey | None, intent: Intent, found: SlotReading) -> bool:
-    """Whether the key in the slot is what this effect, or an earlier one for the same key id, put there."""
-    if found.key is None or not intent.owns(effect.key_id, found.key.fingerprint):
-        return False
-    if private_key is not None:
-        return spki(found.key.public_key) == spki(private_key.public_key())
-    return found.key.metadata.generated and found.key.metadata.key_type == KEY_TYPES[effect.algorithm]
-
-
-def _is_to_go(effect: EmptySlot, intent: Intent, found: SlotReading) -> bool:
-    if not found.is_occupied(intent.discarded):
-        return False
-    if effect.key_id is None:
-        return True
-    if effect.public_key_pem is not None:  # the log knows the key: what is there instead of it is somebody else's
-        return effect.public_key_pem == found.public_key_pem
-    return intent.owns(effect.key_id, found.key.fingerprint if found.key is not None else None)
+def _unknown(effect: SlotEffect, error: DeviceError) -> Transient:
+    return Transient(f"slot {effect.slot} of YubiKey {effect.serial} may be changed already: {error}")

@@ -45,6 +45,10 @@ class Devices(Protocol):
     @property
     def trust(self) -> Trust: ...
 
+    def serials(self) -> Sequence[int]:
+        """Which are plugged in now, as cheaply as that can be told: it is asked every second."""
+        ...
+
     def open(self, serial: int) -> SmartCardConnection:
         """Raises DeviceAbsentError where this device is not to be found, DeviceBusyError where that cannot be told."""
         ...
@@ -61,6 +65,9 @@ class VirtualDevices:
             self.trust = Trust((self._yubikeys.attestation_root(),))
         except (SealedFileError, ValueError) as error:
             raise Unusable(f"the virtual YubiKeys cannot be used: {error}") from error
+
+    def serials(self) -> Sequence[int]:
+        return self._yubikeys.serials()
 
     def open(self, serial: int) -> SmartCardConnection:
         try:

@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+from shared.contracts.yubikey_devices import DeviceCommand, DeviceEvent
+from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey_use import UseCommand, UseEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,17 @@ class EmptySlot(_AtSlot):
     public_key_pem: str | None
 
 
-Effect = GenerateInSlot | ImportKeyIntoSlot | FetchSealingKey | Attest | PutCertificate | ReadSlot | EmptySlot
+@dataclass(frozen=True, slots=True)
+class AtDevice:
+    """Do with the device what *command* asks, once, however often it is asked under one *operation_id*."""
+
+    serial: str
+    operation_id: str
+    command: DeviceCommand | SecretCommand | UseCommand
+
+
+SlotEffect = GenerateInSlot | ImportKeyIntoSlot | FetchSealingKey | Attest | PutCertificate | ReadSlot | EmptySlot
+Effect = AtDevice | SlotEffect
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +150,13 @@ class SlotEmptied:
 
 
 @dataclass(frozen=True, slots=True)
+class Done:
+    """It was done, and this is to be told of it."""
+
+    event: DeviceEvent | SecretEvent | UseEvent
+
+
+@dataclass(frozen=True, slots=True)
 class DeviceRefused:
     """The device, or its absence, said no."""
 
@@ -145,13 +165,5 @@ class DeviceRefused:
     retryable: bool = False
 
 
-Outcome = (
-    SlotFilled
-    | SealingKeyFetched
-    | Attested
-    | NotAttested
-    | CertificatePut
-    | SlotContents
-    | SlotEmptied
-    | DeviceRefused
-)
+SlotOutcome = SlotFilled | SealingKeyFetched | Attested | NotAttested | CertificatePut | SlotContents | SlotEmptied
+Outcome = SlotOutcome | Done | DeviceRefused

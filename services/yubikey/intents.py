@@ -9,7 +9,10 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
-from services.yubikey.domain import VOIDED
+from services.yubikey.leases import Leases
+from services.yubikey.states import VOIDED
+from shared.contracts.yubikey import Slot
+from shared.errors import Conflict
 from shared.kv import KeyValue
 
 BUCKET = "KEYS_DEVICES"
@@ -22,7 +25,7 @@ class Intent:
     *occupied*: whether it had to do away with something. *overwrote*: whether what a clearing takes away had done so.
     *discarded*: a key that stands there only because firmware before 5.7 cannot delete one. *voided*: the key ids
     cleared here. The log knows them too, but what is decided on may lag behind it, and a late command must not make a
-    key that nobody clears any more.
+    key that nobody clears any more. *epoch*: of the lease that it was written under.
     """
 
     operation_id: str = ""
@@ -32,6 +35,7 @@ class Intent:
     discarded: str | None = None
     voided: tuple[str, ...] = ()
     overwrote: bool = False
+    epoch: int = 0
 
     def owns(self, key_id: str, fingerprint: str | None) -> bool:
         """Whether the slot's key, of this fingerprint, was put there for *key_id*."""
@@ -46,7 +50,10 @@ _DOCUMENT = TypeAdapter(Intent)
 
 @dataclass(frozen=True, slots=True)
 class Intents:
+    """With *leases*, an intent is written only by who has the device: one that slept through its lease writes none."""
+
     bucket: KeyValue
+    leases: Leases | None = None
 
     async def read(self, serial: str, slot: str) -> tuple[Intent, int]:
         """The last intent about the slot, and its revision."""
@@ -55,6 +62,20 @@ class Intents:
             return Intent(), 0
         return _DOCUMENT.validate_json(document.value), document.revision
 
+    async def all(self, serial: str) -> dict[Slot, Intent]:
+        """The last intent about each slot that there ever was one about."""
+        return {
+            Slot(slot): _DOCUMENT.validate_json(document.value)
+            async for document in self.bucket.all(f"{serial}.*")
+            if (slot := document.key.rpartition(".")[2]) in set(Slot)
+        }
+
     async def write(self, serial: str, slot: str, intent: Intent, revision: int) -> int:
-        """Raises Conflict when another process is about to change this slot."""
+        """Raises Conflict when another process is about to change this slot, or has the device by now."""
+        if self.leases is not None:
+            epoch = self.leases.require(int(serial))
+            if intent.epoch > epoch:
+                raise Conflict(f"YubiKey {serial} has a holder of epoch {intent.epoch}; this process had {epoch}")
+            document = _DOCUMENT.dump_json(replace(intent, epoch=epoch))
+            return await self.leases.put(int(serial), f"{serial}.{slot}", document)
         return await self.bucket.put(f"{serial}.{slot}", _DOCUMENT.dump_json(intent), revision)

@@ -21,7 +21,8 @@ from services.yubikey.effects import (
     SlotFilled,
     StoredCertificate,
 )
-from services.yubikey.piv import OpenDevice, SlotKey, pem, public_pem
+from services.yubikey.piv import OpenDevice
+from services.yubikey.slots import SlotKey, pem, public_pem
 from shared.contracts.command import RefusalCode
 
 Filling = GenerateInSlot | ImportKeyIntoSlot

@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import threading
 import time
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -33,14 +34,30 @@ class PcscYubiKeys:
 
     def __init__(self, trust: Trust) -> None:
         self.trust = trust
-        self._pcsc = _pyscard()
+        self._pcsc = _pyscard("ykman.pcsc")
+        self._scard = _pyscard("smartcard.scard")
+        self._known: dict[str, tuple[int, int | None]] = {}
         self._last_seen: dict[int, str] = {}
         self._searching = threading.Lock()
+
+    def serials(self) -> Sequence[int]:
+        """Opens only what was plugged in since; a device in use by another program is looked at again next time."""
+        with self._searching:
+            readers = {reader.name: reader for reader in self._readers()}
+            now = self._insertions(list(readers))
+            self._known = {name: (at, serial) for name, (at, serial) in self._known.items() if now.get(name) == at}
+            for name in now.keys() - self._known.keys():
+                with contextlib.suppress(DeviceBusyError):
+                    connection = ReaderConnection(self._pcsc, readers[name], patience=0)
+                    self._known[name] = (now[name], _serial_of(connection))
+                    connection.close()
+            self._last_seen = {serial: name for name, (_, serial) in self._known.items() if serial is not None}
+            return list(self._last_seen)
 
     def open(self, serial: int) -> SmartCardConnection:
         with self._searching:
             held = 0
-            for reader in self._readers(serial):
+            for reader in sorted(self._readers(), key=lambda reader: reader.name != self._last_seen.get(serial)):
                 try:
                     connection = ReaderConnection(self._pcsc, reader)
                 except DeviceBusyError:
@@ -54,26 +71,37 @@ class PcscYubiKeys:
             raise DeviceBusyError(f"YubiKey {serial} is not to be found, but {held} are in use by another program")
         raise DeviceAbsentError(serial)
 
-    def _readers(self, serial: int) -> list[Any]:
-        """The readers with a YubiKey, first the one where this device was last."""
+    def _readers(self) -> list[Any]:
+        """The readers with a YubiKey."""
         try:
             # Not scan_devices, nor list_all_devices: they take it for "no YubiKeys" when pcscd is away.
-            readers = [device.reader for device in self._pcsc.list_devices()]
+            return [device.reader for device in self._pcsc.list_devices()]
         except Exception as error:
             if not hasattr(error, "hresult"):
                 raise
             raise DeviceBusyError("this machine's smart card service (pcscd) does not answer") from error
-        last = self._last_seen.get(serial)
-        return sorted(readers, key=lambda reader: reader.name != last)
+
+    def _insertions(self, names: list[str]) -> dict[str, int]:
+        """Of the readers that have a card, how often one was put in or taken out: PC/SC counts it."""
+        if not names:
+            return {}
+        scard = self._scard
+        _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
+        try:
+            asked = [(name, scard.SCARD_STATE_UNAWARE) for name in names]
+            _, states = scard.SCardGetStatusChange(context, 0, asked)
+        finally:
+            scard.SCardReleaseContext(context)
+        return {name: state >> 16 for name, state, _ in states if state & scard.SCARD_STATE_PRESENT}
 
 
 class ReaderConnection(SmartCardConnection):
     """An exclusive connection to the device in one reader; pyscard's errors become ours."""
 
-    def __init__(self, pcsc: ModuleType, reader: Any) -> None:
+    def __init__(self, pcsc: ModuleType, reader: Any, patience: float | None = None) -> None:
         self._errors = (pcsc.CardConnectionException, pcsc.NoCardException)
         self._reader = reader.name
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
         while True:
             exclusive = pcsc.ExclusiveConnectCardConnection(reader.createConnection())
             try:
@@ -114,8 +142,8 @@ def _serial_of(connection: SmartCardConnection) -> int | None:
         return None
 
 
-def _pyscard() -> ModuleType:
+def _pyscard(module: str) -> ModuleType:
     try:
-        return importlib.import_module("ykman.pcsc")
+        return importlib.import_module(module)
     except ImportError as error:
         raise Unusable("YUBIKEY_PCSC=1 needs pyscard, which is not installed (docs/operations)") from error

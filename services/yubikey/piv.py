@@ -5,14 +5,13 @@ SP 800-73-4 and https://developers.yubico.com/PIV/Introduction/Yubico_extensions
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ykman.piv import generate_chuid
 from yubikit.core import ApplicationNotAvailableError, BadResponseError, CommandError, NotSupportedError
 from yubikit.core.smartcard import SW, ApduError, SmartCardConnection
@@ -24,12 +23,13 @@ from yubikit.piv import (
     TOUCH_POLICY,
     PivSession,
     PrivateKey,
-    PublicKey,
-    SlotMetadata,
 )
 
 from services.yubikey.attestation import Claim, Proof, Trust, prove, spki
 from services.yubikey.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
+from services.yubikey.prompting import People
+from services.yubikey.proving import Known, authenticate
+from services.yubikey.slots import SlotKey, SlotReading
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
@@ -43,60 +43,11 @@ KEY_TYPES = {
     Algorithm.ED25519: KEY_TYPE.ED25519,
     Algorithm.X25519: KEY_TYPE.X25519,
 }
-_PIN_POLICIES = {
-    PIN_POLICY.DEFAULT: PinPolicy.DEFAULT,
-    PIN_POLICY.NEVER: PinPolicy.NEVER,
-    PIN_POLICY.ONCE: PinPolicy.ONCE,
-    PIN_POLICY.ALWAYS: PinPolicy.ALWAYS,
-    PIN_POLICY.MATCH_ONCE: PinPolicy.ONCE,  # a YubiKey Bio takes a fingerprint for the PIN
-    PIN_POLICY.MATCH_ALWAYS: PinPolicy.ALWAYS,
-}
 _METADATA_SINCE = (5, 3, 0)
 _DELETE_SINCE = (5, 7, 0)
+T = TypeVar("T")
+_TOUCHED = (TouchPolicy.ALWAYS, TouchPolicy.CACHED)
 _NOTHING_THERE = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
-
-
-@dataclass(frozen=True, slots=True)
-class SlotKey:
-    public_key: PublicKey
-    metadata: SlotMetadata
-
-    @property
-    def pem(self) -> str:
-        return public_pem(self.public_key)
-
-    @property
-    def fingerprint(self) -> str:
-        return sha256(spki(self.public_key)).hexdigest()
-
-    @property
-    def pin_policy(self) -> PinPolicy:
-        return _PIN_POLICIES[self.metadata.pin_policy]
-
-    @property
-    def touch_policy(self) -> TouchPolicy:
-        return TouchPolicy[self.metadata.touch_policy.name]
-
-
-@dataclass(frozen=True, slots=True)
-class SlotReading:
-    """*has_object*: something is where the certificate belongs, be it readable as one or not."""
-
-    simulated: bool
-    key: SlotKey | None
-    certificate: x509.Certificate | None
-    has_object: bool
-
-    @property
-    def public_key_pem(self) -> str | None:
-        """Of the key, or of the one that the certificate is left of."""
-        if self.key is not None:
-            return self.key.pem
-        return public_pem(self.certificate.public_key()) if self.certificate is not None else None
-
-    def is_occupied(self, discarded: str | None) -> bool:
-        """Whether a key (but for the *discarded* one) or a certificate is there."""
-        return self.has_object or (self.key is not None and self.key.fingerprint != discarded)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,19 +58,35 @@ class OpenDevice:
     serial: int
     simulated: bool
     trust: Trust
-    management_key: bytes = field(repr=False)
+    known: Known
+    people: People | None = None
 
     def authenticate(self) -> None:
-        """With the management key, of the algorithm that the device says it has (AES-192 by default since 5.7)."""
-        kind = self.session.management_key_type
-        if len(self.management_key) != kind.key_len:
-            problem = f"its management key is {kind.name}, of {kind.key_len} bytes; this service was given"
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} one of {len(self.management_key)}")
-        try:
-            self.session.authenticate(self.management_key)
-        except (ApduError, BadResponseError):
-            problem = f"YubiKey {self.serial} does not accept the management key that this service was given, or was"
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} not touched where it asks for that") from None
+        """With the management key. Raises DeviceError when none that is known is the device's."""
+        authenticate(self)
+
+    @property
+    def asks_for_touch(self) -> bool:
+        """Whether authenticating with the management key takes a touch."""
+        if self.session.version < _METADATA_SINCE:
+            return False
+        return self.session.get_management_key_metadata().touch_policy is not TOUCH_POLICY.NEVER
+
+    def touched(self, slot: Slot | None, operation: Callable[[], T]) -> T:
+        """Do *operation*, which takes a touch: people are asked for it. It may be done again, so it must be repeatable
+        as long as it was refused for want of one (6982); the PIN, where one is wanted, is verified already.
+        """
+        return operation() if self.people is None else self.people.touched(self.serial, slot, operation)
+
+    def use(self, slot: Slot, key: SlotKey, operation: Callable[[], T]) -> T:
+        """Do *operation* with the slot's key, touched where its policy asks for that."""
+        return self.touched(slot, operation) if key.touch_policy in _TOUCHED else operation()
+
+    def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
+        """Do *operation* with the PIN, which is not held here: a person is asked for it."""
+        if self.people is None:
+            raise DeviceError(RefusalCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
+        return self.people.with_pin(self.serial, slot, operation)
 
     def read(self, slot: Slot) -> SlotReading:
         if self.session.version < _METADATA_SINCE:
@@ -204,7 +171,11 @@ class OpenDevice:
 
 @contextmanager
 def opened(
-    connection: SmartCardConnection, serial: int, devices: Devices, management_key: bytes
+    connection: SmartCardConnection,
+    serial: int,
+    devices: Devices,
+    known: Known,
+    people: People | None = None,
 ) -> Iterator[OpenDevice]:
     """The device behind *connection*, until the end of the block; what it refuses is raised as DeviceError."""
     with connection:
@@ -212,16 +183,30 @@ def opened(
             session = PivSession(connection)
             if session.get_serial() != serial:
                 raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
-            yield OpenDevice(session, serial, devices.simulated, devices.trust, management_key)
+            yield OpenDevice(session, serial, devices.simulated, devices.trust, known, people)
         except NotSupportedError as error:
             raise DeviceError(RefusalCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:
             raise DeviceError(RefusalCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
         except ApduError as error:
             raise _refusal(serial, error.sw) from error
+        except ConnectionError as error:
+            raise _gone(serial) from error
+        except ValueError as error:  # what ykman makes of anything that happens while it reads its own data
+            match error.__context__:
+                case DeviceError() as refused:
+                    raise refused from error
+                case ConnectionError():
+                    raise _gone(serial) from error
+                case _:
+                    raise
         except CommandError as error:
             problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
             raise DeviceError(RefusalCode.INTERNAL, problem) from error
+
+
+def _gone(serial: int) -> DeviceBusyError:
+    return DeviceBusyError(f"YubiKey {serial} was removed or reset while it was in use")
 
 
 def _refusal(serial: int, status: int) -> DeviceError:
@@ -240,11 +225,3 @@ def _refusal(serial: int, status: int) -> DeviceError:
 
 def slot_of(slot: Slot) -> SLOT:
     return SLOT(int(slot, 16))
-
-
-def public_pem(public_key: PublicKeyTypes) -> str:
-    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-
-
-def pem(*certificates: x509.Certificate) -> str:
-    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)

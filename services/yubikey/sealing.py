@@ -28,10 +28,14 @@ class SealingKey:
         self._key = X25519PrivateKey.from_private_bytes(derived(secret, b"cim-keys/yubikey/sealing/v1"))
         self.public = self._key.public_key().public_bytes_raw()
 
+    def opened(self, sealed: bytes, info: bytes) -> bytes:
+        """What was sealed for *info*. Raises InvalidTag or ValueError."""
+        return SUITE.decrypt(sealed, self._key, info)
+
     def open(self, sealed: bytes, key_id: str) -> PrivateKey:
         """The private key in *sealed*, which was sealed for *key_id*: under another id it does not open."""
         try:
-            pkcs8 = SUITE.decrypt(sealed, self._key, sealing_info(key_id))
+            pkcs8 = self.opened(sealed, sealing_info(key_id))
         except (InvalidTag, ValueError):
             raise SealError("it does not open with this service's key for this key id") from None
         try:

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from faststream import FastStream
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.attestation import Trust, yubico_trust
-from services.yubikey.device import YubiKeys
+from services.yubikey.agent import Agency, Agent
+from services.yubikey.attestation import yubico_trust
+from services.yubikey.credentials import Credentials
+from services.yubikey.device import Keeping
 from services.yubikey.directory import Devices, VirtualDevices
 from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import Effect, Outcome
-from services.yubikey.intents import BUCKET, Intents
+from services.yubikey.home import Home
+from services.yubikey.leases import Leases
 from services.yubikey.pcsc import PcscYubiKeys
+from services.yubikey.prompts import PROMPT
+from services.yubikey.roles import read_roles
 from services.yubikey.sealing import SealingKey, derived
 from shared.host import Host
 from shared.kv import KeyValue
-from shared.runtime import Aggregate, Stores, serve
+from shared.runtime import Aggregate, Handler, Stores, serve
+
+LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """*virtual_serials*: what is plugged in of software; *pcsc*: whether real readers are used too."""
+    """*virtual_serials*: what is plugged in of software; *pcsc*: whether real readers are used too. *agent*: how this
+    machine is called. In seconds: how long a *lease* is, how much *patience* there is with people, and with a
+    *predecessor* in the same directory that has not ended yet.
+    """
 
     nats_url: str
     state_directory: Path
@@ -34,16 +47,63 @@ class Settings:
     pcsc: bool = False
     roots: Path | None = None
     management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
+    roles_file: Path | None = None
+    agent: str = field(default_factory=socket.gethostname)
+    lease: float = LEASE
+    patience: float = PATIENCE
+    predecessor: float = PREDECESSOR
 
 
-def yubikey_service(settings: Settings) -> FastStream:
-    sources = _sources(settings)
+def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> FastStream:
+    """*sources*: where devices come from; default: whence the settings say."""
+    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings, sources or _sources)
 
-    async def prepare(js: JetStreamContext, _: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
-        intents = Intents(KeyValue(js, BUCKET))
-        return YubiKeys(sources, intents, SealingKey(settings.secret), settings.management_key).perform
+    async def begin(client: Client) -> None:
+        await edge.begin(client, host)
 
-    return serve(Host(settings.nats_url, "yubikey"), "yubikey", Aggregate("yubikey", YUBIKEY, prepare))
+    host.begin(begin)
+    return serve(
+        host,
+        "yubikey",
+        Aggregate("yubikey", YUBIKEY, edge.of_devices, edge.route),
+        Aggregate("prompt", PROMPT, edge.of_prompts),
+    )
+
+
+class _Edge:
+    def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
+        self._settings = settings
+        self._sources = sources
+        self._agent: Agent | None = None
+
+    async def begin(self, client: Client, host: Host) -> None:
+        settings = self._settings
+        home = await Home.claim(settings.state_directory, settings.predecessor)
+        agency = Agency(settings.agent, lambda: self._sources(settings), settings.lease, settings.patience)
+        self._agent = Agent(agency, home, client, host.background)
+        host.warn(self._agent.wait_for_nobody)
+        host.end(self._agent.close)
+
+    async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+        assert self._agent is not None
+        settings = self._settings
+        roles = read_roles(settings.roles_file)
+
+        def keeping(bucket: KeyValue, leases: Leases) -> Keeping:
+            key = derived(settings.secret, b"cim-keys/yubikey/device-secrets/v1")
+            return Keeping(Credentials(bucket, key, leases), roles, settings.management_key)
+
+        return await self._agent.equip(stores, SealingKey(settings.secret), keeping)
+
+    async def route(self, handle: Handler) -> Handler:
+        assert self._agent is not None
+        return await self._agent.route(handle)
+
+    async def of_prompts(self, _: JetStreamContext, __: Stores) -> Callable[[Any], Awaitable[Any]]:
+        async def perform(effect: Any) -> Any:
+            raise AssertionError(f"prompts have no effects: {effect}")
+
+        return perform
 
 
 def _sources(settings: Settings) -> list[Devices]:
@@ -53,5 +113,5 @@ def _sources(settings: Settings) -> list[Devices]:
         directory = settings.state_directory / "virtual"
         sources.append(VirtualDevices(directory, sealing_key, settings.virtual_serials))
     if settings.pcsc:
-        sources.append(PcscYubiKeys(yubico_trust(settings.roots) if settings.roots is not None else Trust()))
+        sources.append(PcscYubiKeys(yubico_trust(settings.roots)))
     return sources

@@ -11,10 +11,15 @@ from shared.contracts.command import CommandOutcome
 from shared.contracts.key import KeyCommand
 from shared.contracts.key_events import KeyEvent
 from shared.contracts.ocsp import OcspCommand, OcspEvent
+from shared.contracts.prompt import PromptCommand, PromptEvent
 from shared.contracts.sagas import SagaCommand, SagaEvent
 from shared.contracts.ssh_certificate import SshCertificateCommand, SshCertificateEvent
 from shared.contracts.trust_bundle import TrustBundleCommand, TrustBundleEvent
 from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
+from shared.contracts.yubikey_devices import DeviceCommand, DeviceEvent, LifecycleCommand, LifecycleEvent
+from shared.contracts.yubikey_presence import PresenceCommand, PresenceEvent
+from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey_use import UseCommand, UseEvent
 
 _LANGUAGES = (
     KeyCommand,
@@ -29,6 +34,18 @@ _LANGUAGES = (
     TrustBundleEvent,
     YubiKeyCommand,
     YubiKeyEvent,
+    PresenceCommand,
+    PresenceEvent,
+    LifecycleCommand,
+    LifecycleEvent,
+    DeviceCommand,
+    DeviceEvent,
+    SecretCommand,
+    SecretEvent,
+    UseCommand,
+    UseEvent,
+    PromptCommand,
+    PromptEvent,
     SagaCommand,
     SagaEvent,
     CommandOutcome,

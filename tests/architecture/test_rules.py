@@ -64,8 +64,8 @@ def test_the_lock_pins_by_hash_and_names_no_address():
     assert "pyscard" not in pinned  # it needs a compiler: docs/adr/0008
 
 
-def test_there_is_one_lock(tracked):
-    assert [path for path in tracked if "lock" in Path(path).name] == ["requirements.lock"]
+def test_there_is_one_lock_and_one_for_machines_with_readers(tracked):
+    assert [path for path in tracked if "lock" in Path(path).name] == ["requirements-pcsc.lock", "requirements.lock"]
 
 
 def test_no_tracked_file_names_a_path_of_a_machine(tracked):

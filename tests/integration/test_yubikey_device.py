@@ -27,15 +27,15 @@ from services.yubikey.effects import (
     SlotFilled,
 )
 from services.yubikey.intents import BUCKET, Intents
-from services.yubikey.piv import pem
 from services.yubikey.sealing import SUITE, SealingKey
+from services.yubikey.slots import pem
 from services.yubikey.virtual import VirtualYubiKeys
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, sealing_info
 from shared.errors import Conflict
 from shared.kv import KeyValue
 from shared.streams import declare
-from tests.support.yubikeys import POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, plugged_in
+from tests.support.yubikeys import POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, keeping, plugged_in
 
 AT = (str(SERIAL), SLOT_9A)
 SEALING_KEY = SealingKey(bytes(32))
@@ -55,7 +55,7 @@ def _devices(tmp_path):
 
 @pytest.fixture(name="yubikeys")
 def _yubikeys(devices, intents):
-    return YubiKeys([devices], intents, SEALING_KEY)
+    return YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket))
 
 
 @pytest.fixture(name="generated")
@@ -122,7 +122,7 @@ class TestAfterACrash:
         effect = generating(new_id())
         once = await yubikeys.perform(effect)
 
-        again = await YubiKeys([devices], intents, SEALING_KEY).perform(effect)
+        again = await YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket)).perform(effect)
 
         assert again.public_key_pem == once.public_key_pem
         assert len(generated) == 1
@@ -254,7 +254,7 @@ class TestClearing:
         assert len(generated) == before
 
     async def test_with_older_firmware_the_slot_is_free_again(self, tmp_path, intents):
-        yubikeys = YubiKeys([OldDevices(tmp_path / "old", (5, 4, 3))], intents, SEALING_KEY)
+        yubikeys = YubiKeys([OldDevices(tmp_path / "old", (5, 4, 3))], intents, SEALING_KEY, keeping(intents.bucket))
         key_id = new_id()
         await yubikeys.perform(generating(key_id))
 
@@ -349,7 +349,7 @@ async def test_a_device_under_another_root_is_not_attested(yubikeys, devices, tm
 async def test_refusals_leave_no_intent(yubikeys, devices, intents):
     generate(devices)
     await refused(yubikeys, generating(new_id()), CONFLICT)
-    wrong = YubiKeys([devices], intents, SEALING_KEY, bytes(24))
+    wrong = YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket, bytes(24)))
     await refused(wrong, generating(new_id(), replace=True), RefusalCode.NOT_ALLOWED, "management key")
 
     assert (await intents.read(*AT))[1] == 0

@@ -9,8 +9,12 @@ from cryptography.x509.oid import NameOID
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.attestation import Trust
+from services.yubikey.credentials import Credentials
+from services.yubikey.device import Keeping
 from services.yubikey.directory import VirtualDevices
 from services.yubikey.piv import opened
+from services.yubikey.proving import Known
+from services.yubikey.roles import read_roles
 from services.yubikey.virtual import VirtualYubiKeys
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
@@ -33,7 +37,7 @@ def plugged_in(directory):
 
 
 def opening(devices, serial=SERIAL, management_key=DEFAULT_MANAGEMENT_KEY):
-    return opened(devices.open(serial), serial, devices, management_key)
+    return opened(devices.open(serial), serial, devices, Known((management_key,)))
 
 
 def generate(devices, algorithm=Algorithm.EC_P256, serial=SERIAL, slot=SLOT_9A):
@@ -57,3 +61,8 @@ def certify(public_key, issuer_key=None, issuer=None, name="somebody", ca=False)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     return builder.sign(issuer_key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
+
+
+def keeping(bucket, management_key=DEFAULT_MANAGEMENT_KEY):
+    """What the service knows of devices beside themselves, in *bucket*; and the roles that are shipped."""
+    return Keeping(Credentials(bucket, bytes(32)), read_roles(None), management_key)

@@ -3,10 +3,12 @@
 Long commands come in and long responses go out in pieces (ISO/IEC 7816-4, 5.3.3 and 5.3.4).
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
+from services.yubikey.virtual.faults import Fault, Finger, Plan, PowerCut, PowerLostError, Refuses, Slow, Unplugged
 from services.yubikey.virtual.iso7816 import (
     CHAINING_BIT,
     Command,
@@ -26,11 +28,20 @@ LONGEST_COMMAND = 3072
 
 @dataclass(slots=True)
 class Memory:
-    """What one device keeps, and its file; the lock makes each APDU one step."""
+    """What one device keeps, and its file; the lock makes each APDU one step.
+
+    *power*: counts how often it was switched on; 0 while it is not plugged in. *plan*: what goes wrong, and at which
+    APDU, of which *apdus* have come since.
+    """
 
     device: Device
     file: SealedFile
     lock: Lock = field(default_factory=Lock)
+    finger: Finger = field(default_factory=Finger)
+    power: int = 1
+    plugged: bool = True
+    plan: Plan | None = None
+    apdus: int = 0
 
     def keep(self, device: Device) -> None:
         """Write what changed; only what is written counts."""
@@ -46,17 +57,43 @@ class Card:
         self._memory = memory
         self._applications = applications
         self._application: Application | None = None
-        self._session = Session(memory.device)
+        self._session = Session(memory.device, memory.finger)
+        self._power = memory.power
         self._chained: Command | None = None
         self._response = b""
 
     def transmit(self, apdu: bytes) -> tuple[bytes, int]:
-        """Answer one command APDU with response data and a status word."""
+        """Answer one command APDU with response data and a status word. Raises PowerLostError."""
         with self._memory.lock:
-            try:
-                return self._answer(parse_command(apdu))
-            except StatusError as error:
-                return b"", error.status
+            self._require_power()
+            fault, self._memory.apdus = self._fault(apdu), self._memory.apdus + 1
+            match fault:
+                case PowerCut(after=after) | Unplugged(after=after):
+                    if after:
+                        self._exchange(apdu)
+                    self._memory.power += 1
+                    self._memory.plugged = isinstance(fault, PowerCut)
+                    self._require_power()
+                case Refuses(status=status):
+                    return b"", status
+                case Slow(seconds=seconds):
+                    time.sleep(seconds)
+                case None:
+                    pass
+            return self._exchange(apdu)
+
+    def _require_power(self) -> None:
+        if not self._memory.plugged or self._power != self._memory.power:
+            raise PowerLostError("this virtual YubiKey was unplugged, or without power for a moment")
+
+    def _fault(self, apdu: bytes) -> Fault | None:
+        return self._memory.plan(self._memory.apdus, apdu) if self._memory.plan is not None else None
+
+    def _exchange(self, apdu: bytes) -> tuple[bytes, int]:
+        try:
+            return self._answer(parse_command(apdu))
+        except StatusError as error:
+            return b"", error.status
 
     def _answer(self, command: Command) -> tuple[bytes, int]:
         if command.ins == GET_RESPONSE and self._response:
@@ -95,7 +132,7 @@ class Card:
                 self._application = application
                 # Even when it was selected already: a YubiKey then asks for the PIN again,
                 # where SP 800-73-4 part 2, 3.1.1 would leave the security status as it is.
-                self._session = Session(self._memory.device)
+                self._session = Session(self._memory.device, self._memory.finger)
                 return application.select(self._memory.device)
         raise StatusError(StatusWord.FILE_NOT_FOUND)
 

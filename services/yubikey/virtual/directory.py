@@ -12,6 +12,7 @@ from services.yubikey.virtual import attestation, state
 from services.yubikey.virtual.attestation import Attester
 from services.yubikey.virtual.card import Card, Memory
 from services.yubikey.virtual.connection import VirtualConnection
+from services.yubikey.virtual.faults import Finger, Plan
 from services.yubikey.virtual.management import MANAGEMENT
 from services.yubikey.virtual.piv import PIV
 from services.yubikey.virtual.sealing import KEY_SIZE, SealedFile
@@ -36,20 +37,46 @@ class VirtualYubiKeys:
     ) -> None:
         if len(sealing_key) != KEY_SIZE:
             raise ValueError(f"the sealing key of {directory} must be {KEY_SIZE} bytes")
-        for serial in serials:
-            if not 0 < serial <= LARGEST_SERIAL:
-                raise ValueError(f"{serial} is no serial number of a YubiKey")
         self._directory = directory
         self._sealing_key = sealing_key
-        self._serials = tuple(dict.fromkeys(serials))
         self._firmware = firmware
+        self._plugged: dict[int, Firmware] = {}
         self._root: Attester | None = None
         self._memories: dict[int, Memory] = {}
         self._lock = Lock()
+        for serial in serials:
+            self.plug_in(serial)
 
     def serials(self) -> list[int]:
         """List the devices plugged in."""
-        return list(self._serials)
+        return [serial for serial in self._plugged if serial not in self._memories or self._memories[serial].plugged]
+
+    def plug_in(self, serial: int, firmware: Firmware | None = None) -> None:
+        """Plug a device in; one that there is not yet is made when it is first opened, with that *firmware*."""
+        if not 0 < serial <= LARGEST_SERIAL:
+            raise ValueError(f"{serial} is no serial number of a YubiKey")
+        self._plugged[serial] = firmware or self._firmware
+        if (memory := self._memories.get(serial)) is not None:
+            memory.plugged = True
+
+    def unplug(self, serial: int) -> None:
+        """Take a device out, in the midst of whatever it does."""
+        self._plugged.pop(serial, None)
+        if (memory := self._memories.get(serial)) is not None:
+            memory.power, memory.plugged = memory.power + 1, False
+
+    def fail(self, serial: int, plan: Plan | None) -> None:
+        """Have things go wrong from now on, as *plan* says; None: no more."""
+        memory = self._memory(serial)
+        memory.plan, memory.apdus = plan, 0
+
+    def apdus(self, serial: int) -> int:
+        """How many there were since `fail` was called last."""
+        return self._memory(serial).apdus
+
+    def finger(self, serial: int) -> Finger:
+        """Who touches the device."""
+        return self._memory(serial).finger
 
     def attestation_root(self) -> x509.Certificate:
         """Give the certificate under which these devices attest; it is made when first needed."""
@@ -58,12 +85,15 @@ class VirtualYubiKeys:
 
     def open(self, serial: int) -> SmartCardConnection:
         """Connect to a device whose power was just switched on."""
-        if serial not in self._serials:
+        if serial not in self.serials():
             raise KeyError(f"the virtual YubiKey {serial} is not plugged in")
+        return VirtualConnection(Card(self._memory(serial), (PIV, MANAGEMENT)))
+
+    def _memory(self, serial: int) -> Memory:
         with self._lock:
             memory = self._memories.get(serial) or self._load(serial)
             self._memories[serial] = memory
-        return VirtualConnection(Card(memory, (PIV, MANAGEMENT)))
+            return memory
 
     def _load(self, serial: int) -> Memory:
         file = self._sealed(f"device-{serial}")
@@ -72,7 +102,7 @@ class VirtualYubiKeys:
             return Memory(state.from_json(content), file)
         attester = attestation.create_device_attester(self._attestation_root(), serial)
         certificate = attester.certificate.public_bytes(Encoding.DER)
-        device = state.manufacture(serial, self._firmware, attester.key, certificate)
+        device = state.manufacture(serial, self._plugged.get(serial, self._firmware), attester.key, certificate)
         file.write(state.to_json(device))
         return Memory(device, file)
 

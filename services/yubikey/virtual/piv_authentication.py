@@ -145,6 +145,8 @@ def authenticate_management_key(session: Session, command: Command) -> bytes:
     challenge = elements.get(CHALLENGE, b"")
     if len(challenge) != (size if awaited[0] == WITNESS else 0):
         raise StatusError(StatusWord.WRONG_DATA)
+    if key.touch:
+        session.require_touch()
     session.management_authenticated = True
     return _answer(RESPONSE, _encrypt(key, challenge)) if challenge else b""
 

@@ -16,7 +16,8 @@ IDENTIFIER, CONTENT = 0x5C, 0x53
 DISCOVERY = 0x7E
 # Fingerprints, facial image, printed information and iris images (SP 800-73-4 part 1, table 2).
 READ_WITH_PIN = {0x5FC103, 0x5FC108, 0x5FC109, 0x5FC121}
-WRITABLE = {*range(0x5FC100, 0x5FC200), *range(0x5FFF00, 0x600000)}
+# Yubico lets the host have any object of this range, beside those that NIST names.
+WRITABLE = range(0x5F0000, 0x600000)
 
 
 def get_data(session: Session, command: Command) -> bytes:

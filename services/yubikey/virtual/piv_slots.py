@@ -92,14 +92,13 @@ def _policies(slot: int, elements: dict[int, bytes]) -> tuple[int, int]:
 
 
 def use_key(session: Session, command: Command) -> bytes:
-    """GENERAL AUTHENTICATE with a slot's key: sign, decrypt (81) or agree on a secret (85).
-
-    Touch is always given: there is nobody to wait for.
-    """
+    """GENERAL AUTHENTICATE with a slot's key: sign, decrypt (81) or agree on a secret (85)."""
     key = session.device.keys.get(command.p2)
     if key is None or command.p1 != algorithm_of(key.private_key):
         raise StatusError(StatusWord.WRONG_DATA)
     _require_pin_for(session, key)
+    if key.touch_policy in (TOUCH_ALWAYS, TOUCH_CACHED):
+        session.require_touch(cached=key.touch_policy == TOUCH_CACHED)
     match parse_tlvs(parse_tlv(DYNAMIC_AUTHENTICATION, command.data)):
         case {0x85: peer}:
             result = agree(key.private_key, peer)

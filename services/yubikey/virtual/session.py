@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from services.yubikey.virtual.faults import Finger
 from services.yubikey.virtual.iso7816 import Command, StatusError, StatusWord
 from services.yubikey.virtual.state import Device, Firmware
 
@@ -12,6 +13,7 @@ class Session:
     """The device, and what has been proved to it since the application was selected."""
 
     device: Device
+    finger: Finger
     pin_verified: bool = False
     # Proved since a private key was last used: what a PIN policy of "always" asks for.
     pin_fresh: bool = False
@@ -27,6 +29,11 @@ class Session:
     def require_pin(self) -> None:
         """Refuse what only the holder may do."""
         if not self.pin_verified:
+            raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
+
+    def require_touch(self, *, cached: bool = False) -> None:
+        """Refuse what is not touched in time."""
+        if not self.finger.touches(cached=cached):
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
     def forget_pin(self) -> None:

@@ -78,7 +78,7 @@ class TestAttestation:
     def test_a_virtual_root_among_yubicos_is_not_trusted(self, devices, tmp_path):
         (tmp_path / "root.pem").write_bytes(devices.trust.roots[0].public_bytes(Encoding.PEM))
 
-        with pytest.raises(Unusable, match="none of Yubico's roots"):
+        with pytest.raises(Unusable, match="none of Yubico's"):
             yubico_trust(tmp_path)
 
     def test_intermediates_may_stand_between(self, devices, stated):

@@ -4,10 +4,12 @@ import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
 from services.yubikey.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
-from services.yubikey.domain import UNKNOWN_TO_DEVICES
 from services.yubikey.piv import KEY_TYPES, opened
+from services.yubikey.proving import Known
+from services.yubikey.slot_decisions import UNKNOWN_TO_DEVICES
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
+from shared.contracts.yubikey import PinPolicy, TouchPolicy
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, opening, plugged_in
 
@@ -75,6 +77,54 @@ class TestASlot:
                 seen.add(device.session.get_object(OBJECT_ID.CHUID))
 
         assert len(seen) == 2
+
+
+class Somebody:
+    """Is asked, and remembers for what."""
+
+    def __init__(self):
+        self.asked = []
+
+    def touched(self, serial, slot, operation):
+        self.asked.append((serial, slot))
+        return operation()
+
+    def with_pin(self, serial, slot, operation):
+        self.asked.append((serial, slot, "pin"))
+        return operation("123456")
+
+
+class TestPeople:
+    @pytest.mark.parametrize(
+        ("touch", "asked"),
+        [(TouchPolicy.NEVER, []), (TouchPolicy.ALWAYS, [(SERIAL, "9a")]), (TouchPolicy.CACHED, [(SERIAL, "9a")])],
+    )
+    def test_they_are_asked_for_a_touch_where_the_keys_policy_asks_for_one(self, devices, touch, asked):
+        people = Somebody()
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
+            device.authenticate()
+            device.fill(SLOT_9A, Algorithm.EC_P256, PinPolicy.NEVER, touch, None)
+
+            assert device.use(SLOT_9A, device.read(SLOT_9A).key, lambda: "used") == "used"
+
+        assert people.asked == asked
+
+    def test_they_are_asked_for_a_touch_where_the_management_key_does(self, devices):
+        with opening(devices) as device:
+            device.authenticate()
+            kind = device.session.management_key_type
+            device.session.set_management_key(kind, DEFAULT_MANAGEMENT_KEY, require_touch=True)
+        people = Somebody()
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
+            device.authenticate()
+
+        assert people.asked == [(SERIAL, None)]
+
+    def test_they_give_the_pin_and_without_them_there_is_none(self, devices):
+        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), Somebody()) as device:
+            device.with_pin(SLOT_9A, device.session.verify_pin)
+        with pytest.raises(DeviceError, match="not held here"), opening(devices) as device:
+            device.with_pin(SLOT_9A, device.session.verify_pin)
 
 
 class TestOlderFirmware:

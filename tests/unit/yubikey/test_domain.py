@@ -5,7 +5,7 @@ from functools import reduce
 import pytest
 from pydantic import ValidationError
 
-from services.yubikey.domain import VOIDED, YUBIKEY, Device
+from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import (
     Attest,
     Attested,
@@ -24,6 +24,7 @@ from services.yubikey.effects import (
     SlotFilled,
     StoredCertificate,
 )
+from services.yubikey.states import VOIDED, Device
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, Provenance
 from shared.contracts.yubikey import (

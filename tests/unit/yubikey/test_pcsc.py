@@ -32,6 +32,7 @@ class Readers:
     def __init__(self, devices, **readers):
         self.readers = [SimpleNamespace(name=name, createConnection=lambda at=at: at) for name, at in readers.items()]
         self.opened = []
+        self.insertions = dict.fromkeys(readers, 1)
         self.away = False
         outer = self
 
@@ -58,6 +59,17 @@ class Readers:
     def ExclusiveConnectCardConnection(self, connection):  # noqa: N802 - pyscard's name
         return connection
 
+    SCARD_SCOPE_USER, SCARD_STATE_UNAWARE, SCARD_STATE_PRESENT = 0, 0, 0x20
+
+    def SCardEstablishContext(self, _):  # noqa: N802 - as above
+        return 0, "context"
+
+    def SCardReleaseContext(self, _):  # noqa: N802
+        return 0
+
+    def SCardGetStatusChange(self, _, __, asked):  # noqa: N802
+        return 0, [(name, self.insertions[name] << 16 | (self.insertions[name] % 2 and 0x20), b"") for name, _ in asked]
+
     def list_devices(self):
         return [SimpleNamespace(reader=reader) for reader in self.readers]
 
@@ -81,6 +93,32 @@ class TestReaders:
             yubikeys.open(SERIAL).close()
 
         assert pcsc.opened == [OTHER, SERIAL, SERIAL]
+
+    def test_looking_which_are_there_opens_only_what_was_plugged_in_since(self, plug_in):
+        pcsc, yubikeys = plug_in(first=OTHER, second=SERIAL)
+
+        assert [sorted(yubikeys.serials()) for _ in range(3)] == [[SERIAL, OTHER]] * 3
+        assert sorted(pcsc.opened) == [SERIAL, OTHER]
+
+        pcsc.readers = pcsc.readers[:1]
+        assert yubikeys.serials() == [OTHER]
+
+    def test_a_card_taken_out_of_its_reader_is_gone_and_put_back_it_is_looked_at_anew(self, plug_in):
+        pcsc, yubikeys = plug_in(first=SERIAL)
+        assert yubikeys.serials() == [SERIAL]
+
+        pcsc.insertions["first"] += 1
+        assert yubikeys.serials() == []
+        pcsc.insertions["first"] += 1
+        assert yubikeys.serials() == [SERIAL]
+        assert pcsc.opened == [SERIAL, SERIAL]
+
+    def test_what_another_program_has_is_looked_at_again_next_time(self, plug_in):
+        pcsc, yubikeys = plug_in(first=None)
+        assert yubikeys.serials() == []
+
+        pcsc.readers[0].createConnection = lambda: SERIAL
+        assert yubikeys.serials() == [SERIAL]
 
     def test_no_reader_with_it_means_absent(self, plug_in):
         with pytest.raises(DeviceAbsentError):

@@ -1,6 +1,7 @@
 """What the YubiKey service is told by its environment."""
 
 import os
+import socket
 
 import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
@@ -37,6 +38,27 @@ class TestSettings:
         monkeypatch.setenv("VIRTUAL_YUBIKEYS", "mine")
         with pytest.raises(Unusable, match="VIRTUAL_YUBIKEYS"):
             settings()
+
+    @pytest.mark.usefixtures("secret_file")
+    def test_an_agent_is_called_like_its_machine_unless_it_is_told(self, monkeypatch):
+        assert settings().agent == socket.gethostname()
+        monkeypatch.setenv("YUBIKEY_AGENT", "desk-7")
+        assert settings().agent == "desk-7"
+        for wrong in ("x" * 65, "desk\n7"):
+            monkeypatch.setenv("YUBIKEY_AGENT", wrong)
+            with pytest.raises(Unusable, match="YUBIKEY_AGENT"):
+                settings()
+
+    @pytest.mark.usefixtures("secret_file")
+    def test_times_are_seconds_and_a_lease_is_not_too_short_to_be_renewed(self, monkeypatch):
+        assert (settings().lease, settings().patience) == (15, 180)
+        monkeypatch.setenv("YUBIKEY_LEASE", "30")
+        monkeypatch.setenv("YUBIKEY_PATIENCE", "0")
+        assert (settings().lease, settings().patience) == (30, 0)
+        for wrong in ("1", "soon", "nan", "99999"):
+            monkeypatch.setenv("YUBIKEY_LEASE", wrong)
+            with pytest.raises(Unusable, match="YUBIKEY_LEASE must be a number of seconds, 3 or more"):
+                settings()
 
     def test_a_secret_that_is_missing_short_or_open_to_others_is_unusable(self, secret_file, monkeypatch):
         secret_file.chmod(0o640)

@@ -1,0 +1,109 @@
+"""What each role has on its device: read from a file, checked once, and fitted to a device's firmware."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from services.yubikey.directory import DeviceError
+from shared.contracts.command import RefusalCode
+from shared.contracts.keying import Algorithm
+from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+from shared.contracts.yubikey_devices import KeyHolder, PukPolicy, Retries, RoleName, SlotPlan
+from shared.errors import Unusable
+
+_SINCE_5_7 = frozenset({Algorithm.ED25519, Algorithm.X25519, Algorithm.RSA_3072, Algorithm.RSA_4096})
+Firmware = tuple[int, int, int]
+
+
+class _Exact(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RoleSlot(_Exact):
+    slot: Slot
+    algorithm: Algorithm
+    fallback: Algorithm | None = None
+    pin_policy: PinPolicy
+    touch_policy: TouchPolicy
+
+    @model_validator(mode="after")
+    def _old_devices_have_something(self) -> RoleSlot:
+        if self.algorithm in _SINCE_5_7 and (self.fallback is None or self.fallback in _SINCE_5_7):
+            raise ValueError(f"slot {self.slot}: {self.algorithm} needs firmware 5.7; name a fallback")
+        return self
+
+    def on(self, firmware: Firmware) -> SlotPlan:
+        old = self.algorithm in _SINCE_5_7 and firmware < (5, 7, 0)
+        return SlotPlan(
+            slot=self.slot,
+            algorithm=self.fallback if old and self.fallback is not None else self.algorithm,
+            pin_policy=self.pin_policy,
+            touch_policy=self.touch_policy,
+            fallback=old,
+        )
+
+
+class Role(_Exact):
+    pin_retries: Retries
+    puk_retries: Retries
+    puk: PukPolicy
+    management_key: KeyHolder
+    slots: Annotated[tuple[RoleSlot, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _a_slot_is_planned_once(self) -> Role:
+        planned = [each.slot for each in self.slots]
+        if len(set(planned)) != len(planned):
+            raise ValueError("a slot is planned twice")
+        return self
+
+    def plan(self, firmware: Firmware) -> tuple[SlotPlan, ...]:
+        return tuple(each.on(firmware) for each in self.slots)
+
+
+class Use(_Exact):
+    sign: frozenset[Slot] = frozenset()
+    decrypt: frozenset[Slot] = frozenset()
+
+
+class _File(_Exact):
+    use: Use = Use()
+    roles: dict[RoleName, Role]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles there are, and for what slots may be used through this service."""
+
+    by_name: dict[str, Role]
+    use: Use
+
+    def role(self, name: str) -> Role:
+        """Raises DeviceError for one that is in no file."""
+        if name not in self.by_name:
+            known = ", ".join(sorted(self.by_name))
+            raise DeviceError(RefusalCode.NOT_FOUND, f"there is no role {name}; known are {known}")
+        return self.by_name[name]
+
+
+def read_roles(path: Path | None) -> Roles:
+    """The roles of the file at *path*, or those that are shipped. Raises Unusable, saying what is wrong in it."""
+    where = str(path) if path is not None else "roles.toml"
+    try:
+        text = path.read_text() if path is not None else (files(__package__) / "roles.toml").read_text()
+        found = _File.model_validate(tomllib.loads(text))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Unusable(f"YUBIKEY_ROLES_FILE: {where} cannot be read: {error}") from error
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, each['loc']))}: {each['msg'].removeprefix('Value error, ')}"
+            for each in error.errors()[:5]
+        )
+        raise Unusable(f"YUBIKEY_ROLES_FILE: {where}: {problems}") from error
+    return Roles(found.roles, found.use)

@@ -1,0 +1,80 @@
+"""Whatever goes wrong with a device, at whichever APDU of a provisioning: the saga ends, and device and log agree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from yubikit.core.smartcard import SW
+
+from services.saga.definitions import CERTIFICATE_PROVISIONING, PKI_BOOTSTRAP
+from services.yubikey.virtual.faults import PowerCut, Refuses, Unplugged, at
+from tests.support.together import together
+
+FIRST = 42_000_001
+FAULTS = {
+    "power is cut before": PowerCut(),
+    "power is cut after": PowerCut(after=True),
+    "an unknown error": Refuses(0x6F00),
+    "no space": Refuses(SW.NO_SPACE),
+    "not allowed": Refuses(SW.SECURITY_CONDITION_NOT_SATISFIED),
+}
+"""What is over once it has happened: the device can be used again at once."""
+IMPATIENT = replace(
+    CERTIFICATE_PROVISIONING,
+    steps=tuple(replace(step, within=timedelta(seconds=3)) for step in CERTIFICATE_PROVISIONING.steps),
+)
+MOST_APDUS = 70
+
+
+async def provisioned(world, serial, **changes):
+    saga_id = await world.suite.provision(yubikey_serial=str(serial), **changes)
+    return await world.suite.end_of(saga_id)
+
+
+async def apdus_of_one(world, origin):
+    """How many there are when nothing goes wrong."""
+    world.yubikeys.fail(FIRST, lambda *_: None)
+    assert (await provisioned(world, FIRST, key_origin=origin)).tokens[4] == "completed"
+    return world.yubikeys.apdus(FIRST)
+
+
+@pytest.mark.parametrize("origin", ["on-device", "imported"])
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_at_every_apdu(server, tmp_path, origin, fault):
+    serials = range(FIRST, FIRST + MOST_APDUS)
+    async with together(server, tmp_path, serials, (PKI_BOOTSTRAP, IMPATIENT)) as world:
+        number = await apdus_of_one(world, origin)
+        assert 20 < number < MOST_APDUS
+        for n in range(1, number):
+            world.yubikeys.fail(FIRST + n, at(n, FAULTS[fault]))
+        sagas = [
+            await world.suite.provision(yubikey_serial=str(FIRST + n), key_origin=origin) for n in range(1, number)
+        ]
+        ends = [await world.suite.end_of(saga_id) for saga_id in sagas]
+
+        for n, end in enumerate(ends, 1):
+            serial, slots = FIRST + n, {"completed": {"9a"}, "compensated": set()}
+            logged = set(await world.logged(serial))
+            assert end.tokens[4] in slots, (n, end.body)
+            assert logged == slots[end.tokens[4]], (n, end.tokens[4])
+            assert world.yubikeys.apdus(serial) > n, "the fault was not met"
+            assert await world.agree(serial), n
+        if fault == "not allowed":  # it is met where nothing was done, and where something was
+            assert {end.tokens[4] for end in ends} == {"completed", "compensated"}
+
+
+async def test_a_device_that_is_taken_away_for_good_is_left_over_and_put_right_when_it_is_back(server, tmp_path):
+    async with together(server, tmp_path, range(FIRST, FIRST + 40), (PKI_BOOTSTRAP, IMPATIENT)) as world:
+        number = 24
+        for n in range(number):
+            world.yubikeys.fail(FIRST + n, at(n, Unplugged(after=bool(n % 2))))
+        sagas = [await world.suite.provision(yubikey_serial=str(FIRST + n)) for n in range(number)]
+        ends = [await world.suite.end_of(saga_id) for saga_id in sagas]
+        for n, end in enumerate(ends):
+            assert end.tokens[4] in {"compensated", "failed"}, (n, end.body)
+            world.yubikeys.plug_in(FIRST + n)
+            if end.tokens[4] == "failed":
+                assert [left["step"] for left in end.body["left_over"]] == ["generate-slot-key"]
+        assert any(end.tokens[4] == "failed" for end in ends)

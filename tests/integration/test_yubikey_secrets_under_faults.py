@@ -1,0 +1,102 @@
+"""Power is cut at each APDU of a command about secrets: asked again, it comes to the same, and all is known."""
+
+from __future__ import annotations
+
+import pytest
+from yubikit.piv import PivSession
+
+from services.yubikey.credentials import Credentials, Secrets
+from services.yubikey.device import Keeping, YubiKeys
+from services.yubikey.effects import AtDevice, DeviceRefused, Done
+from services.yubikey.intents import Intents
+from services.yubikey.roles import read_roles
+from services.yubikey.sealing import SealingKey
+from services.yubikey.virtual import VirtualYubiKeys
+from services.yubikey.virtual.faults import PowerCut, at
+from shared.contracts.yubikey_devices import KeyHolder, ProvisionYubiKey, PukPolicy, ResetYubiKey
+from shared.contracts.yubikey_secrets import ConfigurePin, ConfigurePuk, RotateManagementKey, SetRetries, UnblockPin
+from shared.errors import Transient
+from shared.kv import KeyValue
+from shared.streams import declare
+from tests.support.together import SECRET, DevicesInHand
+
+SERIAL, NAME = 42_000_001, "42000001"
+COMMANDS = {
+    "provision": ProvisionYubiKey(serial=NAME, role="person"),
+    "provision, PUK blocked": ProvisionYubiKey(serial=NAME, role="root-ca"),
+    "configure-pin": ConfigurePin(serial=NAME),
+    "configure-puk": ConfigurePuk(serial=NAME),
+    "block the PUK": ConfigurePuk(serial=NAME, policy=PukPolicy.BLOCK),
+    "rotate-management-key": RotateManagementKey(serial=NAME),
+    "rotate it onto the device": RotateManagementKey(serial=NAME, held_by=KeyHolder.DEVICE),
+    "set-retries": SetRetries(serial=NAME, pin_retries=6, puk_retries=7),
+    "unblock-pin": UnblockPin(serial=NAME),
+    "reset": ResetYubiKey(serial=NAME),
+}
+BEFORE = {"unblock-pin": "configure-puk", "set-retries": "provision", "reset": "provision"}
+"""What is done first, without a fault."""
+
+
+class Bench:
+    def __init__(self, directory, js):
+        self.yubikeys = VirtualYubiKeys(directory, SECRET, [SERIAL])
+        bucket = KeyValue(js, "KEYS_DEVICES")
+        self.credentials = Credentials(bucket, bytes(32))
+        keeping = Keeping(self.credentials, read_roles(None))
+        self._service = YubiKeys([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
+
+    async def ask(self, which, operation_id="op"):
+        """As a command is delivered: again, until it is answered."""
+        for _ in range(12):
+            try:
+                return await self._service.perform(AtDevice(NAME, operation_id, COMMANDS[which]))
+            except Transient:
+                continue
+        raise AssertionError("it is never answered")
+
+    async def holds_what_it_says(self):
+        secrets, session = await self.credentials.read(NAME), PivSession(self.yubikeys.open(SERIAL))
+        pin = session.get_pin_metadata()
+        assert pin.default_value is (secrets.pin is None)
+        if secrets.pin is not None:
+            session.verify_pin(secrets.pin)
+        puk = session.get_puk_metadata()
+        if secrets.puk_policy is PukPolicy.BLOCK:
+            assert puk.attempts_remaining == 0
+        else:
+            assert puk.default_value is (secrets.puk is None)
+        if secrets.management_key is not None:
+            session.authenticate(bytes.fromhex(secrets.management_key))
+        assert session.get_management_key_metadata().default_value is (secrets.held_by is None)
+        return pin.total_attempts, puk.total_attempts
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("which", COMMANDS)
+async def test_wherever_power_is_cut(tmp_path, client, which, after):
+    await declare(client)
+    js, expected, number = client.jetstream(), None, None
+    n = -1
+    while number is None or n < number:
+        bench = Bench(tmp_path / str(n + 1), js)
+        await bench.credentials.write(NAME, Secrets())
+        if which in BEFORE:
+            assert isinstance(await bench.ask(BEFORE[which], "before"), Done)
+        bench.yubikeys.fail(SERIAL, at(n, PowerCut(after=after)) if n >= 0 else lambda *_: None)
+        outcome = await bench.ask(which)
+        if isinstance(outcome, DeviceRefused):  # nothing was done, and it may be asked again
+            assert outcome.retryable
+            outcome = await bench.ask(which, "again")
+        assert isinstance(outcome, Done), (n, outcome)
+        number = bench.yubikeys.apdus(SERIAL) if number is None else number
+        bench.yubikeys.fail(SERIAL, None)
+        state = await bench.holds_what_it_says()
+        expected = state if expected is None else expected
+        assert state == expected, n
+        n += 1
+    assert number > 3
+
+
+def test_what_is_held_is_not_shown():
+    held = Secrets(pin="864209", puk="97531864", management_key="a5" * 24, pending_pin="135790")
+    assert not any(secret in repr(held) for secret in ("864209", "97531864", "a5a5", "135790"))

@@ -1,0 +1,50 @@
+"""Virtual devices with hands: plugged in and out while a service runs, and touched late, or never."""
+
+from yubikit.core.smartcard import SW, SmartCardConnection
+
+from services.yubikey.directory import DeviceAbsentError, VirtualDevices
+
+GENERAL_AUTHENTICATE, MANAGEMENT_KEY_SLOT = 0x87, 0x9B
+
+
+class Hands(VirtualDevices):
+    """*untouched*: how often each device gives up waiting for a touch before somebody comes."""
+
+    def __init__(self, directory, key, serials):
+        super().__init__(directory, key, serials)
+        self.plugged = set(serials)
+        self.untouched = {}
+        self.tries = dict.fromkeys(serials, 0)
+
+    def serials(self):
+        return sorted(self.plugged)
+
+    def open(self, serial):
+        if serial not in self.plugged:
+            raise DeviceAbsentError(serial)
+        return Touchable(super().open(serial), self, serial)
+
+
+class Touchable(SmartCardConnection):
+    """Refuses the second half of a mutual authentication with 6982, as a YubiKey does that was not touched."""
+
+    def __init__(self, connection, hands, serial):
+        self._connection = connection
+        self._hands = hands
+        self._serial = serial
+
+    @property
+    def transport(self):
+        return self._connection.transport
+
+    def send_and_receive(self, apdu):
+        answers_witness = apdu[1] == GENERAL_AUTHENTICATE and apdu[3] == MANAGEMENT_KEY_SLOT and len(apdu) > 12
+        if answers_witness and self._serial in self._hands.untouched:
+            self._hands.tries[self._serial] += 1
+            if self._hands.untouched[self._serial] > 0:
+                self._hands.untouched[self._serial] -= 1
+                return b"", SW.SECURITY_CONDITION_NOT_SATISFIED
+        return self._connection.send_and_receive(apdu)
+
+    def close(self):
+        self._connection.close()

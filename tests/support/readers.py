@@ -1,0 +1,45 @@
+"""What it takes to run a command beside a virtual YubiKey in a real reader, and what to say where that is missing."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deploy import virtual_yubikey
+
+ROOT = Path(__file__).parents[2]
+SERIAL = 42_000_001
+OPENSC = next(iter(sorted(Path("/usr/lib").glob("*/opensc-pkcs11.so"))), None)
+MANAGEMENT_KEY = bytes(range(1, 9)).hex() * 3
+PACKAGES = f"{virtual_yubikey.PACKAGES} yubico-piv-tool opensc libengine-pkcs11-openssl"
+
+
+def missing() -> str | None:
+    """What was left out, and why, in one line; None: nothing is missing."""
+    if (problem := virtual_yubikey.missing()) is None:
+        tools = [tool for tool in ("yubico-piv-tool", "pkcs11-tool", "openssl") if shutil.which(tool) is None]
+        if importlib.util.find_spec("smartcard") is None:
+            tools.append("pyscard (make install-pcsc)")
+        problem = f"{', '.join(tools)} not found: apt-get install {PACKAGES}" if tools else None
+    return f"left out: tests/pcsc, a virtual YubiKey in a real reader: {problem}" if problem else None
+
+
+def beside_a_yubikey(
+    directory: Path, script: str, firmware: str = "5.7.4", kept: tuple[Path, Path] | None = None
+) -> str:
+    """What a bash *script* says, run in *directory* beside a device, with ykman in its PATH.
+
+    *kept*: the directory that keeps the device, and the file with the key that seals it.
+    """
+    (directory / "script").write_text(f"set -e -o pipefail\nexport PATH={Path(sys.executable).parent}:$PATH\n{script}")
+    state, key = kept or (directory / "state", None)
+    options = ["--serial", str(SERIAL), "--firmware", firmware, "--state", str(state)]
+    command = [sys.executable, "-m", "deploy.virtual_yubikey", *options, *(["--key-file", str(key)] if key else [])]
+    inside = f"cd {directory} && exec bash script"
+    command += ["--", "bash", "-c", inside]
+    ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, f"{ended.stdout}\n{ended.stderr}"
+    return ended.stdout

@@ -1,0 +1,92 @@
+"""The four services in the test's own process, on a real server, with the virtual devices in hand."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from yubikit.core.smartcard import SW, ApduError
+from yubikit.piv import SLOT, PivSession
+
+from deploy.settings import LocalSuite
+from services.certificate.service import Settings as CertificateSettings
+from services.certificate.service import certificate_service
+from services.key.secret import Source
+from services.key.service import KeySettings, key_service
+from services.saga.definition import AnyDefinition
+from services.saga.service import saga_service
+from services.yubikey.attestation import Trust, spki
+from services.yubikey.directory import VirtualDevices
+from services.yubikey.domain import YUBIKEY
+from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.virtual import VirtualYubiKeys
+from shared.contracts.all import MESSAGES
+from tests.support.nats import NatsServer, connected
+from tests.support.suite import Suite
+
+SECRET = bytes(range(32))
+
+
+class DevicesInHand(VirtualDevices):
+    """Virtual devices that a test may unplug, fail and touch."""
+
+    def __init__(self, yubikeys: VirtualYubiKeys) -> None:
+        self._yubikeys = yubikeys
+        self.trust = Trust((yubikeys.attestation_root(),))
+
+
+@dataclass(frozen=True)
+class Together:
+    suite: Suite
+    yubikeys: VirtualYubiKeys
+
+    async def logged(self, serial: int) -> dict[str, str]:
+        """Slots and the public keys that the log says are in them."""
+        state: Any = YUBIKEY.initial
+        for event in await self.suite.events(f"keys.events.yubikey.*.{serial}"):
+            state = YUBIKEY.evolve(
+                state, MESSAGES[event.headers["CIM-Event-Type"]].model_validate(event.body, strict=False)
+            )
+        return {str(slot): content.public_key_pem for slot, content in state.slots.items()}
+
+    def found(self, serial: int, slots: Iterable[str]) -> dict[str, bytes]:
+        """Slots and the public keys (SPKI) that the device has in them."""
+        self.yubikeys.fail(serial, None)
+        session, keys = PivSession(self.yubikeys.open(serial)), {}
+        for slot in slots:
+            try:
+                keys[slot] = spki(session.get_slot_metadata(SLOT(int(slot, 16))).public_key)
+            except ApduError as error:
+                if error.sw != SW.REFERENCE_DATA_NOT_FOUND:
+                    raise
+        return keys
+
+    async def agree(self, serial: int, slots: Iterable[str] = ("9a", "9c", "9d", "9e")) -> bool:
+        """Whether the device has what the log says, and nothing else."""
+        logged = {slot: spki(load_pem_public_key(pem.encode())) for slot, pem in (await self.logged(serial)).items()}
+        return logged == self.found(serial, slots)
+
+
+@asynccontextmanager
+async def together(
+    server: NatsServer, directory: Path, serials: Iterable[int], definitions: Iterable[AnyDefinition]
+) -> AsyncIterator[Together]:
+    yubikeys = VirtualYubiKeys(directory / "virtual", SECRET, list(serials))
+    settings = Settings(server.url, directory / "yubikey", SECRET)
+    applications = (
+        key_service(KeySettings(server.url, Source(passphrase="correct horse battery staple"))),
+        certificate_service(CertificateSettings(server.url)),
+        yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)]),
+        saga_service(server.url, definitions),
+    )
+    async with AsyncExitStack() as stack, connected(server.url) as client:
+        for application in applications:
+            await application.start()
+            stack.push_async_callback(application.stop)
+        suite = Suite(LocalSuite(directory, server.port), client)
+        await suite.bootstrap()
+        yield Together(suite, yubikeys)

@@ -1,0 +1,81 @@
+"""A step that waits for a person's touch is not undone before the person's time is over."""
+
+from datetime import timedelta
+
+import pytest
+
+from services.saga.engine import Heard
+from services.saga.state import Phase
+from shared.contracts.prompt import PromptRaised, Wanted
+from shared.contracts.yubikey import Slot
+from shared.identity import derive
+from tests.unit.saga.test_any_order import begun
+from tests.unit.saga.test_engine import asked, go_on
+
+PATIENCE = timedelta(minutes=10)
+
+
+@pytest.fixture(name="world")
+def _world():
+    """The slot's key is asked for."""
+    world = begun("on-device")
+    go_on(world, 1)
+    return world
+
+
+def prompt(world, command_id=None):
+    sent = world.commands[-1]
+    raised = PromptRaised(
+        prompt_id=str(derive(sent.command_id, "prompt")),
+        serial="42000001",
+        slot=Slot.AUTHENTICATION,
+        wanted=Wanted.TOUCH,
+        command_id=str(command_id or sent.command_id),
+        command_type="GenerateSlotKey",
+        deadline=world.now + PATIENCE,
+    )
+    return Heard(derive(sent.command_id, "raised"), derive(sent.command_id, "prompt"), raised, world.now)
+
+
+def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):
+    step, before = world.saga.question, world.saga
+
+    world.hear(prompt(world))
+
+    assert world.saga.question.deadline == world.now + PATIENCE + timedelta(seconds=30)
+    assert world.saga.deadline - before.deadline == world.saga.question.deadline - step.deadline
+    assert world.saga.phase is Phase.RUNNING
+
+
+def test_heard_twice_it_changes_nothing_more(world):
+    world.hear(prompt(world))
+    once = world.saga
+
+    world.hear(prompt(world))
+
+    assert world.saga is once
+
+
+def test_a_prompt_of_another_command_changes_nothing(world):
+    before = world.saga
+
+    world.hear(prompt(world, derive(world.commands[-1].command_id, "another")))
+
+    assert world.saga is before
+
+
+def test_the_step_is_answered_as_ever(world):
+    world.hear(prompt(world))
+    go_on(world, 7)
+
+    assert asked(world)[-1] == "VerifySlot"
+    assert world.saga.phase is Phase.COMPLETED
+
+
+def test_once_the_person_s_time_is_over_it_is_undone(world):
+    world.hear(prompt(world))
+    world.pass_time()  # the timer of before fires: too early
+    assert world.saga.phase is Phase.RUNNING
+    world.pass_time()
+
+    assert world.saga.phase is Phase.COMPENSATING

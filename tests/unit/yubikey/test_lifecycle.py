@@ -1,0 +1,172 @@
+"""Who has a device, and what may still be done with it: given what was said of it, when something is asked, then."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from services.yubikey.domain import YUBIKEY
+from services.yubikey.effects import AtDevice
+from services.yubikey.states import SlotContent
+from shared.contracts import yubikey as slots
+from shared.contracts import yubikey_devices as devices
+from shared.contracts import yubikey_secrets as secrets
+from shared.contracts import yubikey_use as use
+from shared.contracts.command import RefusalCode
+from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.yubikey_devices import RetirementReason
+from shared.decider import Context, Perform, Refused, Stands
+from tests.support.world import NOON, START
+
+SERIAL, SHA = "42000001", "0" * 64
+SLOT_9A, SLOT_82 = slots.Slot.AUTHENTICATION, slots.Slot.RETIRED_1
+ALICE, BOB = "alice@acme.example", "bob@acme.example"
+ABOUT = {"serial": SERIAL}
+REGISTERED = devices.YubiKeyRegistered(**ABOUT, label="A-17")
+ASSIGNED = devices.YubiKeyAssigned(**ABOUT, person_id=ALICE, person_name="Alice")
+LOST = devices.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="alice", location=None)
+RETIRED = devices.YubiKeyRetired(**ABOUT, reason=RetirementReason.DAMAGED, replacement_serial=None)
+SEALED = devices.YubiKeySealed(**ABOUT, simulated=True, config_sha256=SHA, slots=())
+UNSEALED = devices.YubiKeyUnsealed(**ABOUT, reason="why not")
+RESET = devices.YubiKeyReset(**ABOUT, simulated=True)
+DEREGISTERED = devices.YubiKeyDeregistered(**ABOUT, reason="back")
+REVOKED = devices.YubiKeyAssignmentRevoked(**ABOUT, person_id=ALICE, reason="left")
+
+REGISTER = devices.RegisterYubiKey(**ABOUT, label="A-17")
+ASSIGN = devices.AssignYubiKey(**ABOUT, person_id=ALICE, person_name="Alice")
+TRANSFER = devices.TransferYubiKey(**ABOUT, person_id=BOB)
+UNASSIGN = devices.UnassignYubiKey(**ABOUT, reason="left")
+REPORT = devices.ReportYubiKeyLost(**ABOUT)
+RETIRE = devices.RetireYubiKey(**ABOUT, reason=RetirementReason.DAMAGED)
+UNSEAL = devices.UnsealYubiKey(**ABOUT, reason="why not")
+DEREGISTER = devices.DeregisterYubiKey(**ABOUT, reason="back")
+PROVISION = devices.ProvisionYubiKey(**ABOUT, role="person")
+GENERATE = slots.GenerateSlotKey(**ABOUT, slot=SLOT_9A, algorithm=Algorithm.EC_P256)
+CLEAR = slots.ClearSlot(**ABOUT, slot=SLOT_9A)
+UNDO = slots.ClearSlot(**ABOUT, slot=SLOT_9A, key_id=str(START))
+IMPORT_CERTIFICATE = slots.ImportSlotCertificate(**ABOUT, slot=SLOT_9A, certificate_pem="-----BEGIN X-----")
+SIGN = use.SignInSlot(**ABOUT, slot=SLOT_9A, message=b"x", signature_algorithm=SignatureAlgorithm.ED25519)
+ROTATE = secrets.RotateManagementKey(**ABOUT)
+CONFIGURE_PIN = secrets.ConfigurePin(**ABOUT)
+
+
+def decided(history, command):
+    state = YUBIKEY.initial
+    for event in history:
+        state = YUBIKEY.evolve(state, event)
+    return YUBIKEY.decide(state, command, Context(START, SERIAL, NOON, "ada"))
+
+
+@pytest.mark.parametrize(
+    ("history", "command", "event"),
+    [
+        ([], REGISTER, REGISTERED),
+        ([REGISTERED], ASSIGN, ASSIGNED),
+        ([REGISTERED, ASSIGNED], UNASSIGN, REVOKED),
+        ([REGISTERED, ASSIGNED, REVOKED], DEREGISTER, DEREGISTERED),
+        ([REGISTERED, ASSIGNED], RETIRE, RETIRED),
+        ([SEALED], UNSEAL, UNSEALED),
+        (
+            [REGISTERED, ASSIGNED],
+            TRANSFER,
+            devices.YubiKeyTransferred(**ABOUT, from_person_id=ALICE, person_id=BOB, person_name=None),
+        ),
+        (
+            [REGISTERED, ASSIGNED],
+            REPORT,
+            devices.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="ada", location=None),
+        ),
+        ([LOST], RETIRE, RETIRED),
+        ([REGISTERED, LOST, RESET], ASSIGN, ASSIGNED),
+    ],
+)
+def test_what_is_said_of_a_device_is_told(history, command, event):
+    assert decided(history, command) == event
+
+
+@pytest.mark.parametrize(
+    ("history", "command"),
+    [
+        ([REGISTERED], REGISTER),
+        ([], DEREGISTER),
+        ([REGISTERED, ASSIGNED], ASSIGN),
+        ([], UNASSIGN),
+        ([LOST], REPORT),
+        ([RETIRED], RETIRE),
+        ([SEALED, UNSEALED], UNSEAL),
+    ],
+)
+def test_what_stands_is_not_told_again(history, command):
+    assert isinstance(decided(history, command), Stands)
+
+
+@pytest.mark.parametrize(
+    ("history", "command", "why"),
+    [
+        ([RETIRED], REGISTER, "is retired"),
+        ([REGISTERED, ASSIGNED], DEREGISTER, "unassign first"),
+        ([], ASSIGN, "not registered"),
+        ([REGISTERED, DEREGISTERED], ASSIGN, "not registered"),
+        ([REGISTERED, ASSIGNED], devices.AssignYubiKey(**ABOUT, person_id=BOB), "yubikey.transfer"),
+        ([REGISTERED], TRANSFER, "nobody's"),
+        ([REGISTERED, LOST], ASSIGN, "is lost"),
+        ([RETIRED], REPORT, "retired already"),
+        ([], PROVISION, "register and yubikey.assign"),
+        ([REGISTERED, ASSIGNED, LOST], PROVISION, "is lost"),
+        ([LOST], GENERATE, "is lost"),
+        ([LOST], IMPORT_CERTIFICATE, "is lost"),
+        ([RETIRED], SIGN, "is retired"),
+        ([RETIRED, RESET], GENERATE, "is retired"),
+        ([LOST], CONFIGURE_PIN, "is lost"),
+        ([SEALED], GENERATE, "is sealed"),
+        ([SEALED], IMPORT_CERTIFICATE, "is sealed"),
+        ([SEALED], CLEAR, "is sealed"),
+        ([SEALED], ROTATE, "is sealed"),
+        ([REGISTERED, ASSIGNED, SEALED], PROVISION, "is sealed"),
+    ],
+)
+def test_what_may_not_be_is_refused_with_the_reason(history, command, why):
+    refused = decided(history, command)
+
+    assert isinstance(refused, Refused), refused
+    assert (refused.code, why in refused.message) == (RefusalCode.CONFLICT, True), refused.message
+
+
+def test_a_device_does_not_replace_itself():
+    wish = devices.RetireYubiKey(**ABOUT, reason=RetirementReason.UPGRADED, replacement_serial=SERIAL)
+    assert decided([], wish).code is RefusalCode.INVALID
+
+
+@pytest.mark.parametrize(
+    ("history", "command"),
+    [
+        ([LOST], UNDO),
+        ([LOST], slots.VerifySlot(**ABOUT, slot=SLOT_9A)),
+        ([LOST], devices.DetectYubiKey(**ABOUT)),
+        ([LOST], devices.ResetYubiKey(**ABOUT)),
+        ([LOST], secrets.ReleaseSecret(**ABOUT, secret=secrets.DeviceSecret.PIN, recipient_public_key=bytes(32))),
+        ([SEALED], UNDO),
+        ([SEALED], CONFIGURE_PIN),
+        ([SEALED], SIGN),
+        ([SEALED], devices.ResetYubiKey(**ABOUT)),
+        ([SEALED, RESET], GENERATE),
+        ([REGISTERED, ASSIGNED], PROVISION),
+    ],
+)
+def test_what_undoes_reads_or_begins_anew_is_done(history, command):
+    assert isinstance(decided(history, command), Perform)
+
+
+def test_what_is_asked_of_the_device_is_known_by_the_commands_id():
+    assert decided([], ROTATE) == Perform(AtDevice(SERIAL, str(START), ROTATE))
+
+
+def test_a_reset_empties_the_slots_and_a_move_takes_the_key_along():
+    state = YUBIKEY.initial
+    content = SlotContent(str(START), "-----BEGIN X-----")
+    state = replace(state, slots={SLOT_9A: content})
+    moved = YUBIKEY.evolve(state, use.SlotMoved(**ABOUT, simulated=True, slot=SLOT_9A, to=SLOT_82))
+
+    assert moved.slots == {SLOT_82: content}
+    assert YUBIKEY.evolve(moved, RESET).slots == {}
