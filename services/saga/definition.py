@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
-from shared.contracts.saga import StartSaga
+from shared.contracts.saga import (
+    SagaCompensated,
+    SagaFailed,
+    SagaNotUndone,
+    SagaUndone,
+    StartSaga,
+    WithdrawSaga,
+)
 
 if TYPE_CHECKING:
     from services.saga.state import Saga
@@ -35,9 +43,11 @@ class Undo(Generic[R]):
     a step whose answer never came is undone too."""
 
     ask: Callable[[Saga[R]], Command]
-    done: type[Event]
+    done: type[Event] | tuple[type[Event], ...]
     within: timedelta = timedelta(seconds=30)
     retry: Retry = Retry()
+    failed: tuple[type[Event], ...] = ()
+    patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +57,14 @@ class Step(Generic[R]):
     *when*: whether this saga has the step at all; it is asked at the start too. *unless*: asked when its turn comes:
     whether what was answered till then has made it needless. *may_stand*: that it stands already is as good as done;
     nothing was done, so nothing of it is undone, and `find` finds no answer. *lost* says, once the step is undone,
-    what of it nothing brings back; None: nothing.
+    what of it nothing brings back; None: nothing. *pivot*: once it is done there is only forward: what is not answered
+    or refused later is asked again, and at last waits for a person. *patient*: the saga's own deadline stands still
+    while it is asked.
     """
 
     ask: Callable[[Saga[R]], Command]
     done: type[Event]
-    failed: type[Event] | None = None
+    failed: type[Event] | tuple[type[Event], ...] | None = None
     undo: tuple[Undo[R], ...] = ()
     within: timedelta = timedelta(seconds=30)
     retry: Retry = Retry()
@@ -60,16 +72,49 @@ class Step(Generic[R]):
     unless: Callable[[Saga[R]], bool] | None = None
     may_stand: bool = False
     lost: Callable[[Saga[R]], str | None] | None = None
+    pivot: bool = False
+    patient: bool = False
+    called: str = ""
 
     @property
     def name(self) -> str:
-        return self.ask.__name__.replace("_", "-")
+        return self.called or self.ask.__name__.replace("_", "-")
 
     def foreseen(self, saga: Saga[R]) -> bool:
         return self.when is None or self.when(saga)
 
     def wanted(self, saga: Saga[R]) -> bool:
         return self.foreseen(saga) and not (self.unless and self.unless(saga))
+
+    def about(self, item: str) -> Step[R]:
+        """This step for one *item* of an `Each`: all that is asked is asked about it."""
+        undo = tuple(replace(each, ask=_about(each.ask, item)) for each in self.undo)
+        return replace(self, ask=_about(self.ask, item), undo=undo, called=f"{self.name}-{item}")
+
+
+def _about(ask: Callable[..., Command], item: str) -> Callable[[Saga[Any]], Command]:
+    return partial(ask, item=item)
+
+
+def child(
+    start: Callable[..., StartSaga],
+    done: type[Event],
+    within: timedelta = timedelta(days=1),
+    when: Callable[[Saga[Any]], bool] | None = None,
+    unless: Callable[[Saga[Any]], bool] | None = None,
+) -> Step[Any]:
+    """A step that begins another saga and is done when that is complete; it is undone by withdrawing the other saga.
+
+    *start* gives it an id that follows from this saga's (`saga.id_of`).
+    """
+
+    def withdraw(saga: Saga[Any], **item: str) -> WithdrawSaga:
+        return WithdrawSaga(saga_id=start(saga, **item).saga_id, reason="the saga that began it is undone")
+
+    undone = (SagaUndone, SagaCompensated)
+    undo = Undo[Any](withdraw, undone, within, failed=(SagaNotUndone, SagaFailed), patient=True)
+    failed = (SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
+    return Step(start, done, failed, (undo,), within, when=when, unless=unless, patient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +133,83 @@ class Await(Generic[R]):
     unless: Callable[[Saga[R]], bool] | None = None
     undo: ClassVar[tuple[Undo[Any], ...]] = ()
     lost: ClassVar[None] = None
+    pivot: ClassVar[bool] = False
+    patient: ClassVar[bool] = True
 
     def foreseen(self, saga: Saga[R]) -> bool:
         return self.needed(saga) > 0
 
     def wanted(self, saga: Saga[R]) -> bool:
         return self.foreseen(saga) and not (self.unless and self.unless(saga))
+
+
+@dataclass(frozen=True, slots=True)
+class Sleep(Generic[R]):
+    """Let time pass, from a second to years: *until* says when to go on, asked when its turn comes. None: at once."""
+
+    name: str
+    until: Callable[[Saga[R]], datetime | timedelta | None]
+    when: Callable[[Saga[R]], bool] | None = None
+    undo: ClassVar[tuple[Undo[Any], ...]] = ()
+    lost: ClassVar[None] = None
+    pivot: ClassVar[bool] = False
+    patient: ClassVar[bool] = True
+    within: ClassVar[timedelta] = timedelta.max
+
+    def foreseen(self, saga: Saga[R]) -> bool:
+        return self.when is None or self.when(saga)
+
+    def wanted(self, saga: Saga[R]) -> bool:
+        return self.foreseen(saga)
+
+
+Asked: TypeAlias = Step[R] | Await[R] | Sleep[R]
+"""What is waited for: an answer, people, or time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parallel(Generic[R]):
+    """Several rows of steps side by side; what comes after waits for all of them. One that fails undoes all."""
+
+    branches: tuple[tuple[Node[R], ...], ...]
+
+    def __init__(self, *branches: tuple[Node[R], ...] | Node[R]) -> None:
+        rows = tuple(each if isinstance(each, tuple) else (each,) for each in branches)
+        object.__setattr__(self, "branches", rows)
+
+    def rows(self, _: Saga[R]) -> tuple[tuple[Node[R], ...], ...]:
+        return self.branches
+
+    def every(self) -> Iterator[Step[R] | Await[R] | Sleep[R]]:
+        for branch in self.branches:
+            yield from flat(branch)
+
+
+@dataclass(frozen=True, slots=True)
+class Each(Generic[R]):
+    """One *step* for each of *items*, side by side. *items*: short names (letters, digits, hyphens), which must follow
+    from the request and from steps before this one. What the step asks takes `item`."""
+
+    step: Step[R]
+    items: Callable[[Saga[R]], Sequence[str]]
+
+    def rows(self, saga: Saga[R]) -> tuple[tuple[Node[R], ...], ...]:
+        return tuple((self.step.about(item),) for item in self.items(saga))
+
+
+Node: TypeAlias = Step[R] | Await[R] | Sleep[R] | Parallel[R] | Each[R]
+
+
+def flat(nodes: Sequence[Node[R]]) -> Iterator[Step[R] | Await[R] | Sleep[R]]:
+    """All that may be waited for, in the order of the table; of an `Each`, its step without an item."""
+    for node in nodes:
+        match node:
+            case Parallel():
+                yield from node.every()
+            case Each(step=step):
+                yield step
+            case _:
+                yield node
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +235,41 @@ class Trigger(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Definition(Generic[R]):
-    """A saga: a new one is a module of its own and a name in `services.saga.definitions`."""
+    """A saga: a new one is a module of its own and a name in `services.saga.definitions`.
+
+    *forward*: there is no way back from the first step on: what cannot be done waits for a person (as after a pivot).
+    """
 
     saga_type: str
     request: type[R]
-    steps: tuple[Step[R] | Await[R], ...]
+    steps: tuple[Node[R], ...]
     completed: Callable[[Saga[R]], Event]
     version: int = 1
     within: timedelta = timedelta(seconds=300)
     triggers: tuple[Trigger[Any], ...] = ()
+    forward: bool = False
 
-    def step(self, name: str) -> Step[R] | Await[R]:
-        return next(step for step in self.steps if step.name == name)
+    def step(self, name: str) -> Step[R] | Await[R] | Sleep[R]:
+        """The step of that name, or of that name and item. Raises LookupError."""
+        for step in flat(self.steps):
+            if step.name == name:
+                return step
+        for each in _eaches(self.steps):
+            if name.startswith(f"{each.step.name}-"):
+                return each.step.about(name[len(each.step.name) + 1 :])
+        raise LookupError(f"{self.saga_type} has no step {name}")
+
+
+def _eaches(nodes: Sequence[Node[R]]) -> Iterator[Each[R]]:
+    for node in nodes:
+        match node:
+            case Each():
+                yield node
+            case Parallel(branches=branches):
+                for branch in branches:
+                    yield from _eaches(branch)
+            case _:
+                pass
 
 
 AnyDefinition = Definition[Any]

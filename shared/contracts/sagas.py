@@ -15,15 +15,28 @@ from shared.contracts.naming import AnyProfile, DistinguishedName, Email, NameCo
 from shared.contracts.saga import (
     CancelSaga,
     Completed,
+    PauseSaga,
+    ResolveSaga,
+    ResumeSaga,
+    RetrySaga,
     SagaCompensated,
     SagaCompensating,
     SagaFailed,
+    SagaNotUndone,
+    SagaPaused,
+    SagaResolved,
+    SagaResumed,
+    SagaRetried,
     SagaSignalled,
     SagaStarted,
     SagaStepFinished,
+    SagaStuck,
+    SagaUndone,
     SagaWaiting,
+    SagaWithdrawing,
     SignalSaga,
     StartSaga,
+    WithdrawSaga,
 )
 from shared.contracts.ssh_certificate import Principal, SshCertificateKind, SshExtension, SshLine
 from shared.contracts.timed_sagas import (
@@ -191,7 +204,21 @@ SagaCompleted = (
     | SshCertificateIssuanceCompleted
 )
 SagaAnnouncement = (
-    SagaStarted | SagaStepFinished | SagaWaiting | SagaSignalled | SagaCompensating | SagaCompensated | SagaFailed
+    SagaStarted
+    | SagaStepFinished
+    | SagaWaiting
+    | SagaSignalled
+    | SagaPaused
+    | SagaResumed
+    | SagaStuck
+    | SagaRetried
+    | SagaResolved
+    | SagaCompensating
+    | SagaCompensated
+    | SagaFailed
+    | SagaWithdrawing
+    | SagaUndone
+    | SagaNotUndone
 )
 SagaEvent = SagaAnnouncement | SagaCompleted
 SagaCommand = (
@@ -205,5 +232,10 @@ SagaCommand = (
     | StartOcspPublication
     | StartSshCertificateIssuance
     | CancelSaga
+    | WithdrawSaga
+    | PauseSaga
+    | ResumeSaga
+    | RetrySaga
+    | ResolveSaga
     | SignalSaga
 )

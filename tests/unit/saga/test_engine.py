@@ -59,7 +59,7 @@ def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
 
 def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
     refuse(world)
-    assert engine.question(world.definition, world.saga) is None
+    assert not list(engine.questions(world.definition, world.saga))
     world.pass_time()
 
     first, second = world.commands[1:]
