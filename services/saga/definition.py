@@ -112,7 +112,7 @@ def child(
         return WithdrawSaga(saga_id=start(saga, **item).saga_id, reason="the saga that began it is undone")
 
     undone = (SagaUndone, SagaCompensated)
-    undo = Undo[Any](withdraw, undone, within, failed=(SagaNotUndone, SagaFailed), patient=True)
+    undo: Undo[Any] = Undo(withdraw, undone, within, failed=(SagaNotUndone, SagaFailed), patient=True)
     failed = (SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
     return Step(start, done, failed, (undo,), within, when=when, unless=unless, patient=True)
 

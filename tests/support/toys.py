@@ -17,7 +17,7 @@ from shared.contracts import certificate as certificates
 from shared.contracts import certificate_events as issued
 from shared.contracts import key as keys
 from shared.contracts import key_events as kept
-from shared.contracts import ocsp
+from shared.contracts import ocsp, saga, sagas
 from shared.contracts import ssh_certificate as ssh
 from shared.contracts import trust_bundle as bundles
 from shared.contracts.base import Command, Event
@@ -45,6 +45,7 @@ class Toys:
     log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
     life: dict[str, Any] = field(default_factory=dict)
     crl_is_current: bool = False
+    children: str = "completed"
 
     def answer(self, command: Command) -> Event | Refused | Stands:
         log = self.log[command.aggregate_type, command.identity]
@@ -105,6 +106,31 @@ class Toys:
 
     def _DestroyKey(self, c: keys.DestroyKey, log: list[Event]) -> Any:
         return Stands() if log and isinstance(log[-1], kept.KeyDestroyed) else kept.KeyDestroyed(key_id=c.key_id)
+
+    # -- other sagas -------------------------------------------------------------------------------------------------
+
+    def _StartCertificateProvisioning(self, c: sagas.StartCertificateProvisioning, log: list[Event]) -> Any:
+        """One that takes no time: all of it is done when it answers, or it failed and left something over."""
+        about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
+        if self.withdrawn(log):
+            return _taken()
+        if self.children == "failed":
+            left = (saga.LeftOver(step="generate-slot-key", reason="no answer"),)
+            return saga.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
+        made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": "9a", "fingerprint_sha256": SHA}
+        return sagas.CertificateProvisioningCompleted.model_validate(
+            {**about, **made, "certificate_pem": PEM}, strict=False
+        )
+
+    def _WithdrawSaga(self, c: saga.WithdrawSaga, log: list[Event]) -> Any:
+        if self.withdrawn(log):
+            return Stands()
+        about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
+        return saga.SagaUndone(**about, reason=c.reason, undone=())
+
+    @staticmethod
+    def withdrawn(log: list[Event]) -> bool:
+        return any(isinstance(event, saga.SagaUndone) for event in log)
 
     # -- certificates ------------------------------------------------------------------------------------------------
 

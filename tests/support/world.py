@@ -22,7 +22,7 @@ from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.saga import CancelSaga, StartSaga
+from shared.contracts.saga import CancelSaga, ResumeSaga, StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
 from shared.decider import Context, Perform, Refused, Stands
 from shared.identity import derive
@@ -128,9 +128,11 @@ class World:
 
     def settle(self) -> None:
         """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late."""
-        for _ in range(300):
+        for number in range(300):
             if self.saga.over:
                 break
+            if self.saga.paused_at is not None:
+                self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
             self._deliver_all()
             while any(asked.people for asked in self.saga.questions):
                 for actor in self.approvers:
