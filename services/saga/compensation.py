@@ -11,8 +11,10 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from services.saga.definition import Asked, Definition
-from services.saga.state import Phase, Question, Saga, Turn, Undoing
+from services.saga.definition import Definition
+from services.saga.question import Question
+from services.saga.state import Phase, Saga, Turn, Undoing
+from services.saga.steps import Asked
 from shared.contracts.base import Event
 from shared.contracts.saga import (
     LeftOver,

@@ -13,14 +13,17 @@ from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from services.saga.compensation import Because, compensate, undo_next, undo_refused, undone
-from services.saga.definition import Await, Definition, Sleep, Step, flat
+from services.saga.definition import Await, Definition, Sleep, Step
+from services.saga.failing import fail, inheriting, stuck
 from services.saga.operating import Ordered, obey
 from services.saga.progress import finish, go_on
-from services.saga.state import Answered, Origin, Question, Saga
+from services.saga.question import Question
+from services.saga.state import Answered, Origin, Saga
+from services.saga.steps import flat
 from services.saga.waiting import Signalled, answer_to, hear, heard, wanted
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
-from shared.contracts.saga import LeftOver, SagaFailed, SagaNotUndone, SagaStarted, SagaStuck, StartSaga
+from shared.contracts.saga import SagaStarted, StartSaga
 
 R = TypeVar("R", bound=StartSaga)
 
@@ -144,44 +147,21 @@ def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], pending:
                 if again is not None:
                     return saga.with_question(pending, again).now(heard.at)
             why = Because(rejected.code, rejected.message, heard.event_id, heard.at)
-            return _fail(definition, saga, why, pending)
+            return fail(definition, saga, why, pending)
         case CommandRepeated() if step.may_stand:
             return finish(definition, saga, pending, heard.event_id, heard.at)
         case CommandRepeated():
             reason = "what the step asks for was there already, by somebody else"
-            return _fail(definition, saga, Because("conflict", reason, heard.event_id, heard.at), pending)
+            return fail(definition, saga, Because("conflict", reason, heard.event_id, heard.at), pending)
         case event if isinstance(event, step.done):
             saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)))
             return finish(definition, saga, pending, heard.event_id, heard.at)
         case event if step.failed and isinstance(event, step.failed):
             reason = str(getattr(event, "reason", type(event).__name__))
             why = Because(type(event).__name__, reason, heard.event_id, heard.at)
-            return _fail(definition, _inheriting(saga, pending, event), why, pending)
+            return fail(definition, inheriting(saga, pending, event), why, pending)
         case _:
             return saga
-
-
-def _inheriting(saga: Saga[R], pending: Question, event: Event) -> Saga[R]:
-    """What another saga left over is left over of the one that began it, too."""
-    if not isinstance(event, SagaFailed | SagaNotUndone):
-        return saga
-    steps = ", ".join(left.step for left in event.left_over)
-    left = LeftOver(step=pending.step, reason=f"saga {event.saga_id} could not undo {steps}"[:256])
-    return replace(saga, left_over=(*saga.left_over, left))
-
-
-def _fail(definition: Definition[R], saga: Saga[R], why: Because, pending: Question) -> Saga[R]:
-    """The step was not done: the saga turns back, or where there is no way back waits for a person."""
-    if saga.past_pivot:
-        return _stuck(saga, why, pending)
-    return compensate(definition, saga, why, definition.step(pending.step), known=pending)
-
-
-def _stuck(saga: Saga[R], why: Because, pending: Question) -> Saga[R]:
-    reason = f"{why.code}: {why.reason}"[:256]
-    saga = saga.with_question(pending, replace(pending, stuck=reason, send_at=None))
-    stuck = SagaStuck(**saga.heading, step=pending.step, reason=reason)
-    return saga.announcing(stuck, why.cause).now(why.at)
 
 
 def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
@@ -199,7 +179,7 @@ def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
         reason = (
             f"{heard(saga, pending)} of {pending.people.needed} said {pending.people.signal!r} within {step.within}"
         )
-        return _fail(definition, saga, Because("timeout", reason, due.timer_id, due.at), pending)
+        return fail(definition, saga, Because("timeout", reason, due.timer_id, due.at), pending)
     within = step.within if pending.part is None else step.undo[pending.part].within
     if pending.send_at is not None:
         asked = replace(pending, send_at=None, deadline=due.at + within)
@@ -220,7 +200,7 @@ def _unanswered(
         return compensate(definition, saga, why, step)
     assert isinstance(step, Step)
     again = pending.again(step.retry, due.timer_id, due.at, step.within)
-    return saga.with_question(pending, again).now(due.at) if again else _stuck(saga, why, pending)
+    return saga.with_question(pending, again).now(due.at) if again else stuck(saga, why, pending)
 
 
 def _order(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R]:

@@ -16,7 +16,8 @@ from pydantic_core import to_json
 from services.saga.compensation import Because, compensate, ended, repair, undo_next, withdraw
 from services.saga.definition import Definition, Step
 from services.saga.progress import finish, go_on
-from services.saga.state import Answered, Phase, Question, Saga, Turn
+from services.saga.question import Question
+from services.saga.state import Answered, Phase, Saga, Turn
 from shared.contracts.command import RefusalCode
 from shared.contracts.saga import (
     CancelSaga,

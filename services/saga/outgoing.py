@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.saga.state import Announced, Origin, Question, Saga
+from services.saga.question import Question
+from services.saga.state import Announced, Origin, Saga
 from shared import identity
 from shared.contracts.base import Command
 from shared.contracts.saga import (

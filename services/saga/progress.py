@@ -12,8 +12,10 @@ from datetime import datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
 
-from services.saga.definition import Asked, Await, Definition, Each, Node, Parallel, Sleep, Step
-from services.saga.state import Phase, Question, Saga
+from services.saga.definition import Await, Definition, Each, Parallel, Sleep, Step
+from services.saga.question import Question
+from services.saga.state import Phase, Saga
+from services.saga.steps import Asked, Node
 from services.saga.waiting import wait
 from shared.contracts.saga import SagaStepFinished, StartSaga
 

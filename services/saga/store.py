@@ -13,8 +13,10 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from services.saga.definition import AnyDefinition, flat
-from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Signal, Turn, Undoing
+from services.saga.definition import AnyDefinition
+from services.saga.question import Question
+from services.saga.state import Announced, Answered, Origin, Phase, Saga, Signal, Turn, Undoing
+from services.saga.steps import flat
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event, Message
 from shared.contracts.saga import LeftOver

@@ -11,7 +11,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from services.saga.definition import Await
-from services.saga.state import People, Question, Saga, Signal
+from services.saga.question import People, Question
+from services.saga.state import Saga, Signal
 from shared.contracts.command import RefusalCode
 from shared.contracts.saga import SagaSignalled, SagaWaiting, StartSaga
 from shared.decider import Refused, Stands
