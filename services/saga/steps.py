@@ -62,7 +62,7 @@ class Step(Generic[R]):
     while it is asked.
     """
 
-    ask: Callable[[Saga[R]], Command]
+    ask: Callable[..., Command]
     done: type[Event]
     failed: type[Event] | tuple[type[Event], ...] | None = None
     undo: tuple[Undo[R], ...] = ()

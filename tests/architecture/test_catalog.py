@@ -13,6 +13,7 @@ from shared.contracts import (
     command,
     key,
     key_events,
+    key_sagas,
     ocsp,
     saga,
     sagas,
@@ -45,7 +46,7 @@ MODULES = {
     "ssh-certificate": (ssh_certificate,),
     "trust-bundle": (trust_bundle,),
     "yubikey": (yubikey,),
-    "saga": (saga, sagas, timed_sagas),
+    "saga": (saga, sagas, key_sagas, timed_sagas),
 }
 OUTCOMES = {kind.__name__ for kind in get_args(command.CommandOutcome)}
 

@@ -24,11 +24,13 @@ from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
 from shared.contracts.naming import Profile
+from shared.contracts.saga import StartSaga
 from shared.decider import Refused, Stands
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
 ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
 BORN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+_ISSUED = {"fingerprint_sha256": SHA, "certificate_pem": PEM}
 SSH_LINE = "ssh-ed25519-cert-v01@openssh.com AAAAC3NzaC1lZDI1NTE5"
 _ENDS = (kept.KeyRevoked, kept.KeyDestroyed, issued.CertificateRevoked, ssh.SshCertificateRevoked)
 _ECDSA = SignatureAlgorithm.ECDSA_SHA256
@@ -99,6 +101,26 @@ class Toys:
     def _ExpireKey(self, c: keys.ExpireKey, log: list[Event]) -> Any:
         return kept.KeyExpired(key_id=c.key_id) if _alive(log) else Stands()
 
+    def _RotateKey(self, c: keys.RotateKey, log: list[Event]) -> Any:
+        successor = self.log["key", c.successor_id]
+        if not _alive(log) or not _alive(successor):
+            return _taken()
+        until = BORN + timedelta(days=c.overlap_days)
+        return kept.KeyRotated(key_id=c.key_id, successor_id=c.successor_id, overlap_until=until, reason=c.reason)
+
+    def _CancelRotation(self, c: keys.CancelRotation, log: list[Event]) -> Any:
+        if log and isinstance(log[-1], kept.KeyRotated):
+            return kept.KeyRotationCancelled(key_id=c.key_id, reason=c.reason)
+        return Stands()
+
+    def _CompleteRotation(self, c: keys.CompleteRotation, log: list[Event]) -> Any:
+        if log and isinstance(log[-1], kept.KeyRotated):
+            return kept.KeyRotationCompleted(key_id=c.key_id, successor_id=log[-1].successor_id)
+        return Stands()
+
+    def _ArchiveKey(self, c: keys.ArchiveKey, log: list[Event]) -> Any:
+        return Stands() if log and isinstance(log[-1], kept.KeyArchived) else kept.KeyArchived(key_id=c.key_id)
+
     def _RevokeKey(self, c: keys.RevokeKey, log: list[Event]) -> Any:
         if log and not _alive(log):
             return Stands()
@@ -109,18 +131,24 @@ class Toys:
 
     # -- other sagas -------------------------------------------------------------------------------------------------
 
-    def _StartCertificateProvisioning(self, c: sagas.StartCertificateProvisioning, log: list[Event]) -> Any:
+    def _child(self, c: StartSaga, log: list[Event], saga_type: str, completed: type[Event], **made: Any) -> Any:
         """One that takes no time: all of it is done when it answers, or it failed and left something over."""
-        about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
+        about = {"saga_id": c.saga_id, "saga_type": saga_type, "sequence": len(log)}
         if self.withdrawn(log):
             return _taken()
         if self.children == "failed":
             left = (saga.LeftOver(step="generate-slot-key", reason="no answer"),)
             return saga.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
-        made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": "9a", "fingerprint_sha256": SHA}
-        return sagas.CertificateProvisioningCompleted.model_validate(
-            {**about, **made, "certificate_pem": PEM}, strict=False
-        )
+        return completed.model_validate({**about, **made}, strict=False)
+
+    def _StartCertificateProvisioning(self, c: sagas.StartCertificateProvisioning, log: list[Event]) -> Any:
+        made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": c.slot or "9a", **_ISSUED}
+        kind = sagas.CertificateProvisioningCompleted
+        return self._child(c, log, "certificate-provisioning", kind, **made)
+
+    def _StartCertificateRenewal(self, c: sagas.StartCertificateRenewal, log: list[Event]) -> Any:
+        made = {"predecessor_id": c.certificate_id, "certificate_id": c.saga_id, **_ISSUED}
+        return self._child(c, log, "certificate-renewal", sagas.CertificateRenewalCompleted, **made)
 
     def _WithdrawSaga(self, c: saga.WithdrawSaga, log: list[Event]) -> Any:
         if self.withdrawn(log):

@@ -127,9 +127,12 @@ class World:
         return said
 
     def settle(self) -> None:
-        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late."""
+        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late.
+
+        A saga that only an operator can move any more is left as it is.
+        """
         for number in range(300):
-            if self.saga.over:
+            if self.saga.over or (self.saga.questions and all(asked.stuck for asked in self.saga.questions)):
                 break
             if self.saga.paused_at is not None:
                 self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
@@ -139,7 +142,7 @@ class World:
                     self.say(actor)
             if not self.saga.over and not self._unheard():
                 self.pass_time()
-        assert self.saga.over, "the saga does not end"
+        assert self.saga.over or self.saga.question, "the saga does not end"
         self._deliver_all()
 
     def _deliver_all(self) -> None:
