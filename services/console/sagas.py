@@ -19,8 +19,8 @@ from services.console.text import age, clock, columns, flat, gist
 from shared.identity import drawn_at
 from shared.kv import KeyValue
 
-SCHEMA = 1
-"""The form of entries that is read here; the coordinator's `store` writes it."""
+SCHEMAS = (1, 2)
+"""The forms of entries that are read here; the coordinator's `store` writes the last."""
 BUCKET = "KEYS_SAGAS"
 _OVER = ("completed", "compensated", "failed")
 
@@ -48,11 +48,16 @@ class Entry:
         return self.phase in _OVER
 
     @property
+    def questions(self) -> list[dict[str, Any]]:
+        """What is pending; up to version 0.2 that was one thing or nothing."""
+        if self.stored["schema"] == 1:
+            return [self.stored["question"]] if self.stored["question"] else []
+        return list(self.stored["questions"])
+
+    @property
     def waits_for(self) -> str | None:
-        question = self.stored["question"]
-        if question is None:
-            return None
-        return str(question["step"]) if question["part"] is None else f"undo.{question['step']}"
+        paused = ["(paused)"] if self.stored.get("paused_at") else []
+        return " ".join([label_of(question) for question in self.questions] + paused) or None
 
     @property
     def began(self) -> datetime | None:
@@ -76,12 +81,14 @@ class Entry:
         }
 
     def at_length(self, timeline: list[Heard]) -> dict[str, Any]:
-        kept = ("version", "request", "question", "deadline", "undone", "left_over", "reason", "cancelled_by")
+        kept = ("version", "request", "deadline", "undone", "left_over", "reason", "cancelled_by")
         return {
             **self.row(),
             "actor": self.stored["origin"]["actor"],
             "correlation_id": self.stored["origin"]["correlation_id"],
             **{name: self.stored[name] for name in kept},
+            "questions": self.questions,
+            "paused_at": self.stored.get("paused_at"),
             "to_undo": self.to_undo,
             "timeline": [{"subject": told.subject, "time": told.at.isoformat(), **told.body} for told in timeline],
         }
@@ -89,8 +96,7 @@ class Entry:
     @property
     def to_undo(self) -> list[str]:
         """The steps of which something is still to be undone, the one that is being undone first."""
-        question = self.stored["question"]
-        undoing = [question["step"]] if question and question["part"] is not None else []
+        undoing = [question["step"] for question in self.questions if question["part"] is not None]
         return list(dict.fromkeys(undoing + [step for step, _ in self.stored["to_undo"]]))
 
 
@@ -152,26 +158,24 @@ def listed(found: list[Entry]) -> Iterator[str]:
     return columns(rows)
 
 
+def label_of(question: dict[str, Any]) -> str:
+    """The step that is asked, or undone."""
+    return str(question["step"]) if question["part"] is None else f"undo.{question['step']}"
+
+
 def told_at_length(entry: Entry, timeline: list[Heard]) -> Iterator[str]:
     """One saga: what was asked for, what happened, what is waited for, what is left."""
-    stored, question = entry.stored, entry.stored["question"]
+    stored = entry.stored
     yield f"{entry.saga_type} {entry.saga_id}  {entry.phase}"
     asked = [("  asked by", stored["origin"]["actor"]), ("  conversation", stored["origin"]["correlation_id"])]
     yield from columns(asked + [(f"  {name}", value) for name, value in flat(stored["request"])])
     yield "timeline"
     yield from columns([(f"  {told.body.get('sequence')}", clock(told.at), *_moment(told)) for told in timeline])
-    if question is not None and (people := question.get("people")):
-        heard = sum(said["step"] == question["step"] for said in stored["signals"])
-        so_far = f"{people['signal']!r} of {people['needed']}, {heard} so far"
-        yield f"waits until {_clock(question['deadline'])} for {so_far}"
-        if people["message_sha256"]:
-            yield f"  of what has SHA-256 {people['message_sha256']}"
-        yield f"  cim-keys sagas signal {entry.saga_id} {people['signal']} says it"
-    elif question is not None:
-        yield f"waits for {entry.waits_for}, attempt {question['attempt']}, until {_clock(question['deadline'])}"
-        if question["send_at"]:
-            yield f"  asks again at {_clock(question['send_at'])}"
-    if not entry.over:
+    if stored.get("paused_at"):
+        yield f"paused since {_clock(stored['paused_at'])}: cim-keys send saga.resume --saga-id {entry.saga_id} goes on"
+    for question in entry.questions:
+        yield from _pending(entry, question)
+    if not entry.over and not stored.get("past_pivot"):
         yield f"must be done by {_clock(stored['deadline'])}"
     if stored["reason"]:
         yield f"undone because: {stored['reason']}"
@@ -179,6 +183,25 @@ def told_at_length(entry: Entry, timeline: list[Heard]) -> Iterator[str]:
         yield f"left to undo: {', '.join(entry.to_undo)}"
     for left in stored["left_over"]:
         yield f"left over: {left['step']}: {left['reason']}"
+
+
+def _pending(entry: Entry, question: dict[str, Any]) -> Iterator[str]:
+    until = _clock(question["deadline"])
+    if people := question.get("people"):
+        heard = sum(said["step"] == question["step"] for said in entry.stored["signals"])
+        yield f"waits until {until} for {people['signal']!r} of {people['needed']}, {heard} so far"
+        if people["message_sha256"]:
+            yield f"  of what has SHA-256 {people['message_sha256']}"
+        yield f"  cim-keys sagas signal {entry.saga_id} {people['signal']} says it"
+    elif question.get("stuck"):
+        yield f"stuck at {label_of(question)}: {question['stuck']}"
+        yield f"  cim-keys send saga.retry --saga-id {entry.saga_id} asks again"
+    elif question.get("asleep"):
+        yield f"sleeps ({label_of(question)}) until {until}"
+    else:
+        yield f"waits for {label_of(question)}, attempt {question['attempt']}, until {until}"
+        if question["send_at"]:
+            yield f"  asks again at {_clock(question['send_at'])}"
 
 
 def _moment(told: Heard) -> tuple[str, str]:
@@ -190,7 +213,7 @@ def _moment(told: Heard) -> tuple[str, str]:
 
 def _read(value: bytes) -> Entry | None:
     stored = from_json(value)
-    return Entry(stored) if stored.get("schema") == SCHEMA else None
+    return Entry(stored) if stored.get("schema") in SCHEMAS else None
 
 
 def _time(text: str | None) -> datetime | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 from uuid import UUID
 
 from nats.aio.msg import Msg
@@ -14,18 +14,20 @@ from pydantic import ValidationError
 
 from services.saga import outgoing, triggers
 from services.saga.definition import AnyDefinition
-from services.saga.engine import Cancelled, Due, Heard
-from services.saga.outgoing import SERVICE
+from services.saga.engine import Due, Heard
+from services.saga.operating import OperatorCommand, Ordered, where
+from services.saga.operating import answer_to as answer_to_order
+from services.saga.outgoing import ENDINGS, SERVICE
 from services.saga.sagas import Sagas
-from services.saga.state import Origin, Saga
-from services.saga.store import SagaStore
+from services.saga.state import Origin
+from services.saga.store import Forbidden, SagaStore
 from services.saga.triggers import Beginning
 from services.saga.waiting import Signalled, answer_to
 from shared import identity
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
-from shared.contracts.saga import CancelSaga, SignalSaga, StartSaga
+from shared.contracts.saga import SignalSaga, StartSaga, WithdrawSaga
 from shared.decider import Refused, Stands
 from shared.envelope import Received, read_command, read_event
 from shared.errors import Poison, Transient
@@ -35,6 +37,7 @@ from shared.runtime import Answers
 _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
 }
+_ENDS: dict[str, type[Event]] = {name: kind for name, kind in MESSAGES.items() if issubclass(kind, ENDINGS)}
 log = logging.getLogger(__name__)
 
 
@@ -49,8 +52,8 @@ class Coordinator:
         self._starts = {kind.__name__: kind for kind in definitions}
         self._commands: dict[str, type[Command]] = {
             **self._starts,
-            CancelSaga.__name__: CancelSaga,
             SignalSaga.__name__: SignalSaga,
+            **{kind.__name__: kind for kind in get_args(OperatorCommand)},
         }
         self._triggers = triggers.by_event_type(definitions.values())
 
@@ -74,12 +77,19 @@ class Coordinator:
         return "CIM-Saga-Id" in headers or headers.get("CIM-Event-Type", "") in self._triggers
 
     async def on_timer(self, message: Msg) -> None:
-        """A scheduled message fired (`keys.timers.<saga id>.due`): a saga's time has come, or its beginning's."""
+        """On `keys.timers.<saga id>.due`: a saga's time has come, or its beginning's; or a saga that it began ended."""
         headers, now = message.headers or {}, datetime.now(UTC)
         if "CIM-Command-Type" in headers:
             lineage = command_lineage(headers, identity.new_id())
             request = self._read_start(message, headers["CIM-Command-Type"])
             await self._sagas.begin(request, _triggered_by(lineage.causation_id, lineage, now), now)
+            return
+        if "CIM-Event-Type" in headers:
+            lineage, event = read_event(message, _ENDS)
+            if lineage.saga is None:
+                raise Poison(f"{message.subject} does not say which saga it is for")
+            heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)
+            await self._sagas.move(lineage.saga.saga_type, lineage.saga.saga_id, heard)
             return
         try:
             saga_type, saga_id, timer_id = (headers[f"CIM-{name}"] for name in ("Saga-Type", "Saga-Id", "Event-Id"))
@@ -96,12 +106,12 @@ class Coordinator:
         match received.body:
             case Refused() as refused:
                 await self._answers.give(received, refused)
-            case CancelSaga() as cancel:
-                await self._cancel(received, cancel)
             case SignalSaga() as signal:
                 await self._signal(received, signal, (message.headers or {}).get("CIM-Actor", "").strip())
             case StartSaga() as request:
                 await self._start(received, request)
+            case order if isinstance(order, get_args(OperatorCommand)):
+                await self._order(received, order)
             case other:
                 raise Poison(f"{type(other).__name__} is no command of a saga")
 
@@ -135,15 +145,20 @@ class Coordinator:
 
     async def _start(self, received: Received[Any], request: StartSaga) -> None:
         lineage = received.lineage
-        origin = Origin(lineage.message_id, lineage.correlation_id, lineage.actor, lineage.trace)
-        found = await self._sagas.begin(request, origin, received.at)
+        origin = Origin(lineage.message_id, lineage.correlation_id, lineage.actor, lineage.trace, parent=lineage.saga)
+        try:
+            found = await self._sagas.begin(request, origin, received.at)
+        except Forbidden:
+            problem = f"saga {request.saga_id} was withdrawn before it began"
+            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem))
+            return
         if found.saga.origin.command_id == lineage.message_id:
             return
         if found.saga.request == request:
-            await self._answers.give(received, Stands(_where(found.saga)))
+            await self._answers.give(received, Stands(where(found.saga)))
         else:
             problem = f"saga {request.saga_id} exists already, with another request; choose another saga_id"
-            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem, _where(found.saga)))
+            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem, where(found.saga)))
 
     async def _signal(self, received: Received[Any], signal: SignalSaga, actor: str) -> None:
         if actor in ("", "anonymous"):
@@ -158,15 +173,22 @@ class Coordinator:
         elif (answer := answer_to(found.saga, said)) is not None:
             await self._answers.give(received, answer)
 
-    async def _cancel(self, received: Received[Any], cancel: CancelSaga) -> None:
-        command_id = received.lineage.message_id
-        cancelled = Cancelled(command_id, cancel.reason, received.at)
-        found = await self._sagas.move("*", cancel.saga_id, cancelled)
-        if found is None:
-            await self._answers.give(received, _no_saga(cancel.saga_id))
-        elif found.saga.cancelled_by != command_id:
-            problem = f"it is {found.saga.phase} and cannot be cancelled any more"
-            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem, _where(found.saga)))
+    async def _order(self, received: Received[Any], command: OperatorCommand) -> None:
+        order = Ordered(received.lineage.message_id, command, received.at)
+        try:
+            found = await self._sagas.move("*", command.saga_id, order)
+            if found is None and isinstance(command, WithdrawSaga):
+                await self._sagas.forbid(command.saga_id)
+        except Forbidden:
+            found = None
+        if found is not None:
+            answer = answer_to_order(found.definition, found.saga, order)
+        elif isinstance(command, WithdrawSaga):
+            answer = Stands({"phase": "forbidden"})
+        else:
+            answer = _no_saga(command.saga_id)
+        if answer is not None:
+            await self._answers.give(received, answer)
 
 
 def _triggered_by(event_id: UUID, lineage: Lineage, at: datetime) -> Origin:
@@ -175,8 +197,3 @@ def _triggered_by(event_id: UUID, lineage: Lineage, at: datetime) -> Origin:
 
 def _no_saga(saga_id: str) -> Refused:
     return Refused(RefusalCode.NOT_FOUND, f"there is no saga {saga_id}")
-
-
-def _where(saga: Saga[Any]) -> dict[str, Any]:
-    waiting = saga.question.label if saga.question else None
-    return {"saga_type": saga.saga_type, "phase": str(saga.phase), "waits_for": waiting, "sequence": saga.sequence}

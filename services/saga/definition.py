@@ -2,98 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from shared.contracts.base import Command, Event
-from shared.contracts.command import RefusalCode
+from services.saga.steps import Await, Each, Node, Parallel, Retry, Sleep, Step, Undo, child, flat
+from shared.contracts.base import Event
 from shared.contracts.saga import StartSaga
 
 if TYPE_CHECKING:
     from services.saga.state import Saga
 
+__all__ = [
+    "AnyDefinition",
+    "Await",
+    "Definition",
+    "Each",
+    "Parallel",
+    "Retry",
+    "Sleep",
+    "Step",
+    "Trigger",
+    "Undo",
+    "child",
+]
+
 R = TypeVar("R", bound=StartSaga)
 E = TypeVar("E", bound=Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and how soon to ask again what was refused for a reason that may pass."""
-
-    attempts: int = 3
-    delay: timedelta = timedelta(seconds=1)
-    factor: float = 2.0
-    longest: timedelta = timedelta(seconds=60)
-    never: frozenset[RefusalCode] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Undo(Generic[R]):
-    """How to take a step back, or one part of it. It may rest on nothing that the step's own answer said:
-    a step whose answer never came is undone too."""
-
-    ask: Callable[[Saga[R]], Command]
-    done: type[Event]
-    within: timedelta = timedelta(seconds=30)
-    retry: Retry = Retry()
-
-
-@dataclass(frozen=True, slots=True)
-class Step(Generic[R]):
-    """One question to another service: what answers it, what fails it beside a rejection, how to take it back.
-
-    *when*: whether this saga has the step at all; it is asked at the start too. *unless*: asked when its turn comes:
-    whether what was answered till then has made it needless. *may_stand*: that it stands already is as good as done;
-    nothing was done, so nothing of it is undone, and `find` finds no answer. *lost* says, once the step is undone,
-    what of it nothing brings back; None: nothing.
-    """
-
-    ask: Callable[[Saga[R]], Command]
-    done: type[Event]
-    failed: type[Event] | None = None
-    undo: tuple[Undo[R], ...] = ()
-    within: timedelta = timedelta(seconds=30)
-    retry: Retry = Retry()
-    when: Callable[[Saga[R]], bool] | None = None
-    unless: Callable[[Saga[R]], bool] | None = None
-    may_stand: bool = False
-    lost: Callable[[Saga[R]], str | None] | None = None
-
-    @property
-    def name(self) -> str:
-        return self.ask.__name__.replace("_", "-")
-
-    def foreseen(self, saga: Saga[R]) -> bool:
-        return self.when is None or self.when(saga)
-
-    def wanted(self, saga: Saga[R]) -> bool:
-        return self.foreseen(saga) and not (self.unless and self.unless(saga))
-
-
-@dataclass(frozen=True, slots=True)
-class Await(Generic[R]):
-    """Wait until as many people as are *needed* have said *signal*, each once; none are needed: it is passed over.
-
-    *about* tells them what they judge; *of* is the SHA-256 of it, where it is bytes: what they say is of that alone.
-    """
-
-    name: str
-    signal: str
-    needed: Callable[[Saga[R]], int]
-    about: Callable[[Saga[R]], str]
-    of: Callable[[Saga[R]], str | None] | None = None
-    within: timedelta = timedelta(days=7)
-    unless: Callable[[Saga[R]], bool] | None = None
-    undo: ClassVar[tuple[Undo[Any], ...]] = ()
-    lost: ClassVar[None] = None
-
-    def foreseen(self, saga: Saga[R]) -> bool:
-        return self.needed(saga) > 0
-
-    def wanted(self, saga: Saga[R]) -> bool:
-        return self.foreseen(saga) and not (self.unless and self.unless(saga))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +55,41 @@ class Trigger(Generic[E]):
 
 @dataclass(frozen=True, slots=True)
 class Definition(Generic[R]):
-    """A saga: a new one is a module of its own and a name in `services.saga.definitions`."""
+    """A saga: a new one is a module of its own and a name in `services.saga.definitions`.
+
+    *forward*: there is no way back from the first step on: what cannot be done waits for a person (as after a pivot).
+    """
 
     saga_type: str
     request: type[R]
-    steps: tuple[Step[R] | Await[R], ...]
+    steps: tuple[Node[R], ...]
     completed: Callable[[Saga[R]], Event]
     version: int = 1
     within: timedelta = timedelta(seconds=300)
     triggers: tuple[Trigger[Any], ...] = ()
+    forward: bool = False
 
-    def step(self, name: str) -> Step[R] | Await[R]:
-        return next(step for step in self.steps if step.name == name)
+    def step(self, name: str) -> Step[R] | Await[R] | Sleep[R]:
+        """The step of that name, or of that name and item. Raises LookupError."""
+        for step in flat(self.steps):
+            if step.name == name:
+                return step
+        for each in _eaches(self.steps):
+            if name.startswith(f"{each.step.name}-"):
+                return each.step.about(name[len(each.step.name) + 1 :])
+        raise LookupError(f"{self.saga_type} has no step {name}")
+
+
+def _eaches(nodes: Sequence[Node[R]]) -> Iterator[Each[R]]:
+    for node in nodes:
+        match node:
+            case Each():
+                yield node
+            case Parallel(branches=branches):
+                for branch in branches:
+                    yield from _eaches(branch)
+            case _:
+                pass
 
 
 AnyDefinition = Definition[Any]

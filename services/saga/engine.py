@@ -1,28 +1,30 @@
 """How any saga moves. Pure: the same definition, state and message lead to the same state; it knows nothing of keys.
 
-What is to be sent (announcements, the pending command, a timer) follows from the state alone, so that after a crash it
+What is to be sent (announcements, pending commands, a timer) follows from the state alone, so that after a crash it
 is sent again with the same ids. Semantics and their reasons: docs/adr/0006-sagas.md
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias, TypeVar, assert_never
 from uuid import UUID
 
 from services.saga.compensation import Because, compensate, undo_next, undo_refused, undone
-from services.saga.definition import Await, Definition, Step
-from services.saga.state import Answered, Origin, Phase, Question, Saga
-from services.saga.waiting import Signalled, answer_to, hear, heard, wait, with_patience
+from services.saga.definition import Await, Definition, Sleep, Step
+from services.saga.failing import fail, inheriting, stuck
+from services.saga.operating import Ordered, obey
+from services.saga.progress import finish, go_on
+from services.saga.question import Question
+from services.saga.state import Answered, Origin, Saga
+from services.saga.steps import flat
+from services.saga.waiting import Signalled, answer_to, hear, heard, wanted, with_patience
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
 from shared.contracts.prompt import PromptRaised
-from shared.contracts.saga import (
-    SagaStarted,
-    SagaStepFinished,
-    StartSaga,
-)
+from shared.contracts.saga import SagaStarted, StartSaga
 
 R = TypeVar("R", bound=StartSaga)
 
@@ -45,20 +47,11 @@ class Due:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """An operator wants it undone."""
-
-    command_id: UUID
-    reason: str
-    at: datetime
-
-
-Message: TypeAlias = Heard | Due | Cancelled | Signalled
+Message: TypeAlias = Heard | Due | Ordered | Signalled
 
 
 def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -> Saga[R]:
-    """The saga that *request* asks for, with its first question pending."""
+    """The saga that *request* asks for, with its first questions pending."""
     saga = Saga(
         saga_type=definition.saga_type,
         saga_id=request.saga_id,
@@ -66,18 +59,19 @@ def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -
         request=request,
         origin=origin,
         deadline=at + definition.within,
+        past_pivot=definition.forward,
     )
-    steps = tuple(step.name for step in definition.steps if step.foreseen(saga))
+    steps = tuple(step.name for step in flat(definition.steps) if step.foreseen(saga))
     started = SagaStarted(**saga.heading, definition_version=definition.version, steps=steps)
     saga = saga.announcing(started, origin.command_id)
     # One event may begin several sagas: what each asks first is caused by the beginning that is its own.
     cause = saga.announcements[0].event_id if origin.triggered else origin.command_id
-    return _armed(_ask_next(definition, saga, 0, cause, at), at)
+    return _armed(go_on(definition, saga, cause, at), at)
 
 
 def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[R]:
     """Where the saga stands after *message*; a message that it does not wait for changes nothing."""
-    if saga.over:
+    if saga.over and not isinstance(message, Ordered):
         return saga
     before, saga = saga, replace(saga, announcements=())
     match message:
@@ -85,8 +79,8 @@ def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[
             after = _hear(definition, saga, message)
         case Due():
             after = _due(definition, replace(saga, armed=None), message)
-        case Cancelled():
-            after = _cancel(definition, saga, message)
+        case Ordered():
+            after = _order(definition, saga, message)
         case Signalled():
             after = _signal(definition, saga, message)
         case _:
@@ -96,37 +90,45 @@ def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[
     return _armed(after, message.at)
 
 
-def question(definition: Definition[R], saga: Saga[R]) -> Command | None:
-    """The command that is pending and may be sent now; None when there is none."""
-    pending = saga.question
-    if pending is None or pending.send_at is not None:
-        return None
+def questions(definition: Definition[R], saga: Saga[R]) -> Iterator[tuple[Question, Command]]:
+    """The commands that are pending and may be sent now. A paused saga sends nothing."""
+    if saga.paused_at is not None:
+        return
+    for pending in saga.questions:
+        if pending.asked:
+            yield pending, _command(definition, saga, pending)
+
+
+def _command(definition: Definition[R], saga: Saga[R], pending: Question) -> Command:
     step = definition.step(pending.step)
-    if isinstance(step, Await):
-        return None
-    return step.ask(saga) if pending.part is None else step.undo[pending.part].ask(saga)
+    if pending.part is not None:
+        return step.undo[pending.part].ask(saga)
+    assert isinstance(step, Step)
+    return step.ask(saga)
 
 
 def _hear(definition: Definition[R], saga: Saga[R], heard: Heard) -> Saga[R]:
-    pending = saga.question
-    asked = question(definition, saga)
-    if isinstance(heard.event, PromptRaised) and pending is not None:
-        return with_patience(definition, saga, pending, heard.event)
-    if pending is None or asked is None or heard.command_id != pending.command_id:
+    if isinstance(heard.event, PromptRaised):
+        return with_patience(definition, saga, heard.event)
+    pending = next((each for each in saga.questions if each.asked and each.command_id == heard.command_id), None)
+    if pending is None:
         return saga  # a stranger, a duplicate, or an answer to what is no longer asked
-    if not _is_about(heard.event, asked):
+    if not _is_about(heard.event, _command(definition, saga, pending)):
         return saga  # somebody gave another command the id of this one
     step = definition.step(pending.step)
     assert isinstance(step, Step)
     if pending.part is None:
-        return _hear_step(definition, saga, step, heard)
+        return _hear_step(definition, saga, step, pending, heard)
     undo = step.undo[pending.part]
     match heard.event:
         case CommandRejected(message=reason, code=code):
-            return undo_refused(definition, saga, f"{code}: {reason}", heard.event_id, heard.at)
+            return undo_refused(definition, saga, pending, Because(code, reason, heard.event_id, heard.at))
         case event if isinstance(event, (undo.done, CommandRepeated)):
             saga = replace(saga, answers=(*saga.answers, Answered(pending.label, event)))
             return undo_next(definition, undone(saga, step), heard.event_id, heard.at)
+        case event if isinstance(event, undo.failed):
+            reason = str(getattr(event, "reason", type(event).__name__))
+            return undo_refused(definition, saga, pending, Because("", reason, heard.event_id, heard.at))
         case _:
             return saga
 
@@ -140,97 +142,87 @@ def _is_about(event: Event, asked: Command) -> bool:
             return (event.aggregate_type, event.identity) == (asked.aggregate_type, asked.identity)
 
 
-def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], heard: Heard) -> Saga[R]:
-    assert saga.question is not None
+def _hear_step(definition: Definition[R], saga: Saga[R], step: Step[R], pending: Question, heard: Heard) -> Saga[R]:
     match heard.event:
         case CommandRejected() as rejected:
             if rejected.retryable and rejected.code not in step.retry.never:
-                again = saga.question.again(step.retry, heard.event_id, heard.at, step.within)
+                again = pending.again(step.retry, heard.event_id, heard.at, step.within)
                 if again is not None:
-                    return replace(saga, question=again)
+                    return saga.with_question(pending, again).now(heard.at)
             why = Because(rejected.code, rejected.message, heard.event_id, heard.at)
-            return compensate(definition, saga, why, step)
+            return fail(definition, saga, why, pending)
         case CommandRepeated() if step.may_stand:
-            return _finish(definition, saga, step, heard.event_id, heard.at)
+            return finish(definition, saga, pending, heard.event_id, heard.at)
         case CommandRepeated():
             reason = "what the step asks for was there already, by somebody else"
-            return compensate(definition, saga, Because("conflict", reason, heard.event_id, heard.at), step)
+            return fail(definition, saga, Because("conflict", reason, heard.event_id, heard.at), pending)
         case event if isinstance(event, step.done):
             saga = replace(saga, answers=(*saga.answers, Answered(step.name, event)))
-            return _finish(definition, saga, step, heard.event_id, heard.at)
+            return finish(definition, saga, pending, heard.event_id, heard.at)
         case event if step.failed and isinstance(event, step.failed):
             reason = str(getattr(event, "reason", type(event).__name__))
-            return compensate(definition, saga, Because(type(event).__name__, reason, heard.event_id, heard.at), step)
+            why = Because(type(event).__name__, reason, heard.event_id, heard.at)
+            return fail(definition, inheriting(saga, pending, event), why, pending)
         case _:
             return saga
 
 
 def _due(definition: Definition[R], saga: Saga[R], due: Due) -> Saga[R]:
-    pending = saga.question
-    if pending is None:
-        return saga
-    step = definition.step(pending.step)
-    if pending.people is not None and due.at >= pending.due:
-        reason = f"{heard(saga)} of {pending.people.needed} said {pending.people.signal!r} within {step.within}"
-        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step)
-    if saga.phase is Phase.RUNNING and pending.people is None and due.at >= saga.deadline:
-        asked = step if pending.send_at is None else None
+    if saga.due is None or due.at < saga.due:
+        return saga  # too early, or nothing is due: it is armed again
+    if saga.ends_at is not None and due.at >= saga.ends_at:
         reason = f"the saga did not finish within {definition.within.total_seconds():g} s"
-        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step, asked)
-    if due.at < pending.due:
-        return saga  # too early: it is armed again
+        waiting = definition.step(saga.questions[0].step)
+        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), waiting)
+    pending = next(each for each in saga.questions if each.due is not None and each.due <= due.at)
+    step = definition.step(pending.step)
+    if pending.asleep:
+        return finish(definition, saga, pending, due.timer_id, due.at)
+    if pending.people is not None:
+        reason = (
+            f"{heard(saga, pending)} of {pending.people.needed} said {pending.people.signal!r} within {step.within}"
+        )
+        return fail(definition, saga, Because("timeout", reason, due.timer_id, due.at), pending)
+    within = step.within if pending.part is None else step.undo[pending.part].within
     if pending.send_at is not None:
-        within = step.within if pending.part is None else step.undo[pending.part].within
-        return replace(saga, question=replace(pending, send_at=None, deadline=due.at + within))
-    if pending.part is None:
-        reason = f"no answer within {step.within.total_seconds():g} s: what became of it is unknown"
-        return compensate(definition, saga, Because("timeout", reason, due.timer_id, due.at), step, step)
-    reason = f"no answer within {step.undo[pending.part].within.total_seconds():g} s"
-    return undo_refused(definition, saga, reason, due.timer_id, due.at)
+        asked = replace(pending, send_at=None, deadline=due.at + within)
+        return saga.with_question(pending, asked).now(due.at)
+    if pending.part is not None:
+        reason = f"no answer within {within.total_seconds():g} s"
+        return undo_refused(definition, saga, pending, Because("", reason, due.timer_id, due.at))
+    return _unanswered(definition, saga, step, pending, due)
 
 
-def _cancel(definition: Definition[R], saga: Saga[R], cancelled: Cancelled) -> Saga[R]:
-    if saga.phase is not Phase.RUNNING or saga.question is None:
+def _unanswered(
+    definition: Definition[R], saga: Saga[R], step: Step[R] | Await[R] | Sleep[R], pending: Question, due: Due
+) -> Saga[R]:
+    """What became of the step is unknown: it is undone too, or where there is no way back it is asked again."""
+    reason = f"no answer within {step.within.total_seconds():g} s: what became of it is unknown"
+    why = Because("timeout", reason, due.timer_id, due.at)
+    if not saga.past_pivot:
+        return compensate(definition, saga, why, step)
+    assert isinstance(step, Step)
+    again = pending.again(step.retry, due.timer_id, due.at, step.within)
+    return saga.with_question(pending, again).now(due.at) if again else stuck(saga, why, pending)
+
+
+def _order(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R]:
+    if order.command_id in saga.orders:
         return saga
-    step = definition.step(saga.question.step)
-    asked = step if saga.question.send_at is None else None
-    saga = replace(saga, cancelled_by=cancelled.command_id)
-    why = Because("cancelled", cancelled.reason, cancelled.command_id, cancelled.at)
-    return compensate(definition, saga, why, None, asked)
+    outcome = obey(definition, saga, order)
+    return outcome if isinstance(outcome, Saga) else saga
 
 
 def _signal(definition: Definition[R], saga: Saga[R], said: Signalled) -> Saga[R]:
-    asked = saga.question
+    asked = wanted(saga, said)
     if answer_to(saga, said) is not None or asked is None or asked.people is None:
         return saga
     if any(kept.command_id == said.command_id for kept in saga.signals):
         return saga
-    saga = hear(saga, said)
-    if heard(saga) < asked.people.needed:
+    saga = hear(saga, asked, said)
+    if heard(saga, asked) < asked.people.needed:
         return saga
-    waited = max(said.at - asked.people.since, timedelta())
-    saga = replace(saga, deadline=saga.deadline + waited)
-    return _finish(definition, saga, definition.step(asked.step), saga.announcements[-1].event_id, said.at)
-
-
-def _finish(definition: Definition[R], saga: Saga[R], step: Step[R] | Await[R], cause: UUID, at: datetime) -> Saga[R]:
-    """What the step asked for is so: say it, and go on."""
-    assert saga.question is not None
-    finished = SagaStepFinished(**saga.heading, step=step.name, attempts=saga.question.attempt)
-    saga = saga.announcing(finished, cause)
-    return _ask_next(definition, saga, definition.steps.index(step) + 1, cause, at)
-
-
-def _ask_next(definition: Definition[R], saga: Saga[R], index: int, cause: UUID, at: datetime) -> Saga[R]:
-    """Ask the first step from *index* on that this saga has need of; after the last, it is complete."""
-    for step in definition.steps[index:]:
-        if not step.wanted(saga):
-            continue
-        if isinstance(step, Await):
-            return wait(saga, step, cause, at)
-        return replace(saga, question=Question(step.name, None, 1, cause, at + step.within), changed_at=at)
-    saga = saga.announcing(definition.completed(saga), cause)
-    return replace(saga, phase=Phase.COMPLETED, question=None, changed_at=at)
+    return finish(definition, saga, asked, saga.announcements[-1].event_id, said.at)
 
 
 def _armed(saga: Saga[R], at: datetime) -> Saga[R]:

@@ -5,24 +5,33 @@ Made again, it is the same under the same ids; what was sent already is recognis
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from services.saga.question import Question
 from services.saga.state import Announced, Origin, Saga
 from shared import identity
 from shared.contracts.base import Command
-from shared.contracts.saga import StartSaga
+from shared.contracts.saga import (
+    Completed,
+    SagaCompensated,
+    SagaFailed,
+    SagaNotUndone,
+    SagaUndone,
+    StartSaga,
+)
 from shared.envelope import Outgoing, seal_command, seal_event
 from shared.headers import Lineage, SagaContext
 
 SERVICE = "saga"
+ENDINGS = (Completed, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
 
 
-def asked(saga: Saga[Any], command: Command) -> Outgoing:
-    """The *command* that is the saga's pending question."""
-    pending, origin = saga.question, saga.origin
-    assert pending is not None
+def asked(saga: Saga[Any], pending: Question, command: Command) -> Outgoing:
+    """The *command* that is one of the saga's pending questions."""
+    origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, pending.label)
     lineage = Lineage(pending.command_id, origin.correlation_id, pending.cause, origin.actor, context, origin.trace)
     return seal_command(command, lineage, SERVICE)
@@ -33,6 +42,19 @@ def announcement(saga: Saga[Any], told: Announced) -> Outgoing:
     context = SagaContext(saga.saga_type, saga.saga_id, getattr(told.event, "step", None) or "")
     lineage = Lineage(told.event_id, origin.correlation_id, told.cause, origin.actor, context, origin.trace)
     return seal_event(told.event, lineage, SERVICE)
+
+
+def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[Outgoing]:
+    """What became of this saga, for the one that began it: an answer to its start, and to its being withdrawn."""
+    origin, parent = saga.origin, saga.origin.parent
+    if parent is None or not isinstance(told.event, ENDINGS):
+        return
+    for command_id in dict.fromkeys((origin.command_id, saga.cancelled_by)):
+        if command_id is not None:
+            answer_id = identity.derive(told.event_id, f"to-parent/{command_id}")
+            lineage = Lineage(answer_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
+            sealed = seal_event(told.event, lineage, SERVICE)
+            yield Outgoing(f"keys.timers.{parent.saga_id}.due", sealed.payload, sealed.headers)
 
 
 def timer(saga: Saga[Any], at: datetime) -> Outgoing:

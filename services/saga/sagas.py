@@ -53,6 +53,10 @@ class Sagas:
                 await self._send_unless_sent(found)
             return found
 
+    async def forbid(self, saga_id: str) -> None:
+        """See to it that a saga which has not begun does not begin. Raises Conflict if it has."""
+        await self._store.forbid(saga_id)
+
     async def move(self, saga_type: str, saga_id: str, message: Message) -> Found | None:
         """Advance the saga by *message*, against whoever else may be doing so; None when there is no such saga."""
         async with self._turn(saga_id):
@@ -75,9 +79,9 @@ class Sagas:
         """Look at every saga that is not over: act on what is due and was not woken, send what is pending."""
         async for found in self._store.all():
             saga, now = found.saga, datetime.now(UTC)
-            if saga.due is None:
-                continue  # it is over
-            if saga.due <= now:
+            if saga.over:
+                continue
+            if saga.due is not None and saga.due <= now:
                 due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self.move(saga.saga_type, saga.saga_id, due)
             else:
@@ -124,8 +128,10 @@ class Sagas:
             publish_once(self._js, outgoing.announcement(saga, told), perhaps_again=perhaps_again)
             for told in saga.announcements
         ]
-        if (command := engine.question(found.definition, saga)) is not None:
-            sending.append(self.publish(outgoing.asked(saga, command)))
+        for pending, command in engine.questions(found.definition, saga):
+            sending.append(self.publish(outgoing.asked(saga, pending, command)))
+        for told in saga.announcements:
+            sending += [self.publish(end) for end in outgoing.told_to_parent(saga, told)]
         if timer and saga.armed is not None:
             sending.append(self.publish(outgoing.timer(saga, saga.armed)))
         await asyncio.gather(*sending)

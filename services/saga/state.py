@@ -9,11 +9,12 @@ from enum import StrEnum
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from services.saga.definition import Retry
+from services.saga.question import Question
 from shared import identity
 from shared.contracts.base import Command, Event
 from shared.contracts.keying import Approval
 from shared.contracts.saga import LeftOver, StartSaga
+from shared.headers import SagaContext
 
 R = TypeVar("R", bound=StartSaga)
 E = TypeVar("E", bound=Event)
@@ -29,7 +30,10 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What began the saga, and what it leads to inherits from: a command; or the event that *triggered* it."""
+    """What began the saga, and what it leads to inherits from: a command; or the event that *triggered* it.
+
+    *parent*: the saga of which this one is a step; it is told of the end.
+    """
 
     command_id: UUID
     correlation_id: UUID
@@ -37,16 +41,7 @@ class Origin:
     trace: tuple[tuple[str, str], ...] = ()
     triggered: bool = False
     at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class People:
-    """Who is waited for: *needed* of them, to say *signal* (of that hash), since when."""
-
-    signal: str
-    needed: int
-    message_sha256: str | None
-    since: datetime
+    parent: SagaContext | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,46 +54,6 @@ class Signal:
     message_sha256: str | None
     command_id: UUID
     at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the saga waits to be answered. *part* is None for the step itself, else which of its undos.
-
-    While *send_at* is set it is not asked yet: it was refused for a reason that may pass, and is asked again then.
-    With *people*, no service is asked: they are waited for.
-    """
-
-    step: str
-    part: int | None
-    attempt: int
-    cause: UUID
-    deadline: datetime
-    send_at: datetime | None = None
-    people: People | None = None
-
-    @property
-    def label(self) -> str:
-        """How messages name it (`CIM-Saga-Step`)."""
-        return self.step if self.part is None else f"undo.{self.step}"
-
-    @property
-    def command_id(self) -> UUID:
-        """Derived, so that asking again after a crash is asking the same."""
-        return identity.derive(self.cause, f"{self.label}/{self.part or 0}/{self.attempt}")
-
-    @property
-    def due(self) -> datetime:
-        return self.send_at or self.deadline
-
-    def again(self, retry: Retry, cause: UUID, at: datetime, within: timedelta) -> Question | None:
-        """The same question, later; None when it was asked often enough."""
-        if self.attempt >= retry.attempts:
-            return None
-        delay = min(retry.delay * retry.factor ** (self.attempt - 1), retry.longest)
-        spread = 0.8 + 0.4 * (cause.int & 0xFFFF) / 0xFFFF  # jitter that is the same however often it is computed
-        send_at = at + delay * spread
-        return replace(self, attempt=self.attempt + 1, cause=cause, send_at=send_at, deadline=send_at + within)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +83,23 @@ class Undoing:
     part: int
 
 
+class Turn(StrEnum):
+    """Why a saga undoes: it did not succeed; it was complete and is withdrawn; an operator has what was left over
+    tried again."""
+
+    COMPENSATION = "compensation"
+    WITHDRAWAL = "withdrawal"
+    REPAIR = "repair"
+
+
 @dataclass(frozen=True, slots=True)
 class Saga(Generic[R]):
-    """One saga's state; to the functions of its definition, all they can know."""
+    """One saga's state; to the functions of its definition, all they can know.
+
+    *finished*: the steps that are done, or were passed over. *still_since*: since when its deadline stands still.
+    *paused_at*: since when nothing is asked. *past_pivot*: there is no way back any more. *orders*: the last commands
+    of operators that it obeyed. *resolved*: of which steps a person said that nothing is left over.
+    """
 
     saga_type: str
     saga_id: str
@@ -139,8 +108,9 @@ class Saga(Generic[R]):
     origin: Origin
     deadline: datetime
     phase: Phase = Phase.RUNNING
-    question: Question | None = None
+    questions: tuple[Question, ...] = ()
     answers: tuple[Answered, ...] = ()
+    finished: tuple[str, ...] = ()
     to_undo: tuple[Undoing, ...] = ()
     undone: tuple[str, ...] = ()
     left_over: tuple[LeftOver, ...] = ()
@@ -151,19 +121,55 @@ class Saga(Generic[R]):
     announcements: tuple[Announced, ...] = ()
     armed: datetime | None = None
     changed_at: datetime | None = None
+    still_since: datetime | None = None
+    paused_at: datetime | None = None
+    past_pivot: bool = False
+    turn: Turn = Turn.COMPENSATION
+    orders: tuple[UUID, ...] = ()
+    resolved: tuple[str, ...] = ()
 
     @property
     def over(self) -> bool:
         return self.phase not in (Phase.RUNNING, Phase.COMPENSATING)
 
     @property
+    def question(self) -> Question | None:
+        """The first of what is pending."""
+        return self.questions[0] if self.questions else None
+
+    @property
     def due(self) -> datetime | None:
-        """When it must be looked at, whatever is heard till then; None: it is over. Undoing has no end of its own."""
-        if self.question is None:
+        """When it must be looked at, whatever is heard till then; None: it is over, paused, or a person is waited for.
+
+        Undoing has no end of its own, and what has no way back has none either.
+        """
+        if self.paused_at is not None:
             return None
-        if self.phase is not Phase.RUNNING or self.question.people is not None:
-            return self.question.due  # the saga's own deadline stands still while people are waited for
-        return min(self.question.due, self.deadline)
+        dues = [question.due for question in self.questions]
+        return min((due for due in (*dues, self.ends_at) if due is not None), default=None)
+
+    @property
+    def ends_at(self) -> datetime | None:
+        """When it is given up as a whole; None: it has no end of its own now."""
+        counts = self.phase is Phase.RUNNING and self.questions and not self.past_pivot and self.still_since is None
+        return self.deadline if counts else None
+
+    def with_question(self, old: Question, new: Question | None) -> Saga[R]:
+        """With *new* in the place of *old*, or without it."""
+        kept = tuple(new if each is old else each for each in self.questions)
+        return replace(self, questions=tuple(each for each in kept if each is not None))
+
+    def now(self, at: datetime) -> Saga[R]:
+        """Changed at *at*; the deadline stands still while it is paused or something patient is pending."""
+        still = self.paused_at is not None or any(question.patient for question in self.questions)
+        match still, self.still_since:
+            case True, None:
+                return replace(self, changed_at=at, still_since=at)
+            case False, datetime() as since:
+                moved = self.deadline + max(at - since, timedelta())
+                return replace(self, changed_at=at, still_since=None, deadline=moved)
+            case _:
+                return replace(self, changed_at=at)
 
     @property
     def heading(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -13,15 +14,20 @@ from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from services.saga.definition import AnyDefinition
-from services.saga.state import Announced, Answered, Origin, Phase, Question, Saga, Signal, Undoing
+from services.saga.question import Question
+from services.saga.state import Announced, Answered, Origin, Phase, Saga, Signal, Turn, Undoing
+from services.saga.steps import flat
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event, Message
 from shared.contracts.saga import LeftOver
-from shared.errors import Transient
+from shared.errors import Conflict, Transient
 from shared.kv import Document, KeyValue
 
-SCHEMA = 1
-_Question = TypeAdapter(Question | None)
+SCHEMA = 2
+_FORBIDDEN = "forbidden"
+_Questions = TypeAdapter(tuple[Question, ...])
+_Orders = TypeAdapter(tuple[UUID, ...])
+_MaybeTime = TypeAdapter(datetime | None)
 _Origin = TypeAdapter(Origin)
 _Signals = TypeAdapter(tuple[Signal, ...])
 _Time = TypeAdapter(datetime)
@@ -46,7 +52,16 @@ class SagaStore:
     async def find(self, saga_type: str, saga_id: str) -> Found | None:
         """*saga_type* may be ``*``: an id belongs to one saga, of whatever type."""
         document = await self._bucket.get(f"{saga_type or '*'}.{saga_id}")
+        if document is not None and document.key == f"{_FORBIDDEN}.{saga_id}":
+            raise Forbidden(saga_id)
         return self._found(document) if document else None
+
+    async def forbid(self, saga_id: str) -> None:
+        """Let no saga of that id begin. Raises Conflict when one has begun."""
+        with contextlib.suppress(Forbidden):
+            if await self.find("*", saga_id) is not None:
+                raise Conflict(f"saga {saga_id} has begun")
+            await self._bucket.put(f"{_FORBIDDEN}.{saga_id}", b"{}", 0, unique=f"*.{saga_id}")
 
     async def save(self, found: Found, after: Saga[Any]) -> Found:
         """Write *after* over what was found. Raises Conflict when another coordinator was faster."""
@@ -57,6 +72,8 @@ class SagaStore:
     async def all(self) -> AsyncIterator[Found]:
         """Every saga that this coordinator has the definition of; those that it has not are logged and left alone."""
         async for document in self._bucket.all():
+            if document.key.startswith(f"{_FORBIDDEN}."):
+                continue
             try:
                 yield self._found(document)
             except UnknownVersion as error:
@@ -65,9 +82,13 @@ class SagaStore:
     def _found(self, document: Document) -> Found:
         stored = from_json(document.value)
         definition = self._definitions.get(f"{stored['saga_type']}/{stored['version']}")
-        if definition is None or stored["schema"] != SCHEMA:
+        if definition is None or stored["schema"] not in (1, SCHEMA):
             raise UnknownVersion(f"{document.key} runs on version {stored['version']}, which this coordinator has not")
         return Found(definition, read(definition, stored), document.revision)
+
+
+class Forbidden(Exception):
+    """A saga of this id was withdrawn before it began, and will not begin."""
 
 
 class UnknownVersion(Transient):
@@ -89,7 +110,8 @@ def write(saga: Saga[Any]) -> bytes:
             "request": saga.request.model_dump(mode="json"),
             "origin": saga.origin,
             "deadline": saga.deadline,
-            "question": saga.question,
+            "questions": saga.questions,
+            "finished": saga.finished,
             "answers": [{"step": answered.step, **_event(answered.event)} for answered in saga.answers],
             "to_undo": [[undoing.step, undoing.part] for undoing in saga.to_undo],
             "undone": saga.undone,
@@ -101,12 +123,20 @@ def write(saga: Saga[Any]) -> bytes:
             "announcements": [{"cause": told.cause, **_event(told.event)} for told in saga.announcements],
             "armed": saga.armed,
             "changed_at": saga.changed_at,
+            "still_since": saga.still_since,
+            "paused_at": saga.paused_at,
+            "past_pivot": saga.past_pivot,
+            "turn": saga.turn,
+            "orders": saga.orders,
+            "resolved": saga.resolved,
         }
     )
 
 
 def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
     """`write` undone."""
+    if stored["schema"] == 1:
+        stored = _from_schema_1(definition, stored)
     return Saga(
         saga_type=stored["saga_type"],
         saga_id=stored["saga_id"],
@@ -115,7 +145,8 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
         request=_reread(definition.request, stored["request"]),
         origin=_Origin.validate_python(stored["origin"]),
         deadline=_Time.validate_python(stored["deadline"]),
-        question=_Question.validate_python(stored["question"]),
+        questions=_Questions.validate_python(stored["questions"]),
+        finished=tuple(stored["finished"]),
         answers=tuple(Answered(told["step"], _reread_event(told)) for told in stored["answers"]),
         to_undo=tuple(Undoing(step, part) for step, part in stored["to_undo"]),
         undone=tuple(stored["undone"]),
@@ -125,9 +156,34 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
         signals=_Signals.validate_python(stored.get("signals", ())),  # entries of version 0.1 have none
         sequence=stored["sequence"],
         announcements=tuple(Announced(UUID(told["cause"]), _reread_event(told)) for told in stored["announcements"]),
-        armed=_Time.validate_python(stored["armed"]) if stored["armed"] else None,
-        changed_at=_Time.validate_python(stored["changed_at"]) if stored["changed_at"] else None,
+        armed=_MaybeTime.validate_python(stored["armed"]),
+        changed_at=_MaybeTime.validate_python(stored["changed_at"]),
+        still_since=_MaybeTime.validate_python(stored["still_since"]),
+        paused_at=_MaybeTime.validate_python(stored["paused_at"]),
+        past_pivot=stored["past_pivot"],
+        turn=Turn(stored["turn"]),
+        orders=_Orders.validate_python(stored["orders"]),
+        resolved=tuple(stored["resolved"]),
     )
+
+
+def _from_schema_1(definition: AnyDefinition, stored: dict[str, Any]) -> dict[str, Any]:
+    """An entry of versions 0.1 and 0.2, whose sagas asked one thing at a time: what came before it is finished."""
+    question = stored["question"]
+    people = question.get("people") if question else None
+    names = [step.name for step in flat(definition.steps)]
+    asked = question["step"] if question else ""
+    return {
+        **stored,
+        "questions": [{**question, "patient": people is not None}] if question else [],
+        "finished": names[: names.index(asked)] if asked in names else names,
+        "still_since": people["since"] if people else None,
+        "paused_at": None,
+        "past_pivot": False,
+        "turn": Turn.COMPENSATION,
+        "orders": [stored["cancelled_by"]] if stored["cancelled_by"] else [],
+        "resolved": [],
+    }
 
 
 def _event(event: Event) -> dict[str, Any]:

@@ -11,7 +11,8 @@ from typing import TypeVar
 from uuid import UUID
 
 from services.saga.definition import Await, Definition
-from services.saga.state import People, Question, Saga, Signal
+from services.saga.question import People, Question
+from services.saga.state import Saga, Signal
 from shared.contracts.command import RefusalCode
 from shared.contracts.prompt import PromptRaised
 from shared.contracts.saga import SagaSignalled, SagaWaiting, StartSaga
@@ -44,33 +45,39 @@ def wait(saga: Saga[R], step: Await[R], cause: UUID, at: datetime) -> Saga[R]:
         about=step.about(saga),
     )
     people = People(step.signal, needed, message_sha256, at)
-    asked = Question(step.name, None, 1, cause, at + step.within, people=people)
-    return replace(saga.announcing(waiting, cause), question=asked, changed_at=at)
+    asked = Question(step.name, None, 1, cause, at + step.within, people=people, patient=True)
+    return replace(saga.announcing(waiting, cause), questions=(*saga.questions, asked))
+
+
+def wanted(saga: Saga[R], said: Signalled) -> Question | None:
+    """What waits for that to be said, of that hash before of another."""
+    waiting = [each for each in saga.questions if each.people is not None and each.people.signal == said.signal]
+    of_that = (each for each in waiting if each.people and each.people.message_sha256 == said.message_sha256)
+    return next(of_that, waiting[0] if waiting else None)
 
 
 def answer_to(saga: Saga[R], said: Signalled) -> Refused | Stands | None:
     """What a person is answered whose word does not count; None: it counts, or it did when it was first heard."""
     if any(kept.command_id == said.command_id for kept in saga.signals):
         return None
-    asked = saga.question
-    if asked is None or asked.people is None or asked.people.signal != said.signal:
+    asked = wanted(saga, said)
+    if asked is None or asked.people is None:
         word = (said.signal, said.actor, said.message_sha256)
         if any((kept.signal, kept.actor, kept.message_sha256) == word for kept in saga.signals):
             return Stands()
-        waits_for = f"it waits for {asked.people.signal!r}" if asked and asked.people else "it waits for nobody"
+        others = " and ".join(repr(each.people.signal) for each in saga.questions if each.people)
+        waits_for = f"it waits for {others or 'nobody'}"
         return Refused(RefusalCode.CONFLICT, f"no signal {said.signal!r} is wanted: it is {saga.phase} and {waits_for}")
-    if said.message_sha256 != (wanted := asked.people.message_sha256):
-        right = f"must be {wanted}, of what waits to be judged" if wanted else "must be left out: nothing has a hash"
-        return Refused(RefusalCode.INVALID, f"message_sha256 {right}", {"message_sha256": wanted})
+    if said.message_sha256 != (digest := asked.people.message_sha256):
+        right = f"must be {digest}, of what waits to be judged" if digest else "must be left out: nothing has a hash"
+        return Refused(RefusalCode.INVALID, f"message_sha256 {right}", {"message_sha256": digest})
     if any((kept.step, kept.actor.casefold()) == (asked.step, said.actor.casefold()) for kept in saga.signals):
         return Stands()
     return None
 
 
-def hear(saga: Saga[R], said: Signalled) -> Saga[R]:
+def hear(saga: Saga[R], asked: Question, said: Signalled) -> Saga[R]:
     """The saga with one person's word more, announced."""
-    asked = saga.question
-    assert asked is not None
     assert asked.people is not None
     kept = Signal(asked.step, said.signal, said.actor, said.message_sha256, said.command_id, said.at)
     saga = replace(saga, signals=(*saga.signals, kept), changed_at=said.at)
@@ -79,19 +86,20 @@ def hear(saga: Saga[R], said: Signalled) -> Saga[R]:
         step=asked.step,
         signal=said.signal,
         actor=said.actor,
-        heard=heard(saga),
+        heard=heard(saga, asked),
         needed=asked.people.needed,
         comment=said.comment,
     )
     return saga.announcing(signalled, said.command_id)
 
 
-def with_patience(definition: Definition[R], saga: Saga[R], asked: Question, prompt: PromptRaised) -> Saga[R]:
+def with_patience(definition: Definition[R], saga: Saga[R], prompt: PromptRaised) -> Saga[R]:
     """The service that was asked waits for a person in its turn: so does the saga, and then as long as for any answer.
 
     Its own end moves as far as the question's does, so that what people take is not taken from the steps after.
     """
-    if prompt.command_id != str(asked.command_id):
+    asked = next((each for each in saga.questions if str(each.command_id) == prompt.command_id), None)
+    if asked is None:
         return saga
     step = definition.step(asked.step)
     within = step.within if asked.part is None else step.undo[asked.part].within
@@ -99,9 +107,10 @@ def with_patience(definition: Definition[R], saga: Saga[R], asked: Question, pro
     longer = deadline - asked.deadline
     if not longer:
         return saga
-    return replace(saga, question=replace(asked, deadline=deadline), deadline=saga.deadline + longer)
+    saga = saga.with_question(asked, replace(asked, deadline=deadline))
+    return replace(saga, deadline=saga.deadline + longer)
 
 
-def heard(saga: Saga[R]) -> int:
+def heard(saga: Saga[R], asked: Question) -> int:
     """How many have said by now what is waited for."""
-    return sum(kept.step == saga.question.step for kept in saga.signals) if saga.question else 0
+    return sum(kept.step == asked.step for kept in saga.signals)

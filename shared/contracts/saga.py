@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, JsonValue, StringConstraints
 
 from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Text
 from shared.contracts.keying import Value
@@ -26,6 +26,45 @@ class CancelSaga(OfSaga, Command):
 
     saga_id: Id
     reason: Text = "cancelled by an operator"
+
+
+class WithdrawSaga(OfSaga, Command):
+    """Undo what a saga did, be it under way, complete or not begun yet: one that was withdrawn does not begin."""
+
+    saga_id: Id
+    reason: Text = "withdrawn by an operator"
+
+
+class PauseSaga(OfSaga, Command):
+    """Ask nothing more till it is resumed; deadlines stand still meanwhile. What was asked is still heard."""
+
+    saga_id: Id
+    reason: Text = "paused by an operator"
+
+
+class ResumeSaga(OfSaga, Command):
+    saga_id: Id
+
+
+class RetrySaga(OfSaga, Command):
+    """Ask again, now: a step that waits for a person or for its next attempt, or what could not be undone."""
+
+    saga_id: Id
+    reason: Text = "asked again by an operator"
+
+
+class ResolveSaga(OfSaga, Command):
+    """A person states what became of a step that nobody else can tell about."""
+
+    saga_id: Id
+    step: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
+    outcome: Literal["done", "undone"] = Field(
+        description="done: of a stuck step, with its answer; undone: of one that could not be undone"
+    )
+    reason: Text
+    answer: dict[str, JsonValue] | None = Field(
+        default=None, description="the body of the event that would have answered the step"
+    )
 
 
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
@@ -114,6 +153,62 @@ class LeftOver(Value):
 
 class SagaFailed(Announcement):
     """Something could not be undone: a person is needed."""
+
+    reason: str
+    undone: tuple[str, ...]
+    left_over: tuple[LeftOver, ...]
+
+
+class _NotTheLast(Announcement):
+    """May be said more than once of a saga: its subject tells which one it is."""
+
+    @property
+    def subject_tokens(self) -> tuple[str, ...]:
+        return (self.saga_type, str(self.sequence), self.saga_id)
+
+
+class SagaPaused(_NotTheLast):
+    reason: str
+
+
+class SagaResumed(_NotTheLast):
+    paused_seconds: float = Field(description="by how much its deadlines were moved")
+
+
+class SagaStuck(_NotTheLast):
+    """There is no way back and a step cannot be done: a person is needed. `retry` or `resolve` goes on."""
+
+    step: str
+    reason: str
+
+
+class SagaRetried(_NotTheLast):
+    steps: tuple[str, ...]
+    reason: str
+
+
+class SagaResolved(_NotTheLast):
+    step: str
+    outcome: str
+    reason: str
+
+
+class SagaWithdrawing(_NotTheLast):
+    """It was complete, and is undone all the same."""
+
+    reason: str
+    steps_to_undo: tuple[str, ...]
+
+
+class SagaUndone(_NotTheLast):
+    """After its end: all that was done is undone now."""
+
+    reason: str
+    undone: tuple[str, ...]
+
+
+class SagaNotUndone(_NotTheLast):
+    """After its end: something still could not be undone."""
 
     reason: str
     undone: tuple[str, ...]

@@ -10,20 +10,34 @@ from pydantic import Field, model_validator
 from shared.contracts.base import DeviceSerial, Fingerprint, Id, Name, Pem, Text, ValidityDays
 from shared.contracts.certificate import PathLength
 from shared.contracts.key import Approvals
+from shared.contracts.key_sagas import KeyRotationSagaCompleted, StartKeyRotation
 from shared.contracts.keying import Algorithm, Value
 from shared.contracts.naming import AnyProfile, DistinguishedName, Email, NameConstraints, SubjectAlternativeName
 from shared.contracts.saga import (
     CancelSaga,
     Completed,
+    PauseSaga,
+    ResolveSaga,
+    ResumeSaga,
+    RetrySaga,
     SagaCompensated,
     SagaCompensating,
     SagaFailed,
+    SagaNotUndone,
+    SagaPaused,
+    SagaResolved,
+    SagaResumed,
+    SagaRetried,
     SagaSignalled,
     SagaStarted,
     SagaStepFinished,
+    SagaStuck,
+    SagaUndone,
     SagaWaiting,
+    SagaWithdrawing,
     SignalSaga,
     StartSaga,
+    WithdrawSaga,
 )
 from shared.contracts.ssh_certificate import Principal, SshCertificateKind, SshExtension, SshLine
 from shared.contracts.timed_sagas import (
@@ -143,6 +157,8 @@ class StartCertificateRenewal(StartSaga):
 
     certificate_id: Id = Field(description="of the one to be renewed")
     csr_pem: Pem | None = Field(default=None, description="default: for the same key")
+    public_key_pem: Pem | None = Field(default=None, description="of another key, where there is no CSR")
+    key_id: Id | None = Field(default=None, description="of that other key, if it is kept here")
     validity_days: ValidityDays | None = None
     yubikey_serial: DeviceSerial | None = Field(default=None, description="put it there, over the old one")
     slot: AnySlot | None = None
@@ -152,6 +168,8 @@ class StartCertificateRenewal(StartSaga):
     def _a_slot_has_a_device(self) -> Self:
         if (self.yubikey_serial is None) != (self.slot is None):
             raise ValueError("yubikey_serial and slot must be given together")
+        if self.public_key_pem is not None and self.csr_pem is not None:
+            raise ValueError("at most one of public_key_pem and csr_pem may be given")
         return self
 
 
@@ -189,9 +207,24 @@ SagaCompleted = (
     | CrlPublicationCompleted
     | OcspPublicationCompleted
     | SshCertificateIssuanceCompleted
+    | KeyRotationSagaCompleted
 )
 SagaAnnouncement = (
-    SagaStarted | SagaStepFinished | SagaWaiting | SagaSignalled | SagaCompensating | SagaCompensated | SagaFailed
+    SagaStarted
+    | SagaStepFinished
+    | SagaWaiting
+    | SagaSignalled
+    | SagaPaused
+    | SagaResumed
+    | SagaStuck
+    | SagaRetried
+    | SagaResolved
+    | SagaCompensating
+    | SagaCompensated
+    | SagaFailed
+    | SagaWithdrawing
+    | SagaUndone
+    | SagaNotUndone
 )
 SagaEvent = SagaAnnouncement | SagaCompleted
 SagaCommand = (
@@ -204,6 +237,12 @@ SagaCommand = (
     | StartCrlPublication
     | StartOcspPublication
     | StartSshCertificateIssuance
+    | StartKeyRotation
     | CancelSaga
+    | WithdrawSaga
+    | PauseSaga
+    | ResumeSaga
+    | RetrySaga
+    | ResolveSaga
     | SignalSaga
 )

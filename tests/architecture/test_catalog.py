@@ -14,6 +14,7 @@ from shared.contracts import (
     command,
     key,
     key_events,
+    key_sagas,
     ocsp,
     prompt,
     saga,
@@ -56,7 +57,7 @@ MODULES = {
     "trust-bundle": (trust_bundle,),
     "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_secrets, yubikey_use),
     "prompt": (prompt,),
-    "saga": (saga, sagas, timed_sagas),
+    "saga": (saga, sagas, key_sagas, timed_sagas),
 }
 TO_ITSELF = {"ReportPresence"}
 """What a service is told by its own processes: what the world says, to be decided on like all else."""

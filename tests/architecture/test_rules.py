@@ -65,7 +65,8 @@ def test_the_lock_pins_by_hash_and_names_no_address():
 
 
 def test_there_is_one_lock_and_one_for_machines_with_readers(tracked):
-    assert [path for path in tracked if "lock" in Path(path).name] == ["requirements-pcsc.lock", "requirements.lock"]
+    locks = [path for path in tracked if re.search(r"(?i)(^|[-_.])lock(\.|$)", Path(path).name)]
+    assert locks == ["requirements-pcsc.lock", "requirements.lock"]
 
 
 def test_no_tracked_file_names_a_path_of_a_machine(tracked):

@@ -92,7 +92,7 @@ class StandIn:
         """What the saga's entry says it has to have answered next, and how much it has told."""
         entry = await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")
         saga = json.loads(entry.data)
-        return saga["phase"], saga["question"], saga["sequence"]
+        return saga["phase"], saga["questions"], saga["sequence"]
 
     async def everything_is_heard(self):
         """Whether the coordinator has nothing to hear that it has not settled."""

@@ -17,18 +17,20 @@ from shared.contracts import certificate as certificates
 from shared.contracts import certificate_events as issued
 from shared.contracts import key as keys
 from shared.contracts import key_events as kept
-from shared.contracts import ocsp
+from shared.contracts import ocsp, saga, sagas
 from shared.contracts import ssh_certificate as ssh
 from shared.contracts import trust_bundle as bundles
 from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
 from shared.contracts.naming import Profile
+from shared.contracts.saga import StartSaga
 from shared.decider import Refused, Stands
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
 ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
 BORN, END = datetime(2026, 1, 1, tzinfo=UTC), datetime(2036, 1, 1, tzinfo=UTC)
+_ISSUED = {"fingerprint_sha256": SHA, "certificate_pem": PEM}
 SSH_LINE = "ssh-ed25519-cert-v01@openssh.com AAAAC3NzaC1lZDI1NTE5"
 _ENDS = (kept.KeyRevoked, kept.KeyDestroyed, issued.CertificateRevoked, ssh.SshCertificateRevoked)
 _ECDSA = SignatureAlgorithm.ECDSA_SHA256
@@ -45,6 +47,7 @@ class Toys:
     log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
     life: dict[str, Any] = field(default_factory=dict)
     crl_is_current: bool = False
+    children: str = "completed"
 
     def answer(self, command: Command) -> Event | Refused | Stands:
         log = self.log[command.aggregate_type, command.identity]
@@ -98,6 +101,26 @@ class Toys:
     def _ExpireKey(self, c: keys.ExpireKey, log: list[Event]) -> Any:
         return kept.KeyExpired(key_id=c.key_id) if _alive(log) else Stands()
 
+    def _RotateKey(self, c: keys.RotateKey, log: list[Event]) -> Any:
+        successor = self.log["key", c.successor_id]
+        if not _alive(log) or not _alive(successor):
+            return _taken()
+        until = BORN + timedelta(days=c.overlap_days)
+        return kept.KeyRotated(key_id=c.key_id, successor_id=c.successor_id, overlap_until=until, reason=c.reason)
+
+    def _CancelRotation(self, c: keys.CancelRotation, log: list[Event]) -> Any:
+        if log and isinstance(log[-1], kept.KeyRotated):
+            return kept.KeyRotationCancelled(key_id=c.key_id, reason=c.reason)
+        return Stands()
+
+    def _CompleteRotation(self, c: keys.CompleteRotation, log: list[Event]) -> Any:
+        if log and isinstance(log[-1], kept.KeyRotated):
+            return kept.KeyRotationCompleted(key_id=c.key_id, successor_id=log[-1].successor_id)
+        return Stands()
+
+    def _ArchiveKey(self, c: keys.ArchiveKey, log: list[Event]) -> Any:
+        return Stands() if log and isinstance(log[-1], kept.KeyArchived) else kept.KeyArchived(key_id=c.key_id)
+
     def _RevokeKey(self, c: keys.RevokeKey, log: list[Event]) -> Any:
         if log and not _alive(log):
             return Stands()
@@ -105,6 +128,37 @@ class Toys:
 
     def _DestroyKey(self, c: keys.DestroyKey, log: list[Event]) -> Any:
         return Stands() if log and isinstance(log[-1], kept.KeyDestroyed) else kept.KeyDestroyed(key_id=c.key_id)
+
+    # -- other sagas -------------------------------------------------------------------------------------------------
+
+    def _child(self, c: StartSaga, log: list[Event], saga_type: str, completed: type[Event], **made: Any) -> Any:
+        """One that takes no time: all of it is done when it answers, or it failed and left something over."""
+        about = {"saga_id": c.saga_id, "saga_type": saga_type, "sequence": len(log)}
+        if self.withdrawn(log):
+            return _taken()
+        if self.children == "failed":
+            left = (saga.LeftOver(step="generate-slot-key", reason="no answer"),)
+            return saga.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
+        return completed.model_validate({**about, **made}, strict=False)
+
+    def _StartCertificateProvisioning(self, c: sagas.StartCertificateProvisioning, log: list[Event]) -> Any:
+        made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": c.slot or "9a", **_ISSUED}
+        kind = sagas.CertificateProvisioningCompleted
+        return self._child(c, log, "certificate-provisioning", kind, **made)
+
+    def _StartCertificateRenewal(self, c: sagas.StartCertificateRenewal, log: list[Event]) -> Any:
+        made = {"predecessor_id": c.certificate_id, "certificate_id": c.saga_id, **_ISSUED}
+        return self._child(c, log, "certificate-renewal", sagas.CertificateRenewalCompleted, **made)
+
+    def _WithdrawSaga(self, c: saga.WithdrawSaga, log: list[Event]) -> Any:
+        if self.withdrawn(log):
+            return Stands()
+        about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
+        return saga.SagaUndone(**about, reason=c.reason, undone=())
+
+    @staticmethod
+    def withdrawn(log: list[Event]) -> bool:
+        return any(isinstance(event, saga.SagaUndone) for event in log)
 
     # -- certificates ------------------------------------------------------------------------------------------------
 

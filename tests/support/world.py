@@ -15,13 +15,14 @@ from pydantic_core import from_json
 
 from services.saga import engine, store
 from services.saga.definition import AnyDefinition
-from services.saga.engine import Cancelled, Due, Heard, Signalled
+from services.saga.engine import Due, Heard, Ordered, Signalled
+from services.saga.operating import OperatorCommand
 from services.saga.state import Origin, Saga
 from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.saga import StartSaga
+from shared.contracts.saga import CancelSaga, ResumeSaga, StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
 from shared.decider import Context, Perform, Refused, Stands
 from shared.identity import derive
@@ -78,9 +79,8 @@ class World:
         for announced in self.saga.announcements:
             if announced.event not in self.told:
                 self.told.append(announced.event)
-        if (command := engine.question(self.definition, self.saga)) is not None:
-            assert self.saga.question is not None
-            sent = Sent(self.saga.question.command_id, command)
+        for pending, command in engine.questions(self.definition, self.saga):
+            sent = Sent(pending.command_id, command)
             if sent not in self.commands:
                 self.commands.append(sent)
 
@@ -98,7 +98,7 @@ class World:
         self.answers[sent.command_id] = heard
         self.events.append(heard)
 
-    def hear(self, message: Heard | Due | Cancelled | Signalled) -> None:
+    def hear(self, message: Heard | Due | Ordered | Signalled) -> None:
         """The coordinator is given a message, perhaps not for the first time."""
         self.saga = engine.advance(self.definition, self.saga, message)
         self.send()
@@ -110,29 +110,39 @@ class World:
             self.hear(Due(derive(START, self.now.isoformat()), self.now))
 
     def cancel(self) -> None:
-        self.hear(Cancelled(derive(START, "cancel"), "enough", self.now))
+        self.order(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
+
+    def order(self, command: OperatorCommand, number: int = 0) -> Ordered:
+        """An operator orders it; with another *number*, once more."""
+        order = Ordered(derive(START, f"{type(command).__name__}/{number}"), command, self.now)
+        self.hear(order)
+        return order
 
     def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> Signalled:
         """One person says it (of what is waited for, unless *sha256* is given), perhaps not for the first time."""
-        asked = self.saga.question
-        awaited = asked.people.message_sha256 if asked and asked.people else None
+        awaited = next((asked.people.message_sha256 for asked in self.saga.questions if asked.people), None)
         command_id = derive(START, f"{actor}/{awaited}/{number}")
         said = Signalled(command_id, signal, actor, awaited if sha256 == "" else sha256, None, self.now)
         self.hear(said)
         return said
 
     def settle(self) -> None:
-        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late."""
-        for _ in range(300):
-            if self.saga.over:
+        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late.
+
+        A saga that only an operator can move any more is left as it is.
+        """
+        for number in range(300):
+            if self.saga.over or (self.saga.questions and all(asked.stuck for asked in self.saga.questions)):
                 break
+            if self.saga.paused_at is not None:
+                self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
             self._deliver_all()
-            if self.saga.question and self.saga.question.people:
+            while any(asked.people for asked in self.saga.questions):
                 for actor in self.approvers:
                     self.say(actor)
             if not self.saga.over and not self._unheard():
                 self.pass_time()
-        assert self.saga.over, "the saga does not end"
+        assert self.saga.over or self.saga.question, "the saga does not end"
         self._deliver_all()
 
     def _deliver_all(self) -> None:
@@ -142,8 +152,7 @@ class World:
             self.hear(heard)
 
     def _unheard(self) -> bool:
-        asked = self.saga.question
-        return asked is not None and asked.send_at is None and asked.command_id not in self.answers
+        return any(asked.asked and asked.command_id not in self.answers for asked in self.saga.questions)
 
     def _answer(self, sent: Sent) -> Event:
         command, about = sent.command, told_of(sent)

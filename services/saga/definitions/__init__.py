@@ -6,6 +6,7 @@ from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVI
 from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.key_expiry import KEY_EXPIRY
+from services.saga.definitions.key_rotation import KEY_ROTATION
 from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
 from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
@@ -21,4 +22,5 @@ DEFINITIONS = (
     CRL_PUBLICATION,
     OCSP_PUBLICATION,
     SSH_CERTIFICATE_ISSUANCE,
+    KEY_ROTATION,
 )

@@ -34,6 +34,8 @@ def renew_certificate(saga: Renewal) -> RenewCertificate:
         certificate_id=_certificate_id(saga),
         predecessor_id=saga.request.certificate_id,
         csr_pem=saga.request.csr_pem,
+        public_key_pem=saga.request.public_key_pem,
+        key_id=saga.request.key_id,
         validity_days=saga.request.validity_days,
     )
 

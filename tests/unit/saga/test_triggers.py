@@ -10,8 +10,8 @@ import pytest
 from pydantic_core import from_json
 
 from services.saga import engine, store, triggers
-from services.saga.definitions import CRL_PUBLICATION, DEFINITIONS
-from services.saga.state import Origin
+from services.saga.definitions import CERTIFICATE_PROVISIONING, CRL_PUBLICATION, DEFINITIONS
+from services.saga.state import Origin, Phase
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event
 from shared.contracts.timed_sagas import StartCrlPublication
@@ -159,12 +159,24 @@ def test_sagas_that_one_event_began_ask_under_ids_of_their_own():
     assert one.question.command_id != two.question.command_id
 
 
-def test_an_entry_that_was_written_before_there_were_signals_is_still_read():
-    world = begun("on-device")
-    stored = from_json(store.write(world.saga))
-    del stored["signals"]
-    del stored["question"]["people"]
-    del stored["origin"]["triggered"]
-    del stored["origin"]["at"]
+def as_version_0_1_wrote_it(saga):
+    """Before there were signals, and while a saga asked one thing at a time."""
+    stored = from_json(store.write(saga))
+    new = ("signals", "finished", "still_since", "paused_at", "past_pivot", "turn", "orders", "resolved", "questions")
+    (question,) = stored["questions"]
+    kept = {name: question[name] for name in question if name not in ("people", "asleep", "patient", "stuck")}
+    old = {name: value for name, value in stored.items() if name not in new}
+    return {**old, "schema": 1, "question": kept}
 
-    assert store.read(world.definition, stored) == world.saga
+
+def test_an_entry_that_an_older_version_wrote_is_still_read_and_goes_on():
+    world = begun("on-device")
+    for _ in range(3):
+        world.deliver(world.commands[-1])
+        world.hear(world.events[-1])
+    as_read = store.read(CERTIFICATE_PROVISIONING, as_version_0_1_wrote_it(world.saga))
+    world.saga = as_read
+    world.settle()
+
+    assert world.saga.phase is Phase.COMPLETED
+    assert [event.sequence for event in world.told] == list(range(len(world.told)))
