@@ -69,7 +69,24 @@ def _grammar() -> argparse.ArgumentParser:
 
     looking = actions.add_parser("sagas", help="look at sagas, cancel one, or tell one what it waits for")
     _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel|signal"))
+
+    devices = actions.add_parser("devices", help="a device's secrets: reveal, choose, or give one")
+    _add_devices(devices.add_subparsers(dest="do", required=True, metavar="reveal|choose|answer"))
     return parser
+
+
+def _add_devices(verbs: Any) -> None:
+    revealing = verbs.add_parser("reveal", help="show the PIN, PUK or management key that is held of a device")
+    revealing.add_argument("serial", metavar="SERIAL")
+    revealing.add_argument("secret", choices=("pin", "puk", "management-key"))
+    choosing = verbs.add_parser("choose", help="set the PIN or PUK to what you type, or pipe in")
+    choosing.add_argument("serial", metavar="SERIAL")
+    choosing.add_argument("secret", choices=("pin", "puk"))
+    answering = verbs.add_parser("answer", help="give the PIN that a command waits for; cim-keys watch shows which")
+    answering.add_argument("prompt", metavar="PROMPT")
+    for parser in (revealing, choosing, answering):
+        _add_waiting(parser)
+        parser.set_defaults(timeout=_TIMEOUT, output="text")
 
 
 def _add_sagas(looks: Any) -> None:

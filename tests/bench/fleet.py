@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.yubikey.directory import VirtualDevices
 from services.yubikey.piv import opened
+from services.yubikey.proving import Known
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
 from tests.bench import processor
@@ -28,6 +29,7 @@ from tests.support.nats import connected
 from tests.support.yubikeys import certify
 
 DEVICES, ROUNDS = 50, 4
+FACTORY = Known((bytes(range(1, 9)) * 3,))
 
 
 @dataclass(frozen=True)
