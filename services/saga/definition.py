@@ -74,10 +74,11 @@ class Definition(Generic[R]):
         for step in flat(self.steps):
             if step.name == name:
                 return step
-        for each in _eaches(self.steps):
-            if name.startswith(f"{each.step.name}-"):
-                return each.step.about(name[len(each.step.name) + 1 :])
-        raise LookupError(f"{self.saga_type} has no step {name}")
+        of_items = [each.step for each in _eaches(self.steps) if name.startswith(f"{each.step.name}-")]
+        if not of_items:
+            raise LookupError(f"{self.saga_type} has no step {name}")
+        step = max(of_items, key=lambda each: len(each.name))  # `revoke-key-1` is of `revoke-key`, not of `revoke`
+        return step.about(name[len(step.name) + 1 :])
 
 
 def _eaches(nodes: Sequence[Node[R]]) -> Iterator[Each[R]]:

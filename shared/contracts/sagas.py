@@ -12,7 +12,16 @@ from shared.contracts.certificate import PathLength
 from shared.contracts.key import Approvals
 from shared.contracts.key_sagas import KeyRotationSagaCompleted, StartKeyRotation
 from shared.contracts.keying import Algorithm, Value
-from shared.contracts.naming import AnyProfile, DistinguishedName, Email, NameConstraints, SubjectAlternativeName
+from shared.contracts.naming import AnyProfile, DistinguishedName, NameConstraints, SubjectAlternativeName
+from shared.contracts.person_sagas import (
+    DeviceLostCompleted,
+    PersonOffboardingCompleted,
+    PersonOnboardingCompleted,
+    StartDeviceLost,
+    StartPersonOffboarding,
+    StartPersonOnboarding,
+)
+from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, StartCertificateProvisioning
 from shared.contracts.saga import (
     CancelSaga,
     Completed,
@@ -50,7 +59,7 @@ from shared.contracts.timed_sagas import (
     StartKeyExpiry,
     StartOcspPublication,
 )
-from shared.contracts.yubikey import AnySlot, Slot
+from shared.contracts.yubikey import AnySlot
 
 
 class CaAlgorithm(StrEnum):
@@ -76,50 +85,12 @@ class StartPkiBootstrap(StartSaga):
     approvals: Approvals = 0
 
 
-class PivPurpose(StrEnum):
-    AUTHENTICATION = "authentication"
-    DIGITAL_SIGNATURE = "digital-signature"
-    KEY_MANAGEMENT = "key-management"
-    CARD_AUTHENTICATION = "card-authentication"
-
-
-class KeyOrigin(StrEnum):
-    ON_DEVICE = "on-device"
-    IMPORTED = "imported"
-
-
-class PersonName(Value):
-    common_name: Name
-    email: Email | None = None
-    organization: Name | None = None
-
-
-class StartCertificateProvisioning(StartSaga):
-    issuer_id: Id
-    subject: PersonName
-    purpose: PivPurpose
-    yubikey_serial: DeviceSerial
-    slot: AnySlot | None = Field(default=None, description="default: the purpose's own (9a, 9c, 9d, 9e)")
-    replace: bool = Field(default=False, description="whether what is in the slot may be overwritten")
-    algorithm: Algorithm = Algorithm.EC_P256
-    key_origin: KeyOrigin
-    validity_days: ValidityDays
-
-
 class PkiBootstrapCompleted(Completed):
     root_certificate_id: Id
     intermediate_certificate_id: Id
     root_certificate_pem: Pem
     intermediate_certificate_pem: Pem
     trust_bundle_id: Id | None = None
-
-
-class CertificateProvisioningCompleted(Completed):
-    key_id: Id
-    certificate_id: Id
-    slot: Slot
-    fingerprint_sha256: Annotated[Fingerprint, Field(description="of the certificate's DER")]
-    certificate_pem: Pem
 
 
 class StartCertificateIssuance(StartSaga):
@@ -208,6 +179,9 @@ SagaCompleted = (
     | OcspPublicationCompleted
     | SshCertificateIssuanceCompleted
     | KeyRotationSagaCompleted
+    | PersonOnboardingCompleted
+    | PersonOffboardingCompleted
+    | DeviceLostCompleted
 )
 SagaAnnouncement = (
     SagaStarted
@@ -238,6 +212,9 @@ SagaCommand = (
     | StartOcspPublication
     | StartSshCertificateIssuance
     | StartKeyRotation
+    | StartPersonOnboarding
+    | StartPersonOffboarding
+    | StartDeviceLost
     | CancelSaga
     | WithdrawSaga
     | PauseSaga

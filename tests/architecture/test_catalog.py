@@ -16,7 +16,9 @@ from shared.contracts import (
     key_events,
     key_sagas,
     ocsp,
+    person_sagas,
     prompt,
+    provisioning_sagas,
     saga,
     sagas,
     ssh_certificate,
@@ -57,7 +59,7 @@ MODULES = {
     "trust-bundle": (trust_bundle,),
     "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_secrets, yubikey_use),
     "prompt": (prompt,),
-    "saga": (saga, sagas, key_sagas, timed_sagas),
+    "saga": (saga, sagas, key_sagas, person_sagas, provisioning_sagas, timed_sagas),
 }
 TO_ITSELF = {"ReportPresence"}
 """What a service is told by its own processes: what the world says, to be decided on like all else."""

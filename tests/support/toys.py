@@ -24,7 +24,9 @@ from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
 from shared.contracts.naming import Profile
+from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, StartCertificateProvisioning
 from shared.contracts.saga import StartSaga
+from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
 from shared.decider import Refused, Stands
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
@@ -141,14 +143,17 @@ class Toys:
             return saga.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
         return completed.model_validate({**about, **made}, strict=False)
 
-    def _StartCertificateProvisioning(self, c: sagas.StartCertificateProvisioning, log: list[Event]) -> Any:
+    def _StartCertificateProvisioning(self, c: StartCertificateProvisioning, log: list[Event]) -> Any:
         made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": c.slot or "9a", **_ISSUED}
-        kind = sagas.CertificateProvisioningCompleted
+        kind = CertificateProvisioningCompleted
         return self._child(c, log, "certificate-provisioning", kind, **made)
 
     def _StartCertificateRenewal(self, c: sagas.StartCertificateRenewal, log: list[Event]) -> Any:
         made = {"predecessor_id": c.certificate_id, "certificate_id": c.saga_id, **_ISSUED}
         return self._child(c, log, "certificate-renewal", sagas.CertificateRenewalCompleted, **made)
+
+    def _StartCrlPublication(self, c: StartCrlPublication, log: list[Event]) -> Any:
+        return self._child(c, log, "crl-publication", CrlPublicationCompleted, issuer_id=c.issuer_id, number=7)
 
     def _WithdrawSaga(self, c: saga.WithdrawSaga, log: list[Event]) -> Any:
         if self.withdrawn(log):

@@ -24,6 +24,15 @@ from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
 from shared.contracts.saga import CancelSaga, ResumeSaga, StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    ManagementKeyAlgorithm,
+    ProvisionYubiKey,
+    PukPolicy,
+    ResetYubiKey,
+    YubiKeyProvisioned,
+    YubiKeyReset,
+)
 from shared.decider import Context, Perform, Refused, Stands
 from shared.identity import derive
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
@@ -37,6 +46,27 @@ _PEM, _SHA = PEM, SHA
 class Sent:
     command_id: UUID
     command: Command
+
+
+def _of_device(command: Any) -> Event:
+    """What a device's own commands lead to, where nothing goes wrong."""
+    about = {"serial": command.serial, "simulated": True}
+    match command:
+        case ResetYubiKey():
+            return YubiKeyReset(**about)
+        case ProvisionYubiKey(role=role):
+            return YubiKeyProvisioned(
+                **about,
+                role=role,
+                firmware="5.7.4",
+                slots=(),
+                pin_retries=3,
+                puk_retries=3,
+                puk=PukPolicy.ESCROW,
+                management_key_algorithm=ManagementKeyAlgorithm.AES_192,
+                management_key_held_by=KeyHolder.SERVICE,
+            )
+    raise AssertionError(command)
 
 
 def told_of(sent: Sent) -> dict[str, str]:
@@ -180,6 +210,8 @@ class World:
         return output
 
     def _perform_on_device(self, effect: Any) -> Any:
+        if isinstance(effect, devices.AtDevice):
+            return devices.Done(_of_device(effect.command))
         holder = self.slots.get(effect.slot)
         match effect:
             case devices.GenerateInSlot() | devices.ImportKeyIntoSlot():

@@ -5,9 +5,12 @@ from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
+from services.saga.definitions.device_lost import DEVICE_LOST
 from services.saga.definitions.key_expiry import KEY_EXPIRY
 from services.saga.definitions.key_rotation import KEY_ROTATION
 from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
+from services.saga.definitions.person_offboarding import PERSON_OFFBOARDING
+from services.saga.definitions.person_onboarding import PERSON_ONBOARDING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
 from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
 
@@ -23,4 +26,7 @@ DEFINITIONS = (
     OCSP_PUBLICATION,
     SSH_CERTIFICATE_ISSUANCE,
     KEY_ROTATION,
+    PERSON_ONBOARDING,
+    PERSON_OFFBOARDING,
+    DEVICE_LOST,
 )

@@ -15,7 +15,12 @@ from shared.contracts import key_events as kept
 from shared.contracts import yubikey as devices
 from shared.contracts.keying import Purpose
 from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
-from shared.contracts.sagas import CertificateProvisioningCompleted, KeyOrigin, PivPurpose, StartCertificateProvisioning
+from shared.contracts.provisioning_sagas import (
+    CertificateProvisioningCompleted,
+    KeyOrigin,
+    PivPurpose,
+    StartCertificateProvisioning,
+)
 
 Provisioning = Saga[StartCertificateProvisioning]
 

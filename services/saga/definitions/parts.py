@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from services.saga.definition import Retry, Undo
+from services.saga.definition import Each, Retry, Step, Undo, child
 from services.saga.state import Saga
 from shared.contracts.certificate import PublishCrl, RevokeCertificate
 from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CrlCreated
@@ -15,6 +15,7 @@ from shared.contracts.key_events import KeyDestroyed, KeyRevoked, KeySigned
 from shared.contracts.keying import Purpose
 from shared.contracts.naming import RevocationReason
 from shared.contracts.saga import StartSaga
+from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
 
 R = TypeVar("R", bound=StartSaga)
 
@@ -52,3 +53,33 @@ def key_undone(key_id: Callable[[Saga[R]], str], because: str) -> tuple[Undo[R],
         Undo(lambda saga: RevokeKey(key_id=key_id(saga), reason=because, void_if_absent=True), KeyRevoked),
         Undo(lambda saga: DestroyKey(key_id=key_id(saga)), KeyDestroyed),
     )
+
+
+def revoke_each(reason: RevocationReason, certificate_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
+    """Every one of these certificates, where nothing goes back: one that is revoked already is as good."""
+
+    def revoke(_: Saga[Any], item: str) -> RevokeCertificate:
+        return RevokeCertificate(certificate_id=item, reason=reason)
+
+    step: Step[Any] = Step(revoke, CertificateRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT, called="revoke")
+    return Each(step, certificate_ids)
+
+
+def revoke_each_key(because: str, key_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
+    def revoke_key(_: Saga[Any], item: str) -> RevokeKey:
+        return RevokeKey(key_id=item, reason=because)
+
+    return Each(Step(revoke_key, KeyRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT), key_ids)
+
+
+def publish_each_crl() -> Each[Any]:
+    """A CRL of each authority that had issued what was revoked before."""
+
+    def publish_crl(saga: Saga[Any], item: str) -> StartCrlPublication:
+        return StartCrlPublication(saga_id=saga.id_of(f"crl/{item}"), issuer_id=item)
+
+    def issuers(saga: Saga[Any]) -> tuple[str, ...]:
+        revoked = (answered.event for answered in saga.answers if isinstance(answered.event, CertificateRevoked))
+        return tuple(dict.fromkeys(event.issuer_id for event in revoked if event.issuer_id is not None))
+
+    return Each(child(publish_crl, CrlPublicationCompleted), issuers)

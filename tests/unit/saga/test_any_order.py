@@ -14,9 +14,12 @@ from services.saga.definitions import (
     CERTIFICATE_PROVISIONING,
     CERTIFICATE_RENEWAL,
     CRL_PUBLICATION,
+    DEVICE_LOST,
     KEY_EXPIRY,
     KEY_ROTATION,
     OCSP_PUBLICATION,
+    PERSON_OFFBOARDING,
+    PERSON_ONBOARDING,
     PKI_BOOTSTRAP,
     PKI_BOOTSTRAP_1,
     SSH_CERTIFICATE_ISSUANCE,
@@ -25,15 +28,13 @@ from services.saga.state import Phase
 from shared.contracts.key_sagas import StartKeyRotation
 from shared.contracts.keying import Algorithm, Purpose
 from shared.contracts.naming import DistinguishedName, Profile
+from shared.contracts.person_sagas import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
+from shared.contracts.provisioning_sagas import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
 from shared.contracts.saga import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
 from shared.contracts.sagas import (
     CaAlgorithm,
     CertificationAuthority,
-    KeyOrigin,
-    PersonName,
-    PivPurpose,
     StartCertificateIssuance,
-    StartCertificateProvisioning,
     StartCertificateRenewal,
     StartPkiBootstrap,
     StartSshCertificateIssuance,
@@ -46,6 +47,7 @@ from shared.contracts.timed_sagas import (
     StartKeyExpiry,
     StartOcspPublication,
 )
+from shared.contracts.yubikey_devices import RetirementReason
 from shared.envelope import subject_of
 from shared.identity import derive
 from tests.support.toys import ISSUER_ID
@@ -92,6 +94,23 @@ ONE, OTHER = (str(derive(START, name)) for name in ("one", "other"))
 ROTATION = StartKeyRotation(
     saga_id=SAGA_ID, key_id=ISSUER_ID, algorithm=Algorithm.EC_P256, purpose=Purpose.CERTIFICATE_SIGNING, overlap_days=30
 )
+ONBOARDING = StartPersonOnboarding(
+    saga_id=SAGA_ID,
+    person_id="alice",
+    subject=PersonName(common_name="Alice"),
+    yubikey_serial="42000001",
+    label="A-17",
+    role="person",
+    issuer_id=ISSUER_ID,
+    purposes=(PivPurpose.AUTHENTICATION, PivPurpose.DIGITAL_SIGNATURE),
+    validity_days=90,
+)
+OFFBOARDING = StartPersonOffboarding(
+    saga_id=SAGA_ID, person_id="alice", certificate_ids=(ONE, OTHER), key_ids=(ISSUER_ID,), yubikey_serial="42000001"
+)
+DEVICE_GONE = StartDeviceLost(
+    saga_id=SAGA_ID, yubikey_serial="42000001", certificate_ids=(ONE,), retire=RetirementReason.LOST_OR_STOLEN
+)
 CRL = StartCrlPublication(saga_id=SAGA_ID, issuer_id=ISSUER_ID)
 SAGAS = {
     "bootstrap-1": (PKI_BOOTSTRAP_1, BOOTSTRAP),
@@ -112,6 +131,9 @@ SAGAS = {
     "ocsp": (OCSP_PUBLICATION, StartOcspPublication(saga_id=SAGA_ID, issuer_id=ISSUER_ID)),
     "rotation": (KEY_ROTATION, ROTATION),
     "rotation-of-certificates": (KEY_ROTATION, ROTATION.model_copy(update={"certificate_ids": (ONE, OTHER)})),
+    "onboarding": (PERSON_ONBOARDING, ONBOARDING),
+    "offboarding": (PERSON_OFFBOARDING, OFFBOARDING),
+    "device-lost": (DEVICE_LOST, DEVICE_GONE),
     "ssh": (SSH_CERTIFICATE_ISSUANCE, SSH),
     "on-device": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.ON_DEVICE)),
     "imported": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.IMPORTED)),

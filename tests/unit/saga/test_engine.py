@@ -12,7 +12,7 @@ from services.saga.engine import Due, Heard
 from services.saga.state import Phase
 from services.saga.steps import flat
 from shared.contracts.command import CommandRejected, RefusalCode
-from shared.contracts.sagas import KeyOrigin
+from shared.contracts.provisioning_sagas import KeyOrigin
 from shared.identity import derive
 from tests.support.world import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning

@@ -16,7 +16,7 @@ from services.saga.state import Phase
 from shared.contracts import key as keys
 from shared.contracts import key_events as kept
 from shared.contracts.keying import Algorithm
-from shared.contracts.sagas import CertificateProvisioningCompleted, KeyOrigin
+from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, KeyOrigin
 from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
 from shared.identity import derive
 from tests.support.world import START, World

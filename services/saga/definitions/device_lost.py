@@ -1,0 +1,47 @@
+"""A device is gone: that is written down first, then what was on it is revoked. Only forward."""
+
+from __future__ import annotations
+
+from services.saga.definition import Definition, Step
+from services.saga.definitions.parts import publish_each_crl, revoke_each, revoke_each_key
+from services.saga.state import Saga
+from shared.contracts.naming import RevocationReason
+from shared.contracts.person_sagas import DeviceLostCompleted, StartDeviceLost
+from shared.contracts.yubikey_devices import ReportYubiKeyLost, RetireYubiKey, YubiKeyLost, YubiKeyRetired
+
+Loss = Saga[StartDeviceLost]
+
+
+def is_to_be_retired(saga: Loss) -> bool:
+    return saga.request.retire is not None
+
+
+def report_lost(saga: Loss) -> ReportYubiKeyLost:
+    wish = saga.request
+    return ReportYubiKeyLost(serial=wish.yubikey_serial, reported_by=wish.reported_by, location=wish.location)
+
+
+def retire_device(saga: Loss) -> RetireYubiKey:
+    assert saga.request.retire is not None
+    return RetireYubiKey(serial=saga.request.yubikey_serial, reason=saga.request.retire)
+
+
+def completed(saga: Loss) -> DeviceLostCompleted:
+    return DeviceLostCompleted(**saga.heading, yubikey_serial=saga.request.yubikey_serial)
+
+
+# fmt: off
+DEVICE_LOST = Definition(
+    saga_type="device-lost",
+    request=StartDeviceLost,
+    completed=completed,
+    forward=True,
+    steps=(
+        Step(report_lost,   YubiKeyLost, may_stand=True),
+        revoke_each(RevocationReason.KEY_COMPROMISE, lambda saga: saga.request.certificate_ids),
+        publish_each_crl(),
+        revoke_each_key("its device was lost", lambda saga: saga.request.key_ids),
+        Step(retire_device, YubiKeyRetired, may_stand=True, when=is_to_be_retired),
+    ),
+)
+# fmt: on

@@ -1,0 +1,54 @@
+"""A person goes: certificates, their CRLs, keys, then the device. Only forward, with patience."""
+
+from __future__ import annotations
+
+from services.saga.definition import Definition, Step
+from services.saga.definitions.parts import PATIENT, PATIENTLY, publish_each_crl, revoke_each, revoke_each_key
+from services.saga.state import Saga
+from shared.contracts.naming import RevocationReason
+from shared.contracts.person_sagas import PersonOffboardingCompleted, StartPersonOffboarding
+from shared.contracts.yubikey_devices import ResetYubiKey, UnassignYubiKey, YubiKeyAssignmentRevoked, YubiKeyReset
+
+Offboarding = Saga[StartPersonOffboarding]
+
+
+def has_device(saga: Offboarding) -> bool:
+    return saga.request.yubikey_serial is not None
+
+
+def is_to_be_emptied(saga: Offboarding) -> bool:
+    return has_device(saga) and saga.request.reset
+
+
+def unassign_device(saga: Offboarding) -> UnassignYubiKey:
+    return UnassignYubiKey(serial=_serial(saga), reason=f"{saga.request.person_id} left")
+
+
+def reset_device(saga: Offboarding) -> ResetYubiKey:
+    return ResetYubiKey(serial=_serial(saga))
+
+
+def completed(saga: Offboarding) -> PersonOffboardingCompleted:
+    return PersonOffboardingCompleted(**saga.heading, person_id=saga.request.person_id)
+
+
+def _serial(saga: Offboarding) -> str:
+    assert saga.request.yubikey_serial is not None
+    return saga.request.yubikey_serial
+
+
+# fmt: off
+PERSON_OFFBOARDING = Definition(
+    saga_type="person-offboarding",
+    request=StartPersonOffboarding,
+    completed=completed,
+    forward=True,
+    steps=(
+        revoke_each(RevocationReason.AFFILIATION_CHANGED, lambda saga: saga.request.certificate_ids),
+        publish_each_crl(),
+        revoke_each_key("its owner left", lambda saga: saga.request.key_ids),
+        Step(unassign_device, YubiKeyAssignmentRevoked, may_stand=True, when=has_device),
+        Step(reset_device,    YubiKeyReset, within=PATIENTLY, retry=PATIENT, when=is_to_be_emptied),
+    ),
+)
+# fmt: on

@@ -1,0 +1,90 @@
+"""A person gets a device, made ready for a role, and a key and a certificate on it for each purpose, side by side.
+
+What is undone: the provisionings, each with its certificate, and the assignment. The PIN, PUK and management key that
+the device was given stay: the service knows them.
+"""
+
+from __future__ import annotations
+
+from services.saga.definition import Definition, Each, Step, Undo, child
+from services.saga.state import Saga
+from shared.contracts import yubikey_devices as devices
+from shared.contracts.person_sagas import PersonOnboardingCompleted, StartPersonOnboarding
+from shared.contracts.provisioning_sagas import (
+    CertificateProvisioningCompleted,
+    KeyOrigin,
+    PivPurpose,
+    StartCertificateProvisioning,
+)
+
+Onboarding = Saga[StartPersonOnboarding]
+
+
+def has_label(saga: Onboarding) -> bool:
+    return saga.request.label is not None
+
+
+def register_device(saga: Onboarding) -> devices.RegisterYubiKey:
+    return devices.RegisterYubiKey(serial=saga.request.yubikey_serial, label=saga.request.label or "")
+
+
+def deregister_device(saga: Onboarding) -> devices.DeregisterYubiKey:
+    return devices.DeregisterYubiKey(serial=saga.request.yubikey_serial, reason="the onboarding was undone")
+
+
+def assign_device(saga: Onboarding) -> devices.AssignYubiKey:
+    wish = saga.request
+    return devices.AssignYubiKey(
+        serial=wish.yubikey_serial, person_id=wish.person_id, person_name=wish.subject.common_name
+    )
+
+
+def unassign_device(saga: Onboarding) -> devices.UnassignYubiKey:
+    return devices.UnassignYubiKey(serial=saga.request.yubikey_serial, reason="the onboarding was undone")
+
+
+def provision_device(saga: Onboarding) -> devices.ProvisionYubiKey:
+    return devices.ProvisionYubiKey(serial=saga.request.yubikey_serial, role=saga.request.role)
+
+
+def provision_slot(saga: Onboarding, item: str) -> StartCertificateProvisioning:
+    """*item*: the purpose."""
+    wish = saga.request
+    return StartCertificateProvisioning(
+        saga_id=saga.id_of(f"provisioning/{item}"),
+        issuer_id=wish.issuer_id,
+        subject=wish.subject,
+        purpose=PivPurpose(item),
+        yubikey_serial=wish.yubikey_serial,
+        algorithm=wish.algorithm,
+        key_origin=KeyOrigin.ON_DEVICE,
+        validity_days=wish.validity_days,
+    )
+
+
+def completed(saga: Onboarding) -> PersonOnboardingCompleted:
+    found = (each.event for each in saga.answers if isinstance(each.event, CertificateProvisioningCompleted))
+    return PersonOnboardingCompleted(
+        **saga.heading,
+        person_id=saga.request.person_id,
+        yubikey_serial=saga.request.yubikey_serial,
+        certificate_ids=tuple(event.certificate_id for event in found),
+    )
+
+
+_deregistered = (Undo(deregister_device, devices.YubiKeyDeregistered),)
+_unassigned = (Undo(unassign_device, devices.YubiKeyAssignmentRevoked),)
+
+# fmt: off
+PERSON_ONBOARDING = Definition(
+    saga_type="person-onboarding",
+    request=StartPersonOnboarding,
+    completed=completed,
+    steps=(
+        Step(register_device,  devices.YubiKeyRegistered, may_stand=True, undo=_deregistered, when=has_label),
+        Step(assign_device,    devices.YubiKeyAssigned, may_stand=True, undo=_unassigned),
+        Step(provision_device, devices.YubiKeyProvisioned),
+        Each(child(provision_slot, CertificateProvisioningCompleted), lambda saga: saga.request.purposes),
+    ),
+)
+# fmt: on
