@@ -101,7 +101,7 @@ def _provision(devices: _Counting, serial: int, issuer) -> None:
     slot, algorithm, policies = Slot.AUTHENTICATION, Algorithm.EC_P256, (PinPolicy.ONCE, TouchPolicy.NEVER)
 
     def conversation(work: Callable) -> object:
-        with opened(devices.open(serial), serial, devices, bytes(range(1, 9)) * 3) as device:
+        with opened(devices.open(serial), serial, devices, FACTORY) as device:
             return work(device)
 
     conversation(lambda device: (device.read(slot), device.authenticate()))
