@@ -23,12 +23,14 @@ from shared.wire import acknowledge, adapt, listen
 Handler = Callable[[Msg], Awaitable[None]]
 Surrender = Callable[[Msg], Awaitable[None]]
 Concerns = Callable[[Msg], bool]
+Bury = Callable[[Msg, str], Awaitable[None]]
 
 MOST_DELIVERIES = 12
 """How often a message is tried before its handler is asked to answer it as undeliverable."""
 _PULL_EXPIRES = 30.0
 _SILENCE = 75.0
 _LONGEST_DELAY = 15.0
+_MOST_REMEMBERED = 1000
 _WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, ConnectionError, TimeoutError)
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,7 @@ class PullConsumer:
         ack_wait: float,
         limit: int = 256,
         concerns: Concerns | None = None,
+        bury: Bury | None = None,
     ) -> None:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
@@ -63,6 +66,8 @@ class PullConsumer:
         self._ack_wait = ack_wait
         self._limit = limit
         self._concerns = concerns
+        self._bury = bury
+        self._last_errors: dict[int, str] = {}
         self._worth_asking = max(limit // 2, 1)
         self._stopping = False
         self._requested = 0
@@ -141,15 +146,19 @@ class PullConsumer:
         deliveries = message.metadata.num_delivered
         try:
             if deliveries > MOST_DELIVERIES:
-                await self._surrender(message)
+                last = self._last_errors.get(message.metadata.sequence.stream, "the service's log says why")
+                await self._give_up(message, f"tried {MOST_DELIVERIES} times; the last time: {last}")
             else:
                 await self._handle_or_settle(message)
             await message.ack()
+            self._last_errors.pop(message.metadata.sequence.stream, None)
         except _WORLD_ERRORS as error:
             log.warning("%s: delivery %d put off: %s", message.subject, deliveries, error)
+            self._remember(message, str(error) or type(error).__name__)
             await self._put_off(message, deliveries)
-        except Exception:
+        except Exception as error:
             log.exception("%s: delivery %d failed", message.subject, deliveries)
+            self._remember(message, type(error).__name__)  # not its text: nobody vouches for what a bug puts there
             await self._put_off(message, deliveries)
 
     async def _handle_or_settle(self, message: Msg) -> None:
@@ -157,7 +166,18 @@ class PullConsumer:
             await self._handle(message)
         except Poison as error:
             log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the message, not here
-            await self._surrender(message)
+            await self._give_up(message, str(error))
+
+    async def _give_up(self, message: Msg, reason: str) -> None:
+        """Have it answered, then kept: once that is so, it is acknowledged."""
+        await self._surrender(message)
+        if self._bury is not None:
+            await self._bury(message, reason)
+
+    def _remember(self, message: Msg, problem: str) -> None:
+        if len(self._last_errors) >= _MOST_REMEMBERED:
+            self._last_errors.clear()
+        self._last_errors[message.metadata.sequence.stream] = problem[:256]
 
     async def _put_off(self, message: Msg, deliveries: int) -> None:
         delay = min(0.05 * 2 ** min(deliveries, 16), _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,7 +18,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.consumer import Concerns, PullConsumer
-from shared.errors import Unusable
+from shared.dead_letters import BUCKET, DeadLetters
+from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.kv import KeyValue
 from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
 from shared.wire import adapt
 
@@ -74,9 +77,41 @@ class Host:
     ) -> None:
         """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
         stream = await declare_consumer(client, durable)
-        consumer = PullConsumer(client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns)
+        letters = DeadLetters(KeyValue(client.jetstream(), BUCKET))
+
+        async def bury(message: Msg, reason: str) -> None:
+            await letters.keep(message, durable, reason)
+
+        consumer = PullConsumer(
+            client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns, bury=bury
+        )
+        await self._hand_back(client, durable, letters, handle)
         await consumer.start()
         self._consumers.append(consumer)
+
+    async def _hand_back(self, client: Client, durable: str, letters: DeadLetters, handle: Handler) -> None:
+        """Let an operator have a letter processed once more, by any one process of the service."""
+
+        async def on_request(request: Msg) -> None:
+            problem = await processed(request.data.decode(errors="replace"))
+            await request.respond(json.dumps({"processed": problem is None, "problem": problem}).encode())
+
+        async def processed(key: str) -> str | None:
+            """What stood in the way; the letter stays then."""
+            letter = await letters.find(key)
+            if letter is None or letter.consumer != durable:
+                return f"{durable} has no such letter"
+            try:
+                await handle(letter.message(client))
+            except (Poison, Transient, Conflict) as error:
+                return str(error)
+            except Exception as error:
+                log.exception("%s cannot be processed yet", key)
+                return type(error).__name__
+            await letters.drop(key)
+            return None
+
+        await client.subscribe(f"$KEYS.{durable}.hand-back", queue=durable, cb=on_request)
 
     async def _start(self) -> None:
         client = self.broker.connection

@@ -9,56 +9,23 @@ import os
 import signal
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
-from rich.console import Console
 
-from services.console import devices, sagas
+from services.console import sagas, upkeep
 from services.console.arguments import read_arguments
 from services.console.client import Ask, Exit, Failure, connected, places, post, send
 from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
 from services.console.heard import Heard
-from services.console.text import Page, columns, printable, say, succeeded, summary
+from services.console.terminal import Terminal
+from services.console.text import Page, columns, say, succeeded
 from services.console.watch import Lines, Wanted, watch
-from shared.contracts.yubikey_secrets import DeviceSecret
 
 _INTERRUPTED = 130
 _LONGEST_ACTOR = 256
-
-
-@dataclass(frozen=True, slots=True)
-class Terminal:
-    """Where the suite is, who asks, and where a person reads the answer."""
-
-    url: str
-    actor: str
-    out: Console
-    notes: Console
-
-    def print(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            say(self.out, printable(line))
-
-    def note(self, text: str) -> None:
-        say(self.notes, f"cim-keys: {printable(text)}")
-
-    def raw(self, payload: bytes) -> None:
-        """One line of bytes as they are, for programs."""
-        sys.stdout.buffer.write(payload + b"\n")
-        sys.stdout.buffer.flush()
-
-    def outcome(self, event: Heard, output: str, *, good: bool) -> int:
-        if output == "json":
-            self.raw(event.data)
-        else:
-            for line in summary(event, good=good):
-                say(self.out, line)
-        return Exit.DONE if good else Exit.NOT_DONE
 
 
 async def _send(terminal: Terminal, options: Namespace) -> int:
@@ -166,33 +133,19 @@ async def _sagas(terminal: Terminal, options: Namespace) -> int:
     return Exit.DONE
 
 
-async def _devices(terminal: Terminal, options: Namespace) -> int:
-    problems: list[str] = []
-    async with connected(terminal.url, problems.append) as client:
-
-        async def ask(command: str, body: dict[str, Any]) -> Heard:
-            return await send(client, Ask(command, body, terminal.actor), options.timeout, problems)
-
-        match options.do:
-            case "reveal":
-                told = await devices.revealed(ask, options.serial, DeviceSecret(options.secret))
-                if isinstance(told, str):
-                    terminal.print([told])
-                    return Exit.DONE
-            case "choose":
-                typed = devices.asked(options.secret.upper())
-                told = await devices.chosen(ask, options.serial, DeviceSecret(options.secret), typed)
-            case _:
-                told = await devices.answered(client.jetstream(), ask, options.prompt, devices.asked("PIN"))
-        return terminal.outcome(told, options.output, good=succeeded(told))
-
-
 async def _full_id(js: JetStreamContext, saga_id: str) -> str:
     """The id that *saga_id* is, or that ends so: lines show only the end of it."""
     return saga_id if sagas.is_id(saga_id) else (await sagas.find(js, saga_id)).saga_id
 
 
-_ACTIONS = {"send": _send, "commands": _commands, "watch": _watch, "sagas": _sagas, "devices": _devices}
+_ACTIONS = {
+    "send": _send,
+    "commands": _commands,
+    "watch": _watch,
+    "sagas": _sagas,
+    "devices": upkeep.of_devices,
+    "dead-letters": upkeep.of_dead_letters,
+}
 
 
 def run(arguments: Sequence[str], terminal: Terminal) -> int:

@@ -72,7 +72,23 @@ def _grammar() -> argparse.ArgumentParser:
 
     devices = actions.add_parser("devices", help="a device's secrets: reveal, choose, or give one")
     _add_devices(devices.add_subparsers(dest="do", required=True, metavar="reveal|choose|answer"))
+
+    letters = actions.add_parser("dead-letters", help="what could not be processed: look at it, hand it back, drop it")
+    _add_letters(letters.add_subparsers(dest="do", required=True, metavar="list|show|replay|drop"))
     return parser
+
+
+def _add_letters(verbs: Any) -> None:
+    listing = verbs.add_parser("list", help="every letter, oldest first, with the reason")
+    listing.add_argument("--json", action="store_true")
+    showing = verbs.add_parser("show", help="one letter, with its headers")
+    showing.add_argument("--body", action="store_true", help="and what was in it, which may be a secret")
+    replaying = verbs.add_parser("replay", help="have it processed once more, now that the cause is gone")
+    dropping = verbs.add_parser("drop", help="do away with it")
+    for parser in (showing, replaying, dropping):
+        parser.add_argument("letter", metavar="LETTER")
+    _add_waiting(replaying)
+    replaying.set_defaults(timeout=_TIMEOUT, output="text")
 
 
 def _add_devices(verbs: Any) -> None:

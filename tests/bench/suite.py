@@ -13,7 +13,7 @@ from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
 from tests.support.nats import free_port
 
-DEVICES, FIRST_SERIAL = 80, 42_000_000
+DEVICES, FIRST_SERIAL = 128, 42_000_000
 
 
 async def bootstrap(client) -> str:
