@@ -60,6 +60,7 @@ bench: install
 
 render: install
 	@$(BIN)/python -m deploy.render
+	@$(BIN)/python -m services.saga.diagrams > docs/sagas.md
 
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

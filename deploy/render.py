@@ -14,6 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from shared.catalog import Route, catalog
 from shared.contracts.all import MESSAGES
+from shared.contracts.saga import OneOfSeveral
 from shared.subjects import Subject
 
 PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
@@ -55,6 +56,8 @@ def _channel(text: str, route: Route) -> dict[str, Any]:
         3: ("saga_type", "step", message.identified_by),
         4: ("saga_type", "step", "heard", message.identified_by),
     }[wildcards]
+    if issubclass(message, OneOfSeveral):
+        names = ("saga_type", "sequence", message.identified_by)
     address = str(Subject.parse(text))
     for name in names:
         address = address.replace("*", f"{{{name}}}", 1)

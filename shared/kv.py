@@ -111,15 +111,27 @@ class KeyValue:
             async for document in documents:
                 yield document
 
+    async def headers(self, pattern: str = ">") -> AsyncIterator[tuple[str, Mapping[str, str]]]:
+        """The key and the headers of every latest revision, without reading what is in it."""
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, headers_only=True)
+        async with aclosing(self._messages(pattern, config)) as messages:
+            async for message in messages:
+                yield message.subject[len(self._subject("")) :], message.headers or {}
+
     async def _deliver(self, pattern: str, config: ConsumerConfig) -> AsyncGenerator[Document]:
+        async with aclosing(self._messages(pattern, config)) as messages:
+            async for message in messages:
+                key = message.subject[len(self._subject("")) :]
+                yield Document(key, message.data, message.metadata.sequence.stream)
+
+    async def _messages(self, pattern: str, config: ConsumerConfig) -> AsyncGenerator[Msg]:
         subscription = await self.js.subscribe(
             self._subject(pattern), stream=f"KV_{self.bucket}", ordered_consumer=True, config=config
         )
         async with aclosing(to_the_end(subscription)) as messages:
             async for message in messages:
                 if not (message.headers and "KV-Operation" in message.headers):
-                    key = message.subject[len(self._subject("")) :]
-                    yield Document(key, message.data, message.metadata.sequence.stream)
+                    yield message
 
     async def _holds(self, revision: int) -> bool:
         try:

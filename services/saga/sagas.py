@@ -77,10 +77,8 @@ class Sagas:
 
     async def sweep(self) -> None:
         """Look at every saga that is not over: act on what is due and was not woken, send what is pending."""
-        async for found in self._store.all():
+        async for found in self._store.unfinished():
             saga, now = found.saga, datetime.now(UTC)
-            if saga.over:
-                continue
             if saga.due is not None and saga.due <= now:
                 due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self.move(saga.saga_type, saga.saga_id, due)

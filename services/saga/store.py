@@ -25,6 +25,8 @@ from shared.kv import Document, KeyValue
 
 SCHEMA = 2
 _FORBIDDEN = "forbidden"
+_PHASE = "CIM-Saga-Phase"
+_OVER = frozenset({Phase.COMPLETED, Phase.COMPENSATED, Phase.FAILED})
 _Questions = TypeAdapter(tuple[Question, ...])
 _Orders = TypeAdapter(tuple[UUID, ...])
 _MaybeTime = TypeAdapter(datetime | None)
@@ -66,16 +68,22 @@ class SagaStore:
     async def save(self, found: Found, after: Saga[Any]) -> Found:
         """Write *after* over what was found. Raises Conflict when another coordinator was faster."""
         key = f"{after.saga_type}.{after.saga_id}"
-        revision = await self._bucket.put(key, write(after), found.revision, unique=f"*.{after.saga_id}")
+        phase = {_PHASE: str(after.phase)}
+        revision = await self._bucket.put(key, write(after), found.revision, unique=f"*.{after.saga_id}", headers=phase)
         return Found(found.definition, after, revision)
 
-    async def all(self) -> AsyncIterator[Found]:
-        """Every saga that this coordinator has the definition of; those that it has not are logged and left alone."""
-        async for document in self._bucket.all():
-            if document.key.startswith(f"{_FORBIDDEN}."):
+    async def unfinished(self) -> AsyncIterator[Found]:
+        """Every saga that is not over, and that this coordinator has the definition of; others are logged.
+
+        Most sagas of a bucket are over: of these only the headers are read.
+        """
+        async for key, headers in self._bucket.headers():
+            if headers.get(_PHASE) in _OVER or key.startswith(f"{_FORBIDDEN}."):
                 continue
+            document = await self._bucket.get(key)
             try:
-                yield self._found(document)
+                if document is not None and not (found := self._found(document)).saga.over:
+                    yield found
             except UnknownVersion as error:
                 log.error("%s", error)  # noqa: TRY400 - parked, and said so; nothing here went wrong
 

@@ -159,7 +159,7 @@ class SagaFailed(Announcement):
     left_over: tuple[LeftOver, ...]
 
 
-class _NotTheLast(Announcement):
+class OneOfSeveral(Announcement):
     """May be said more than once of a saga: its subject tells which one it is."""
 
     @property
@@ -167,47 +167,47 @@ class _NotTheLast(Announcement):
         return (self.saga_type, str(self.sequence), self.saga_id)
 
 
-class SagaPaused(_NotTheLast):
+class SagaPaused(OneOfSeveral):
     reason: str
 
 
-class SagaResumed(_NotTheLast):
+class SagaResumed(OneOfSeveral):
     paused_seconds: float = Field(description="by how much its deadlines were moved")
 
 
-class SagaStuck(_NotTheLast):
+class SagaStuck(OneOfSeveral):
     """There is no way back and a step cannot be done: a person is needed. `retry` or `resolve` goes on."""
 
     step: str
     reason: str
 
 
-class SagaRetried(_NotTheLast):
+class SagaRetried(OneOfSeveral):
     steps: tuple[str, ...]
     reason: str
 
 
-class SagaResolved(_NotTheLast):
+class SagaResolved(OneOfSeveral):
     step: str
     outcome: str
     reason: str
 
 
-class SagaWithdrawing(_NotTheLast):
+class SagaWithdrawing(OneOfSeveral):
     """It was complete, and is undone all the same."""
 
     reason: str
     steps_to_undo: tuple[str, ...]
 
 
-class SagaUndone(_NotTheLast):
+class SagaUndone(OneOfSeveral):
     """After its end: all that was done is undone now."""
 
     reason: str
     undone: tuple[str, ...]
 
 
-class SagaNotUndone(_NotTheLast):
+class SagaNotUndone(OneOfSeveral):
     """After its end: something still could not be undone."""
 
     reason: str

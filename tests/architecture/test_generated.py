@@ -1,7 +1,24 @@
 """What is generated is what is checked in."""
 
+import pytest
+
 from deploy import render
+from services.saga import diagrams
+from services.saga.definitions import DEFINITIONS
+from services.saga.steps import flat
 
 
 def test_the_asyncapi_page_is_what_make_render_writes():
     assert render.PAGE.read_text() == render.asyncapi()
+
+
+def test_the_page_of_sagas_is_what_make_render_writes():
+    assert (render.PAGE.parent / "sagas.md").read_text() == diagrams.page()
+
+
+@pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda each: f"{each.saga_type}-{each.version}")
+def test_a_diagram_has_every_step_and_every_undo(definition):
+    drawn = diagrams.diagram(definition)
+    for step in flat(definition.steps):
+        assert step.name.replace("-", "_") in drawn
+        assert all(undo.ask.__name__.replace("_", "-") in drawn for undo in step.undo)

@@ -262,3 +262,24 @@ async def _has_fired(services, saga_id):
     except NotFoundError:
         return False
     return True
+
+
+async def test_of_sagas_that_are_over_the_sweep_reads_no_more_than_that(server, services, log, client):
+    services.silent.add("attach-root-signature")
+    async with coordinating(server.url):
+        waiting = await services.begin()
+        await asked(services, waiting, "attach-root-signature")
+        services.silent.clear()
+        over = await services.begin()
+        await log.end_of(over)
+    bucket = KeyValue(client.jetstream(), "KEYS_SAGAS")
+    as_older_versions_wrote_it = await bucket.get(f"pki-bootstrap.{over}")
+    older = str(new_id())
+    await bucket.put(f"pki-bootstrap.{older}", as_older_versions_wrote_it.value, 0)
+    store = SagaStore(bucket, {"pki-bootstrap/1": PKI_BOOTSTRAP})
+
+    assert [found.saga.saga_id async for found in store.unfinished()] == [waiting]
+    assert {key for key, headers in [each async for each in bucket.headers()] if "CIM-Saga-Phase" in headers} == {
+        f"pki-bootstrap.{waiting}",
+        f"pki-bootstrap.{over}",
+    }

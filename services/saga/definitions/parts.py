@@ -49,10 +49,13 @@ def certificate_undone(certificate_id: Callable[[Saga[R]], str]) -> tuple[Undo[R
 
 
 def key_undone(key_id: Callable[[Saga[R]], str], because: str) -> tuple[Undo[R], ...]:
-    return (
-        Undo(lambda saga: RevokeKey(key_id=key_id(saga), reason=because, void_if_absent=True), KeyRevoked),
-        Undo(lambda saga: DestroyKey(key_id=key_id(saga)), KeyDestroyed),
-    )
+    def revoke_key(saga: Saga[R]) -> RevokeKey:
+        return RevokeKey(key_id=key_id(saga), reason=because, void_if_absent=True)
+
+    def destroy_key(saga: Saga[R]) -> DestroyKey:
+        return DestroyKey(key_id=key_id(saga))
+
+    return (Undo(revoke_key, KeyRevoked), Undo(destroy_key, KeyDestroyed))
 
 
 def revoke_each(reason: RevocationReason, certificate_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
