@@ -57,6 +57,17 @@ async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> S
     return subscription
 
 
+async def settled(client: Client) -> None:
+    """Wait until the server has done all that *client* asked of it, subscriptions above all.
+
+    nats-py's `flush` alone is not enough: its PING overtakes what its flusher has not written yet, so that it may be
+    answered before a subscription is known (seen as a 503 to a request). By the first answer the flusher has had its
+    turn; the second comes after what it wrote.
+    """
+    await client.flush()
+    await client.flush()
+
+
 def acknowledge(client: Client, message: Msg) -> None:
     """Acknowledge *message* of a durable consumer, without waiting. If that is lost, it is delivered again."""
     if not client.is_closed:

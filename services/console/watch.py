@@ -21,6 +21,7 @@ from services.console.client import STREAM, Exit, Failure, history, last
 from services.console.heard import Heard
 from services.console.text import SHORT_ID, clock, gist, printable
 from shared.identity import drawn_at
+from shared.wire import settled
 
 _COLOURS = {"key": "yellow", "certificate": "cyan", "yubikey": "magenta", "saga": "blue"}
 _MARKS = {
@@ -63,7 +64,7 @@ async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], 
 
     for pattern in ("keys.events.>", "keys.commands.>"):
         await client.subscribe(pattern, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
-    await client.flush()
+    await settled(client)
     shown, end = await _past(client.jetstream(), wanted, show)
     ready()
     while end is None or not live.empty():

@@ -23,6 +23,7 @@ from shared.headers import Lineage, SagaContext, command_lineage
 from shared.identity import derive, new_id
 from shared.kv import KeyValue
 from shared.streams import declare
+from shared.wire import settled
 from tests.support.nats import free_port
 from tests.support.standin import StandIn, coordinating
 from tests.support.toys import ISSUER_ID
@@ -51,7 +52,7 @@ class Suite:
             await answer(command_lineage(message.headers, new_id()), json.loads(message.data))
 
         await self.client.subscribe("keys.commands.>", cb=on_command)
-        await self.client.flush()
+        await settled(self.client)
 
     async def tell(self, event, lineage, source="key"):
         sealed = seal_event(event, lineage, source)

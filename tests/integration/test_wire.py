@@ -8,7 +8,7 @@ import nats.js.errors
 import pytest
 
 from shared.consumer import PullConsumer
-from shared.wire import adapt
+from shared.wire import adapt, settled
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
 
@@ -27,7 +27,7 @@ async def test_each_of_many_requests_gets_its_own_answer(tmp_path):
             await message.respond(message.data)
 
         await other.subscribe("echo", cb=echo)
-        await other.flush()
+        await settled(other)
         wanted = [str(number).encode() for number in range(500)]
         answers = await asyncio.gather(*(ours.request("echo", each, timeout=5) for each in wanted))
         assert [each.data for each in answers] == wanted
@@ -42,7 +42,7 @@ async def test_a_request_that_nobody_hears_is_told_so_at_once(tmp_path):
 async def test_a_request_that_nobody_answers_ends(tmp_path):
     async with two_clients(tmp_path) as (_, ours, other):
         await other.subscribe("silent")
-        await other.flush()
+        await settled(other)
         with pytest.raises(TimeoutError):
             await ours.request("silent", b"", timeout=0.05)
 
@@ -50,7 +50,7 @@ async def test_a_request_that_nobody_answers_ends(tmp_path):
 async def test_what_is_published_arrives_whole_and_in_order(tmp_path):
     async with two_clients(tmp_path) as (_, ours, other):
         subscription = await other.subscribe("numbers", pending_bytes_limit=-1)
-        await other.flush()
+        await settled(other)
         for number in range(2000):
             await ours.publish("numbers", b"%d" % number + b"." * (number % 3000), headers={"Number": str(number)})
         heard = [await subscription.next_msg(timeout=5) for _ in range(2000)]
@@ -92,7 +92,7 @@ async def test_a_subject_with_white_space_in_it_stops_nobody(tmp_path):
             heard.append(message.subject)
 
         await ours.subscribe("keys.>", cb=hear)
-        await ours.flush()
+        await settled(ours)
         host, port = server.url.removeprefix("nats://").split(":")
         _, raw = await asyncio.open_connection(host, int(port))
         raw.write(b'CONNECT {"verbose":false}\r\nPUB keys.\x0bx 2\r\nhi\r\n')

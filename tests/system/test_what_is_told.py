@@ -12,6 +12,7 @@ import pytest_asyncio
 
 from shared.contracts.all import MESSAGES
 from shared.identity import new_id
+from shared.wire import settled
 from tests.support.suite import ENDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -203,7 +204,7 @@ async def test_the_subjects_are_those_of_the_contract(told):
 
 async def _nothing_left_to_do(suite):
     while (await suite.client.jetstream().stream_info("KEYS_COMMANDS")).state.messages:
-        await suite.client.flush()
+        await settled(suite.client)
 
 
 def _of(saga_id, event):
