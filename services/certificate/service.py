@@ -8,12 +8,13 @@ from faststream import FastStream
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from services.certificate import ssh_building
+from services.certificate import nats_signatures, ssh_building
 from services.certificate.crl_building import CrlBuilding
 from services.certificate.crl_effects import AttachCrlSignature, BuildCrl, GatherRevocations
 from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
 from services.certificate.issued_pages import known_as
+from services.certificate.nats_domain import NATS_JWT, CheckSignature, SignatureChecked
 from services.certificate.ocsp_building import OcspBuilding
 from services.certificate.ocsp_domain import OCSP
 from services.certificate.ocsp_states import OcspEffect, OcspOutcome
@@ -53,6 +54,7 @@ def certificate_service(settings: Settings) -> FastStream:
         Aggregate("certificate", certificate_decider(settings.policy), edge.of_certificates),
         Aggregate("ocsp", OCSP, edge.of_ocsp),
         Aggregate("trust-bundle", TRUST_BUNDLE, edge.of_trust_bundles),
+        Aggregate("nats-jwt", NATS_JWT, edge.of_nats_jwts),
         Aggregate("ssh-certificate", ssh_certificate_decider(settings.ssh_rules), edge.of_ssh_certificates),
     )
 
@@ -108,6 +110,11 @@ class _Edge:
         self, _: JetStreamContext, __: Stores
     ) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
         return ssh_building.perform
+
+    async def of_nats_jwts(
+        self, _: JetStreamContext, __: Stores
+    ) -> Callable[[CheckSignature], Awaitable[SignatureChecked]]:
+        return nats_signatures.perform
 
     def _revocations_in(self, js: JetStreamContext) -> Revocations:
         self._revocations = self._revocations or Revocations(js)

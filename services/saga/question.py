@@ -73,7 +73,6 @@ class Question:
         """The same question, later; None when it was asked often enough."""
         if self.attempt >= retry.attempts:
             return None
-        delay = min(retry.delay * retry.factor ** (self.attempt - 1), retry.longest)
         spread = 0.8 + 0.4 * (cause.int & 0xFFFF) / 0xFFFF  # jitter that is the same however often it is computed
-        send_at = at + delay * spread
+        send_at = at + retry.before(self.attempt) * spread
         return replace(self, attempt=self.attempt + 1, cause=cause, send_at=send_at, deadline=send_at + within)

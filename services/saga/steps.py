@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -35,6 +36,12 @@ class Retry:
     factor: float = 2.0
     longest: timedelta = timedelta(seconds=60)
     never: frozenset[RefusalCode] = frozenset()
+
+    def before(self, attempt: int) -> timedelta:
+        """How long after this attempt the next one is made; as a logarithm first: after 50 doublings no timedelta
+        holds what *longest* cuts off."""
+        doublings = math.log(self.longest / self.delay) / math.log(self.factor) if self.factor > 1 else attempt
+        return self.longest if attempt - 1 >= doublings else self.delay * self.factor ** (attempt - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import TypeAdapter
 
-from shared.contracts.yubikey_devices import KeyHolder, PukPolicy
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    PukPolicy,
+)
 from shared.errors import Poison
 from shared.kv import KeyValue
 

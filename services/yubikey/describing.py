@@ -15,7 +15,11 @@ from services.yubikey.piv import KEY_TYPES, OpenDevice
 from services.yubikey.proving import pin_is_default, puk_is_default
 from services.yubikey.securing import ALGORITHMS
 from shared.contracts.yubikey import Slot
-from shared.contracts.yubikey_devices import SlotDescription, YubiKeyDetected, YubiKeySealed
+from shared.contracts.yubikey_devices import (
+    SlotDescription,
+    YubiKeyDetected,
+    YubiKeySealed,
+)
 
 _ALGORITHMS = {kind: str(algorithm) for algorithm, kind in KEY_TYPES.items()}
 _METADATA_SINCE = (5, 3, 0)

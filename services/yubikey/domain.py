@@ -17,13 +17,15 @@ from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
 from shared.contracts.yubikey_devices import (
     DeviceCommand,
     DeviceEvent,
-    LifecycleCommand,
-    LifecycleEvent,
     SlotsPlanned,
     YubiKeyDetected,
     YubiKeyProvisioned,
     YubiKeyReset,
     YubiKeySealed,
+)
+from shared.contracts.yubikey_lifecycle import (
+    LifecycleCommand,
+    LifecycleEvent,
 )
 from shared.contracts.yubikey_presence import PresenceCommand, PresenceEvent
 from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
-from shared.contracts.yubikey_devices import DeviceCommand, DeviceEvent
+from shared.contracts.yubikey_devices import (
+    DeviceCommand,
+    DeviceEvent,
+)
 from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent
 from shared.contracts.yubikey_use import UseCommand, UseEvent
 

@@ -15,15 +15,17 @@ from shared.contracts import yubikey_use as use
 from shared.contracts.base import Command
 from shared.contracts.command import RefusalCode
 from shared.contracts.yubikey_devices import (
+    ProvisionYubiKey,
+    SealYubiKey,
+)
+from shared.contracts.yubikey_lifecycle import (
     AssignYubiKey,
     DeregisterYubiKey,
     LifecycleCommand,
     LifecycleEvent,
-    ProvisionYubiKey,
     RegisterYubiKey,
     ReportYubiKeyLost,
     RetireYubiKey,
-    SealYubiKey,
     TransferYubiKey,
     UnassignYubiKey,
     UnsealYubiKey,
@@ -32,6 +34,7 @@ from shared.contracts.yubikey_devices import (
     YubiKeyDeregistered,
     YubiKeyLost,
     YubiKeyRegistered,
+    YubiKeyRequestVoided,
     YubiKeyRetired,
     YubiKeyTransferred,
     YubiKeyUnsealed,
@@ -51,6 +54,8 @@ _PUTS_SOMETHING_ON_IT = (
     ProvisionYubiKey,
     SealYubiKey,
 )
+_VOID_KEPT = 64
+"""Requests that came to nothing: as many as may be under way to one device at a time, and more."""
 _USES_IT = (use.CreateSlotCsr, use.SignInSlot, use.DecryptInSlot)
 _CHANGES_WHAT_WAS_SEALED = (
     slots.GenerateSlotKey,
@@ -81,8 +86,10 @@ def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | 
     match command:
         case RegisterYubiKey() | DeregisterYubiKey():
             return _registered(life, command)
-        case AssignYubiKey() | TransferYubiKey() | UnassignYubiKey():
+        case AssignYubiKey() | TransferYubiKey():
             return _handed_over(life, command)
+        case UnassignYubiKey():
+            return _handed_back(life, command)
         case ReportYubiKeyLost() | RetireYubiKey():
             return _given_up(life, command, actor)
         case UnsealYubiKey(serial=serial, reason=reason):
@@ -94,9 +101,15 @@ def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | 
 def _registered(life: Life, command: RegisterYubiKey | DeregisterYubiKey) -> LifecycleEvent | Refused | Stands:
     serial = command.serial
     if isinstance(command, RegisterYubiKey):
+        if command.request_id in life.void:
+            return _taken_back(command)
         if life.fate is Fate.RETIRED:
             return _conflict(f"YubiKey {serial} is retired: register another")
-        return Stands() if life.label == command.label else YubiKeyRegistered(serial=serial, label=command.label)
+        if life.label == command.label:
+            return Stands()
+        return YubiKeyRegistered(serial=serial, label=command.label, request_id=command.request_id)
+    if command.request_id is not None and command.request_id != life.label_by:
+        return _void(life, command)
     if life.person_id is not None:
         return _conflict(f"YubiKey {serial} is {life.person_id}'s: ask yubikey.unassign first")
     return YubiKeyDeregistered(serial=serial, reason=command.reason) if life.label is not None else Stands()
@@ -118,14 +131,18 @@ def _given_up(life: Life, command: ReportYubiKeyLost | RetireYubiKey, actor: str
     return YubiKeyLost(serial=serial, person_id=life.person_id, reported_by=by, location=command.location)
 
 
-def _handed_over(
-    life: Life, command: AssignYubiKey | TransferYubiKey | UnassignYubiKey
-) -> LifecycleEvent | Refused | Stands:
+def _handed_back(life: Life, command: UnassignYubiKey) -> LifecycleEvent | Stands:
+    if command.request_id is not None and command.request_id != life.person_by:
+        return _void(life, command)
+    if life.person_id is None:
+        return Stands()
+    return YubiKeyAssignmentRevoked(serial=command.serial, person_id=life.person_id, reason=command.reason)
+
+
+def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> LifecycleEvent | Refused | Stands:
     serial, has_it = command.serial, life.person_id
-    if isinstance(command, UnassignYubiKey):
-        if has_it is None:
-            return Stands()
-        return YubiKeyAssignmentRevoked(serial=serial, person_id=has_it, reason=command.reason)
+    if isinstance(command, AssignYubiKey) and command.request_id in life.void:
+        return _taken_back(command)
     if life.fate is not Fate.IN_USE:
         return _conflict(f"YubiKey {serial} is {life.fate} and is given to nobody")
     if life.label is None:
@@ -136,22 +153,37 @@ def _handed_over(
     if isinstance(command, AssignYubiKey):
         if has_it is not None:
             return _conflict(f"YubiKey {serial} is {has_it}'s: ask yubikey.transfer or yubikey.unassign")
-        return YubiKeyAssigned(serial=serial, person_id=to, person_name=name)
+        return YubiKeyAssigned(serial=serial, person_id=to, person_name=name, request_id=command.request_id)
     if has_it is None:
         return _conflict(f"YubiKey {serial} is nobody's, so there is nobody to take it from: ask yubikey.assign")
     return YubiKeyTransferred(serial=serial, from_person_id=has_it, person_id=to, person_name=name)
 
 
+def _void(life: Life, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | Stands:
+    """Nothing stands that was asked under that id. It may still arrive: late, and after what takes it back."""
+    if command.request_id is None or command.request_id in life.void:
+        return Stands()
+    return YubiKeyRequestVoided(serial=command.serial, request_id=command.request_id, reason=command.reason)
+
+
+def _taken_back(command: RegisterYubiKey | AssignYubiKey) -> Refused:
+    return _conflict(f"request {command.request_id} was taken back before it arrived: ask under another id")
+
+
 def after(life: Life, event: LifecycleEvent) -> Life:
     match event:
-        case YubiKeyRegistered(label=label):
-            return replace(life, label=label)
+        case YubiKeyRegistered(label=label, request_id=by):
+            return replace(life, label=label, label_by=by)
         case YubiKeyDeregistered():
-            return replace(life, label=None)
-        case YubiKeyAssigned(person_id=person_id) | YubiKeyTransferred(person_id=person_id):
-            return replace(life, person_id=person_id)
+            return replace(life, label=None, label_by=None)
+        case YubiKeyAssigned(person_id=person_id, request_id=by):
+            return replace(life, person_id=person_id, person_by=by)
+        case YubiKeyTransferred(person_id=person_id):
+            return replace(life, person_id=person_id, person_by=None)
         case YubiKeyAssignmentRevoked():
-            return replace(life, person_id=None)
+            return replace(life, person_id=None, person_by=None)
+        case YubiKeyRequestVoided(request_id=request_id):
+            return replace(life, void=(*life.void, request_id)[-_VOID_KEPT:])
         case YubiKeyLost():
             return replace(life, fate=Fate.LOST)
         case YubiKeyRetired():

@@ -14,7 +14,13 @@ from services.yubikey.directory import DeviceError
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm
 from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
-from shared.contracts.yubikey_devices import KeyHolder, PukPolicy, Retries, RoleName, SlotPlan
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    PukPolicy,
+    Retries,
+    RoleName,
+    SlotPlan,
+)
 from shared.errors import Unusable
 
 _SINCE_5_7 = frozenset({Algorithm.ED25519, Algorithm.X25519, Algorithm.RSA_3072, Algorithm.RSA_4096})

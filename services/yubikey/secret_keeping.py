@@ -20,7 +20,11 @@ from services.yubikey.piv import OpenDevice
 from services.yubikey.proving import Known, authenticate, prove_pin
 from services.yubikey.sealing import SUITE, SealingKey
 from shared.contracts.command import RefusalCode
-from shared.contracts.yubikey_devices import KeyHolder, ManagementKeyAlgorithm, PukPolicy
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    ManagementKeyAlgorithm,
+    PukPolicy,
+)
 from shared.contracts.yubikey_secrets import AdoptSecrets, DeviceSecret, secret_info
 from shared.errors import Transient
 

@@ -10,7 +10,11 @@ from services.yubikey.choosing import DEFAULT_PIN, DEFAULT_PUK
 from services.yubikey.credentials import Secrets
 from services.yubikey.piv import OpenDevice
 from services.yubikey.proving import not_held, pin_is_default, prove_pin, puk_is_default, require_tries, wrong
-from shared.contracts.yubikey_devices import KeyHolder, ManagementKeyAlgorithm, PukPolicy
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    ManagementKeyAlgorithm,
+    PukPolicy,
+)
 
 KEY_TYPES = {
     ManagementKeyAlgorithm.TDES: MANAGEMENT_KEY_TYPE.TDES,

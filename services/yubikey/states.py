@@ -21,13 +21,17 @@ class Fate(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Life:
     """*label*: none, nobody registered it. *sealed*: the digest of what was on it when it was sealed. *role*: what it
-    was last provisioned for."""
+    was last provisioned for. *label_by*, *person_by*: the requests that these came by. *void*: requests that were taken
+    back before they arrived, the newest of them."""
 
     label: str | None = None
     person_id: str | None = None
     fate: Fate = Fate.IN_USE
     sealed: str | None = None
     role: str | None = None
+    label_by: str | None = None
+    person_by: str | None = None
+    void: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

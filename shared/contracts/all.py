@@ -10,13 +10,21 @@ from shared.contracts.certificate_events import CertificateEvent
 from shared.contracts.command import CommandOutcome
 from shared.contracts.key import KeyCommand
 from shared.contracts.key_events import KeyEvent
+from shared.contracts.nats_jwt import NatsJwtCommand, NatsJwtEvent
 from shared.contracts.ocsp import OcspCommand, OcspEvent
 from shared.contracts.prompt import PromptCommand, PromptEvent
 from shared.contracts.sagas import SagaCommand, SagaEvent
 from shared.contracts.ssh_certificate import SshCertificateCommand, SshCertificateEvent
 from shared.contracts.trust_bundle import TrustBundleCommand, TrustBundleEvent
 from shared.contracts.yubikey import YubiKeyCommand, YubiKeyEvent
-from shared.contracts.yubikey_devices import DeviceCommand, DeviceEvent, LifecycleCommand, LifecycleEvent
+from shared.contracts.yubikey_devices import (
+    DeviceCommand,
+    DeviceEvent,
+)
+from shared.contracts.yubikey_lifecycle import (
+    LifecycleCommand,
+    LifecycleEvent,
+)
 from shared.contracts.yubikey_presence import PresenceCommand, PresenceEvent
 from shared.contracts.yubikey_secrets import SecretCommand, SecretEvent
 from shared.contracts.yubikey_use import UseCommand, UseEvent
@@ -26,6 +34,8 @@ _LANGUAGES = (
     KeyEvent,
     CertificateCommand,
     CertificateEvent,
+    NatsJwtCommand,
+    NatsJwtEvent,
     OcspCommand,
     OcspEvent,
     SshCertificateCommand,

@@ -10,7 +10,12 @@ from shared.contracts.base import DeviceSerial, Id, Name, Text, ValidityDays
 from shared.contracts.keying import Algorithm
 from shared.contracts.provisioning_sagas import PersonName, PivPurpose
 from shared.contracts.saga import Completed, StartSaga
-from shared.contracts.yubikey_devices import RetirementReason, RoleName
+from shared.contracts.yubikey_devices import (
+    RoleName,
+)
+from shared.contracts.yubikey_lifecycle import (
+    RetirementReason,
+)
 
 CertificateIds = Annotated[tuple[Id, ...], Field(max_length=64, description="all that are to be revoked")]
 KeyIds = Annotated[tuple[Id, ...], Field(max_length=64, description="in custody, that are to be revoked")]

@@ -13,6 +13,14 @@ from shared.contracts.key import Approvals
 from shared.contracts.key_sagas import KeyRotationSagaCompleted, StartKeyRotation
 from shared.contracts.keying import Algorithm, Value
 from shared.contracts.naming import AnyProfile, DistinguishedName, NameConstraints, SubjectAlternativeName
+from shared.contracts.nats_sagas import (
+    NatsProvisioningCompleted,
+    NatsUserIssuanceCompleted,
+    NatsUserRevocationCompleted,
+    StartNatsProvisioning,
+    StartNatsUserIssuance,
+    StartNatsUserRevocation,
+)
 from shared.contracts.person_sagas import (
     DeviceLostCompleted,
     PersonOffboardingCompleted,
@@ -182,6 +190,9 @@ SagaCompleted = (
     | PersonOnboardingCompleted
     | PersonOffboardingCompleted
     | DeviceLostCompleted
+    | NatsProvisioningCompleted
+    | NatsUserIssuanceCompleted
+    | NatsUserRevocationCompleted
 )
 SagaAnnouncement = (
     SagaStarted
@@ -215,6 +226,9 @@ SagaCommand = (
     | StartPersonOnboarding
     | StartPersonOffboarding
     | StartDeviceLost
+    | StartNatsProvisioning
+    | StartNatsUserIssuance
+    | StartNatsUserRevocation
     | CancelSaga
     | WithdrawSaga
     | PauseSaga

@@ -1,4 +1,4 @@
-"""What can be done with a YubiKey as a whole: who has it, what it is, what it is made ready for, how it ends."""
+"""What can be done with a YubiKey as a whole: what it is, what it is made ready for, what is taken off it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, StringConstraints
 
-from shared.contracts.base import Base64, Command, DeviceSerial, Event, Fingerprint, Name, Text
+from shared.contracts.base import Base64, Command, Event, Fingerprint, Text
 from shared.contracts.keying import Algorithm, Value
 from shared.contracts.yubikey import OfYubiKey, PinPolicy, Slot, TouchPolicy
 
@@ -15,15 +15,6 @@ RoleName = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$"), Field(description="a role of the service's role file")
 ]
 Retries = Annotated[int, Field(ge=1, le=255)]
-
-
-class RetirementReason(StrEnum):
-    LOST_OR_STOLEN = "lost-or-stolen"
-    DAMAGED = "damaged"
-    FIRMWARE_OUTDATED = "firmware-outdated"
-    EMPLOYEE_TERMINATION = "employee-termination"
-    UPGRADED = "upgraded"
-    ADMINISTRATIVE = "administrative"
 
 
 class PukPolicy(StrEnum):
@@ -83,48 +74,8 @@ class DetectYubiKey(_Asked):
     """Say what the device is and what is on it."""
 
 
-class RegisterYubiKey(_Asked):
-    label: Name
-
-
-class DeregisterYubiKey(_Asked):
-    reason: Text = "deregistered"
-
-
-class AssignYubiKey(_Asked):
-    person_id: Text
-    person_name: Text | None = None
-
-
-class TransferYubiKey(_Asked):
-    """Give it to somebody else. What is on it stays: reset it first, if it must not."""
-
-    person_id: Text
-    person_name: Text | None = None
-
-
-class UnassignYubiKey(_Asked):
-    reason: Text = "returned"
-
-
-class ReportYubiKeyLost(_Asked):
-    """Nothing is put on it any more. Revoking its certificates is the saga `device-lost`'s."""
-
-    reported_by: Text | None = None
-    location: Text | None = None
-
-
-class RetireYubiKey(_Asked):
-    reason: RetirementReason
-    replacement_serial: DeviceSerial | None = None
-
-
 class SealYubiKey(_Asked):
     """Let nothing on it be changed any more, but by what undoes, until it is unsealed."""
-
-
-class UnsealYubiKey(_Asked):
-    reason: Text
 
 
 class ResetYubiKey(_Asked):
@@ -160,48 +111,9 @@ class YubiKeyDetected(_Reported):
     recipient_public_key: Base64 = Field(description="X25519, raw: what secrets for this device are sealed to")
 
 
-class YubiKeyRegistered(_Told):
-    label: Name
-
-
-class YubiKeyDeregistered(_Told):
-    reason: Text
-
-
-class YubiKeyAssigned(_Told):
-    person_id: Text
-    person_name: Text | None
-
-
-class YubiKeyTransferred(_Told):
-    from_person_id: Text
-    person_id: Text
-    person_name: Text | None
-
-
-class YubiKeyAssignmentRevoked(_Told):
-    person_id: Text
-    reason: Text
-
-
-class YubiKeyLost(_Told):
-    person_id: Text | None
-    reported_by: Text
-    location: Text | None
-
-
-class YubiKeyRetired(_Told):
-    reason: RetirementReason
-    replacement_serial: DeviceSerial | None
-
-
 class YubiKeySealed(_Reported):
     config_sha256: Fingerprint
     slots: tuple[SlotDescription, ...]
-
-
-class YubiKeyUnsealed(_Told):
-    reason: Text
 
 
 class YubiKeyReset(_Reported):
@@ -225,25 +137,5 @@ class YubiKeyProvisioned(_Reported):
     management_key_held_by: KeyHolder
 
 
-LifecycleCommand = (
-    RegisterYubiKey
-    | DeregisterYubiKey
-    | AssignYubiKey
-    | TransferYubiKey
-    | UnassignYubiKey
-    | ReportYubiKeyLost
-    | RetireYubiKey
-    | UnsealYubiKey
-)
-LifecycleEvent = (
-    YubiKeyRegistered
-    | YubiKeyDeregistered
-    | YubiKeyAssigned
-    | YubiKeyTransferred
-    | YubiKeyAssignmentRevoked
-    | YubiKeyLost
-    | YubiKeyRetired
-    | YubiKeyUnsealed
-)
 DeviceCommand = DetectYubiKey | SealYubiKey | ResetYubiKey | PlanSlots | ProvisionYubiKey
 DeviceEvent = YubiKeyDetected | YubiKeySealed | YubiKeyReset | SlotsPlanned | YubiKeyProvisioned

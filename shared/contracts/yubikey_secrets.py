@@ -9,7 +9,12 @@ from pydantic import Field
 
 from shared.contracts.base import Base64, Command, Event
 from shared.contracts.yubikey import OfYubiKey
-from shared.contracts.yubikey_devices import KeyHolder, ManagementKeyAlgorithm, PukPolicy, Retries
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    ManagementKeyAlgorithm,
+    PukPolicy,
+    Retries,
+)
 
 SealedSecret = Annotated[
     Base64 | None,

@@ -15,6 +15,8 @@ from shared.contracts import (
     key,
     key_events,
     key_sagas,
+    nats_jwt,
+    nats_sagas,
     ocsp,
     person_sagas,
     prompt,
@@ -26,6 +28,7 @@ from shared.contracts import (
     trust_bundle,
     yubikey,
     yubikey_devices,
+    yubikey_lifecycle,
     yubikey_presence,
     yubikey_secrets,
     yubikey_use,
@@ -43,6 +46,7 @@ LANGUAGES = {
     "certificate": (certificate.CertificateCommand, certificate_events.CertificateEvent),
     "ocsp": (ocsp.OcspCommand, ocsp.OcspEvent),
     "ssh-certificate": (ssh_certificate.SshCertificateCommand, ssh_certificate.SshCertificateEvent),
+    "nats-jwt": (nats_jwt.NatsJwtCommand, nats_jwt.NatsJwtEvent),
     "trust-bundle": (trust_bundle.TrustBundleCommand, trust_bundle.TrustBundleEvent),
     "yubikey": (
         domain.AnyCommand,
@@ -56,10 +60,11 @@ MODULES = {
     "certificate": (certificate, certificate_events),
     "ocsp": (ocsp,),
     "ssh-certificate": (ssh_certificate,),
+    "nats-jwt": (nats_jwt,),
     "trust-bundle": (trust_bundle,),
-    "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_secrets, yubikey_use),
+    "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_lifecycle, yubikey_secrets, yubikey_use),
     "prompt": (prompt,),
-    "saga": (saga, sagas, key_sagas, person_sagas, provisioning_sagas, timed_sagas),
+    "saga": (saga, sagas, key_sagas, nats_sagas, person_sagas, provisioning_sagas, timed_sagas),
 }
 TO_ITSELF = {"ReportPresence"}
 """What a service is told by its own processes: what the world says, to be decided on like all else."""

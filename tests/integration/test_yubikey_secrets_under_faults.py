@@ -13,7 +13,12 @@ from services.yubikey.roles import read_roles
 from services.yubikey.sealing import SealingKey
 from services.yubikey.virtual import VirtualYubiKeys
 from services.yubikey.virtual.faults import PowerCut, at
-from shared.contracts.yubikey_devices import KeyHolder, ProvisionYubiKey, PukPolicy, ResetYubiKey
+from shared.contracts.yubikey_devices import (
+    KeyHolder,
+    ProvisionYubiKey,
+    PukPolicy,
+    ResetYubiKey,
+)
 from shared.contracts.yubikey_secrets import ConfigurePin, ConfigurePuk, RotateManagementKey, SetRetries, UnblockPin
 from shared.errors import Transient
 from shared.kv import KeyValue

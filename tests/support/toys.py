@@ -12,22 +12,24 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import UUID
 
+from services.certificate.nats_domain import NATS_JWT, SignatureChecked
 from shared.contracts import certificate as certificates
 from shared.contracts import certificate_events as issued
 from shared.contracts import key as keys
 from shared.contracts import key_events as kept
-from shared.contracts import ocsp, saga, sagas
+from shared.contracts import nats_jwt, ocsp, saga, sagas
 from shared.contracts import ssh_certificate as ssh
 from shared.contracts import trust_bundle as bundles
 from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.keying import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
 from shared.contracts.naming import Profile
 from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, StartCertificateProvisioning
 from shared.contracts.saga import StartSaga
 from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
-from shared.decider import Refused, Stands
+from shared.decider import Context, Perform, Refused, Stands
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
 ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
@@ -74,7 +76,7 @@ class Toys:
             return Refused(RefusalCode.NOT_ALLOWED, "approvals are missing")
         return kept.KeySigned(
             key_id=c.key_id,
-            signature=b"signature",
+            signature=bytes(64) if c.signature_algorithm is SignatureAlgorithm.ED25519 else b"signature",
             signature_algorithm=c.signature_algorithm,
             message_sha256=digest(c.message),
             purpose=c.purpose,
@@ -95,7 +97,8 @@ class Toys:
         return kept.KeyExported(key_id=c.key_id, algorithm=algorithm, sealed_key=b"sealed", recipient_public_key=to)
 
     def _ExportPublicKey(self, c: keys.ExportPublicKey, log: list[Event]) -> Any:
-        return kept.PublicKeyExported(key_id=c.key_id, format=c.format, public_key=PEM)
+        public_key = NKEYS[Purpose.NATS_ACCOUNT] if c.format is PublicKeyFormat.NKEY else PEM
+        return kept.PublicKeyExported(key_id=c.key_id, format=c.format, public_key=public_key)
 
     def _EscrowKey(self, c: keys.EscrowKey, log: list[Event]) -> Any:
         return kept.KeyEscrowed(key_id=c.key_id) if _alive(log) else _taken()
@@ -268,6 +271,31 @@ class Toys:
         facts = {"reason": c.reason, "existed": bool(log)}
         return ssh.SshCertificateRevoked(ssh_certificate_id=c.ssh_certificate_id, **facts)
 
+    # -- NATS ---------------------------------------------------------------------------------------------------------
+
+    def _CreateNatsJwt(self, c: nats_jwt.CreateNatsJwt, log: list[Event]) -> Any:
+        return self._nats(c, log)
+
+    def _ReviseNatsJwt(self, c: nats_jwt.ReviseNatsJwt, log: list[Event]) -> Any:
+        return self._nats(c, log)
+
+    def _SignNatsJwt(self, c: nats_jwt.SignNatsJwt, log: list[Event]) -> Any:
+        return self._nats(c, log)
+
+    def _RevokeNatsJwt(self, c: nats_jwt.RevokeNatsJwt, log: list[Event]) -> Any:
+        return self._nats(c, log)
+
+    def _nats(self, command: Any, log: list[Event]) -> Any:
+        """The decider itself; every signature is good. The issuer's key is an account's that there is."""
+        state, context = NATS_JWT.initial, Context(UUID(ISSUER_ID), command.nats_jwt_id, BORN)
+        there_before = [ACCOUNT_JWT, ACCOUNT_SIGNED] if command.nats_jwt_id == ISSUER_ID else []
+        for event in [*there_before, *log]:
+            state = NATS_JWT.evolve(state, event)
+        output = NATS_JWT.decide(state, command, context)
+        if isinstance(output, Perform):
+            output = NATS_JWT.decide(state, SignatureChecked(output.effect, good=True), context)
+        return output
+
     def _created(self, certificate_id: str) -> dict[str, Any]:
         tbs = f"certificate {certificate_id}".encode()
         return {
@@ -301,7 +329,39 @@ def key_generated(c: keys.GenerateKey) -> kept.KeyGenerated:
         exportable=c.exportable,
         expires_at=c.expires_at,
         approvals=c.approvals,
+        nkey=NKEYS.get(c.purpose) if c.purpose else None,
     )
+
+
+NKEYS = {
+    Purpose.NATS_OPERATOR: "O" + "A" * 55,
+    Purpose.NATS_ACCOUNT: "A" + "A" * 55,
+    Purpose.NATS_USER: "U" + "A" * 55,
+}
+ACCOUNT_JWT = nats_jwt.NatsJwtCreated(
+    nats_jwt_id=ISSUER_ID,
+    entity=nats_jwt.NatsEntity.ACCOUNT,
+    name="APP",
+    subject=NKEYS[Purpose.NATS_ACCOUNT],
+    issuer=NKEYS[Purpose.NATS_OPERATOR],
+    signing_key_id=ISSUER_ID,
+    signature_algorithm=SignatureAlgorithm.ED25519,
+    tbs=b"e30.e30",
+    tbs_sha256=SHA,
+    limits=nats_jwt.NatsAccountLimits(),
+    permissions=nats_jwt.NatsPermissions(),
+    system_account=None,
+    validity_days=None,
+    version=1,
+)
+ACCOUNT_SIGNED = nats_jwt.NatsJwtSigned(
+    nats_jwt_id=ISSUER_ID,
+    entity=nats_jwt.NatsEntity.ACCOUNT,
+    subject=NKEYS[Purpose.NATS_ACCOUNT],
+    issuer=NKEYS[Purpose.NATS_OPERATOR],
+    jwt="e30.e30.c2ln",
+    version=1,
+)
 
 
 ISSUER_KEY = key_generated(

@@ -22,7 +22,7 @@ from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.saga import CancelSaga, ResumeSaga, StartSaga
+from shared.contracts.saga import CancelSaga, ResumeSaga, RetrySaga, StartSaga
 from shared.contracts.yubikey import PinPolicy, TouchPolicy
 from shared.contracts.yubikey_devices import (
     KeyHolder,
@@ -159,11 +159,13 @@ class World:
     def settle(self) -> None:
         """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late.
 
-        A saga that only an operator can move any more is left as it is.
+        A saga that only an operator can move any more is tried again, but where the world is broken.
         """
         for number in range(300):
-            if self.saga.over or (self.saga.questions and all(asked.stuck for asked in self.saga.questions)):
+            if self.saga.over or (self.stuck and self.broken):
                 break
+            if self.stuck:
+                self.order(RetrySaga(saga_id=self.saga.saga_id), 2000 + number)
             if self.saga.paused_at is not None:
                 self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
             self._deliver_all()
@@ -174,6 +176,10 @@ class World:
                 self.pass_time()
         assert self.saga.over or self.saga.question, "the saga does not end"
         self._deliver_all()
+
+    @property
+    def stuck(self) -> bool:
+        return bool(self.saga.questions) and all(asked.stuck for asked in self.saga.questions)
 
     def _deliver_all(self) -> None:
         for sent in list(self.commands):
@@ -238,6 +244,13 @@ class World:
 
     # -- what is left in the world -----------------------------------------------------------------------------------
 
+    def holders(self) -> list[str]:
+        """Who has a device, or under what it is registered."""
+        state = YUBIKEY.initial
+        for event in self.log["yubikey", "42000001"]:
+            state = YUBIKEY.evolve(state, event)
+        return [said for said in (state.life.label, state.life.person_id) if said is not None]
+
     def living_keys(self) -> list[str]:
         """This saga's keys whose private half exists: generated and not destroyed."""
         return [who for who in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if who != ISSUER_ID]
@@ -246,6 +259,9 @@ class World:
         born = ("CertificateCreated", "CertificateRenewed")
         x509 = [who for kind in born for who in self._without("certificate", kind, {"CertificateRevoked"})]
         return x509 + self._without("ssh-certificate", "SshCertificateCreated", {"SshCertificateRevoked"})
+
+    def living_nats_jwts(self) -> list[str]:
+        return [who for who in self._without("nats-jwt", "NatsJwtCreated", {"NatsJwtRevoked"}) if who != ISSUER_ID]
 
     def _without(self, aggregate: str, born: str, gone: set[str]) -> list[str]:
         names = {

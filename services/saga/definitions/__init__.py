@@ -8,6 +8,8 @@ from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.device_lost import DEVICE_LOST
 from services.saga.definitions.key_expiry import KEY_EXPIRY
 from services.saga.definitions.key_rotation import KEY_ROTATION
+from services.saga.definitions.nats_provisioning import NATS_PROVISIONING
+from services.saga.definitions.nats_users import NATS_USER_ISSUANCE, NATS_USER_REVOCATION
 from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
 from services.saga.definitions.person_offboarding import PERSON_OFFBOARDING
 from services.saga.definitions.person_onboarding import PERSON_ONBOARDING
@@ -29,4 +31,7 @@ DEFINITIONS = (
     PERSON_ONBOARDING,
     PERSON_OFFBOARDING,
     DEVICE_LOST,
+    NATS_PROVISIONING,
+    NATS_USER_ISSUANCE,
+    NATS_USER_REVOCATION,
 )

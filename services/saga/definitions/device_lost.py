@@ -7,7 +7,12 @@ from services.saga.definitions.parts import publish_each_crl, revoke_each, revok
 from services.saga.state import Saga
 from shared.contracts.naming import RevocationReason
 from shared.contracts.person_sagas import DeviceLostCompleted, StartDeviceLost
-from shared.contracts.yubikey_devices import ReportYubiKeyLost, RetireYubiKey, YubiKeyLost, YubiKeyRetired
+from shared.contracts.yubikey_lifecycle import (
+    ReportYubiKeyLost,
+    RetireYubiKey,
+    YubiKeyLost,
+    YubiKeyRetired,
+)
 
 Loss = Saga[StartDeviceLost]
 

@@ -7,7 +7,14 @@ from services.saga.definitions.parts import PATIENT, PATIENTLY, publish_each_crl
 from services.saga.state import Saga
 from shared.contracts.naming import RevocationReason
 from shared.contracts.person_sagas import PersonOffboardingCompleted, StartPersonOffboarding
-from shared.contracts.yubikey_devices import ResetYubiKey, UnassignYubiKey, YubiKeyAssignmentRevoked, YubiKeyReset
+from shared.contracts.yubikey_devices import (
+    ResetYubiKey,
+    YubiKeyReset,
+)
+from shared.contracts.yubikey_lifecycle import (
+    UnassignYubiKey,
+    YubiKeyAssignmentRevoked,
+)
 
 Offboarding = Saga[StartPersonOffboarding]
 

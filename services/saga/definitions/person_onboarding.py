@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from services.saga.definition import Definition, Each, Step, Undo, child
 from services.saga.state import Saga
-from shared.contracts import yubikey_devices as devices
+from shared.contracts import yubikey_lifecycle as lifecycle
 from shared.contracts.person_sagas import PersonOnboardingCompleted, StartPersonOnboarding
 from shared.contracts.provisioning_sagas import (
     CertificateProvisioningCompleted,
@@ -16,6 +16,7 @@ from shared.contracts.provisioning_sagas import (
     PivPurpose,
     StartCertificateProvisioning,
 )
+from shared.contracts.yubikey_devices import ProvisionYubiKey, YubiKeyProvisioned
 
 Onboarding = Saga[StartPersonOnboarding]
 
@@ -24,27 +25,36 @@ def has_label(saga: Onboarding) -> bool:
     return saga.request.label is not None
 
 
-def register_device(saga: Onboarding) -> devices.RegisterYubiKey:
-    return devices.RegisterYubiKey(serial=saga.request.yubikey_serial, label=saga.request.label or "")
-
-
-def deregister_device(saga: Onboarding) -> devices.DeregisterYubiKey:
-    return devices.DeregisterYubiKey(serial=saga.request.yubikey_serial, reason="the onboarding was undone")
-
-
-def assign_device(saga: Onboarding) -> devices.AssignYubiKey:
-    wish = saga.request
-    return devices.AssignYubiKey(
-        serial=wish.yubikey_serial, person_id=wish.person_id, person_name=wish.subject.common_name
+def register_device(saga: Onboarding) -> lifecycle.RegisterYubiKey:
+    return lifecycle.RegisterYubiKey(
+        serial=saga.request.yubikey_serial, label=saga.request.label or "", request_id=saga.id_of("registration")
     )
 
 
-def unassign_device(saga: Onboarding) -> devices.UnassignYubiKey:
-    return devices.UnassignYubiKey(serial=saga.request.yubikey_serial, reason="the onboarding was undone")
+def deregister_device(saga: Onboarding) -> lifecycle.DeregisterYubiKey:
+    return lifecycle.DeregisterYubiKey(
+        serial=saga.request.yubikey_serial, reason="the onboarding was undone", request_id=saga.id_of("registration")
+    )
 
 
-def provision_device(saga: Onboarding) -> devices.ProvisionYubiKey:
-    return devices.ProvisionYubiKey(serial=saga.request.yubikey_serial, role=saga.request.role)
+def assign_device(saga: Onboarding) -> lifecycle.AssignYubiKey:
+    wish = saga.request
+    return lifecycle.AssignYubiKey(
+        serial=wish.yubikey_serial,
+        person_id=wish.person_id,
+        person_name=wish.subject.common_name,
+        request_id=saga.id_of("assignment"),
+    )
+
+
+def unassign_device(saga: Onboarding) -> lifecycle.UnassignYubiKey:
+    return lifecycle.UnassignYubiKey(
+        serial=saga.request.yubikey_serial, reason="the onboarding was undone", request_id=saga.id_of("assignment")
+    )
+
+
+def provision_device(saga: Onboarding) -> ProvisionYubiKey:
+    return ProvisionYubiKey(serial=saga.request.yubikey_serial, role=saga.request.role)
 
 
 def provision_slot(saga: Onboarding, item: str) -> StartCertificateProvisioning:
@@ -72,8 +82,9 @@ def completed(saga: Onboarding) -> PersonOnboardingCompleted:
     )
 
 
-_deregistered = (Undo(deregister_device, devices.YubiKeyDeregistered),)
-_unassigned = (Undo(unassign_device, devices.YubiKeyAssignmentRevoked),)
+_voided = lifecycle.YubiKeyRequestVoided
+_deregistered = (Undo(deregister_device, (lifecycle.YubiKeyDeregistered, _voided)),)
+_unassigned = (Undo(unassign_device, (lifecycle.YubiKeyAssignmentRevoked, _voided)),)
 
 # fmt: off
 PERSON_ONBOARDING = Definition(
@@ -81,9 +92,9 @@ PERSON_ONBOARDING = Definition(
     request=StartPersonOnboarding,
     completed=completed,
     steps=(
-        Step(register_device,  devices.YubiKeyRegistered, may_stand=True, undo=_deregistered, when=has_label),
-        Step(assign_device,    devices.YubiKeyAssigned, may_stand=True, undo=_unassigned),
-        Step(provision_device, devices.YubiKeyProvisioned),
+        Step(register_device,  lifecycle.YubiKeyRegistered, may_stand=True, undo=_deregistered, when=has_label),
+        Step(assign_device,    lifecycle.YubiKeyAssigned, may_stand=True, undo=_unassigned),
+        Step(provision_device, YubiKeyProvisioned),
         Each(child(provision_slot, CertificateProvisioningCompleted), lambda saga: saga.request.purposes),
     ),
 )

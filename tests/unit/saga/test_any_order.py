@@ -17,6 +17,9 @@ from services.saga.definitions import (
     DEVICE_LOST,
     KEY_EXPIRY,
     KEY_ROTATION,
+    NATS_PROVISIONING,
+    NATS_USER_ISSUANCE,
+    NATS_USER_REVOCATION,
     OCSP_PUBLICATION,
     PERSON_OFFBOARDING,
     PERSON_ONBOARDING,
@@ -28,6 +31,7 @@ from services.saga.state import Phase
 from shared.contracts.key_sagas import StartKeyRotation
 from shared.contracts.keying import Algorithm, Purpose
 from shared.contracts.naming import DistinguishedName, Profile
+from shared.contracts.nats_sagas import StartNatsProvisioning, StartNatsUserIssuance, StartNatsUserRevocation
 from shared.contracts.person_sagas import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
 from shared.contracts.provisioning_sagas import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
 from shared.contracts.saga import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
@@ -47,7 +51,9 @@ from shared.contracts.timed_sagas import (
     StartKeyExpiry,
     StartOcspPublication,
 )
-from shared.contracts.yubikey_devices import RetirementReason
+from shared.contracts.yubikey_lifecycle import (
+    RetirementReason,
+)
 from shared.envelope import subject_of
 from shared.identity import derive
 from tests.support.toys import ISSUER_ID
@@ -111,6 +117,13 @@ OFFBOARDING = StartPersonOffboarding(
 DEVICE_GONE = StartDeviceLost(
     saga_id=SAGA_ID, yubikey_serial="42000001", certificate_ids=(ONE,), retire=RetirementReason.LOST_OR_STOLEN
 )
+NATS = StartNatsProvisioning(
+    saga_id=SAGA_ID, operator="Acme", account="APP", user="svc", recipient_public_key=bytes(32)
+)
+NATS_USER = StartNatsUserIssuance(saga_id=SAGA_ID, account_key_id=ISSUER_ID, user="svc", recipient_public_key=bytes(32))
+NATS_REVOKED = StartNatsUserRevocation(
+    saga_id=SAGA_ID, account_key_id=ISSUER_ID, user_key_id=ONE, user_nkey="U" + "B" * 55
+)
 CRL = StartCrlPublication(saga_id=SAGA_ID, issuer_id=ISSUER_ID)
 SAGAS = {
     "bootstrap-1": (PKI_BOOTSTRAP_1, BOOTSTRAP),
@@ -134,6 +147,9 @@ SAGAS = {
     "onboarding": (PERSON_ONBOARDING, ONBOARDING),
     "offboarding": (PERSON_OFFBOARDING, OFFBOARDING),
     "device-lost": (DEVICE_LOST, DEVICE_GONE),
+    "nats": (NATS_PROVISIONING, NATS),
+    "nats-user": (NATS_USER_ISSUANCE, NATS_USER),
+    "nats-user-revoked": (NATS_USER_REVOCATION, NATS_REVOKED),
     "ssh": (SSH_CERTIFICATE_ISSUANCE, SSH),
     "on-device": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.ON_DEVICE)),
     "imported": (CERTIFICATE_PROVISIONING, provisioning(KeyOrigin.IMPORTED)),
@@ -152,7 +168,9 @@ def begun(which: str, broken: frozenset[str] = frozenset()) -> World:
 
 
 def nothing_is_left(world: World) -> bool:
-    return not (world.slots or world.living_keys() or world.living_certificates())
+    return not (
+        world.slots or world.holders() or world.living_keys() or world.living_certificates() or world.living_nats_jwts()
+    )
 
 
 def check_the_end(world: World) -> None:

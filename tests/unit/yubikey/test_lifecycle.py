@@ -11,36 +11,43 @@ from services.yubikey.effects import AtDevice
 from services.yubikey.states import SlotContent
 from shared.contracts import yubikey as slots
 from shared.contracts import yubikey_devices as devices
+from shared.contracts import yubikey_lifecycle as lifecycle
 from shared.contracts import yubikey_secrets as secrets
 from shared.contracts import yubikey_use as use
 from shared.contracts.command import RefusalCode
 from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.yubikey_devices import RetirementReason
+from shared.contracts.yubikey_lifecycle import (
+    RetirementReason,
+)
 from shared.decider import Context, Perform, Refused, Stands
+from shared.identity import derive
 from tests.support.world import NOON, START
 
 SERIAL, SHA = "42000001", "0" * 64
 SLOT_9A, SLOT_82 = slots.Slot.AUTHENTICATION, slots.Slot.RETIRED_1
 ALICE, BOB = "alice@acme.example", "bob@acme.example"
 ABOUT = {"serial": SERIAL}
-REGISTERED = devices.YubiKeyRegistered(**ABOUT, label="A-17")
-ASSIGNED = devices.YubiKeyAssigned(**ABOUT, person_id=ALICE, person_name="Alice")
-LOST = devices.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="alice", location=None)
-RETIRED = devices.YubiKeyRetired(**ABOUT, reason=RetirementReason.DAMAGED, replacement_serial=None)
+REGISTERED = lifecycle.YubiKeyRegistered(**ABOUT, label="A-17")
+ASSIGNED = lifecycle.YubiKeyAssigned(**ABOUT, person_id=ALICE, person_name="Alice")
+LOST = lifecycle.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="alice", location=None)
+RETIRED = lifecycle.YubiKeyRetired(**ABOUT, reason=RetirementReason.DAMAGED, replacement_serial=None)
 SEALED = devices.YubiKeySealed(**ABOUT, simulated=True, config_sha256=SHA, slots=())
-UNSEALED = devices.YubiKeyUnsealed(**ABOUT, reason="why not")
+UNSEALED = lifecycle.YubiKeyUnsealed(**ABOUT, reason="why not")
 RESET = devices.YubiKeyReset(**ABOUT, simulated=True)
-DEREGISTERED = devices.YubiKeyDeregistered(**ABOUT, reason="back")
-REVOKED = devices.YubiKeyAssignmentRevoked(**ABOUT, person_id=ALICE, reason="left")
+DEREGISTERED = lifecycle.YubiKeyDeregistered(**ABOUT, reason="back")
+REVOKED = lifecycle.YubiKeyAssignmentRevoked(**ABOUT, person_id=ALICE, reason="left")
 
-REGISTER = devices.RegisterYubiKey(**ABOUT, label="A-17")
-ASSIGN = devices.AssignYubiKey(**ABOUT, person_id=ALICE, person_name="Alice")
-TRANSFER = devices.TransferYubiKey(**ABOUT, person_id=BOB)
-UNASSIGN = devices.UnassignYubiKey(**ABOUT, reason="left")
-REPORT = devices.ReportYubiKeyLost(**ABOUT)
-RETIRE = devices.RetireYubiKey(**ABOUT, reason=RetirementReason.DAMAGED)
-UNSEAL = devices.UnsealYubiKey(**ABOUT, reason="why not")
-DEREGISTER = devices.DeregisterYubiKey(**ABOUT, reason="back")
+BY_ONE, BY_ANOTHER = {"request_id": str(derive(START, "one"))}, {"request_id": str(derive(START, "another"))}
+VOIDED = lifecycle.YubiKeyRequestVoided(**ABOUT, **BY_ONE, reason="left")
+
+REGISTER = lifecycle.RegisterYubiKey(**ABOUT, label="A-17")
+ASSIGN = lifecycle.AssignYubiKey(**ABOUT, person_id=ALICE, person_name="Alice")
+TRANSFER = lifecycle.TransferYubiKey(**ABOUT, person_id=BOB)
+UNASSIGN = lifecycle.UnassignYubiKey(**ABOUT, reason="left")
+REPORT = lifecycle.ReportYubiKeyLost(**ABOUT)
+RETIRE = lifecycle.RetireYubiKey(**ABOUT, reason=RetirementReason.DAMAGED)
+UNSEAL = lifecycle.UnsealYubiKey(**ABOUT, reason="why not")
+DEREGISTER = lifecycle.DeregisterYubiKey(**ABOUT, reason="back")
 PROVISION = devices.ProvisionYubiKey(**ABOUT, role="person")
 GENERATE = slots.GenerateSlotKey(**ABOUT, slot=SLOT_9A, algorithm=Algorithm.EC_P256)
 CLEAR = slots.ClearSlot(**ABOUT, slot=SLOT_9A)
@@ -70,14 +77,21 @@ def decided(history, command):
         (
             [REGISTERED, ASSIGNED],
             TRANSFER,
-            devices.YubiKeyTransferred(**ABOUT, from_person_id=ALICE, person_id=BOB, person_name=None),
+            lifecycle.YubiKeyTransferred(**ABOUT, from_person_id=ALICE, person_id=BOB, person_name=None),
         ),
         (
             [REGISTERED, ASSIGNED],
             REPORT,
-            devices.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="ada", location=None),
+            lifecycle.YubiKeyLost(**ABOUT, person_id=ALICE, reported_by="ada", location=None),
         ),
         ([LOST], RETIRE, RETIRED),
+        ([REGISTERED], ASSIGN.model_copy(update=BY_ONE), ASSIGNED.model_copy(update=BY_ONE)),
+        ([REGISTERED, ASSIGNED.model_copy(update=BY_ONE)], UNASSIGN.model_copy(update=BY_ONE), REVOKED),
+        ([REGISTERED, ASSIGNED], UNASSIGN.model_copy(update=BY_ONE), VOIDED),  # by somebody else: it stays
+        ([REGISTERED], UNASSIGN.model_copy(update=BY_ONE), VOIDED),
+        ([REGISTERED, VOIDED], ASSIGN.model_copy(update=BY_ANOTHER), ASSIGNED.model_copy(update=BY_ANOTHER)),
+        ([], DEREGISTER.model_copy(update={**BY_ONE, "reason": "left"}), VOIDED),
+        ([REGISTERED.model_copy(update=BY_ONE)], DEREGISTER.model_copy(update=BY_ONE), DEREGISTERED),
         ([REGISTERED, LOST, RESET], ASSIGN, ASSIGNED),
     ],
 )
@@ -95,6 +109,8 @@ def test_what_is_said_of_a_device_is_told(history, command, event):
         ([LOST], REPORT),
         ([RETIRED], RETIRE),
         ([SEALED, UNSEALED], UNSEAL),
+        ([VOIDED], UNASSIGN.model_copy(update=BY_ONE)),
+        ([VOIDED], DEREGISTER.model_copy(update=BY_ONE)),
     ],
 )
 def test_what_stands_is_not_told_again(history, command):
@@ -108,9 +124,11 @@ def test_what_stands_is_not_told_again(history, command):
         ([REGISTERED, ASSIGNED], DEREGISTER, "unassign first"),
         ([], ASSIGN, "not registered"),
         ([REGISTERED, DEREGISTERED], ASSIGN, "not registered"),
-        ([REGISTERED, ASSIGNED], devices.AssignYubiKey(**ABOUT, person_id=BOB), "yubikey.transfer"),
+        ([REGISTERED, ASSIGNED], lifecycle.AssignYubiKey(**ABOUT, person_id=BOB), "yubikey.transfer"),
         ([REGISTERED], TRANSFER, "nobody's"),
         ([REGISTERED, LOST], ASSIGN, "is lost"),
+        ([REGISTERED, VOIDED], ASSIGN.model_copy(update=BY_ONE), "taken back before it arrived"),
+        ([VOIDED], REGISTER.model_copy(update=BY_ONE), "taken back before it arrived"),
         ([RETIRED], REPORT, "retired already"),
         ([], PROVISION, "register and yubikey.assign"),
         ([REGISTERED, ASSIGNED, LOST], PROVISION, "is lost"),
@@ -134,7 +152,7 @@ def test_what_may_not_be_is_refused_with_the_reason(history, command, why):
 
 
 def test_a_device_does_not_replace_itself():
-    wish = devices.RetireYubiKey(**ABOUT, reason=RetirementReason.UPGRADED, replacement_serial=SERIAL)
+    wish = lifecycle.RetireYubiKey(**ABOUT, reason=RetirementReason.UPGRADED, replacement_serial=SERIAL)
     assert decided([], wish).code is RefusalCode.INVALID
 
 

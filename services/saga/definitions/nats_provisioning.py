@@ -1,0 +1,95 @@
+"""An operator of NATS with its system account, an account and a user: keys, then JWTs, the user's seed sealed at last.
+
+What nats-server is told is in the end: the operator's JWT, and the accounts' for its resolver.
+"""
+
+from __future__ import annotations
+
+from services.saga.definition import Definition, Parallel
+from services.saga.definitions.nats_parts import SEED, jwt_of, jwt_text, key_of, nkey_of
+from services.saga.state import Saga
+from shared.contracts.key_events import KeyExported
+from shared.contracts.nats_jwt import CreateNatsJwt, NatsEntity
+from shared.contracts.nats_sagas import NatsProvisioningCompleted, StartNatsProvisioning
+
+Provisioning = Saga[StartNatsProvisioning]
+
+
+def create_operator(saga: Provisioning) -> CreateNatsJwt:
+    own = nkey_of(saga, "operator")
+    return CreateNatsJwt(
+        nats_jwt_id=saga.id_of("operator"),
+        entity=NatsEntity.OPERATOR,
+        name=saga.request.operator,
+        subject=own,
+        issuer=own,
+        signing_key_id=saga.id_of("operator"),
+        system_account=nkey_of(saga, "system-account"),
+    )
+
+
+def create_system_account(saga: Provisioning) -> CreateNatsJwt:
+    return _account(saga, "system-account", "SYS")
+
+
+def create_account(saga: Provisioning) -> CreateNatsJwt:
+    return _account(saga, "account", saga.request.account).model_copy(update={"limits": saga.request.limits})
+
+
+def create_user(saga: Provisioning) -> CreateNatsJwt:
+    return CreateNatsJwt(
+        nats_jwt_id=saga.id_of("user"),
+        entity=NatsEntity.USER,
+        name=saga.request.user,
+        subject=nkey_of(saga, "user"),
+        issuer=nkey_of(saga, "account"),
+        signing_key_id=saga.id_of("account"),
+        permissions=saga.request.permissions,
+        validity_days=saga.request.validity_days,
+    )
+
+
+def _account(saga: Provisioning, who: str, name: str) -> CreateNatsJwt:
+    return CreateNatsJwt(
+        nats_jwt_id=saga.id_of(who),
+        entity=NatsEntity.ACCOUNT,
+        name=name,
+        subject=nkey_of(saga, who),
+        issuer=nkey_of(saga, "operator"),
+        signing_key_id=saga.id_of("operator"),
+    )
+
+
+def completed(saga: Provisioning) -> NatsProvisioningCompleted:
+    return NatsProvisioningCompleted(
+        **saga.heading,
+        operator_jwt=jwt_text(saga, "operator"),
+        operator_nkey=nkey_of(saga, "operator"),
+        system_account_jwt=jwt_text(saga, "system-account"),
+        system_account_nkey=nkey_of(saga, "system-account"),
+        account_jwt=jwt_text(saga, "account"),
+        account_nkey=nkey_of(saga, "account"),
+        user_jwt=jwt_text(saga, "user"),
+        user_nkey=nkey_of(saga, "user"),
+        operator_key_id=saga.id_of("operator"),
+        account_key_id=saga.id_of("account"),
+        user_key_id=saga.id_of("user"),
+        sealed_user_seed=saga.answer(KeyExported).sealed_key,
+    )
+
+
+NATS_PROVISIONING = Definition(
+    saga_type="nats-provisioning",
+    request=StartNatsProvisioning,
+    completed=completed,
+    steps=(
+        Parallel(key_of("operator"), key_of("system-account"), key_of("account"), key_of("user")),
+        Parallel(
+            jwt_of("operator", create_operator),
+            jwt_of("system-account", create_system_account),
+            jwt_of("account", create_account),
+            jwt_of("user", create_user),
+        ),
+        SEED,
+    ),
+)
