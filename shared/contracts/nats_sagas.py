@@ -40,6 +40,7 @@ class NatsProvisioningCompleted(Completed):
     user_jwt: Jwt
     user_nkey: UserNkey
     operator_key_id: Id
+    system_account_key_id: Id
     account_key_id: Id
     user_key_id: Id
     sealed_user_seed: Base64 = Field(

@@ -32,17 +32,21 @@ def free_port() -> int:
 
 
 class NatsServer:
-    """One server and its storage; it can be killed and started again on the same port."""
+    """One server and its storage; it can be killed and started again on the same port.
 
-    def __init__(self, store: Path) -> None:
+    *more*: other arguments of nats-server.
+    """
+
+    def __init__(self, store: Path, *more: str) -> None:
         self.port = free_port()
         self.url = f"nats://127.0.0.1:{self.port}"
         self._store = store
+        self._more = more
         self._process: subprocess.Popen[bytes] | None = None
 
     async def start(self) -> None:
         self._process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
-            [str(BINARY), "-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self.port)],
+            [str(BINARY), "-js", "-sd", str(self._store), "-a", "127.0.0.1", "-p", str(self.port), *self._more],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

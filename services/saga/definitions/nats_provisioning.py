@@ -72,6 +72,7 @@ def completed(saga: Provisioning) -> NatsProvisioningCompleted:
         user_jwt=jwt_text(saga, "user"),
         user_nkey=nkey_of(saga, "user"),
         operator_key_id=saga.id_of("operator"),
+        system_account_key_id=saga.id_of("system-account"),
         account_key_id=saga.id_of("account"),
         user_key_id=saga.id_of("user"),
         sealed_user_seed=saga.answer(KeyExported).sealed_key,
