@@ -28,6 +28,7 @@ def settings() -> Settings:
         nats_url=os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
         state_directory=Path(os.environ.get("STATE_DIR", "./.state/yubikey")),
         secret=_secret("YUBIKEY_SECRET_FILE"),
+        previous_secret=_previous_secret(),
         virtual_serials=_serials(os.environ.get("VIRTUAL_YUBIKEYS", "")),
         pcsc=os.environ.get("YUBIKEY_PCSC") == "1",
         roots=Path(roots) if roots else None,
@@ -44,6 +45,11 @@ def _secret(variable: str) -> bytes:
     if len(secret) < _SHORTEST_SECRET:
         raise Unusable(f"{variable}: the file has {len(secret)} bytes; it needs {_SHORTEST_SECRET} random ones or more")
     return secret
+
+
+def _previous_secret() -> bytes | None:
+    variable = "YUBIKEY_PREVIOUS_SECRET_FILE"
+    return _secret(variable) if os.environ.get(variable) else None
 
 
 def _management_key() -> bytes:

@@ -6,25 +6,21 @@ device says which of the two holds (docs/adr/0019).
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from pydantic import TypeAdapter
 
-from shared.contracts.yubikey_devices import (
-    KeyHolder,
-    PukPolicy,
-)
+from services.yubikey.sealing import DocumentSealing
+from shared.contracts.yubikey_devices import KeyHolder, PukPolicy
 from shared.errors import Poison
 from shared.kv import KeyValue
 
 if TYPE_CHECKING:
     from services.yubikey.leases import Leases
 
-_NONCE = 12
+PURPOSE = b"cim-keys/yubikey/device-secrets/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +59,11 @@ _DOCUMENT = TypeAdapter(Secrets)
 
 
 class Credentials:
-    """*key*: 32 bytes that seal what is written. With *leases*, only who has the device writes."""
+    """With *leases*, only who has the device writes."""
 
-    def __init__(self, bucket: KeyValue, key: bytes, leases: Leases | None = None) -> None:
+    def __init__(self, bucket: KeyValue, sealing: DocumentSealing, leases: Leases | None = None) -> None:
         self._bucket = bucket
-        self._sealing = AESGCM(key)
+        self._sealing = sealing
         self._leases = leases
 
     async def read(self, serial: str) -> Secrets:
@@ -76,14 +72,13 @@ class Credentials:
         if document is None:
             return Secrets()
         try:
-            opened = self._sealing.decrypt(document.value[:_NONCE], document.value[_NONCE:], serial.encode())
+            opened, _ = self._sealing.open(document.value, serial)
         except InvalidTag:
             raise Poison(f"the secrets of YubiKey {serial} do not open with this service's secret") from None
         return _DOCUMENT.validate_json(opened)
 
     async def write(self, serial: str, secrets: Secrets) -> Secrets:
-        nonce = os.urandom(_NONCE)
-        sealed = nonce + self._sealing.encrypt(nonce, _DOCUMENT.dump_json(secrets), serial.encode())
+        sealed = self._sealing.seal(_DOCUMENT.dump_json(secrets), serial)
         if self._leases is not None:
             await self._leases.put(int(serial), _name(serial), sealed)
         else:

@@ -9,7 +9,7 @@ from typing import Protocol
 from yubikit.core.smartcard import SmartCardConnection
 
 from services.yubikey.attestation import Trust
-from services.yubikey.virtual import SealedFileError, VirtualYubiKeys
+from services.yubikey.virtual import SealedFileError, VirtualYubiKeys, reseal
 from shared.contracts.command import RefusalCode
 from shared.errors import Unusable
 
@@ -59,8 +59,14 @@ class VirtualDevices:
 
     simulated = True
 
-    def __init__(self, directory: Path, sealing_key: bytes, serials: Sequence[int]) -> None:
+    """*previous_key*: what the devices may still be sealed with; they are sealed with *sealing_key* from now on."""
+
+    def __init__(
+        self, directory: Path, sealing_key: bytes, serials: Sequence[int], previous_key: bytes | None = None
+    ) -> None:
         try:
+            if previous_key is not None:
+                reseal(directory, previous_key, sealing_key)
             self._yubikeys = VirtualYubiKeys(directory, sealing_key, serials)
             self.trust = Trust((self._yubikeys.attestation_root(),))
         except (SealedFileError, ValueError) as error:

@@ -1,12 +1,17 @@
-"""Where private keys for devices are sealed to: one X25519 key pair that follows from the service's secret.
+"""What follows from the service's secret: the key that others seal to, and the one that documents are sealed with.
 
-HPKE (RFC 9180), so that a key to be imported is never in a message in the clear. Nothing is stored.
+HPKE (RFC 9180), so that a key to be imported is never in a message in the clear. No key is stored. Beside the secret
+there may be the one before it, which opens what was sealed then.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -16,6 +21,7 @@ from yubikit.piv import PrivateKey
 from shared.contracts.keying import sealing_info
 
 SECRET_SIZE = 32
+_NONCE = 12
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
@@ -24,13 +30,22 @@ class SealError(Exception):
 
 
 class SealingKey:
-    def __init__(self, secret: bytes) -> None:
-        self._key = X25519PrivateKey.from_private_bytes(derived(secret, b"cim-keys/yubikey/sealing/v1"))
-        self.public = self._key.public_key().public_bytes_raw()
+    """*previous*: the secret before this one. What is sealed to its public key may still be on its way."""
+
+    def __init__(self, secret: bytes, previous: bytes | None = None) -> None:
+        self._keys = tuple(
+            X25519PrivateKey.from_private_bytes(derived(each, b"cim-keys/yubikey/sealing/v1"))
+            for each in (secret, previous)
+            if each is not None
+        )
+        self.public = self._keys[0].public_key().public_bytes_raw()
 
     def opened(self, sealed: bytes, info: bytes) -> bytes:
         """What was sealed for *info*. Raises InvalidTag or ValueError."""
-        return SUITE.decrypt(sealed, self._key, info)
+        for key in self._keys[:-1]:
+            with contextlib.suppress(InvalidTag):
+                return SUITE.decrypt(sealed, key, info)
+        return SUITE.decrypt(sealed, self._keys[-1], info)
 
     def open(self, sealed: bytes, key_id: str) -> PrivateKey:
         """The private key in *sealed*, which was sealed for *key_id*: under another id it does not open."""
@@ -45,6 +60,25 @@ class SealingKey:
         if not isinstance(key, PrivateKey):
             raise SealError("what it holds is no key of a kind that a YubiKey has")
         return key
+
+
+class DocumentSealing:
+    """AES-256-GCM for documents, each *about* something: as a document about something else it does not open."""
+
+    def __init__(self, secret: bytes, purpose: bytes, previous: bytes | None = None) -> None:
+        self._ciphers = tuple(AESGCM(derived(each, purpose)) for each in (secret, previous) if each is not None)
+
+    def seal(self, content: bytes, about: str) -> bytes:
+        nonce = os.urandom(_NONCE)
+        return nonce + self._ciphers[0].encrypt(nonce, content, about.encode())
+
+    def open(self, sealed: bytes, about: str) -> tuple[bytes, bool]:
+        """The content, and whether it is sealed with today's secret. Raises InvalidTag."""
+        nonce, text = sealed[:_NONCE], sealed[_NONCE:]
+        for cipher in self._ciphers[:-1]:
+            with contextlib.suppress(InvalidTag):
+                return cipher.decrypt(nonce, text, about.encode()), True
+        return self._ciphers[-1].decrypt(nonce, text, about.encode()), len(self._ciphers) == 1
 
 
 def derived(secret: bytes, purpose: bytes) -> bytes:

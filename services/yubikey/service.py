@@ -15,22 +15,25 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.agent import Agency, Agent
 from services.yubikey.attestation import yubico_trust
-from services.yubikey.credentials import Credentials
+from services.yubikey.credentials import PURPOSE, Credentials
 from services.yubikey.device import Keeping
 from services.yubikey.directory import Devices, VirtualDevices
 from services.yubikey.domain import YUBIKEY
 from services.yubikey.effects import Effect, Outcome
 from services.yubikey.home import Home
+from services.yubikey.intents import BUCKET
 from services.yubikey.leases import Leases
 from services.yubikey.pcsc import PcscYubiKeys
 from services.yubikey.prompts import PROMPT
+from services.yubikey.resealing import require_ours, settle
 from services.yubikey.roles import read_roles
-from services.yubikey.sealing import SealingKey, derived
+from services.yubikey.sealing import DocumentSealing, SealingKey, derived
 from shared.host import Host
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Handler, Stores, serve
 
 LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
+VIRTUAL = b"cim-keys/yubikey/virtual-devices/v1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Settings:
     nats_url: str
     state_directory: Path
     secret: bytes = field(repr=False)
+    previous_secret: bytes | None = field(default=None, repr=False, kw_only=True)
     virtual_serials: tuple[int, ...] = ()
     pcsc: bool = False
     roots: Path | None = None
@@ -74,6 +78,7 @@ class _Edge:
     def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
         self._settings = settings
         self._sources = sources
+        self._sealing = DocumentSealing(settings.secret, PURPOSE, settings.previous_secret)
         self._agent: Agent | None = None
 
     async def begin(self, client: Client, host: Host) -> None:
@@ -81,19 +86,22 @@ class _Edge:
         home = await Home.claim(settings.state_directory, settings.predecessor)
         agency = Agency(settings.agent, lambda: self._sources(settings), settings.lease, settings.patience)
         self._agent = Agent(agency, home, client, host.background)
+        bucket = KeyValue(client.jetstream(), BUCKET)
+        await require_ours(bucket, self._sealing)
+        if settings.previous_secret is not None:
+            host.background(settle(bucket, self._sealing, self._agent.leases))
         host.warn(self._agent.wait_for_nobody)
         host.end(self._agent.close)
 
     async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         assert self._agent is not None
-        settings = self._settings
+        settings, sealing = self._settings, self._sealing
         roles = read_roles(settings.roles_file)
 
         def keeping(bucket: KeyValue, leases: Leases) -> Keeping:
-            key = derived(settings.secret, b"cim-keys/yubikey/device-secrets/v1")
-            return Keeping(Credentials(bucket, key, leases), roles, settings.management_key)
+            return Keeping(Credentials(bucket, sealing, leases), roles, settings.management_key)
 
-        return await self._agent.equip(stores, SealingKey(settings.secret), keeping)
+        return await self._agent.equip(stores, SealingKey(settings.secret, settings.previous_secret), keeping)
 
     async def route(self, handle: Handler) -> Handler:
         assert self._agent is not None
@@ -109,9 +117,11 @@ class _Edge:
 def _sources(settings: Settings) -> list[Devices]:
     sources: list[Devices] = []
     if settings.virtual_serials:
-        sealing_key = derived(settings.secret, b"cim-keys/yubikey/virtual-devices/v1")
-        directory = settings.state_directory / "virtual"
-        sources.append(VirtualDevices(directory, sealing_key, settings.virtual_serials))
+        directory, before = settings.state_directory / "virtual", settings.previous_secret
+        previous_key = derived(before, VIRTUAL) if before is not None else None
+        sources.append(
+            VirtualDevices(directory, derived(settings.secret, VIRTUAL), settings.virtual_serials, previous_key)
+        )
     if settings.pcsc:
         sources.append(PcscYubiKeys(yubico_trust(settings.roots)))
     return sources

@@ -8,21 +8,18 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from yubikit.piv import SLOT, PivSession
 
 from services.yubikey.sealing import SUITE
 from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.yubikey_secrets import DeviceSecret, secret_info
 from shared.contracts.yubikey_use import plaintext_info
 from shared.identity import new_id
+from tests.support.device_talk import READER, RECIPIENT, Conversation
 from tests.support.together import SECRET, DevicesInHand
 
 SERIAL, OLD = 42000001, 42000002
-READER = X25519PrivateKey.generate()
-RECIPIENT = base64.b64encode(READER.public_key().public_bytes_raw()).decode()
 ROLES = """
 [use]
 sign = ["9a", "9c"]
@@ -63,48 +60,6 @@ async def serving(settings, yubikeys):
         yield
     finally:
         await app.stop()
-
-
-class Conversation:
-    def __init__(self, client, events):
-        self._client = client
-        self._events = events
-
-    async def ask(self, verb, serial=SERIAL, *, command_id=None, **body):
-        command_id = command_id or str(new_id())
-        raw, headers = json.dumps({"serial": str(serial), **body}).encode(), {"CIM-Command-Id": command_id}
-        await self._client.jetstream().publish(f"keys.commands.yubikey.{verb}", raw, headers=headers)
-        while True:
-            event = await self._events.next_msg(timeout=20)
-            if event.headers.get("CIM-Causation-Id") == command_id:
-                return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
-
-    async def done(self, event, verb, serial=SERIAL, **body):
-        kind, told = await self.ask(verb, serial, **body)
-        assert kind == f"yubikey.{event}", told
-        return told
-
-    async def refused(self, verb, serial=SERIAL, **body):
-        kind, told = await self.ask(verb, serial, **body)
-        assert kind == "command.rejected", (kind, told)
-        return told["code"], told["message"]
-
-    async def released(self, secret, serial=SERIAL):
-        told = await self.done(
-            "secret-released", "release-secret", serial, secret=secret, recipient_public_key=RECIPIENT
-        )
-        sealed, info = base64.b64decode(told["sealed_secret"]), secret_info(str(serial), DeviceSecret(secret))
-        return SUITE.decrypt(sealed, READER, info).decode()
-
-    async def sealed(self, secret, text, serial=SERIAL):
-        detected = await self.done("detected", "detect", serial)
-        recipient = X25519PublicKey.from_public_bytes(base64.b64decode(detected["recipient_public_key"]))
-        info = secret_info(str(serial), DeviceSecret(secret))
-        return base64.b64encode(SUITE.encrypt(text.encode(), recipient, info)).decode()
-
-    async def assigned(self, serial=SERIAL):
-        await self.done("registered", "register", serial, label="A-17")
-        await self.done("assigned", "assign", serial, person_id="alice@acme.example", person_name="Alice")
 
 
 @pytest.fixture(name="talk")

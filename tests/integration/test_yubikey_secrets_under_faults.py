@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from yubikit.piv import PivSession
 
-from services.yubikey.credentials import Credentials, Secrets
+from services.yubikey.credentials import PURPOSE, Credentials, Secrets
 from services.yubikey.device import Keeping, YubiKeys
 from services.yubikey.effects import AtDevice, DeviceRefused, Done
 from services.yubikey.intents import Intents
 from services.yubikey.roles import read_roles
-from services.yubikey.sealing import SealingKey
+from services.yubikey.sealing import DocumentSealing, SealingKey
 from services.yubikey.virtual import VirtualYubiKeys
 from services.yubikey.virtual.faults import PowerCut, at
 from shared.contracts.yubikey_devices import (
@@ -46,7 +46,7 @@ class Bench:
     def __init__(self, directory, js):
         self.yubikeys = VirtualYubiKeys(directory, SECRET, [SERIAL])
         bucket = KeyValue(js, "KEYS_DEVICES")
-        self.credentials = Credentials(bucket, bytes(32))
+        self.credentials = Credentials(bucket, DocumentSealing(bytes(32), PURPOSE))
         keeping = Keeping(self.credentials, read_roles(None))
         self._service = YubiKeys([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
 

@@ -4,6 +4,6 @@ Unmodified yubikit takes it for a device; its attestation root says in its name 
 """
 
 from services.yubikey.virtual.directory import VirtualYubiKeys
-from services.yubikey.virtual.sealing import SealedFileError
+from services.yubikey.virtual.sealing import SealedFileError, reseal
 
-__all__ = ["SealedFileError", "VirtualYubiKeys"]
+__all__ = ["SealedFileError", "VirtualYubiKeys", "reseal"]

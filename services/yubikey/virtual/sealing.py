@@ -10,6 +10,7 @@ MAGIC = b"CIMVYK2\n"
 NONCE_SIZE = 12
 KEY_SIZE = 32
 _COUNTER_SIZE = 8
+_OTHER = ".other"
 
 
 class SealedFileError(ValueError):
@@ -26,7 +27,7 @@ class SealedFile:
     """
 
     def __init__(self, path: Path, purpose: str, key: bytes) -> None:
-        self._copies = (path, path.with_suffix(f".other{path.suffix}"))
+        self._copies = (path, path.with_suffix(f"{_OTHER}{path.suffix}"))
         self._cipher = AESGCM(key)
         self._associated_data = MAGIC + purpose.encode()
         self._counter = 0
@@ -58,6 +59,13 @@ class SealedFile:
             _create(path, record)
         self._counter = counter
 
+    def reseal(self, key: bytes) -> None:
+        """Seal both copies with another key, the older one first: one that opens is there all the time."""
+        if (content := self.read()) is not None:
+            self._cipher = AESGCM(key)
+            self.write(content)
+            self.write(content)
+
     def _open(self, path: Path) -> tuple[int, bytes] | None:
         record = path.read_bytes()
         nonce = record[len(MAGIC) : len(MAGIC) + NONCE_SIZE]
@@ -69,6 +77,18 @@ class SealedFile:
         except InvalidTag:
             return None
         return int.from_bytes(plain[:_COUNTER_SIZE]), plain[_COUNTER_SIZE:]
+
+
+def reseal(directory: Path, previous_key: bytes, key: bytes) -> None:
+    """Seal with *key* all in *directory* that is sealed with *previous_key*. Raises SealedFileError naming a file that
+    neither opens."""
+    for path in sorted(directory.glob("*.sealed")):
+        if path.with_suffix("").suffix == _OTHER:
+            continue
+        try:
+            SealedFile(path, path.stem, key).read()
+        except SealedFileError:
+            SealedFile(path, path.stem, previous_key).reseal(key)
 
 
 def _create(path: Path, record: bytes) -> None:

@@ -27,6 +27,14 @@ class TestSealing:
     def test_the_key_pair_follows_from_the_secret(self):
         assert SealingKey(bytes(32)).public == SealingKey(bytes(32)).public != SealingKey(bytes([1] * 32)).public
 
+    def test_what_was_sealed_before_the_secret_was_another_opens_and_new_keys_are_sealed_to_the_new_one(self):
+        before, now = SealingKey(bytes(32)), SealingKey(bytes([1] * 32), previous=bytes(32))
+
+        assert now.opened(SUITE.encrypt(b"x", X25519PublicKey.from_public_bytes(before.public), b"i"), b"i") == b"x"
+        assert now.public == SealingKey(bytes([1] * 32)).public
+        with pytest.raises(SealError, match="does not open"):
+            now.open(self.seal(SealingKey(bytes([2] * 32)), b"secret"), self.KEY_ID)
+
     def test_under_another_key_id_it_does_not_open(self):
         sealing_key = SealingKey(bytes(32))
 

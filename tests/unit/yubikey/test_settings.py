@@ -76,6 +76,18 @@ class TestSettings:
             settings()
 
     @pytest.mark.usefixtures("secret_file")
+    def test_the_secret_before_may_be_given_and_is_held_to_the_same(self, tmp_path, monkeypatch):
+        assert settings().previous_secret is None
+        before = tmp_path / "before"
+        before.write_bytes(bytes(32))
+        before.chmod(0o600)
+        monkeypatch.setenv("YUBIKEY_PREVIOUS_SECRET_FILE", str(before))
+        assert settings().previous_secret == bytes(32)
+        before.write_bytes(b"short")
+        with pytest.raises(Unusable, match="YUBIKEY_PREVIOUS_SECRET_FILE"):
+            settings()
+
+    @pytest.mark.usefixtures("secret_file")
     def test_a_management_key_is_read_in_hexadecimal(self, tmp_path, monkeypatch):
         file = tmp_path / "management"
         file.write_text(bytes(range(24)).hex() + "\n")

@@ -1,0 +1,120 @@
+"""Another secret of the yubikey service: what was sealed with the one before opens, and is sealed anew."""
+
+import asyncio
+import logging
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from services.yubikey.credentials import PURPOSE, Credentials, Secrets
+from services.yubikey.intents import BUCKET
+from services.yubikey.leases import Holder, Leases
+from services.yubikey.resealing import settle
+from services.yubikey.sealing import DocumentSealing
+from services.yubikey.service import Settings, yubikey_service
+from shared.errors import Poison, Unusable
+from shared.kv import KeyValue
+from shared.streams import declare
+from tests.support.device_talk import SERIAL, Conversation
+from tests.support.waiting import until
+
+BEFORE, NOW = bytes(range(32)), bytes(range(1, 33))
+DONE = "the previous secret can be taken away"
+
+
+@pytest.fixture(name="settings")
+def _settings(server, tmp_path):
+    return Settings(server.url, tmp_path / "yubikey", BEFORE, virtual_serials=(SERIAL,))
+
+
+@pytest.fixture(name="bucket")
+async def _bucket(client):
+    await declare(client)
+    return KeyValue(client.jetstream(), BUCKET)
+
+
+@asynccontextmanager
+async def serving(client, settings):
+    events = await client.subscribe("keys.events.>")
+    app = yubikey_service(settings)
+    await app.start()
+    try:
+        yield Conversation(client, events)
+    finally:
+        await app.stop()
+        await events.unsubscribe()
+
+
+@pytest.fixture(name="pin")
+async def _pin(client, settings):
+    """The PIN of a device that was made ready under the secret before."""
+    async with serving(client, settings) as talk:
+        await talk.assigned()
+        await talk.done("provisioned", "provision", role="person")
+        return await talk.released("pin")
+
+
+def changing(settings):
+    return replace(settings, secret=NOW, previous_secret=BEFORE)
+
+
+async def test_all_opens_while_both_are_given_and_afterwards_the_new_one_is_enough(client, settings, pin, caplog):
+    caplog.set_level(logging.INFO)
+    async with serving(client, changing(settings)) as talk:
+        assert await talk.released("pin") == pin
+        await until(lambda: DONE in caplog.text)
+
+    async with serving(client, replace(settings, secret=NOW)) as talk:
+        assert await talk.released("pin") == pin
+        await talk.done("pin-configured", "configure-pin")
+
+
+async def test_a_secret_that_opens_nothing_is_not_worked_with(client, settings, pin):
+    assert pin
+    elsewhere = replace(settings, virtual_serials=(), secret=NOW)
+
+    with pytest.raises(Unusable, match=r"opens the secrets of none of the 1 YubiKeys.*YUBIKEY_PREVIOUS_SECRET_FILE"):
+        async with serving(client, elsewhere):
+            pass
+
+
+async def test_the_one_before_is_of_no_use_any_more(client, settings, pin, caplog):
+    caplog.set_level(logging.INFO)
+    async with serving(client, changing(settings)):
+        await until(lambda: DONE in caplog.text)
+
+    assert pin
+    with pytest.raises(Unusable, match="opens the secrets of none"):
+        async with serving(client, settings):
+            pass
+
+
+async def test_a_device_in_other_hands_is_left_to_them_until_they_give_it_up(bucket, caplog):
+    caplog.set_level(logging.INFO)
+    ours, theirs = [Leases(bucket, Holder(name, name, name), 30.0) for name in ("ours", "theirs")]
+    await theirs.take(SERIAL)
+    old, both = DocumentSealing(BEFORE, PURPOSE), DocumentSealing(NOW, PURPOSE, BEFORE)
+    await Credentials(bucket, old).write(str(SERIAL), Secrets(pin="739154"))
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(settle(bucket, both, ours))
+        await until(lambda: "1 YubiKeys, in other hands" in caplog.text)
+        assert (await Credentials(bucket, old).read(str(SERIAL))).pin == "739154"
+        await theirs.release(SERIAL)
+
+    assert DONE in caplog.text
+    assert (await Credentials(bucket, DocumentSealing(NOW, PURPOSE)).read(str(SERIAL))).pin == "739154"
+    with pytest.raises(Poison):
+        await Credentials(bucket, old).read(str(SERIAL))
+
+
+async def test_one_that_was_altered_is_named_and_stops_nobody(client, bucket, settings, pin, caplog):
+    await bucket.put("7.secrets", b"neither the one nor the other", 0)
+    caplog.set_level(logging.INFO)
+
+    async with serving(client, changing(settings)) as talk:
+        assert await talk.released("pin") == pin
+        await until(lambda: DONE in caplog.text)
+
+    assert "the secrets of YubiKey 7 open with no secret" in caplog.text
