@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_INTEGER, _OCTET_STRING, _SEQUENCE = 0x02, 0x04, 0x30
+_INTEGER, _BIT_STRING, _OCTET_STRING, _SEQUENCE = 0x02, 0x03, 0x04, 0x30
+_ALL_BITS = b"\0"
 _VERSION, _EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of the TBSCertificate (RFC 5280, 4.1)
 _OBJECT_IDENTIFIER, _EC_PUBLIC_KEY = 0x06, bytes.fromhex("2a8648ce3d0201")
 _LONG_FORM = _MORE = 0x80
@@ -35,7 +36,9 @@ class Skeleton:
 def skeleton(certificate: bytes) -> Skeleton:
     """Raises ValueError for what is no certificate at all."""
     parts = _parts(certificate)
-    tbs, outer, _ = _exactly(parts, 3)
+    tbs, outer, signature = _exactly(parts, 3)
+    if signature.tag != _BIT_STRING or signature.content[:1] != _ALL_BITS:
+        raise ValueError("its signature is no BIT STRING of whole octets")  # or two encodings would be one certificate
     fields = list(elements(tbs.content))
     if fields and fields[0].tag == _VERSION:
         del fields[0]

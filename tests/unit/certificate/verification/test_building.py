@@ -196,6 +196,15 @@ def test_what_was_changed_in_one_octet_is_never_verified_and_never_breaks_anythi
     assert isinstance(answer, NotVerified)
 
 
+def test_a_signature_that_says_that_its_last_bit_is_unused_is_none():
+    """Its last octet must be even, or no parser takes it: one in two is."""
+    leaf = next(leaf for leaf in (Party("Leaf", INTERMEDIATE, ca=False) for _ in range(100)) if leaf.der[-1] % 2 == 0)
+    signature = leaf.certificate.signature
+    changed = leaf.der[: -len(signature) - 1] + b"\1" + signature
+
+    refused(verify(changed, [INTERMEDIATE.der], [ROOT.der], Question(NOW)), "whole octets")
+
+
 @given(st.binary(max_size=64))
 def test_what_is_no_certificate_is_said_to_be_none(noise):
     assert isinstance(verify(noise, [noise], [ROOT.der, noise], Question(NOW)), NotVerified)
