@@ -36,13 +36,21 @@ async def bootstrap(client) -> str:
 
 
 @asynccontextmanager
-async def suite_up(coordinator: list[str] | None):
-    """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place."""
+async def suite_up(coordinator: list[str] | None, sync_interval: str | None = None):
+    """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place; *sync_interval*: what the
+    server is told, in place of its default."""
 
     class Suite(LocalSuite):
         def command(self, name: str) -> list[str]:
             if name == "saga" and coordinator:
                 return [sys.executable, *coordinator]
+            if name == "nats" and sync_interval:
+                config = self.state / "nats.conf"
+                config.write_text(
+                    f'jetstream {{ store_dir: "{self.state / "nats"}", sync_interval: {sync_interval} }}\n'
+                )
+                server, *_ = super().command(name)
+                return [server, "-c", str(config), "-a", "127.0.0.1", "-p", str(self.port)]
             return super().command(name)
 
     with tempfile.TemporaryDirectory() as state:
