@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from ykman.piv import pivman_set_mgm_key
 from yubikit.core import InvalidPinError
 from yubikit.piv import MANAGEMENT_KEY_TYPE
@@ -35,18 +37,7 @@ def set_pin(device: OpenDevice, pin: str) -> None:
 
 
 def set_puk(device: OpenDevice, secrets: Secrets, puk: str) -> None:
-    """From whichever of the known ones holds; to prove one costs a try where it is wrong."""
-    known = _known_puks(device, secrets)
-    for number, before in enumerate(known, 1):
-        require_tries(_puk_tries(device), device, "PUK")
-        try:
-            device.session.change_puk(before, puk)
-        except InvalidPinError as error:
-            if number == len(known):
-                raise wrong(device, "PUK", error.attempts_remaining) from None
-        else:
-            return
-    raise not_held(device, "PUK")
+    _by_puk(device, secrets, lambda before: device.session.change_puk(before, puk))
 
 
 def block_puk(device: OpenDevice) -> None:
@@ -60,10 +51,15 @@ def block_puk(device: OpenDevice) -> None:
 
 
 def unblock_pin(device: OpenDevice, secrets: Secrets, pin: str) -> None:
+    _by_puk(device, secrets, lambda puk: device.session.unblock_pin(puk, pin))
+
+
+def _by_puk(device: OpenDevice, secrets: Secrets, work: Callable[[str], None]) -> None:
+    """By whichever of the known ones holds; to prove one costs a try where it is wrong."""
     for number, puk in enumerate(known := _known_puks(device, secrets), 1):
         require_tries(_puk_tries(device), device, "PUK")
         try:
-            device.session.unblock_pin(puk, pin)
+            work(puk)
         except InvalidPinError as error:
             if number == len(known):
                 raise wrong(device, "PUK", error.attempts_remaining) from None
