@@ -24,7 +24,6 @@ from shared.errors import Unusable
 
 _PATIENCE = 2.0
 _AGAIN = 0.1
-_NOT_OURS = (ApduError, ApplicationNotAvailableError, NotSupportedError)
 
 
 class PcscYubiKeys:
@@ -41,34 +40,38 @@ class PcscYubiKeys:
         self._searching = threading.Lock()
 
     def serials(self) -> Sequence[int]:
-        """Opens only what was plugged in since; a device in use by another program is looked at again next time."""
+        """Opens only what was plugged in since, and again what could not be read: in use, or reset in the midst."""
         with self._searching:
             readers = {reader.name: reader for reader in self._readers()}
             now = self._insertions(list(readers))
             self._known = {name: (at, serial) for name, (at, serial) in self._known.items() if now.get(name) == at}
             for name in now.keys() - self._known.keys():
-                with contextlib.suppress(DeviceBusyError):
-                    connection = ReaderConnection(self._pcsc, readers[name], patience=0)
+                with (
+                    contextlib.suppress(DeviceBusyError),
+                    ReaderConnection(self._pcsc, readers[name], patience=0) as connection,
+                ):
                     self._known[name] = (now[name], _serial_of(connection))
-                    connection.close()
             self._last_seen = {serial: name for name, (_, serial) in self._known.items() if serial is not None}
             return list(self._last_seen)
 
     def open(self, serial: int) -> SmartCardConnection:
         with self._searching:
-            held = 0
+            unread: list[DeviceBusyError] = []
             for reader in sorted(self._readers(), key=lambda reader: reader.name != self._last_seen.get(serial)):
-                try:
-                    connection = ReaderConnection(self._pcsc, reader)
-                except DeviceBusyError:
-                    held += 1
-                    continue
-                if _serial_of(connection) == serial:
-                    self._last_seen[serial] = reader.name
-                    return connection
-                connection.close()
-        if held:
-            raise DeviceBusyError(f"YubiKey {serial} is not to be found, but {held} are in use by another program")
+                with contextlib.ExitStack() as unless_it_is_the_one:
+                    try:
+                        connection = ReaderConnection(self._pcsc, reader)
+                        unless_it_is_the_one.callback(connection.close)
+                        found = _serial_of(connection)
+                    except DeviceBusyError as error:
+                        unread.append(error)
+                        continue
+                    if found == serial:
+                        unless_it_is_the_one.pop_all()
+                        self._last_seen[serial] = reader.name
+                        return connection
+        if unread:
+            raise DeviceBusyError(f"YubiKey {serial} is not to be found, but not all can be asked: {unread[0]}")
         raise DeviceAbsentError(serial)
 
     def _readers(self) -> list[Any]:
@@ -135,11 +138,15 @@ class ReaderConnection(SmartCardConnection):
 
 
 def _serial_of(connection: SmartCardConnection) -> int | None:
-    """None: it is too old to tell (before 5.0.3), or has PIV switched off."""
+    """None: it is too old to tell (before 5.0.3), or has PIV switched off. Raises DeviceBusyError where the device went
+    away in the midst, or refuses for a reason that may pass: that says nothing of who it is.
+    """
     try:
         return PivSession(connection).get_serial()
-    except (*_NOT_OURS, DeviceBusyError):
+    except (ApplicationNotAvailableError, NotSupportedError):
         return None
+    except ApduError as error:
+        raise DeviceBusyError(f"a YubiKey does not tell its serial number now ({error.sw:04x})") from error
 
 
 def _pyscard(module: str) -> ModuleType:

@@ -3,7 +3,7 @@
 ``python -m services.yubikey.virtual.reader --serial 42000001 --state DIRECTORY --port 19579``
 
 vpcd listens for each of its two slots, on a port and on the next one. An empty slot costs ykman three seconds a call,
-so the second is given a card that refuses everything.
+so the second is given a card that has no PIV and refuses all else.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 
 from services.yubikey.virtual.directory import VirtualYubiKeys
 from services.yubikey.virtual.faults import PowerLostError
+from services.yubikey.virtual.piv_objects import PIV_AID
 
 # The answer to reset of a YubiKey 5 over USB: https://smartcard-atr.apdu.fr, "YubiKey".
 ATR = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
 OFF, ON, RESET, GET_ATR = 0, 1, 2, 4
-NO_ANSWER = bytes.fromhex("6f00")
+NO_ANSWER, NOT_FOUND = bytes.fromhex("6f00"), bytes.fromhex("6a82")
 Exchange = Callable[[bytes], bytes]
 
 
@@ -83,6 +84,11 @@ def _send(connection: socket.socket, message: bytes) -> None:
     connection.sendall(len(message).to_bytes(2) + message)
 
 
+def _mute(apdu: bytes) -> bytes:
+    """Not "not found" to everything: ykman would take that for a very old YubiKey."""
+    return NOT_FOUND if apdu[5:].startswith(PIV_AID[:5]) else NO_ANSWER
+
+
 def _nobody() -> None:
     pass
 
@@ -108,7 +114,7 @@ def main() -> None:
     wanted = _arguments()
     key = wanted.key_file.read_bytes() if wanted.key_file else bytes(32)
     device = Powered(VirtualYubiKeys(wanted.state, key, [wanted.serial], wanted.firmware), wanted.serial)
-    second = (wanted.host, wanted.port + 1), _nobody, lambda _: NO_ANSWER, _nobody
+    second = (wanted.host, wanted.port + 1), _nobody, _mute, _nobody
     threading.Thread(target=serve, args=second, daemon=True).start()
     try:
         serve((wanted.host, wanted.port), device.reset, device.exchange, wanted.tell.touch if wanted.tell else _nobody)

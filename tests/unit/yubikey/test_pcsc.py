@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from yubikit.core import TRANSPORT
-from yubikit.core.smartcard import SmartCardConnection
+from yubikit.core.smartcard import SW, SmartCardConnection
 
 from services.yubikey.attestation import Trust
 from services.yubikey.directory import DeviceAbsentError, DeviceBusyError
@@ -31,9 +31,10 @@ class Readers:
 
     def __init__(self, devices, **readers):
         self.readers = [SimpleNamespace(name=name, createConnection=lambda at=at: at) for name, at in readers.items()]
-        self.opened = []
+        self.opened, self.closed = [], []
         self.insertions = dict.fromkeys(readers, 1)
         self.away = False
+        self.says = None
         outer = self
 
         class Connection(SmartCardConnection):
@@ -43,14 +44,16 @@ class Readers:
                 if serial is None:
                     raise outer.CardConnectionException
                 outer.opened.append(serial)
+                self.serial = serial
                 self.inner = devices.open(serial)
 
             def send_and_receive(self, apdu):
                 if outer.away:
                     raise outer.CardConnectionException
-                return self.inner.send_and_receive(apdu)
+                return self.inner.send_and_receive(apdu) if outer.says is None else (b"", outer.says)
 
             def close(self):
+                outer.closed.append(self.serial)
                 if outer.away:
                     raise outer.CardConnectionException
 
@@ -119,6 +122,42 @@ class TestReaders:
 
         pcsc.readers[0].createConnection = lambda: SERIAL
         assert yubikeys.serials() == [SERIAL]
+
+    def test_one_that_goes_away_while_it_is_read_is_looked_at_again_next_time(self, plug_in):
+        pcsc, yubikeys = plug_in(first=SERIAL)
+        pcsc.away = True
+        assert yubikeys.serials() == []
+
+        pcsc.away = False
+        assert [yubikeys.serials() for _ in range(2)] == [[SERIAL]] * 2
+        assert pcsc.opened == [SERIAL, SERIAL]
+
+    @pytest.mark.parametrize("status", [0x6F00, SW.CONDITIONS_NOT_SATISFIED])
+    def test_one_that_does_not_tell_now_is_looked_at_again_next_time(self, plug_in, status):
+        pcsc, yubikeys = plug_in(first=SERIAL)
+        pcsc.says = status
+        assert yubikeys.serials() == []
+
+        pcsc.says = None
+        assert yubikeys.serials() == [SERIAL]
+
+    def test_one_that_has_no_piv_is_not_looked_at_again_until_it_is_plugged_in_anew(self, plug_in):
+        pcsc, yubikeys = plug_in(first=SERIAL)
+        pcsc.says = SW.FILE_NOT_FOUND
+        assert [yubikeys.serials() for _ in range(3)] == [[]] * 3
+        assert pcsc.opened == [SERIAL]
+
+        pcsc.says = None
+        pcsc.insertions["first"] += 2
+        assert yubikeys.serials() == [SERIAL]
+
+    def test_where_one_cannot_be_read_nobody_can_tell_that_another_is_absent(self, plug_in):
+        pcsc, yubikeys = plug_in(first=OTHER)
+        pcsc.away = True
+
+        with pytest.raises(DeviceBusyError, match="not all can be asked: the YubiKey in first was removed or reset"):
+            yubikeys.open(SERIAL)
+        assert pcsc.closed == [OTHER]
 
     def test_no_reader_with_it_means_absent(self, plug_in):
         with pytest.raises(DeviceAbsentError):
