@@ -6,7 +6,7 @@ is sent again with the same ids. Semantics and their reasons: docs/adr/0006-saga
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TypeAlias, TypeVar, assert_never
@@ -90,12 +90,18 @@ def advance(definition: Definition[R], saga: Saga[R], message: Message) -> Saga[
     return _armed(after, message.at)
 
 
-def questions(definition: Definition[R], saga: Saga[R]) -> Iterator[tuple[Question, Command]]:
-    """The commands that are pending and may be sent now. A paused saga sends nothing."""
-    if saga.paused_at is not None:
-        return
-    for pending in saga.questions:
-        if pending.asked:
+def asked(saga: Saga[R]) -> Iterator[Question]:
+    """What is pending and may be sent now. A paused saga sends nothing."""
+    if saga.paused_at is None:
+        yield from (pending for pending in saga.questions if pending.asked)
+
+
+def questions(
+    definition: Definition[R], saga: Saga[R], but: Collection[UUID] = ()
+) -> Iterator[tuple[Question, Command]]:
+    """The commands that are pending and may be sent now, *but* those of these ids."""
+    for pending in asked(saga):
+        if pending.command_id not in but:
             yield pending, _command(definition, saga, pending)
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Coroutine, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -27,6 +27,7 @@ from shared.errors import Conflict
 from shared.once import publish_once
 
 _REMEMBERED = 10_000
+_SETTLED = timedelta(minutes=1)
 
 
 class Sagas:
@@ -40,6 +41,7 @@ class Sagas:
         self._definitions = definitions
         self._seen: OrderedDict[str, Found] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._swept: dict[str, int] = {}
 
     async def begin(self, request: StartSaga, origin: Origin, at: datetime) -> Found:
         """The saga that *request* asks for: begun now, or as it stands if it began before."""
@@ -64,28 +66,37 @@ class Sagas:
                 found = await self._found(saga_type, saga_id)
                 if found is None:
                     return None
-                await self._send_unless_sent(found)
                 after = engine.advance(found.definition, found.saga, message)
                 if after is found.saga:
                     if await self._is_current(found):
+                        await self._send_unless_sent(found)
                         return found
                     continue
+                if not found.sent:  # its questions are answered, or pending still; what it told, nobody tells later
+                    await asyncio.gather(*self._telling(found, perhaps_again=True))
                 try:
                     return await self._save_and_send(found, after)
                 except Conflict:
                     continue
 
     async def sweep(self) -> None:
-        """Look at every saga that is not over: act on what is due and was not woken, send what is pending."""
+        """Look at every saga that is not over: act on what is due and was not woken; send what is pending, once.
+
+        One that has just changed is left to whoever changed it, or to the redelivery of what made it change.
+        """
+        swept: dict[str, int] = {}
         async for found in self._store.unfinished():
             saga, now = found.saga, datetime.now(UTC)
             if saga.due is not None and saga.due <= now:
                 due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self.move(saga.saga_type, saga.saga_id, due)
-            else:
-                async with self._turn(saga.saga_id):
-                    if (current := await self._found(saga.saga_type, saga.saga_id)) is not None:
-                        await self._send_unless_sent(current)
+            elif saga.changed_at is None or now - saga.changed_at > _SETTLED:
+                swept[saga.saga_id] = found.revision
+                if self._swept.get(saga.saga_id) != found.revision:
+                    async with self._turn(saga.saga_id):
+                        if (current := await self._found(saga.saga_type, saga.saga_id)) is not None:
+                            await self._send_unless_sent(current)
+        self._swept = swept
 
     async def publish(self, message: Outgoing) -> bool:
         await self._js.publish(message.subject, message.payload, headers=message.headers)
@@ -106,34 +117,37 @@ class Sagas:
         return False
 
     async def _save_and_send(self, found: Found, after: Saga[Any]) -> Found:
-        armed_before = found.saga.armed if found.revision else None
         self._seen.pop(found.saga.saga_id, None)  # if saving fails, its outcome is unknown: look again
         saved = await self._store.save(found, after)
         if not after.over:
             self._seen[after.saga_id] = saved
             if len(self._seen) > _REMEMBERED:
                 self._seen.popitem(last=False)
-        await self._send(saved, timer=after.armed != armed_before)
+        await self._send(saved, since=found)
         return saved
 
     async def _send_unless_sent(self, found: Found) -> None:
         if not found.sent:
-            await self._send(found, timer=True, perhaps_again=True)
+            await self._send(found)
 
-    async def _send(self, found: Found, *, timer: bool, perhaps_again: bool = False) -> None:
-        saga = found.saga
-        sending = [
-            publish_once(self._js, outgoing.announcement(saga, told), perhaps_again=perhaps_again)
-            for told in saga.announcements
-        ]
-        for pending, command in engine.questions(found.definition, saga):
+    async def _send(self, found: Found, *, since: Found | None = None) -> None:
+        """Send what *found* asks to be sent; *since*: what it was made of, whose questions and timer stand if sent."""
+        saga, before = found.saga, since.saga if since is not None and since.sent else None
+        asked_before = {pending.command_id for pending in engine.asked(before)} if before is not None else ()
+        sending = self._telling(found, perhaps_again=since is None)
+        for pending, command in engine.questions(found.definition, saga, but=asked_before):
             sending.append(self.publish(outgoing.asked(saga, pending, command)))
-        for told in saga.announcements:
-            sending += [self.publish(end) for end in outgoing.told_to_parent(saga, told)]
-        if timer and saga.armed is not None:
+        if saga.armed is not None and (before is None or saga.armed != before.armed):
             sending.append(self.publish(outgoing.timer(saga, saga.armed)))
         await asyncio.gather(*sending)
         found.sent = True
+
+    def _telling(self, found: Found, *, perhaps_again: bool) -> list[Coroutine[Any, Any, bool]]:
+        sending = []
+        for told in found.saga.announcements:
+            sending.append(publish_once(self._js, outgoing.announcement(found.saga, told), perhaps_again=perhaps_again))
+            sending += [self.publish(end) for end in outgoing.told_to_parent(found.saga, told)]
+        return sending
 
     def _turn(self, saga_id: str) -> asyncio.Lock:
         return self._turns.setdefault(saga_id, asyncio.Lock())

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable
 
+import nats.errors
 from faststream import FastStream
 from nats.aio.client import Client
+from nats.js import JetStreamContext
 
 from services.saga.coordinator import Coordinator
 from services.saga.definition import AnyDefinition
@@ -18,6 +21,7 @@ from shared.host import Host
 from shared.kv import KeyValue
 
 _SWEEP_EVERY = 60.0
+_LOOK_AGAIN = 0.5
 log = logging.getLogger(__name__)
 
 
@@ -34,17 +38,26 @@ def saga_service(nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIO
         heard = coordinator.on_event, coordinator.surrender_event, coordinator.concerns
         await host.read(client, "saga-events", *heard)
         await host.read(client, "saga-timers", coordinator.on_timer, coordinator.surrender_event)
-        host.background(_watch(coordinator))
+        host.background(_watch(coordinator, js))
 
     host.begin(begin)
     return host.app
 
 
-async def _watch(coordinator: Coordinator) -> None:
+async def _watch(coordinator: Coordinator, js: JetStreamContext) -> None:
     """Redelivery and timers move sagas; this is for what neither of them would ever notice."""
+    with contextlib.suppress(TimeoutError, nats.errors.Error):
+        async with asyncio.timeout(_SWEEP_EVERY):
+            await _caught_up(js)
     while True:
         try:
             await coordinator.sweep()
         except Exception:
             log.exception("the sweep was cut short; the next one is in %d s", _SWEEP_EVERY)
         await asyncio.sleep(_SWEEP_EVERY)
+
+
+async def _caught_up(js: JetStreamContext) -> None:
+    """What was answered while no coordinator ran is heard first: nothing of it is asked again, or taken for late."""
+    while (await js.consumer_info("KEYS_EVENTS", "saga-events")).num_pending:  # noqa: ASYNC110 - the server tells nobody
+        await asyncio.sleep(_LOOK_AGAIN)

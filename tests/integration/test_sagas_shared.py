@@ -1,0 +1,182 @@
+"""Sagas that several coordinators move, and what one does that takes over from another: real processes, one killed."""
+
+import asyncio
+import os
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deploy.settings import LocalSuite
+from services.saga import engine
+from services.saga.coordinator import Coordinator
+from services.saga.definition import Definition, Parallel, Step
+from services.saga.definitions import DEFINITIONS, PKI_BOOTSTRAP
+from services.saga.state import Origin
+from services.saga.store import Found, SagaStore
+from shared.contracts import key as keys
+from shared.contracts.key_events import KeyGenerated
+from shared.contracts.keying import Algorithm
+from shared.contracts.saga import CancelSaga
+from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
+from shared.identity import new_id
+from shared.kv import KeyValue
+from tests.support.standin import REQUEST, StandIn, coordinating
+from tests.support.suite import Suite
+from tests.support.waiting import until
+
+
+def make_fast(saga):
+    return keys.GenerateKey(key_id=saga.id_of("fast"), algorithm=Algorithm.EC_P256)
+
+
+def make_slow(saga):
+    return keys.GenerateKey(key_id=saga.id_of("slow"), algorithm=Algorithm.EC_P256)
+
+
+def completed(saga):
+    return KeyExpiryCompleted(**saga.heading, key_id=saga.request.key_id)
+
+
+MADE = Parallel(Step(make_fast, KeyGenerated), Step(make_slow, KeyGenerated))
+SIDE_BY_SIDE = Definition("key-expiry", StartKeyExpiry, (MADE,), completed)
+
+
+@pytest.fixture(name="services")
+async def _services(client):
+    services = StandIn(client)
+    await services.listen()
+    return services
+
+
+@pytest.fixture(name="log")
+def _log(server, client, tmp_path):
+    return Suite(LocalSuite(tmp_path, server.port), client)
+
+
+@asynccontextmanager
+async def coordinators(url, number):
+    """So many processes of `python -m services.saga`, killed at the end if they live still."""
+    async with coordinating(url):
+        pass  # streams and consumers are declared: what is published now reaches them
+    command = (sys.executable, "-m", "services.saga")
+    processes = [
+        await asyncio.create_subprocess_exec(
+            *command, env={**os.environ, "NATS_URL": url}, stderr=asyncio.subprocess.DEVNULL
+        )
+        for _ in range(number)
+    ]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def sequences(log):
+    """Of each saga, what it announced, by number, in the order of the log."""
+    told = {}
+    for event in await log.events("keys.events.saga.>"):
+        told.setdefault(event.body["saga_id"], []).append(event.body["sequence"])
+    return told
+
+
+async def test_sagas_of_three_coordinators_end_once_each_though_one_is_killed(server, services, log):
+    async with coordinators(server.url, 3) as processes:
+        sagas = [await services.begin() for _ in range(30)]
+        await until(lambda: len(services.asked) > 60)
+        processes[0].kill()
+        ends = await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
+
+    assert {end.tokens[4] for end in ends} == {"completed"}
+    steps = [step.name for step in PKI_BOOTSTRAP.steps if isinstance(step, Step)]
+    assert [services.steps_asked(saga_id) for saga_id in sagas] == [steps] * 30
+    assert {saga_id: sorted(told) for saga_id, told in (await sequences(log)).items()} == {
+        saga_id: list(range(len(steps) + 2)) for saga_id in sagas
+    }
+
+
+async def test_who_takes_over_does_not_ask_again_what_was_answered_meanwhile(server, client, services, log):
+    services.silent.add("create-root-certificate")
+    unanswered = []
+    await client.subscribe("keys.commands.certificate.create", cb=_keep(unanswered))
+    async with coordinators(server.url, 1) as (first,):
+        sagas = [await services.begin() for _ in range(20)]
+        await until(lambda: len(unanswered) == len(sagas))
+        first.kill()
+    services.silent.clear()
+    for command in unanswered:
+        await services.answer(command)
+
+    async with coordinating(server.url, *DEFINITIONS):
+        await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
+
+    asked = Counter(services.asked)
+    assert {often for (_, step, _), often in asked.items() if step == "create-root-certificate"} == {1}
+
+
+async def test_what_is_pending_is_not_asked_again_when_what_stands_beside_it_is_answered(server, services, log):
+    services.silent.add("make-slow")
+    async with coordinating(server.url, SIDE_BY_SIDE):
+        saga_id = str(new_id())
+        await services.start(StartKeyExpiry(saga_id=saga_id, key_id=saga_id))
+        await log.told(f"keys.events.saga.key-expiry.step.make-fast.{saga_id}")
+        await until(services.everything_is_heard)
+
+    assert Counter(step for _, step, _ in services.asked) == {"make-fast": 1, "make-slow": 1}
+
+
+async def test_what_was_saved_and_not_told_by_one_is_told_by_the_next_before_what_follows(
+    server, client, services, log
+):
+    async with coordinating(server.url, PKI_BOOTSTRAP):
+        saga_id = await saved_and_not_sent(store_of(client), datetime.now(UTC))
+
+        await services.start(CancelSaga(saga_id=saga_id, reason="enough"))
+        await log.end_of(saga_id)
+
+    assert [event.tokens[4] for event in await log.announced(saga_id)] == ["started", "compensating", "compensated"]
+
+
+async def test_the_sweep_sends_what_was_left_unsent_once(server, client, services, log):
+    async with coordinating(server.url):
+        pass  # the streams are declared
+    store, a_while_ago = store_of(client), datetime.now(UTC) - timedelta(seconds=90)
+    saga_id, just_now = [await saved_and_not_sent(store, at) for at in (a_while_ago, datetime.now(UTC))]
+    coordinator = Coordinator(client.jetstream(), store, {PKI_BOOTSTRAP.request: PKI_BOOTSTRAP})
+    services.silent.add("generate-root-key")
+
+    await coordinator.sweep()
+    await until(lambda: services.asked)
+    await coordinator.sweep()
+
+    assert [saga for saga, _, _ in services.asked] == [saga_id]
+    assert [event.tokens[4] for event in await log.announced(saga_id)] == ["started"]
+    assert not await log.announced(just_now)
+
+
+async def saved_and_not_sent(store, at):
+    """The id of a saga that began then, and whose coordinator died after saving it."""
+    request = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": str(new_id())}, strict=False)
+    saga = engine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "tester"), at)
+    saga = replace(saga, questions=tuple(each.later(timedelta(minutes=5)) for each in saga.questions))
+    await store.save(Found(PKI_BOOTSTRAP, saga, 0), saga)
+    return saga.saga_id
+
+
+def store_of(client):
+    return SagaStore(
+        KeyValue(client.jetstream(), "KEYS_SAGAS"), {f"pki-bootstrap/{PKI_BOOTSTRAP.version}": PKI_BOOTSTRAP}
+    )
+
+
+def _keep(kept_messages):
+    async def keep(message):
+        kept_messages.append(message)
+
+    return keep
