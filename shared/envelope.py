@@ -13,9 +13,10 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared import identity
-from shared.catalog import catalog
+from shared.catalog import COMMANDS, EVENTS, catalog
 from shared.contracts.base import Command, Event, Message
 from shared.contracts.command import RefusalCode
+from shared.contracts.saga import Completed, StartSaga
 from shared.decider import Context, Refused
 from shared.errors import Poison
 from shared.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
@@ -58,8 +59,21 @@ class Received(Generic[C]):
 
 
 def subject_of(message: Message) -> Subject:
-    """Where *message* travels, by its line in subjects.yaml."""
-    return catalog().patterns[type(message).__name__].fill(*message.subject_tokens)
+    """Where *message* travels, by its line in subjects.yaml; a saga's own words need none (docs/adr/0022)."""
+    pattern = catalog().patterns.get(type(message).__name__)
+    if pattern is not None:
+        return pattern.fill(*message.subject_tokens)
+    match message:
+        case StartSaga():
+            return _start_of(type(message))
+        case Completed(saga_type=saga_type, saga_id=saga_id):
+            return EVENTS + Subject(("saga", saga_type, "completed", saga_id))
+        case _:
+            raise LookupError(f"{type(message).__name__} has no line in subjects.yaml")
+
+
+def _start_of(kind: type[StartSaga]) -> Subject:
+    return COMMANDS + Subject(("saga", kind.saga_type(), "start"))
 
 
 def seal_event(event: Event, lineage: Lineage, source: str) -> Outgoing:
@@ -99,7 +113,7 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
         refusal = Refused(RefusalCode.MALFORMED, str(error))
         return Received(Lineage.root(stored), message.subject, None, at, refusal)
     name = catalog().commands.get(message.subject)
-    kind = language.get(name) if name else None
+    kind = language.get(name) if name else _unlisted(message.subject, language)
     if kind is None:
         return Received(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
     body = _read_body(message.data, kind)
@@ -110,6 +124,11 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
         body = body.model_copy(update={body.identified_by: derived})
     named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
     return Received(lineage, kind.__name__, body.identity, at, body, named)
+
+
+def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
+    """What begins a saga whose words are its own affair."""
+    return next((k for k in language.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
 
 
 def _read_body(data: bytes, kind: type[C]) -> C | Refused:

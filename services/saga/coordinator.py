@@ -38,6 +38,7 @@ _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
 }
 _ENDS: dict[str, type[Event]] = {name: kind for name, kind in MESSAGES.items() if issubclass(kind, ENDINGS)}
+"""Beside what each saga says in the end."""
 log = logging.getLogger(__name__)
 
 
@@ -55,6 +56,7 @@ class Coordinator:
             SignalSaga.__name__: SignalSaga,
             **{kind.__name__: kind for kind in get_args(OperatorCommand)},
         }
+        self._ends = _ENDS | {each.completion.__name__: each.completion for each in definitions.values()}
         self._triggers = triggers.by_event_type(definitions.values())
 
     async def on_event(self, message: Msg) -> None:
@@ -85,7 +87,7 @@ class Coordinator:
             await self._sagas.begin(request, _triggered_by(lineage.causation_id, lineage, now), now)
             return
         if "CIM-Event-Type" in headers:
-            lineage, event = read_event(message, _ENDS)
+            lineage, event = read_event(message, self._ends)
             if lineage.saga is None:
                 raise Poison(f"{message.subject} does not say which saga it is for")
             heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from services.saga.steps import Await, Each, Node, Parallel, Retry, Sleep, Step, Undo, child, flat
 from shared.contracts.base import Event
-from shared.contracts.saga import StartSaga
+from shared.contracts.saga import Completed, StartSaga
 
 if TYPE_CHECKING:
     from services.saga.state import Saga
@@ -53,21 +54,49 @@ class Trigger(Generic[E]):
         return self.start.__name__
 
 
+def plainly(saga: Saga[Any]) -> Completed:
+    """That it is complete, and nothing more."""
+    return Completed(**saga.heading)
+
+
 @dataclass(frozen=True, slots=True)
 class Definition(Generic[R]):
-    """A saga: a new one is a module of its own and a name in `services.saga.definitions`.
+    """A saga: a new one is a module of its own in `services.saga.definitions`.
 
+    *request* is what begins it; *completed* what it says in the end, of a kind of its own if it has more to say.
     *forward*: there is no way back from the first step on: what cannot be done waits for a person (as after a pivot).
     """
 
     saga_type: str
     request: type[R]
     steps: tuple[Node[R], ...]
-    completed: Callable[[Saga[R]], Event]
+    completed: Callable[[Saga[R]], Completed] = plainly
     version: int = 1
     within: timedelta = timedelta(seconds=300)
     triggers: tuple[Trigger[Any], ...] = ()
     forward: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what could not work: it is found when the module is imported, not by a saga."""
+        if self.saga_type != (meant := self.request.saga_type()):
+            raise ValueError(f"{self.request.__name__} begins a {meant}, not a {self.saga_type}")
+        names = [step.name for step in flat(self.steps)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"{self.saga_type} has more than one step {', '.join(twice)}: give each a name (called=…)")
+
+    @property
+    def completion(self) -> type[Completed]:
+        """The kind of event that it says in the end: what `completed` says that it returns."""
+        said = self.completed.__annotations__.get("return", Completed)
+        kind: type[Completed] = self.completed.__globals__[said] if isinstance(said, str) else said
+        return kind
+
+    @property
+    def words(self) -> dict[str, type[Event]]:
+        """What it says and may be answered, by name: also what is in no contract, because nobody else need know it."""
+        steps = [step for step in flat(self.steps) if isinstance(step, Step)]
+        kinds = {self.completion, *chain.from_iterable(map(_answers, steps))}
+        return {kind.__name__: kind for kind in kinds}
 
     def step(self, name: str) -> Step[R] | Await[R] | Sleep[R]:
         """The step of that name, or of that name and item. Raises LookupError."""
@@ -79,6 +108,12 @@ class Definition(Generic[R]):
             raise LookupError(f"{self.saga_type} has no step {name}")
         step = max(of_items, key=lambda each: len(each.name))  # `revoke-key-1` is of `revoke-key`, not of `revoke`
         return step.about(name[len(step.name) + 1 :])
+
+
+def _answers(step: Step[Any]) -> Iterator[type[Event]]:
+    yield step.done
+    for kinds in (step.failed, *(undo.done for undo in step.undo), *(undo.failed for undo in step.undo)):
+        yield from kinds if isinstance(kinds, tuple) else (kinds,) if kinds else ()
 
 
 def _eaches(nodes: Sequence[Node[R]]) -> Iterator[Each[R]]:

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -145,6 +146,7 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
     """`write` undone."""
     if stored["schema"] == 1:
         stored = _from_schema_1(definition, stored)
+    reread = partial(_reread_event, definition.words)
     return Saga(
         saga_type=stored["saga_type"],
         saga_id=stored["saga_id"],
@@ -155,7 +157,7 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
         deadline=_Time.validate_python(stored["deadline"]),
         questions=_Questions.validate_python(stored["questions"]),
         finished=tuple(stored["finished"]),
-        answers=tuple(Answered(told["step"], _reread_event(told)) for told in stored["answers"]),
+        answers=tuple(Answered(told["step"], reread(told)) for told in stored["answers"]),
         to_undo=tuple(Undoing(step, part) for step, part in stored["to_undo"]),
         undone=tuple(stored["undone"]),
         left_over=tuple(LeftOver.model_validate(left) for left in stored["left_over"]),
@@ -163,7 +165,7 @@ def read(definition: AnyDefinition, stored: dict[str, Any]) -> Saga[Any]:
         cancelled_by=UUID(stored["cancelled_by"]) if stored["cancelled_by"] else None,
         signals=_Signals.validate_python(stored.get("signals", ())),  # entries of version 0.1 have none
         sequence=stored["sequence"],
-        announcements=tuple(Announced(UUID(told["cause"]), _reread_event(told)) for told in stored["announcements"]),
+        announcements=tuple(Announced(UUID(told["cause"]), reread(told)) for told in stored["announcements"]),
         armed=_MaybeTime.validate_python(stored["armed"]),
         changed_at=_MaybeTime.validate_python(stored["changed_at"]),
         still_since=_MaybeTime.validate_python(stored["still_since"]),
@@ -198,8 +200,9 @@ def _event(event: Event) -> dict[str, Any]:
     return {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
 
 
-def _reread_event(told: dict[str, Any]) -> Any:
-    return _reread(MESSAGES[told["event_type"]], told["event"])
+def _reread_event(words: Mapping[str, type[Event]], told: dict[str, Any]) -> Any:
+    name = told["event_type"]
+    return _reread(words.get(name) or MESSAGES[name], told["event"])
 
 
 def _reread(kind: type[Message], body: dict[str, Any]) -> Any:

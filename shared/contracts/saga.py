@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
 
 from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Text
 from shared.contracts.keying import Value
+
+_BEFORE_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
 class OfSaga(Message):
@@ -19,6 +22,11 @@ class StartSaga(OfSaga, Command):
     """Begin a saga; with a `saga_id` of the client's choice, beginning twice is one saga."""
 
     saga_id: Id = DERIVED
+
+    @classmethod
+    def saga_type(cls) -> str:
+        """`StartKeyRotation` begins a `key-rotation`."""
+        return _BEFORE_A_WORD.sub("-", cls.__name__.removeprefix("Start")).lower()
 
 
 class CancelSaga(OfSaga, Command):
@@ -216,6 +224,8 @@ class SagaNotUndone(OneOfSeveral):
 
 
 class Completed(Announcement):
+    """It is complete. A saga that has more to say says it by a kind of its own."""
+
     @property
     def subject_tokens(self) -> tuple[str, ...]:
         return (self.saga_id,)

@@ -10,7 +10,7 @@ import sys
 from dataclasses import replace
 
 from services.saga.definition import Definition, Step
-from services.saga.definitions import PKI_BOOTSTRAP
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.service import saga_service
 from services.saga.state import Saga
 from shared.contracts.key import RevokeKey

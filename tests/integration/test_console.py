@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.errors import NotFoundError
 
-from services.saga.definitions import CERTIFICATE_ISSUANCE
+from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
 from shared.contracts.key_events import KeyGenerated
 from shared.contracts.keying import Algorithm, Provenance, Purpose

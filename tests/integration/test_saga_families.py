@@ -6,7 +6,7 @@ import pytest
 
 from deploy.settings import LocalSuite
 from services.saga.definition import Definition, Parallel, Sleep, Step, child
-from services.saga.definitions import PKI_BOOTSTRAP_1
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from shared.contracts import key as keys
 from shared.contracts import key_events as kept
 from shared.contracts.keying import Algorithm

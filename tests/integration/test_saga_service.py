@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 from deploy.settings import LocalSuite
 from services.saga.coordinator import Coordinator
 from services.saga.definition import Retry
-from services.saga.definitions import PKI_BOOTSTRAP_1 as PKI_BOOTSTRAP
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1 as PKI_BOOTSTRAP
 from services.saga.store import SagaStore
 from shared.contracts.key_events import KeyDestroyed
 from shared.headers import Lineage, SagaContext

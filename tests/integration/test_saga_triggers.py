@@ -12,8 +12,12 @@ from nats.js.errors import NotFoundError
 
 from deploy.settings import LocalSuite
 from services.saga.definition import Trigger
-from services.saga.definitions import CERTIFICATE_ISSUANCE, CRL_PUBLICATION, KEY_EXPIRY, OCSP_PUBLICATION, PKI_BOOTSTRAP
 from services.saga.definitions import crl_publication as crls
+from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
+from services.saga.definitions.crl_publication import CRL_PUBLICATION
+from services.saga.definitions.key_expiry import KEY_EXPIRY
+from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.triggers import beginnings, by_event_type
 from shared.contracts.certificate_events import CertificateRevoked
 from shared.contracts.key import GenerateKey

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from services.saga.steps import Step
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.saga import StartSaga
 
 SAMPLES = Path(__file__).parents[1] / "contracts" / "samples"
 
@@ -20,22 +21,26 @@ SAMPLES = Path(__file__).parents[1] / "contracts" / "samples"
 @cache
 def _sample(kind: type[Event]) -> dict[str, Any]:
     path = SAMPLES / f"{kind.__name__}.json"
-    if not path.exists():
-        raise LookupError(f"{kind.__name__} has no golden sample to answer with: say what is answered (answers=…)")
-    told: dict[str, Any] = json.loads(path.read_text())
+    told: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     return told
 
 
 def answer(kind: type[Event], command: Command, said: Mapping[str, Any] | None = None) -> Event:
     """An event of that kind about what *command* asks for: fields of the same name are the command's, if they fit it;
-    what is *said* comes before all else."""
+    what is *said* comes before all else. Raises LookupError where there is no golden sample, and too little is said."""
     told = dict(_sample(kind))
+    if isinstance(command, StartSaga):
+        told |= {"saga_type": command.saga_type(), "sequence": 1}
     asked = command.model_dump(mode="json")
     told[kind.identified_by] = command.identity
     for name in asked.keys() & kind.model_fields.keys():
         if asked[name] is not None and _fits(kind, told | {name: asked[name]}):
             told[name] = asked[name]
-    return kind.model_validate_json(json.dumps(told | dict(said or {})))
+    try:
+        return kind.model_validate_json(json.dumps(told | dict(said or {})))
+    except ValidationError as error:
+        problem = f"no golden sample of {kind.__name__}" if not _sample(kind) else f"{kind.__name__} cannot say that"
+        raise LookupError(f"{problem}: say in answers=… what is answered ({error})") from error
 
 
 def _fits(kind: type[Event], told: dict[str, Any]) -> bool:

@@ -6,6 +6,7 @@ from pydantic_core import from_json
 
 from services.saga import engine, store
 from services.saga.state import Phase
+from shared.contracts.command import RefusalCode
 from shared.contracts.saga import Announcement, Completed, SagaCompensated, SagaFailed
 from tests.kit.played import Effect, Played
 
@@ -34,6 +35,9 @@ def at_any_moment(played: Played) -> None:
         if twice and engine.advance(played.definition, played.saga, heard) != played.saga:
             raise Broken(f"{type(heard.event).__name__} heard twice changes something", played)
     for sent in played.sent:
+        answered = played.answers.get(sent.command_id)
+        if answered and getattr(answered.event, "code", None) is RefusalCode.NOT_FOUND:
+            raise Broken(f"{sent.label} fails where {sent.step} never arrived: say void_if_absent", played)
         if sent.is_undo and not any(each.step == sent.step and not each.is_undo for each in played.sent):
             raise Broken(f"{sent.step} is undone and was never asked for", played)
 

@@ -50,6 +50,11 @@ class Conversation:
         return [left.step for left in self._played.saga.left_over]
 
     @property
+    def stuck(self) -> list[str]:
+        """What only an operator can have go on."""
+        return [question.label for question in self._played.saga.questions if question.stuck is not None]
+
+    @property
     def story(self) -> str:
         return "\n".join(self._played.story)
 
@@ -77,7 +82,7 @@ class Conversation:
         return self._now(self._played.ordered(CancelSaga(saga_id=self._played.saga.saga_id)))
 
     def wait(self, passing: timedelta) -> Conversation:
-        """Time goes by, on a clock of its own; nobody answers meanwhile."""
+        """Time goes by on a clock of its own, and stops where the saga asks somebody something."""
         return self._now(self._played.after(passing))
 
     def go_on(self, *people: str) -> Conversation:
@@ -101,7 +106,7 @@ class Conversation:
 
     def _to(self, step: str, outcome: Outcome, fields: Mapping[str, Any] | None = None) -> Conversation:
         played = self._played
-        sent = next((each for each in played.waiting if each.label == step), None)
+        sent = next((each for each in reversed(played.waiting) if each.label == step), None)
         if sent is None:
             raise Broken(f"it does not ask {step}; it waits for {', '.join(self.asking) or 'nothing'}", played)
         if fields:

@@ -116,10 +116,12 @@ class Played:
         return _moved(replace(self, now=now).telling(f"{now - NOON} after noon"), timer)
 
     def after(self, passing: timedelta) -> Played:
-        """Time goes on by *passing*; whatever is due till then is looked at in its time."""
+        """Time goes on by *passing*, or until somebody is asked something: answers do not take days."""
         until, played = self.now + passing, self
         while played.saga.armed is not None and played.saga.armed < until:
             played = played.later()
+            if len(played.sent) > len(self.sent):
+                return played
         return replace(played, now=until)
 
     def saying(self, actor: str, signal: str) -> Played:

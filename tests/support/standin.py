@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from services.saga.definitions import PKI_BOOTSTRAP_1
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from services.saga.service import saga_service
 from shared.contracts.all import MESSAGES
 from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode

@@ -8,25 +8,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.saga.definitions import (
-    CERTIFICATE_EXPIRY,
-    CERTIFICATE_ISSUANCE,
-    CERTIFICATE_PROVISIONING,
-    CERTIFICATE_RENEWAL,
-    CRL_PUBLICATION,
-    DEVICE_LOST,
-    KEY_EXPIRY,
-    KEY_ROTATION,
-    NATS_PROVISIONING,
-    NATS_USER_ISSUANCE,
-    NATS_USER_REVOCATION,
-    OCSP_PUBLICATION,
-    PERSON_OFFBOARDING,
-    PERSON_ONBOARDING,
-    PKI_BOOTSTRAP,
-    PKI_BOOTSTRAP_1,
-    SSH_CERTIFICATE_ISSUANCE,
-)
+from services.saga.definitions.certificate_expiry import CERTIFICATE_EXPIRY
+from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
+from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
+from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
+from services.saga.definitions.crl_publication import CRL_PUBLICATION
+from services.saga.definitions.device_lost import DEVICE_LOST
+from services.saga.definitions.key_expiry import KEY_EXPIRY
+from services.saga.definitions.key_rotation import KEY_ROTATION
+from services.saga.definitions.nats_provisioning import NATS_PROVISIONING
+from services.saga.definitions.nats_users import NATS_USER_ISSUANCE, NATS_USER_REVOCATION
+from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
+from services.saga.definitions.person_offboarding import PERSON_OFFBOARDING
+from services.saga.definitions.person_onboarding import PERSON_ONBOARDING
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
+from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
 from services.saga.state import Phase
 from shared.contracts.key_sagas import StartKeyRotation
 from shared.contracts.keying import Algorithm, Purpose

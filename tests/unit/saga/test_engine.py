@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from services.saga import engine
-from services.saga.definitions import CERTIFICATE_PROVISIONING, DEFINITIONS
+from services.saga.definitions import DEFINITIONS
+from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.engine import Due, Heard
 from services.saga.state import Phase
 from services.saga.steps import flat

@@ -7,7 +7,10 @@ from datetime import timedelta
 import pytest
 
 from services.saga import engine
-from services.saga.definitions import CERTIFICATE_ISSUANCE, CERTIFICATE_RENEWAL, CRL_PUBLICATION, PKI_BOOTSTRAP
+from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
+from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
+from services.saga.definitions.crl_publication import CRL_PUBLICATION
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.engine import Due
 from services.saga.state import Phase
 from services.saga.waiting import answer_to
