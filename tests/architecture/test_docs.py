@@ -138,3 +138,11 @@ def test_the_policy_that_is_shown_is_read(page, tmp_path):
     (tmp_path / "policy.yaml").write_text(shown)
 
     assert policy_from(tmp_path / "policy.yaml", None).x509.rules
+
+
+@pytest.mark.parametrize("name", ["escrowed_key.py", "test_escrowed_key.py"])
+def test_the_saga_that_the_guide_shows_is_the_one_that_is_tested_and_short(name):
+    shown = (ROOT / "tests" / "kit" / "example" / name).read_text()
+
+    assert f"```python\n{shown}```" in (ROOT / "docs" / "contributing.md").read_text()
+    assert len(shown.splitlines()) < 40

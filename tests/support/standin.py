@@ -29,6 +29,7 @@ class StandIn:
         self.js = client.jetstream()
         self.asked = []
         self.silent = set()
+        self.unanswered = []
         self.refusing = Counter()
         self.copies = 1
         self.toys = Toys()
@@ -42,7 +43,9 @@ class StandIn:
     async def _hear(self, message):
         headers, step = message.headers, message.headers["CIM-Saga-Step"]
         self.asked.append((headers["CIM-Saga-Id"], step, headers["CIM-Command-Id"]))
-        if step not in self.silent:
+        if step in self.silent:
+            self.unanswered.append(message)
+        else:
             await self.answer(message)
 
     async def answer(self, message):

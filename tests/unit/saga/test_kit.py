@@ -127,7 +127,7 @@ def test_a_step_that_rests_on_an_answer_which_was_passed_over():
         steps=(replace(key("one"), may_stand=True), Step(revoke_what_was_made, KeyRevoked)),
     )
 
-    with pytest.raises(LookupError, match="no step of key-pair .* was answered by a KeyGenerated"):
+    with pytest.raises(LookupError, match=r"no step of key-pair .* was answered by a KeyGenerated"):
         explore(forgotten, REQUEST)
 
 
@@ -142,12 +142,17 @@ def _oldest_first(real):
     return lambda *args: real(*args)[::-1]
 
 
+def _break(monkeypatch, breaking):
+    name = "_to_undo"
+    monkeypatch.setattr(compensation, name, breaking(getattr(compensation, name)))
+
+
 @pytest.mark.parametrize(
     ("breaking", "promise"),
     [(_forget_the_oldest, "it says that all is undone; not so one"), (_oldest_first, "undone")],
 )
 def test_an_engine_that_undoes_too_little_or_in_the_wrong_order(monkeypatch, breaking, promise):
-    monkeypatch.setattr(compensation, "_to_undo", breaking(compensation._to_undo))
+    _break(monkeypatch, breaking)
 
     said = broken(KEY_PAIR)
 
@@ -156,7 +161,7 @@ def test_an_engine_that_undoes_too_little_or_in_the_wrong_order(monkeypatch, bre
 
 
 def test_the_story_of_a_broken_promise_is_told_in_order(monkeypatch):
-    monkeypatch.setattr(compensation, "_to_undo", _forget_the_oldest(compensation._to_undo))
+    _break(monkeypatch, _forget_the_oldest)
 
     lines = [line.split()[0] for line in broken(KEY_PAIR).splitlines()[1:]]
 

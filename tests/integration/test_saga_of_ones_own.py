@@ -1,0 +1,94 @@
+"""A saga whose words are in no contract and have no line in subjects.yaml, on a real server: one file is enough."""
+
+import json
+
+import pytest
+
+from deploy.settings import LocalSuite
+from services.saga.definition import Definition, Step, child
+from services.saga.definitions.parts import key_undone
+from shared.contracts.base import Name
+from shared.contracts.key import GenerateKey
+from shared.contracts.key_events import KeyGenerated
+from shared.contracts.keying import Algorithm
+from shared.contracts.saga import Completed, StartSaga
+from shared.identity import new_id
+from tests.support.standin import StandIn, coordinating
+from tests.support.suite import Suite
+
+
+class StartKeyForSomebody(StartSaga):
+    owner: Name
+
+
+class KeyForSomebodyCompleted(Completed):
+    owner: Name
+
+
+class StartKeysForTwo(StartSaga):
+    pass
+
+
+def make_key(saga):
+    return GenerateKey(key_id=saga.id_of("key"), algorithm=Algorithm.EC_P256, owner=saga.request.owner)
+
+
+def for_ada(saga):
+    return StartKeyForSomebody(saga_id=saga.id_of("ada"), owner="ada")
+
+
+def told(saga) -> KeyForSomebodyCompleted:
+    return KeyForSomebodyCompleted(**saga.heading, owner=saga.request.owner)
+
+
+UNDO = key_undone(lambda saga: saga.id_of("key"), "undone")
+ONE = Definition("key-for-somebody", StartKeyForSomebody, (Step(make_key, KeyGenerated, undo=UNDO),), told)
+TWO = Definition("keys-for-two", StartKeysForTwo, (child(for_ada, KeyForSomebodyCompleted),))
+
+
+@pytest.fixture(name="services")
+async def _services(client):
+    services = StandIn(client)
+    await services.listen()
+    return services
+
+
+@pytest.fixture(name="log")
+def _log(server, client, tmp_path):
+    return Suite(LocalSuite(tmp_path, server.port), client)
+
+
+async def test_it_is_begun_by_its_subject_and_says_its_own_words_in_the_end(server, services, log):
+    saga_id = str(new_id())
+    async with coordinating(server.url, ONE):
+        body = json.dumps({"saga_id": saga_id, "owner": "ada"}).encode()
+        await services.js.publish("keys.commands.saga.key-for-somebody.start", body)
+
+        end = await log.end_of(saga_id)
+
+    assert end.subject == f"keys.events.saga.key-for-somebody.completed.{saga_id}"
+    assert (end.headers["CIM-Event-Type"], end.body["owner"]) == ("KeyForSomebodyCompleted", "ada")
+
+
+async def test_what_is_wrong_with_its_request_is_said(server, services, log):
+    async with coordinating(server.url, ONE):
+        await services.js.publish("keys.commands.saga.key-for-somebody.start", b'{"who": "ada"}')
+
+        rejected = await log.told("keys.events.command.rejected.*")
+
+    assert (rejected.body["code"], rejected.body["command_type"]) == ("invalid", "StartKeyForSomebody")
+
+
+async def test_it_is_another_s_child_also_across_a_restart(server, services, log):
+    saga_id = str(new_id())
+    services.silent.add("make-key")
+    async with coordinating(server.url, ONE, TWO):
+        await services.start(StartKeysForTwo(saga_id=saga_id))
+        await log.told("keys.events.saga.key-for-somebody.started.*")
+    services.silent.clear()
+    for told_before in services.unanswered:
+        await services.answer(told_before)
+    async with coordinating(server.url, ONE, TWO):
+        end = await log.end_of(saga_id)
+
+    assert (end.tokens[4], end.headers["CIM-Event-Type"]) == ("completed", "Completed")
