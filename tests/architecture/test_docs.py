@@ -140,7 +140,7 @@ def test_the_policy_that_is_shown_is_read(page, tmp_path):
     assert policy_from(tmp_path / "policy.yaml", None).x509.rules
 
 
-@pytest.mark.parametrize("name", ["escrowed_key.py", "test_escrowed_key.py"])
+@pytest.mark.parametrize("name", ["lent_key.py", "test_lent_key.py"])
 def test_the_saga_that_the_guide_shows_is_the_one_that_is_tested_and_short(name):
     shown = (ROOT / "tests" / "kit" / "example" / name).read_text()
 

@@ -5,6 +5,8 @@ import json
 import pytest
 
 from deploy.settings import LocalSuite
+from services.key.secret import Source
+from services.key.service import KeySettings, key_service
 from services.saga.definition import Definition, Step, child
 from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Name
@@ -13,6 +15,8 @@ from shared.contracts.key_events import KeyGenerated
 from shared.contracts.keying import Algorithm
 from shared.contracts.saga import Completed, StartSaga
 from shared.identity import new_id
+from tests.kit.example.lent_key import LENT_KEY
+from tests.support.device_talk import RECIPIENT
 from tests.support.standin import StandIn, coordinating
 from tests.support.suite import Suite
 
@@ -77,6 +81,21 @@ async def test_what_is_wrong_with_its_request_is_said(server, services, log):
         rejected = await log.told("keys.events.command.rejected.*")
 
     assert (rejected.body["code"], rejected.body["command_type"]) == ("invalid", "StartKeyForSomebody")
+
+
+async def test_the_one_that_the_guide_shows_does_what_it_says(server, log):
+    saga_id, keys = str(new_id()), key_service(KeySettings(server.url, Source(passphrase="correct horse battery")))
+    await keys.start()
+    async with coordinating(server.url, LENT_KEY):
+        await log.start_saga("lent-key", saga_id, recipient_public_key=RECIPIENT)
+        await log.told(f"keys.events.saga.lent-key.waiting.approval.{saga_id}")
+        await log.publish("saga.signal", {"saga_id": saga_id, "signal": "approve"}, {"CIM-Actor": "bob"})
+
+        await log.told(f"keys.events.saga.lent-key.step.hand-over.{saga_id}")
+    await keys.stop()
+
+    made, handed_over = [event.body for event in await log.events("keys.events.key.>")]
+    assert (handed_over["key_id"], handed_over["recipient_public_key"]) == (made["key_id"], RECIPIENT)
 
 
 async def test_it_is_another_s_child_also_across_a_restart(server, services, log):

@@ -17,7 +17,7 @@ from shared.contracts.keying import Algorithm
 from shared.contracts.saga import Completed, StartSaga, WithdrawSaga
 from tests.kit import Conversation, explore
 from tests.kit.checking import Broken
-from tests.kit.example.escrowed_key import ESCROWED_KEY, StartEscrowedKey
+from tests.kit.example.lent_key import LENT_KEY, StartLentKey
 
 
 class StartKeyPair(StartSaga):
@@ -209,10 +209,10 @@ def test_what_is_refused_for_now_is_asked_again():
 
 
 def test_people_who_do_not_come_are_waited_for_no_longer_than_it_says():
-    talk = Conversation(ESCROWED_KEY, StartEscrowedKey(owner="ada")).answer("make-key")
+    talk = Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).answer("make-key")
 
     assert talk.go_on().phase == "compensated"
-    assert Conversation(ESCROWED_KEY, StartEscrowedKey(owner="ada")).go_on("bob").phase == "completed"
+    assert Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).go_on("bob").phase == "completed"
 
 
 def test_what_is_destroyed_at_last_was_revoked_before():
