@@ -1,6 +1,6 @@
-"""A virtual YubiKey in a reader of this machine's PC/SC stack, for as long as a command or a shell runs.
+"""Virtual YubiKeys in readers of this machine's PC/SC stack, for as long as a command or a shell runs.
 
-``python -m deploy.virtual_yubikey [--serial N] [--firmware 5.7.4] [--state DIRECTORY] [command ...]``
+``python -m deploy.virtual_yubikey [--serial N]... [--firmware 5.7.4] [--state DIRECTORY] [command ...]``
 
 All of it lives in mount and network namespaces of its own: pcscd's socket has a fixed place, and vpcd listens on all
 addresses. So several can run side by side, and nothing outside sees them.
@@ -23,6 +23,9 @@ from pathlib import Path
 INSIDE = "CIM_KEYS_VIRTUAL_YUBIKEY"
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 SOCKET = Path("/run/pcscd/pcscd.comm")
+SERIAL = 42_000_001
+MOST_READERS = 16
+"""That is pcscd's limit."""
 PORT = 19579  # below the ports that Linux gives out by itself
 PATIENCE = 20.0
 PACKAGES = "pcscd vsmartcard-vpcd iproute2 util-linux"
@@ -38,37 +41,42 @@ def missing() -> str | None:
     return f"{', '.join(tools)} not found: apt-get install {PACKAGES}" if tools else None
 
 
-def run(device: list[str], command: list[str]) -> int:
-    """Run *command* beside the *device*, as `services.yubikey.virtual.reader` is told of it. The exit status is the
-    command's.
+def run(devices: list[str], number: int, command: list[str]) -> int:
+    """Run *command* beside that *number* of *devices*, as `services.yubikey.virtual.reader` is told of them; none: the
+    slots are there, and the command puts devices in itself. The exit status is the command's.
     """
-    if INSIDE not in os.environ:
-        outer = ["unshare", "--mount", "--net", "--kill-child", sys.executable, "-m", "deploy.virtual_yubikey"]
-        return subprocess.run(
-            [*outer, *device, "--", *command], env={**os.environ, INSIDE: "1"}, check=False
-        ).returncode
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     SOCKET.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(SOCKET.parent)], check=True)
-    with tempfile.TemporaryDirectory() as readers, _started(_pcscd(Path(readers))):
+    with tempfile.TemporaryDirectory() as readers, _started(_pcscd(Path(readers), number)):
         _wait(SOCKET.exists, "pcscd")
-        reader = [sys.executable, "-m", "services.yubikey.virtual.reader", *device, "--port", str(PORT)]
+        if not devices:
+            return subprocess.run(command, check=False).returncode
+        reader = [sys.executable, "-m", "services.yubikey.virtual.reader", *devices, "--port", str(PORT)]
         present = Path(readers) / "present"
         with _started([*reader, "--tell", str(present)]):
             _wait(present.exists, "the reader")
             return subprocess.run(command, check=False).returncode
 
 
-def _pcscd(readers: Path) -> list[str]:
-    """Its command line. ykman knows a YubiKey by its reader's name."""
-    configuration = (
-        'FRIENDLYNAME "Yubico YubiKey CCID"\n'
-        f"DEVICENAME /dev/null:{PORT}\n"  # with a host's name in its place, vpcd would connect and not listen
-        f"LIBPATH {DRIVER}\n"
-        f"CHANNELID {PORT}\n"
-    )
-    (readers / "virtual-yubikey").write_text(configuration)
-    return ["pcscd", "--foreground", "--error", "--config", str(readers)]
+def _pcscd(readers: Path, devices: int) -> list[str]:
+    """Its command line. ykman knows a YubiKey by its reader's name; no two may have the same. vpcd keeps two slots
+    in one place, however often it is configured: for more than two devices it is loaded under more names.
+    """
+    configurations, drivers = readers / "configurations", readers / "drivers"
+    configurations.mkdir()
+    drivers.mkdir()
+    for number in range((devices + 1) // 2):
+        driver, port = drivers / f"vpcd-{number}.so", PORT + 2 * number
+        driver.write_bytes(DRIVER.read_bytes())
+        configuration = (
+            f'FRIENDLYNAME "Yubico YubiKey CCID{f" {number}" if number else ""}"\n'
+            f"DEVICENAME /dev/null:{port}\n"  # with a host's name in its place, vpcd would connect and not listen
+            f"LIBPATH {driver}\n"
+            f"CHANNELID {port}\n"
+        )
+        (configurations / str(number)).write_text(configuration)
+    return ["pcscd", "--foreground", "--error", "--config", str(configurations)]
 
 
 @contextmanager
@@ -95,25 +103,34 @@ def _wait(there: Callable[[], bool], what: str) -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="virtual-yubikey", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--serial", type=int, default=42_000_001)
+    parser.add_argument("--serial", type=int, action="append", help=f"one for each device; default: {SERIAL}")
     parser.add_argument("--firmware", default="5.7.4", help="of a device that is not made yet")
-    parser.add_argument("--state", type=Path, help="the directory that keeps the device; default: a new one each time")
+    parser.add_argument("--state", type=Path, help="the directory that keeps the devices; default: a new one each time")
     parser.add_argument("--key-file", type=Path, help="32 bytes that seal what is kept there; default: zeros")
+    parser.add_argument("--empty", action="store_true", help="the readers only: the command puts the devices in")
     parser.add_argument("command", nargs="*", help="default: a shell")
     return parser.parse_args()
 
 
 def main() -> None:
     wanted = _arguments()
+    serials = wanted.serial or [SERIAL]
     if (problem := missing()) is not None:
         sys.exit(f"virtual-yubikey: {problem}")
-    command = wanted.command or [os.environ.get("SHELL", "/bin/sh")]
-    if not wanted.command and INSIDE not in os.environ:
-        print(f"YubiKey {wanted.serial} ({wanted.firmware}) is plugged in, in this shell: ykman, yubico-piv-tool and")
-        print("OpenSC see it (ykman --device SERIAL piv info). Leave the shell to unplug it.")
+    if len(set(serials)) < len(serials) or len(serials) > MOST_READERS:
+        sys.exit(f"virtual-yubikey: at most {MOST_READERS} devices, each with another serial number")
+    if INSIDE not in os.environ:
+        outer = ["unshare", "--mount", "--net", "--kill-child", sys.executable, "-m", "deploy.virtual_yubikey"]
+        sys.exit(subprocess.run([*outer, *sys.argv[1:]], env={**os.environ, INSIDE: "1"}, check=False).returncode)
+    if not wanted.command:
+        print(f"In this shell YubiKeys ({', '.join(map(str, serials))}) are plugged in: ykman, yubico-piv-tool, OpenSC")
+        print("see them (ykman --device SERIAL piv info). Leave the shell to unplug them.")
     with tempfile.TemporaryDirectory() as fresh:
-        device = ["--serial", str(wanted.serial), "--firmware", wanted.firmware, "--state", str(wanted.state or fresh)]
-        sys.exit(run([*device, *(["--key-file", str(wanted.key_file)] if wanted.key_file else [])], command))
+        devices = [part for serial in serials for part in ("--serial", str(serial))]
+        devices += ["--firmware", wanted.firmware, "--state", str(wanted.state or fresh)]
+        devices += ["--key-file", str(wanted.key_file)] if wanted.key_file else []
+        command = wanted.command or [os.environ.get("SHELL", "/bin/sh")]
+        sys.exit(run([] if wanted.empty else devices, len(serials), command))
 
 
 if __name__ == "__main__":

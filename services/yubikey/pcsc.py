@@ -42,7 +42,7 @@ class PcscYubiKeys:
     def serials(self) -> Sequence[int]:
         """Opens only what was plugged in since, and again what could not be read: in use, or reset in the midst."""
         with self._searching:
-            readers = {reader.name: reader for reader in self._readers()}
+            readers = self._readers()
             now = self._insertions(list(readers))
             self._known = {name: (at, serial) for name, (at, serial) in self._known.items() if now.get(name) == at}
             for name in now.keys() - self._known.keys():
@@ -57,10 +57,12 @@ class PcscYubiKeys:
     def open(self, serial: int) -> SmartCardConnection:
         with self._searching:
             unread: list[DeviceBusyError] = []
-            for reader in sorted(self._readers(), key=lambda reader: reader.name != self._last_seen.get(serial)):
+            readers = self._readers()
+            with_a_card = self._insertions(list(readers))
+            for name in sorted(with_a_card, key=lambda name: name != self._last_seen.get(serial)):
                 with contextlib.ExitStack() as unless_it_is_the_one:
                     try:
-                        connection = ReaderConnection(self._pcsc, reader)
+                        connection = ReaderConnection(self._pcsc, readers[name])
                         unless_it_is_the_one.callback(connection.close)
                         found = _serial_of(connection)
                     except DeviceBusyError as error:
@@ -68,17 +70,17 @@ class PcscYubiKeys:
                         continue
                     if found == serial:
                         unless_it_is_the_one.pop_all()
-                        self._last_seen[serial] = reader.name
+                        self._last_seen[serial] = name
                         return connection
         if unread:
             raise DeviceBusyError(f"YubiKey {serial} is not to be found, but not all can be asked: {unread[0]}")
         raise DeviceAbsentError(serial)
 
-    def _readers(self) -> list[Any]:
-        """The readers with a YubiKey."""
+    def _readers(self) -> dict[str, Any]:
+        """The readers of YubiKeys, by name."""
         try:
             # Not scan_devices, nor list_all_devices: they take it for "no YubiKeys" when pcscd is away.
-            return [device.reader for device in self._pcsc.list_devices()]
+            return {device.reader.name: device.reader for device in self._pcsc.list_devices()}
         except Exception as error:
             if not hasattr(error, "hresult"):
                 raise

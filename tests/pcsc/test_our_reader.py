@@ -1,15 +1,26 @@
-"""The service's own way to readers works on a real one, unchanged."""
+"""The service's own way to readers works on real ones, unchanged."""
 
 import sys
 from pathlib import Path
 
-from tests.support.readers import ROOT, beside_a_yubikey
+from tests.support.readers import ROOT, beside
 
-CHECKS = Path(__file__).parent / "inside" / "our_reader.py"
+INSIDE = Path(__file__).parent / "inside"
+
+
+def passed(directory, checks, *devices):
+    """What pytest says of *checks*, run beside *devices*."""
+    pytest = f"{sys.executable} -m pytest -q -p no:cacheprovider -o addopts= {INSIDE / checks} 2> /dev/null"
+    return beside(directory, f"cd {ROOT}\n{pytest} || true\n", *devices)
 
 
 def test_our_reader(tmp_path):
-    pytest = f"{sys.executable} -m pytest -q -p no:cacheprovider -o addopts= {CHECKS} 2> /dev/null"
-    said = beside_a_yubikey(tmp_path, f"cd {ROOT}\n{pytest} || true\n")
+    said = passed(tmp_path, "our_reader.py", "--state", str(tmp_path / "state"))
 
     assert "4 passed" in said, said
+
+
+def test_two_readers(tmp_path):
+    said = passed(tmp_path, "two_readers.py", "--empty", "--serial", "42000001", "--serial", "42000002")
+
+    assert "7 passed" in said, said

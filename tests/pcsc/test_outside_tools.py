@@ -1,6 +1,8 @@
 """Tools that nobody here wrote do real work on the virtual YubiKey, through a real reader."""
 
-from tests.support.readers import MANAGEMENT_KEY, OPENSC, beside_a_yubikey
+import re
+
+from tests.support.readers import MANAGEMENT_KEY, OPENSC, beside, beside_a_yubikey
 
 YKMAN = "ykman --log-level ERROR --device 42000001"
 KEY = f"-m {MANAGEMENT_KEY}"
@@ -54,6 +56,26 @@ def test_ykman_brings_a_key_and_a_certificate_of_its_own(tmp_path):
     )
 
     assert "IMPORTED" in said
+
+
+def test_ykman_among_three_devices(tmp_path):
+    """Two are in one reader's slots, and the third in another's."""
+    ykman, devices = "ykman --log-level ERROR", (42_000_001, 42_000_002, 42_000_003)
+    said = beside(
+        tmp_path,
+        f"""
+        {ykman} list
+        {ykman} --device 42000002 piv access change-pin -P 123456 -n 246802
+        {ykman} --device 42000003 piv keys generate {KEY} -a ECCP256 --pin-policy never 9a pub.pem
+        for serial in {" ".join(map(str, devices))}; do {ykman} --device $serial piv info; done
+        """,
+        *(part for serial in devices for part in ("--serial", str(serial))),
+    )
+
+    listed, *infos = said.split("PIV version:")
+    assert re.findall(r"Serial: (\d+)", listed) == [str(serial) for serial in devices]
+    assert ["Using default PIN" in info for info in infos] == [True, False, True]
+    assert ["9A (AUTHENTICATION)" in info for info in infos] == [False, False, True]
 
 
 def test_yubico_piv_tool(tmp_path):

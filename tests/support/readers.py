@@ -34,10 +34,15 @@ def beside_a_yubikey(
 
     *kept*: the directory that keeps the device, and the file with the key that seals it.
     """
-    (directory / "script").write_text(f"set -e -o pipefail\nexport PATH={Path(sys.executable).parent}:$PATH\n{script}")
     state, key = kept or (directory / "state", None)
     options = ["--serial", str(SERIAL), "--firmware", firmware, "--state", str(state)]
-    command = [sys.executable, "-m", "deploy.virtual_yubikey", *options, *(["--key-file", str(key)] if key else [])]
+    return beside(directory, script, *options, *(["--key-file", str(key)] if key else []))
+
+
+def beside(directory: Path, script: str, *devices: str) -> str:
+    """As above; *devices*: as `deploy.virtual_yubikey` is told of them."""
+    (directory / "script").write_text(f"set -e -o pipefail\nexport PATH={Path(sys.executable).parent}:$PATH\n{script}")
+    command = [sys.executable, "-m", "deploy.virtual_yubikey", *devices]
     inside = f"cd {directory} && exec bash script"
     command += ["--", "bash", "-c", inside]
     ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True, timeout=300)

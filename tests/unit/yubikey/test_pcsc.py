@@ -163,6 +163,13 @@ class TestReaders:
         with pytest.raises(DeviceAbsentError):
             plug_in(first=OTHER)[1].open(SERIAL)
 
+    def test_an_empty_reader_says_no_more_than_none(self, plug_in):
+        pcsc, yubikeys = plug_in(first=None)
+        pcsc.insertions["first"] += 1
+
+        with pytest.raises(DeviceAbsentError):
+            yubikeys.open(SERIAL)
+
     def test_where_another_program_has_a_reader_nobody_can_tell(self, plug_in):
         with pytest.raises(DeviceBusyError, match="another program"):
             plug_in(first=None, second=OTHER)[1].open(SERIAL)
