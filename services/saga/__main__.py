@@ -1,19 +1,35 @@
-"""``python -m services.saga``: the coordinator as a process. The only reader of the environment."""
+"""``python -m services.saga [rebuild …]``: the coordinator as a process. The only reader of the environment."""
 
 import os
+import sys
 
+import uvloop
 from faststream import FastStream
 
+from services.saga.definitions import DEFINITIONS
+from services.saga.recovery import recover
 from services.saga.service import saga_service
-from shared.host import run
+from shared.errors import Unusable
+from shared.host import UNUSABLE, run
+
+
+def nats_url() -> str:
+    return os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 
 
 def build() -> FastStream:
-    return saga_service(os.environ.get("NATS_URL", "nats://127.0.0.1:4222"))
+    return saga_service(nats_url())
 
 
 def main() -> None:
-    run("saga", build)
+    if sys.argv[1:2] != ["rebuild"]:
+        run("saga", build)
+        return
+    try:
+        sys.stdout.writelines(f"{line}\n" for line in uvloop.run(recover(nats_url(), DEFINITIONS, sys.argv[2:])))
+    except Unusable as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(UNUSABLE)
 
 
 if __name__ == "__main__":

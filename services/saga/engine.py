@@ -24,7 +24,7 @@ from services.saga.waiting import Signalled, answer_to, hear, heard, wanted, wit
 from shared.contracts.base import Command, Event
 from shared.contracts.command import CommandRejected, CommandRepeated
 from shared.contracts.prompt import PromptRaised
-from shared.contracts.saga import SagaStarted, StartSaga
+from shared.contracts.saga import SagaParent, SagaStarted, StartSaga
 
 R = TypeVar("R", bound=StartSaga)
 
@@ -62,7 +62,16 @@ def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -
         past_pivot=definition.forward,
     )
     steps = tuple(step.name for step in flat(definition.steps) if step.foreseen(saga))
-    started = SagaStarted(**saga.heading, definition_version=definition.version, steps=steps)
+    parent = origin.parent
+    started = SagaStarted(
+        **saga.heading,
+        definition_version=definition.version,
+        steps=steps,
+        request=request.model_dump(mode="json"),
+        began_at=at,
+        triggered=origin.triggered,
+        parent=SagaParent(saga_type=parent.saga_type, saga_id=parent.saga_id, step=parent.step) if parent else None,
+    )
     saga = saga.announcing(started, origin.command_id)
     # One event may begin several sagas: what each asks first is caused by the beginning that is its own.
     cause = saga.announcements[0].event_id if origin.triggered else origin.command_id

@@ -151,7 +151,9 @@ def _retry(definition: Definition[R], saga: Saga[R], reason: str, order: Ordered
 
 
 def _resolve(definition: Definition[R], saga: Saga[R], command: ResolveSaga, order: Ordered) -> Saga[R] | Refused:
-    resolved = SagaResolved(**saga.heading, step=command.step, outcome=command.outcome, reason=command.reason)
+    resolved = SagaResolved(
+        **saga.heading, step=command.step, outcome=command.outcome, reason=command.reason, answer=command.answer
+    )
     if command.outcome == "undone":
         left = tuple(each for each in saga.left_over if each.step != command.step)
         if saga.phase is not Phase.FAILED or left == saga.left_over:

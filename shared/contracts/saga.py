@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, JsonValue, StringConstraints
@@ -99,9 +100,21 @@ class Announcement(OfSaga, Event):
         return (self.saga_type, self.saga_id)
 
 
+class SagaParent(Value):
+    """The saga of which this one is a step."""
+
+    saga_type: str
+    saga_id: Id
+    step: str
+
+
 class SagaStarted(Announcement):
     definition_version: int
     steps: tuple[str, ...]
+    request: dict[str, JsonValue] | None = Field(default=None, description="the body of what began it")
+    began_at: datetime | None = None
+    triggered: bool = Field(default=False, description="whether an event began it, and no command")
+    parent: SagaParent | None = None
 
 
 class SagaStepFinished(Announcement):
@@ -199,6 +212,7 @@ class SagaResolved(OneOfSeveral):
     step: str
     outcome: str
     reason: str
+    answer: dict[str, JsonValue] | None = Field(default=None, description="what the person gave for the step's answer")
 
 
 class SagaWithdrawing(OneOfSeveral):

@@ -17,6 +17,7 @@ from services.saga import engine, store
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Due, Heard, Ordered, Signalled
 from services.saga.operating import OperatorCommand
+from services.saga.rebuilding import Logged
 from services.saga.state import Origin, Saga
 from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
@@ -46,6 +47,7 @@ _PEM, _SHA = PEM, SHA
 class Sent:
     command_id: UUID
     command: Command
+    label: str = ""
 
 
 def _of_device(command: Any) -> Event:
@@ -90,6 +92,8 @@ class World:
     toys: Toys = field(default_factory=Toys)
     answers: dict[UUID, Heard] = field(default_factory=dict)
     slots: dict[str, str] = field(default_factory=dict)
+    stored: list[Logged] = field(default_factory=list)
+    """What the stream would have of it: answers and announcements, in order."""
     approvers: tuple[str, ...] = ("ada", "bob")
 
     @classmethod
@@ -109,8 +113,9 @@ class World:
         for announced in self.saga.announcements:
             if announced.event not in self.told:
                 self.told.append(announced.event)
+                self.stored.append(Logged(announced.event_id, announced.cause, announced.event, self.now))
         for pending, command in engine.questions(self.definition, self.saga):
-            sent = Sent(pending.command_id, command)
+            sent = Sent(pending.command_id, command, pending.label)
             if sent not in self.commands:
                 self.commands.append(sent)
 
@@ -126,6 +131,7 @@ class World:
         event = self._answer(sent)
         heard = Heard(derive(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
         self.answers[sent.command_id] = heard
+        self.stored.append(Logged(heard.event_id, heard.command_id, event, heard.at, sent.label))
         self.events.append(heard)
 
     def hear(self, message: Heard | Due | Ordered | Signalled) -> None:
