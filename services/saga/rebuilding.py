@@ -6,63 +6,94 @@ what that names as its cause.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from pydantic import ValidationError
 from pydantic_core import to_json
 
-from services.saga import engine
+from services.saga import engine, replaying
 from services.saga.definition import AnyDefinition
-from services.saga.engine import Due, Heard
-from services.saga.operating import OperatorCommand, Ordered
+from services.saga.replaying import Logged
 from services.saga.state import Announced, Origin, Saga
-from services.saga.waiting import Signalled
 from shared.contracts import saga as said
 from shared.contracts.base import Event
 
-_MOST_TIMERS = 1000
+_MOST_TRIES = 10_000
 
 
 class NotRebuildable(Exception):
     """The log does not tell enough, or tells what the definition does not lead to; the message says what."""
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An event that concerns a saga. *cause*: the command that it answers; of an announcement, what it names as its
-    cause. *step*: for which step it was asked (`CIM-Saga-Step`)."""
-
-    event_id: UUID
-    cause: UUID
-    event: Event
-    at: datetime
-    step: str = ""
-
-
 def rebuild(definition: AnyDefinition, origin: Origin, log: Sequence[Logged]) -> Saga[Any]:
     """*log*: all that concerns one saga, in order; its own announcements among it. Raises NotRebuildable."""
     own = sorted((each for each in log if _is_own(each, log)), key=_sequence)
     saga = _begun(definition, origin, own)
-    causes = {each.cause for each in own}
+    stored = {each.event_id: number for number, each in enumerate(log)}
     answers = {each.event_id: each for each in log if each not in own}
-    silent = deque(each for each in answers.values() if each.event_id not in causes)
-    place = {each.event_id: number for number, each in enumerate(log)}
-    for told in own:
-        while silent and place[silent[0].event_id] < place[told.event_id]:
-            saga = _in_silence(definition, saga, silent.popleft())
-        if _sequence(told) >= saga.sequence:
-            saga = _moved(definition, saga, told, answers.get(told.cause))
-            _require_the_same(saga, told)
-    for each in silent:
-        after = _heard(definition, saga, each)
+    causes = {each.cause for each in own}
+    silent = tuple(each for each in answers.values() if each.event_id not in causes)
+    saga, left = _Playing(definition, tuple(own), answers, stored).play(saga, 0, silent)
+    for each in left:
+        after = replaying.heard(definition, saga, each)
         unsaid = saga.announcements if after is not saga else ()
         saga = replace(after, announcements=(*unsaid, *_new(after, unsaid)))
-    return saga
+    return _as_told(saga, own)
+
+
+@dataclass(slots=True)
+class _Playing:
+    """*own*: the announcements, in order; *answers* by their ids; *stored*: the place of each in the log."""
+
+    definition: AnyDefinition
+    own: tuple[Logged, ...]
+    answers: dict[UUID, Logged]
+    stored: dict[UUID, int]
+    tries: int = 0
+
+    def play(self, saga: Saga[Any], number: int, silent: tuple[Logged, ...]) -> tuple[Saga[Any], tuple[Logged, ...]]:
+        """From announcement *number* on; returns the saga after the last, and which *silent* answers are left.
+
+        An answer that led to no announcement was heard at some time after it was stored: at once, or later, where what
+        it would have led to is not what was announced. The first is tried first. Raises NotRebuildable.
+        """
+        while number < len(self.own) and _sequence(self.own[number]) < saga.sequence:
+            number += 1  # said together with the one before
+        if number == len(self.own):
+            return saga, silent
+        told = self.own[number]
+        by_then = [each for each in silent if self.stored[each.event_id] < self.stored[told.event_id]]
+        what = f"{_sequence(told)} ({type(told.event).__name__})"
+        problem = NotRebuildable(f"nothing in the log leads to its announcement {what}")
+        for answers in self._heard_by(told, by_then):
+            self.tries += 1
+            before, heard = replaying.in_silence(self.definition, saga, answers)
+            after = replaying.moved(self.definition, before, told, self.answers.get(told.cause))
+            if not self._agrees(after, told) or self.tries > _MOST_TRIES:
+                continue
+            try:
+                return self.play(after, number + 1, tuple(each for each in silent if each not in heard))
+            except NotRebuildable as deeper:
+                problem = deeper
+        raise problem
+
+    def _heard_by(self, told: Logged, answers: list[Logged]) -> Iterator[list[Logged]]:
+        """Which of them may have been heard by then: all, fewer, or none of what was left over all the same."""
+        yield from (answers[:count] for count in range(len(answers), -1, -1))
+        left_over = {f"undo.{left.step}" for left in getattr(told.event, "left_over", ())}
+        if any(each.step in left_over for each in answers):
+            yield [each for each in answers if each.step not in left_over]
+
+    def _agrees(self, saga: Saga[Any], told: Logged) -> bool:
+        """Whether it says *told*, and nothing else than was said."""
+        said_then = {_sequence(each): each.event for each in self.own}
+        made = {getattr(each.event, "sequence", -1): each.event for each in saga.announcements}
+        return _sequence(told) in made and all(
+            _gist(event) == _gist(said_then[sequence]) for sequence, event in made.items() if sequence in said_then
+        )
 
 
 def differences(live: Saga[Any], rebuilt: Saga[Any]) -> Iterator[str]:
@@ -102,101 +133,24 @@ def _begun(definition: AnyDefinition, origin: Origin, own: Sequence[Logged]) -> 
     return engine.begin(definition, request, origin, started.began_at)
 
 
-def _in_silence(definition: AnyDefinition, saga: Saga[Any], answer: Logged) -> Saga[Any]:
-    """What was answered and led to no announcement. What would lead to one came too late, and changed nothing."""
-    after = _heard(definition, saga, answer)
-    return saga if after.sequence > saga.sequence else after
+def _gist(event: Event) -> tuple[object, ...]:
+    """What an announcement says that must be the same: its kind, of which step, what is undone and what is left."""
+    left_over = getattr(event, "left_over", ())
+    return (
+        type(event),
+        getattr(event, "step", None),
+        getattr(event, "undone", ()),
+        tuple(dict.fromkeys(left.step for left in left_over)),
+    )
 
 
-def _heard(definition: AnyDefinition, saga: Saga[Any], answer: Logged) -> Saga[Any]:
-    heard = Heard(answer.event_id, answer.cause, answer.event, answer.at)
-    after = engine.advance(definition, saga, heard)
-    pending = next((each for each in saga.questions if each.label == answer.step), None)
-    if after is not saga or pending is None:
-        return after
-    if pending.send_at is not None:  # its time had come by then
-        again = engine.advance(definition, saga, Due(answer.event_id, pending.send_at))
-        after = engine.advance(definition, again, heard)
-        return saga if after is again else after
-    if pending.part is not None or saga.past_pivot:
-        # Asked again by a timer, whose id is in no log, it had another id: it is known by its step.
-        return engine.advance(definition, saga, replace(heard, command_id=pending.command_id))
-    return saga
-
-
-def _moved(definition: AnyDefinition, saga: Saga[Any], told: Logged, cause: Logged | None) -> Saga[Any]:
-    """The saga after what led to that announcement."""
-    if cause is not None:
-        after = _heard(definition, saga, cause)
-        if after.sequence > saga.sequence:
-            return after
-    match told.event:
-        case said.SagaSignalled() as signal:
-            people = (each.people for each in saga.questions if each.people and each.step == signal.step)
-            sha256 = next((each.message_sha256 for each in people), None)
-            person = Signalled(told.cause, signal.signal, signal.actor, sha256, signal.comment, told.at)
-            return engine.advance(definition, saga, person)
-        case said.SagaRetried(saga_id=saga_id, reason=reason):
-            waiting = _timed(definition, saga, told, _waits_for_an_attempt)
-            return engine.advance(
-                definition, waiting, Ordered(told.cause, said.RetrySaga(saga_id=saga_id, reason=reason), told.at)
-            )
-        case event if (order := _order(event)) is not None:
-            return engine.advance(definition, saga, Ordered(told.cause, order, _ordered_at(saga, told)))
-        case _:
-            return _timed(definition, saga, told, lambda after: after.sequence > saga.sequence)
-
-
-def _order(event: Event) -> OperatorCommand | None:
-    """The operator's command that leads to that announcement, if it is one's."""
-    match event:
-        case said.SagaPaused(saga_id=saga_id, reason=reason):
-            return said.PauseSaga(saga_id=saga_id, reason=reason)
-        case said.SagaResumed(saga_id=saga_id):
-            return said.ResumeSaga(saga_id=saga_id)
-        case said.SagaWithdrawing(saga_id=saga_id, reason=reason):
-            return said.WithdrawSaga(saga_id=saga_id, reason=reason)
-        case said.SagaCompensating(saga_id=saga_id, code="withdrawn", reason=reason):
-            return said.WithdrawSaga(saga_id=saga_id, reason=reason)
-        case said.SagaCompensating(saga_id=saga_id, code="cancelled", reason=reason):
-            return said.CancelSaga(saga_id=saga_id, reason=reason)
-        case said.SagaResolved() as resolved:
-            return said.ResolveSaga(
-                saga_id=resolved.saga_id,
-                step=resolved.step,
-                outcome="done" if resolved.outcome == "done" else "undone",
-                reason=resolved.reason,
-                answer=resolved.answer,
-            )
-        case _:
-            return None
-
-
-def _ordered_at(saga: Saga[Any], told: Logged) -> datetime:
-    if isinstance(told.event, said.SagaResumed) and saga.paused_at is not None:
-        return saga.paused_at + timedelta(seconds=told.event.paused_seconds)
-    return told.at
-
-
-def _timed(definition: AnyDefinition, saga: Saga[Any], told: Logged, enough: Callable[[Saga[Any]], bool]) -> Saga[Any]:
-    """After as many timers as it took."""
-    for _ in range(_MOST_TIMERS):
-        if enough(saga) or saga.due is None:
-            break
-        saga = engine.advance(definition, saga, Due(told.cause, saga.due))
-    return saga
-
-
-def _waits_for_an_attempt(saga: Saga[Any]) -> bool:
-    return saga.over or any(each.stuck is not None or each.send_at is not None for each in saga.questions)
-
-
-def _require_the_same(saga: Saga[Any], told: Logged) -> None:
-    sequence = _sequence(told)
-    made = next((each.event for each in saga.announcements if getattr(each.event, "sequence", -1) == sequence), None)
-    if type(made) is not type(told.event) or getattr(made, "step", None) != getattr(told.event, "step", None):
-        what = type(told.event).__name__.removeprefix("Saga")
-        raise NotRebuildable(f"nothing in the log leads to its announcement {sequence} ({what})")
+def _as_told(saga: Saga[Any], own: Sequence[Logged]) -> Saga[Any]:
+    """What is to be announced and was, word for word as it was: told again, it is recognised."""
+    told = {_sequence(each): Announced(each.cause, each.event) for each in own}
+    return replace(
+        saga,
+        announcements=tuple(told.get(getattr(each.event, "sequence", -1), each) for each in saga.announcements),
+    )
 
 
 def _new(after: Saga[Any], unsaid: Iterable[Announced]) -> tuple[Announced, ...]:

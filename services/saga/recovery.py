@@ -24,7 +24,8 @@ from pydantic_core import from_json
 from services.saga import store
 from services.saga.definition import AnyDefinition
 from services.saga.outgoing import ENDINGS
-from services.saga.rebuilding import Logged, NotRebuildable, differences, rebuild
+from services.saga.rebuilding import NotRebuildable, differences, rebuild
+from services.saga.replaying import Logged
 from services.saga.state import Origin, Saga
 from services.saga.store import SagaStore
 from shared.catalog import LOG, catalog

@@ -54,7 +54,7 @@ def test_a_field_that_a_value_in_the_message_does_not_have_is_refused(name):
     sample = json.loads(_sample(name))
     for field, value in sample.items():
         inner = value[0] if isinstance(value, list) else value
-        if not isinstance(inner, dict) or field == "details":
+        if not isinstance(inner, dict) or field in ("details", "request", "answer"):  # bodies of whatever kind
             continue
         stranger = {**inner, "pin": "123456"}
         with pytest.raises(ValidationError, match="extra_forbidden"):

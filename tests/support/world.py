@@ -17,7 +17,7 @@ from services.saga import engine, store
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Due, Heard, Ordered, Signalled
 from services.saga.operating import OperatorCommand
-from services.saga.rebuilding import Logged
+from services.saga.replaying import Logged
 from services.saga.state import Origin, Saga
 from services.yubikey import effects as devices
 from services.yubikey.domain import YUBIKEY
