@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from shared import identity
 from shared.catalog import COMMANDS, EVENTS, catalog
-from shared.contracts.base import Command, Event, Message
+from shared.contracts.base import Command, Event, Message, OtherSchema
 from shared.contracts.command import RefusalCode
 from shared.contracts.saga import Completed, StartSaga
 from shared.decider import Context, Refused
@@ -96,7 +96,9 @@ def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, 
     if kind is None:
         raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
     try:
-        return event_lineage(headers), kind.model_validate_json(message.data)
+        return event_lineage(headers), kind.stored(message.data, headers)
+    except OtherSchema as error:
+        raise Poison(f"{message.subject} cannot be read: {error}") from error
     except ValidationError as error:
         raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
 

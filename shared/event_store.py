@@ -23,11 +23,11 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, RawStreamMsg
 from nats.js.errors import APIError
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
 from shared.catalog import EVENTS, LOG
-from shared.contracts.base import Event
+from shared.contracts.base import Event, OtherSchema
 from shared.envelope import seal_event
 from shared.errors import Conflict, Poison
 from shared.headers import Lineage, event_lineage
@@ -226,9 +226,10 @@ class EventStore(Generic[State, E]):
         if kind is None:
             raise Poison(f"{where} is of a type that this version of the service does not know")
         try:
-            event = kind.model_validate_json(message.data or b"")
-        except ValidationError as error:
-            raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read") from error
+            event = kind.stored(message.data or b"", headers)
+        except ValueError as error:
+            why = f": {error}" if isinstance(error, OtherSchema) else ""
+            raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error
         return Standing(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:

@@ -11,7 +11,6 @@ from typing import Final, get_args
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from pydantic import ValidationError
 
 from services.certificate.views import (
     Beginning,
@@ -152,8 +151,8 @@ def _read(stored: Stored, kind: type[Beginning | Change]) -> Told | None:
         return None
     try:
         event_lineage(stored.headers)
-        return Told(kind.model_validate_json(stored.data), stored.sequence, stored.at)
-    except (Poison, ValidationError):
+        return Told(kind.stored(stored.data, stored.headers), stored.sequence, stored.at)
+    except (Poison, ValueError):
         return None
 
 

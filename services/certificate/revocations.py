@@ -54,7 +54,7 @@ class Revocations:
             found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.signed.{certificate_id}")
         except NotFoundError:
             return None
-        return CertificateSigned.model_validate_json(found.data or b"")
+        return CertificateSigned.stored(found.data or b"", found.headers)
 
     def _forget(self) -> None:
         self.register = Register()

@@ -197,12 +197,15 @@ def _from_schema_1(definition: AnyDefinition, stored: dict[str, Any]) -> dict[st
 
 
 def _event(event: Event) -> dict[str, Any]:
-    return {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
+    said = {"event_type": type(event).__name__, "event": event.model_dump(mode="json")}
+    return said if event.schema_version == 1 else {**said, "schema_version": event.schema_version}
 
 
 def _reread_event(words: Mapping[str, type[Event]], told: dict[str, Any]) -> Any:
     name = told["event_type"]
-    return _reread(words.get(name) or MESSAGES[name], told["event"])
+    kind = words.get(name) or MESSAGES[name]
+    assert issubclass(kind, Event)
+    return kind.stored(to_json(told["event"]), {"CIM-Schema-Version": str(told.get("schema_version", 1))})
 
 
 def _reread(kind: type[Message], body: dict[str, Any]) -> Any:

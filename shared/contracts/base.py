@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from typing import Annotated, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,7 +18,9 @@ from pydantic import (
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic_core import from_json, to_json
 
+Lift = Callable[[dict[str, Any]], dict[str, Any]]
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 DERIVED = ""
 """The default of an id that its client may leave out: the runtime derives it from the command's id."""
@@ -105,5 +108,36 @@ class Command(Message):
         return ()
 
 
+class OtherSchema(ValueError):
+    """A body is of a version of its schema that is not known here; the message says which."""
+
+
 class Event(Message):
-    """A fact, in the past tense. It is never refused, changed or deleted."""
+    """A fact, in the past tense. It is never refused, changed or deleted.
+
+    *lifts*: how a body of each earlier version of its schema becomes one of the next, the oldest first. A field with a
+    default needs none. Today's version follows from how many there are.
+    """
+
+    lifts: ClassVar[tuple[Lift, ...]] = ()
+
+    def __init_subclass__(cls, **more: Any) -> None:
+        super().__init_subclass__(**more)
+        cls.schema_version = len(cls.lifts) + 1
+
+    @classmethod
+    def stored(cls, data: bytes, headers: Mapping[str, str] | None) -> Self:
+        """The event as the log has it, whichever version of the suite stored it. Raises OtherSchema for a version that
+        is not known here, and what pydantic raises (a ValueError like that) for what is none."""
+        version = (headers or {}).get("CIM-Schema-Version", "1")
+        if version == str(cls.schema_version):
+            return cls.model_validate_json(data)
+        if not version.isascii() or not version.isdigit() or not 0 < int(version) < cls.schema_version:
+            known = f"1 to {cls.schema_version}" if cls.schema_version > 1 else "1"
+            raise OtherSchema(
+                f"a {cls.__name__} is read here of version {known} of its schema, not of {version[:20]!a}"
+            )
+        body: dict[str, Any] = from_json(data)
+        for lift in cls.lifts[int(version) - 1 :]:
+            body = lift(body)
+        return cls.model_validate_json(to_json(body))

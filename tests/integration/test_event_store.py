@@ -273,6 +273,31 @@ async def test_an_event_that_this_version_does_not_know_is_not_passed_over(js, k
         await ledger_store(js).refresh(key_id, Standing(Ledger()))
 
 
+async def _publish(js, event, body, version):
+    sealed = seal_event(event, Lineage.root(new_id()), "key")
+    headers = sealed.headers | {"CIM-Schema-Version": version}
+    await js.publish(sealed.subject, json.dumps(body).encode(), headers=headers)
+
+
+async def test_an_event_of_an_earlier_schema_is_lifted_when_it_is_read(js, key_id, monkeypatch):
+    await _append(ledger_store(js), generated(key_id))
+    await _publish(js, _revoked(key_id, "lost"), {"key_id": key_id, "why": "lost"}, "1")
+
+    monkeypatch.setattr(KeyRevoked, "lifts", (lambda body: {"key_id": body["key_id"], "reason": body["why"]},))
+    monkeypatch.setattr(KeyRevoked, "schema_version", 2)
+
+    standing = await ledger_store(js).refresh(key_id, Standing(Ledger()))
+    assert standing.state == Ledger(generated(key_id), ("lost",))
+
+
+async def test_an_event_of_a_later_schema_is_not_decided_upon_and_which_it_is_is_said(js, key_id):
+    await _append(ledger_store(js), generated(key_id))
+    await _publish(js, _revoked(key_id, "lost"), {"key_id": key_id, "cause": {"kind": "lost"}}, "2")
+
+    with pytest.raises(Poison, match=r"KeyRevoked is read here of version 1 of its schema, not of '2'"):
+        await ledger_store(js).refresh(key_id, Standing(Ledger()))
+
+
 async def test_a_subject_that_can_have_one_message_has_one(js, key_id):
     one, other = (seal_event(generated(key_id), Lineage.root(new_id()), "key") for _ in range(2))
 

@@ -14,7 +14,8 @@ from deploy.settings import LocalSuite
 from services.saga import engine
 from services.saga.coordinator import Coordinator
 from services.saga.definition import Definition, Parallel, Step
-from services.saga.definitions import DEFINITIONS, PKI_BOOTSTRAP
+from services.saga.definitions import DEFINITIONS
+from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.state import Origin
 from services.saga.store import Found, SagaStore
 from shared.contracts import key as keys

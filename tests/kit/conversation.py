@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.saga.definition import AnyDefinition
+from services.saga.state import Saga
 from shared.contracts.base import Command, Event
 from shared.contracts.saga import CancelSaga, StartSaga
 from tests.kit.checking import Broken, at_any_moment, at_the_end
@@ -53,6 +54,11 @@ class Conversation:
     def stuck(self) -> list[str]:
         """What only an operator can have go on."""
         return [question.label for question in self._played.saga.questions if question.stuck is not None]
+
+    @property
+    def saga(self) -> Saga[Any]:
+        """Its state, as it is stored."""
+        return self._played.saga
 
     @property
     def story(self) -> str:

@@ -58,7 +58,7 @@ COMPLETED = {
     "certificate-provisioning": {"key_id", "certificate_id", "slot", "fingerprint_sha256", "certificate_pem"},
 }
 STANDARD = {
-    "started": {"definition_version", "steps"},
+    "started": {"definition_version", "steps", "request", "began_at", "triggered", "parent"},
     "step": {"step", "attempts"},
     "compensating": {"step", "code", "reason", "steps_to_undo"},
     "compensated": {"reason", "undone"},

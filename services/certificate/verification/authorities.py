@@ -52,7 +52,7 @@ class Authorities:
                 found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.{token}.{certificate_id}")
             except NotFoundError:
                 continue
-            return kind.model_validate_json(found.data or b"").certificate_pem
+            return kind.stored(found.data or b"", found.headers).certificate_pem
         return None
 
     def _forget(self) -> None:

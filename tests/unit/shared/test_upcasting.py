@@ -1,0 +1,111 @@
+"""Events of earlier schemas are lifted, version by version, to what they are today; wherever they are read."""
+
+import json
+from typing import ClassVar
+
+import pytest
+from pydantic import ValidationError
+
+from services.saga import store
+from services.saga.definition import Definition, Step
+from services.saga.definitions.parts import key_undone
+from shared.contracts.all import MESSAGES
+from shared.contracts.base import Event, Id, OtherSchema
+from shared.contracts.key import GenerateKey
+from shared.contracts.keying import Algorithm
+from shared.contracts.saga import StartSaga
+from tests.kit import Conversation
+
+ID = "0192f0c1-0000-7000-8000-000000000001"
+
+
+def name_in_one(body):
+    """Version 1 had two names."""
+    first, last = body.pop("first_name"), body.pop("last_name")
+    return {**body, "name": f"{first} {last}"}
+
+
+def since_says_when(body):
+    """Version 2 did not say since when."""
+    return {**body, "since": 2020}
+
+
+class BadgeGiven(Event):
+    aggregate_type: ClassVar[str] = "key"
+    identified_by: ClassVar[str] = "key_id"
+    lifts = (name_in_one, since_says_when)
+
+    key_id: Id
+    name: str
+    since: int
+
+
+TODAY = {"key_id": ID, "name": "Ada Lovelace", "since": 2020}
+BODIES = {
+    "1": {"key_id": ID, "first_name": "Ada", "last_name": "Lovelace"},
+    "2": {"key_id": ID, "name": "Ada Lovelace"},
+    "3": TODAY,
+}
+
+
+def stored(body, version):
+    return BadgeGiven.stored(json.dumps(body).encode(), {"CIM-Schema-Version": version})
+
+
+@pytest.mark.parametrize("version", BODIES)
+def test_whichever_version_it_was_stored_under_it_is_read_as_todays(version):
+    assert stored(BODIES[version], version) == BadgeGiven(**TODAY)
+
+
+def test_todays_version_follows_from_how_often_the_schema_changed():
+    assert BadgeGiven.schema_version == 3
+    assert {kind.schema_version for kind in MESSAGES.values()} == {1}
+
+
+def test_what_says_no_version_is_of_the_first():
+    assert BadgeGiven.stored(json.dumps(BODIES["1"]).encode(), None) == BadgeGiven(**TODAY)
+
+
+@pytest.mark.parametrize("version", ["4", "0", "-1", "1.0", "new", "²", ""])
+def test_a_version_that_is_not_known_here_is_said_and_never_guessed(version):
+    with pytest.raises(OtherSchema, match="version 1 to 3 of its schema, not of"):
+        stored(TODAY, version)
+
+
+def test_a_body_of_another_version_than_it_says_is_no_such_event():
+    with pytest.raises((ValidationError, KeyError)):
+        stored(BODIES["2"], "3")
+    with pytest.raises((ValidationError, KeyError)):
+        stored(TODAY, "1")
+
+
+class StartBadge(StartSaga):
+    pass
+
+
+def make_key(saga):
+    return GenerateKey(key_id=saga.id_of("key"), algorithm=Algorithm.EC_P256)
+
+
+BADGE = Definition(
+    "badge",
+    StartBadge,
+    (
+        Step(make_key, BadgeGiven, undo=key_undone(lambda saga: saga.id_of("key"), "undone")),
+        Step(make_key, BadgeGiven, called="again"),
+    ),
+)
+
+
+def test_an_answer_that_a_saga_keeps_is_lifted_when_the_saga_is_read():
+    talk = Conversation(BADGE, StartBadge()).answer("make-key", name="Ada Lovelace", since=2020)
+    entry = json.loads(store.write(talk.saga))
+    (kept,) = entry["answers"]
+    assert kept["schema_version"] == 3
+    kept |= {"event": {"key_id": kept["event"]["key_id"], **_without_id(BODIES["1"])}, "schema_version": 1}
+
+    assert store.read(BADGE, entry).answers == talk.saga.answers
+
+
+def _without_id(body):
+    return {name: value for name, value in body.items() if name != "key_id"}
