@@ -1,74 +1,57 @@
-"""``make bench``: sagas and certificates a second and their latency, beside what else there is, in the same run."""
+"""``make bench``: sagas and certificates a second and their latency, beside what else there is, in the same run.
+
+``python -m tests.bench coordination`` (or another part's name) measures that part only.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import platform
-import signal
-import subprocess
 import sys
-import tempfile
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import uvloop
 
-from tests.bench import fleet, issuance, raw
-from tests.bench.load import Result, closed_loop
-from tests.bench.rivals import Row
+from tests.bench import coordination, fleet, issuance, raw
+from tests.bench.load import each_load
 from tests.bench.suite import DEVICES, FIRST_SERIAL, bootstrap, suite_up
-from tests.support.nats import connected, nats_server
+from tests.support.nats import connected
 
-IN_FLIGHT = (1, 32, 256)
-IDLE_STEPS, PROVISIONING_STEPS = 4, 8
+PROVISIONING_STEPS = 8
 SAGAS = {1: 150, 32: 800, 256: 1500}
 PURPOSES = ("authentication", "digital-signature", "key-management", "card-authentication")
 
 
-async def main() -> None:
-    scale = float(os.environ.get("BENCH_SCALE", "1"))
-    rows = []
-    for steps, name in ((IDLE_STEPS, "no cryptography"), (PROVISIONING_STEPS, "certificate-provisioning")):
-        ceiling = await measure_raw(steps, scale)
-        suite = await (measure_idle(steps, scale) if steps == IDLE_STEPS else measure_provisioning(scale))
-        rows += [row(name, steps, ours, raw_result) for ours, raw_result in zip(suite, ceiling, strict=True)]
-    async with suite_up(None) as url, connected(url) as client:
-        devices = await fleet.measure(client, await bootstrap(client), scale)
-    report(rows, await issuance.measure(lambda: suite_up(None), scale), devices)
+def main(*names: str) -> None:
+    """Measure the parts of those names, or all."""
+    results = uvloop.run(measure(names or tuple(PARTS), float(os.environ.get("BENCH_SCALE", "1"))))
+    Path("bench-results").mkdir(exist_ok=True)
+    Path("bench-results/latest.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-async def measure_raw(steps: int, scale: float) -> list[Result]:
-    with tempfile.TemporaryDirectory() as store:
-        async with nats_server(Path(store)) as server, connected(server.url) as client:
-            await raw.declare(client.jetstream())
-            with (
-                process("tests.bench.raw", "service", server.url),
-                process("tests.bench.raw", "coordinator", server.url, str(steps)),
-            ):
-
-                def start(_: int, saga: str) -> tuple[str, bytes, dict[str, str]]:
-                    return "raw.commands.start", json.dumps({"saga": saga}).encode(), {"Nats-Msg-Id": saga}
-
-                return await each_load(client, scale, start, "raw.events.completed.*")
+async def measure(names: Iterable[str], scale: float) -> dict[str, object]:
+    machine = about_the_machine()
+    print(", ".join(f"{key} {value}" for key, value in machine.items()))
+    results: dict[str, object] = {"machine": machine}
+    for name in names:
+        print(f"\n{name}\n", flush=True)
+        results[name] = await PARTS[name](scale)
+    return results
 
 
-async def measure_idle(steps: int, scale: float) -> list[Result]:
-    body = {
-        "organization": "Bench",
-        "root": {"common_name": "R", "algorithm": "ec-p256", "validity_days": 30},
-        "intermediate": {"common_name": "I", "algorithm": "ec-p256", "validity_days": 20},
-    }
-
-    def start(_: int, saga: str) -> tuple[str, bytes, dict[str, str]]:
-        return "keys.commands.saga.pki-bootstrap.start", json.dumps({**body, "saga_id": saga}).encode(), {}
-
-    async with suite_up(["-m", "tests.bench.idle_coordinator", str(steps)]) as url, connected(url) as client:
-        return await each_load(client, scale, start, "keys.events.saga.*.*.*")
+async def measure_coordination(scale: float) -> object:
+    measured = await coordination.measure(scale)
+    coordination.report(measured)
+    return measured.told()
 
 
-async def measure_provisioning(scale: float) -> list[Result]:
+async def measure_provisioning(scale: float) -> object:
+    sagas = {in_flight: int(number * scale) for in_flight, number in SAGAS.items()}
+    ceiling = await raw.measure(PROVISIONING_STEPS, sagas)
     async with suite_up(None) as url, connected(url) as client:
         issuer = await bootstrap(client)
 
@@ -85,45 +68,42 @@ async def measure_provisioning(scale: float) -> list[Result]:
             }
             return "keys.commands.saga.certificate-provisioning.start", json.dumps(body).encode(), {}
 
-        return await each_load(client, scale, start, "keys.events.saga.*.*.*")
+        ours = await each_load(client, sagas, start, "keys.events.saga.*.*.*")
+    rows = [coordination.beside(*each) for each in zip(ours, ceiling, strict=True)]
+    print(
+        "| in flight | sagas/s | p50 ms | p99 ms | raw sagas/s | raw p50 ms | raw p99 ms | ratio |\n" + "|---" * 8 + "|"
+    )
+    for row in rows:
+        columns = ("in_flight", "rate", "p50_ms", "p99_ms", "raw_rate", "raw_p50_ms", "raw_p99_ms", "ratio")
+        print("|", " | ".join(f"{row[column]:,}" for column in columns), "|")
+        if row["not_completed"]:
+            print(f"{row['not_completed']} did not complete")
+    return rows
 
 
-async def each_load(client, scale, start, ends) -> list[Result]:
-    await closed_loop(client, 50, 8, start, ends)  # warm
-    return [await closed_loop(client, int(SAGAS[n] * scale), n, start, ends) for n in IN_FLIGHT]
+async def measure_issuance(scale: float) -> object:
+    rows = await issuance.measure(lambda: suite_up(None), scale)
+    issuance.report(rows)
+    return [row.told() for row in rows]
 
 
-class process:  # noqa: N801 - reads as what it is in a with statement
-    def __init__(self, module: str, *arguments: str) -> None:
-        self._command = [sys.executable, "-m", module, *arguments]
-
-    def __enter__(self) -> None:
-        self._process = subprocess.Popen(self._command)
-
-    def __exit__(self, *_: object) -> None:
-        self._process.send_signal(signal.SIGKILL)
-        self._process.wait()
+async def measure_fleet(scale: float) -> object:
+    async with suite_up(None) as url, connected(url) as client:
+        devices = await fleet.measure(client, await bootstrap(client), scale)
+    fleet.report(devices)
+    return devices.told()
 
 
-def row(name: str, steps: int, ours: Result, ceiling: Result) -> dict[str, object]:
+PARTS: dict[str, Callable[[float], Awaitable[object]]] = {
+    "coordination": measure_coordination,
+    "certificate-provisioning": measure_provisioning,
+    "certificates": measure_issuance,
+    "fleet": measure_fleet,
+}
+
+
+def about_the_machine() -> dict[str, object]:
     return {
-        "saga": name,
-        "steps": steps,
-        "in_flight": ours.in_flight,
-        "sagas": ours.sagas,
-        "not_completed": ours.not_completed,
-        "rate": round(ours.rate, 1),
-        "p50_ms": round(ours.percentile(0.5), 1),
-        "p99_ms": round(ours.percentile(0.99), 1),
-        "raw_rate": round(ceiling.rate, 1),
-        "raw_p50_ms": round(ceiling.percentile(0.5), 1),
-        "raw_p99_ms": round(ceiling.percentile(0.99), 1),
-        "ratio": round(ours.rate / ceiling.rate, 2),
-    }
-
-
-def report(rows: list[dict[str, object]], certificates: list[Row], devices: fleet.Fleet) -> None:
-    machine = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "cores": os.cpu_count(),
         "machine": platform.machine(),
@@ -134,30 +114,7 @@ def report(rows: list[dict[str, object]], certificates: list[Row], devices: flee
         "durability": "R1, file storage, default sync_interval (2 min): acknowledged is not fsynced",
         "load_before": os.getloadavg()[0],
     }
-    Path("bench-results").mkdir(exist_ok=True)
-    results = {"rows": rows, "certificates": [each.told() for each in certificates], "fleet": devices.told()}
-    Path("bench-results/latest.json").write_text(json.dumps({"machine": machine, **results}, indent=1) + "\n")
-    print(", ".join(f"{key} {value}" for key, value in machine.items()))
-    columns = (
-        "saga",
-        "steps",
-        "in_flight",
-        "rate",
-        "p50_ms",
-        "p99_ms",
-        "raw_rate",
-        "raw_p50_ms",
-        "raw_p99_ms",
-        "ratio",
-    )
-    print(" | ".join(columns))
-    for line in rows:
-        print(" | ".join(str(line[column]) for column in columns))
-        if line["not_completed"]:
-            print(f"  {line['not_completed']} did not complete")
-    issuance.report(certificates)
-    fleet.report(devices)
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main(*sys.argv[1:])

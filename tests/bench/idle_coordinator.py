@@ -1,15 +1,18 @@
 """The coordinator with a saga of so many steps without cryptography: each voids the id of a key that never was.
 
-Everything else is the suite's own: the catalog, the engine, the event store, the key service that answers.
+Everything else is the suite's own: the catalog, the engine, the event store, the key service that answers. `asleep`
+instead of a number: the saga sleeps until the time that its request has for a name, and is complete.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
+from datetime import datetime
 
-from services.saga.definition import Definition, Step
+from services.saga.definition import Definition, Sleep, Step
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.service import saga_service
 from services.saga.state import Saga
@@ -43,5 +46,23 @@ def idle(steps: int) -> Definition[StartPkiBootstrap]:
     return replace(PKI_BOOTSTRAP, steps=tuple(_void(number) for number in range(steps)), completed=_completed)
 
 
+def asleep() -> Definition[StartPkiBootstrap]:
+    sleep = Sleep("rest", lambda saga: datetime.fromisoformat(saga.request.organization))
+    return replace(PKI_BOOTSTRAP, steps=(sleep,), completed=_completed)
+
+
+def start(_: int, saga: str, organization: str = "Bench") -> tuple[str, bytes, dict[str, str]]:
+    """What begins one: subject, body, headers."""
+    body = {
+        "saga_id": saga,
+        "organization": organization,
+        "root": {"common_name": "R", "algorithm": "ec-p256", "validity_days": 30},
+        "intermediate": {"common_name": "I", "algorithm": "ec-p256", "validity_days": 20},
+    }
+    return "keys.commands.saga.pki-bootstrap.start", json.dumps(body).encode(), {}
+
+
 if __name__ == "__main__":
-    run("saga", lambda: saga_service(os.environ["NATS_URL"], [idle(int(sys.argv[1]))]))
+    what = sys.argv[1]
+    definition = asleep() if what == "asleep" else idle(int(what))
+    run("saga", lambda: saga_service(os.environ["NATS_URL"], [definition]))

@@ -11,6 +11,7 @@ from uuid import uuid4
 import nats
 from nats.aio.client import Client
 
+Start = Callable[[int, str], tuple[str, bytes, dict[str, str]]]
 ENDS = frozenset({"completed", "compensated", "failed"})
 
 
@@ -35,7 +36,7 @@ async def closed_loop(
     client: Client,
     sagas: int,
     in_flight: int,
-    start: Callable[[int, str], tuple[str, bytes, dict[str, str]]],
+    start: Start,
     ends: str,
 ) -> Result:
     """*start* makes the subject, body and headers of the n-th saga; *ends*: the pattern its announcements match."""
@@ -69,3 +70,9 @@ async def closed_loop(
     seconds = time.perf_counter() - began
     await subscription.unsubscribe()
     return Result(in_flight, sagas, seconds, latencies, failures)
+
+
+async def each_load(client: Client, sagas: dict[int, int], start: Start, ends: str) -> list[Result]:
+    """*sagas*: how many to measure with so many in flight."""
+    await closed_loop(client, 50, 8, start, ends)  # warm
+    return [await closed_loop(client, max(number, 1), in_flight, start, ends) for in_flight, number in sagas.items()]

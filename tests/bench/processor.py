@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -10,11 +11,11 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 def spent() -> dict[str, float]:
     """Seconds (user and system) since each began; ours is called driver. Counted in ticks of 10 ms."""
-    times = {"driver": _seconds(os.getpid())}
+    times = Counter({"driver": _seconds(os.getpid())})
     for directory in Path("/proc").glob("[0-9]*"):
         try:
             if _fields(int(directory.name))[1] == str(os.getpid()):
-                times[_name(directory)] = _seconds(int(directory.name))
+                times[_name(directory)] += _seconds(int(directory.name))
         except OSError:  # it has ended meanwhile
             continue
     return times

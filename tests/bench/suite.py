@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import subprocess
 import sys
 import tempfile
 from contextlib import asynccontextmanager
@@ -37,6 +40,13 @@ async def bootstrap(client) -> str:
 
 @asynccontextmanager
 async def suite_up(coordinator: list[str] | None, sync_interval: str | None = None):
+    """The URL of a running suite."""
+    async with running_suite(coordinator, sync_interval) as suite:
+        yield suite.url
+
+
+@asynccontextmanager
+async def running_suite(coordinator: list[str] | None, sync_interval: str | None = None):
     """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place; *sync_interval*: what the
     server is told, in place of its default."""
 
@@ -59,6 +69,22 @@ async def suite_up(coordinator: list[str] | None, sync_interval: str | None = No
         supervisor = Supervisor(suite)
         try:
             await supervisor.start()
-            yield suite.url
+            yield suite
         finally:
             await supervisor.stop()
+
+
+class process:  # noqa: N801 - reads as what it is in a with statement
+    """A module of the benchmark as a process of its own, ended by SIGKILL."""
+
+    def __init__(self, module: str, *arguments: str, **environment: str) -> None:
+        self._command = [sys.executable, "-m", module, *arguments]
+        self._environment = {**os.environ, **environment}
+
+    def __enter__(self) -> subprocess.Popen[bytes]:
+        self._process = subprocess.Popen(self._command, env=self._environment)
+        return self._process
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()

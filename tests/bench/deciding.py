@@ -1,0 +1,82 @@
+"""What one decision costs, in process: an answer folded into a saga's state, then written down and sealed to be sent.
+
+The ceiling beside it: the same step of the bare coordinator, which reads and writes a little JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from services.saga import engine, outgoing, store
+from services.saga.engine import Heard
+from services.saga.state import Origin
+from shared.contracts.key_events import KeyRevoked
+from shared.identity import derive, new_id
+from tests.bench.idle_coordinator import idle, start
+
+STEPS, AT = 4, 1
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """Microseconds, of the middle one of many rounds."""
+
+    decided_us: float
+    written_and_sealed_us: float
+    raw_us: float
+
+    def told(self) -> dict[str, object]:
+        return asdict(self)
+
+
+def measure(scale: float = 1.0) -> Deciding:
+    definition, now = idle(STEPS), datetime.now(UTC)
+    request = definition.request.model_validate_json(start(0, str(new_id()))[1])
+    saga = engine.begin(definition, request, Origin(new_id(), new_id(), "bench"), now)
+    for _ in range(AT):
+        saga = engine.advance(definition, saga, _answer(definition, saga, now))
+    answer = _answer(definition, saga, now)
+
+    def decide() -> None:
+        engine.advance(definition, saga, answer)
+
+    after = engine.advance(definition, saga, answer)
+    asked_before = {pending.command_id for pending in engine.asked(saga)}
+
+    def write_and_seal() -> None:
+        store.write(after)
+        for told in after.announcements:
+            outgoing.announcement(after, told)
+        for pending, command in engine.questions(definition, after, but=asked_before):
+            outgoing.asked(after, pending, command)
+
+    told = json.dumps({"saga": saga.saga_id, "number": AT, "revision": 12345}).encode()
+
+    def bare() -> None:
+        heard = json.loads(told)
+        step = {"saga": heard["saga"], "number": heard["number"] + 1}
+        json.dumps(step).encode()
+        json.dumps({**step, "revision": heard["revision"]}).encode()
+
+    return Deciding(*(round(_each_us(work, scale), 1) for work in (decide, write_and_seal, bare)))
+
+
+def _answer(definition, saga, at) -> Heard:
+    ((pending, command),) = engine.questions(definition, saga)
+    event = KeyRevoked(key_id=command.key_id, reason=command.reason, existed=False)
+    return Heard(derive(pending.command_id, "revoked"), pending.command_id, event, at)
+
+
+def _each_us(work: Callable[[], None], scale: float) -> float:
+    rounds, calls = 21, max(int(500 * scale), 5)
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        for _ in range(calls):
+            work()
+        times.append((time.perf_counter() - began) / calls * 1e6)
+    return sorted(times)[rounds // 2]
