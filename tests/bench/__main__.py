@@ -16,7 +16,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import coordination, fleet, issuance, raw
+from tests.bench import coordination, durable, fleet, issuance, raw
 from tests.bench.load import each_load
 from tests.bench.suite import DEVICES, FIRST_SERIAL, bootstrap, suite_up
 from tests.support.nats import connected
@@ -47,6 +47,12 @@ async def measure_coordination(scale: float) -> object:
     measured = await coordination.measure(scale)
     coordination.report(measured)
     return measured.told()
+
+
+async def measure_durable(scale: float) -> object:
+    rows = await durable.measure(scale)
+    durable.report(rows)
+    return rows if isinstance(rows, str) else [row.told() for row in rows]
 
 
 async def measure_provisioning(scale: float) -> object:
@@ -96,6 +102,7 @@ async def measure_fleet(scale: float) -> object:
 
 PARTS: dict[str, Callable[[float], Awaitable[object]]] = {
     "coordination": measure_coordination,
+    "durable": measure_durable,
     "certificate-provisioning": measure_provisioning,
     "certificates": measure_issuance,
     "fleet": measure_fleet,

@@ -25,6 +25,18 @@ def since(before: dict[str, float]) -> dict[str, float]:
     return {name: seconds - before.get(name, 0.0) for name, seconds in spent().items()}
 
 
+def below(pid: int) -> float:
+    """What the children of that process have spent, those included that have ended."""
+    total = sum(int(ticks) for ticks in _fields(pid)[13:15]) / _TICK
+    for directory in Path("/proc").glob("[0-9]*"):
+        try:
+            if _fields(int(directory.name))[1] == str(pid):
+                total += _seconds(int(directory.name))
+        except OSError:  # it has ended meanwhile
+            continue
+    return total
+
+
 def _name(directory: Path) -> str:
     words = (directory / "cmdline").read_bytes().decode().split("\0")
     return words[2].removeprefix("services.") if "-m" in words[1:2] else Path(words[0]).name

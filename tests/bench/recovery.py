@@ -58,12 +58,12 @@ class Scene:
 
 async def measure(scale: float = 1.0) -> Recovery:
     sagas = max(int(SAGAS * scale), 20)
-    ours = [await _ours(sagas, kill=kill) for kill in (True, False)]
+    own = [await ours(sagas, kill=kill) for kill in (True, False)]
     bare = [await _raw(sagas, kill=kill) for kill in (True, False)]
-    return Recovery(sagas, *(round(seconds, 1) for seconds in (*ours, *bare)))
+    return Recovery(sagas, *(round(seconds, 1) for seconds in (*own, *bare)))
 
 
-async def _ours(sagas: int, *, kill: bool) -> float:
+async def ours(sagas: int, *, kill: bool) -> float:
     coordinator = ["-m", "tests.bench.idle_coordinator", str(STEPS)]
     async with running_suite(coordinator) as suite, connected(suite.url) as client:
 
