@@ -21,7 +21,8 @@ from shared.errors import Conflict, Poison, Transient
 from shared.wire import acknowledge, adapt, listen
 
 Handler = Callable[[Msg], Awaitable[None]]
-Surrender = Callable[[Msg], Awaitable[None]]
+Surrender = Callable[[Msg], Awaitable[bool | None]]
+"""True: the message was carried out after all, and there is nothing to be kept of it."""
 Concerns = Callable[[Msg], bool]
 Bury = Callable[[Msg, str], Awaitable[None]]
 
@@ -170,8 +171,8 @@ class PullConsumer:
 
     async def _give_up(self, message: Msg, reason: str) -> None:
         """Have it answered, then kept: once that is so, it is acknowledged."""
-        await self._surrender(message)
-        if self._bury is not None:
+        carried_out = await self._surrender(message)
+        if self._bury is not None and not carried_out:
             await self._bury(message, reason)
 
     def _remember(self, message: Msg, problem: str) -> None:

@@ -17,7 +17,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.consumer import Concerns, PullConsumer
+from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
 from shared.kv import KeyValue
@@ -73,7 +73,7 @@ class Host:
         self._tasks.append(asyncio.create_task(work))
 
     async def read(
-        self, client: Client, durable: str, handle: Handler, surrender: Handler, concerns: Concerns | None = None
+        self, client: Client, durable: str, handle: Handler, surrender: Surrender, concerns: Concerns | None = None
     ) -> None:
         """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
         stream = await declare_consumer(client, durable)

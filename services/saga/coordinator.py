@@ -20,7 +20,7 @@ from services.saga.operating import answer_to as answer_to_order
 from services.saga.outgoing import ENDINGS, SERVICE
 from services.saga.sagas import Sagas
 from services.saga.state import Origin
-from services.saga.store import Forbidden, SagaStore
+from services.saga.store import Forbidden, SagaStore, UnknownVersion
 from services.saga.triggers import Beginning
 from services.saga.waiting import Signalled, answer_to
 from shared import identity
@@ -118,11 +118,29 @@ class Coordinator:
                 raise Poison(f"{type(other).__name__} is no command of a saga")
 
     async def surrender_command(self, message: Msg) -> None:
-        await self._answers.surrender(read_command(message, SERVICE, self._commands))
+        received = read_command(message, SERVICE, self._commands)
+        try:
+            await self._sagas.require_definition("*", received.aggregate_id or "")
+        except UnknownVersion as error:
+            await self._answers.give(received, Refused(RefusalCode.UNAVAILABLE, str(error), retryable=True))
+        else:
+            await self._answers.surrender(received)
 
-    async def surrender_event(self, message: Msg) -> None:
-        """What cannot be heard is let go: the step's own deadline decides what becomes of the saga."""
-        log.error("%s at %s is given up", message.subject, message.metadata.sequence.stream)
+    async def surrender_event(self, message: Msg) -> bool:
+        """What cannot be heard is let go: the step's own deadline decides what becomes of the saga. True: it was heard.
+
+        What is for a saga whose definition is not here is not let go: it comes again (UnknownVersion), however often,
+        and is heard where the definition is.
+        """
+        hear = self.on_timer if message.subject.startswith("keys.timers.") else self.on_event
+        try:
+            await hear(message)
+        except UnknownVersion:
+            raise
+        except Exception:
+            log.exception("%s at %s is given up", message.subject, message.metadata.sequence.stream)
+            return False
+        return True
 
     async def sweep(self) -> None:
         """Look at every saga that is not over."""

@@ -6,6 +6,7 @@ Saved first, sent second, acknowledged last: what a crash cuts off is done again
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime, timedelta
@@ -19,11 +20,11 @@ from services.saga import engine, outgoing
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Due, Message
 from services.saga.state import Origin, Saga
-from services.saga.store import Found, SagaStore
+from services.saga.store import Forbidden, Found, SagaStore
 from shared import identity
 from shared.contracts.saga import StartSaga
 from shared.envelope import Outgoing
-from shared.errors import Conflict
+from shared.errors import Conflict, Poison
 from shared.once import publish_once
 
 _REMEMBERED = 10_000
@@ -58,6 +59,11 @@ class Sagas:
     async def forbid(self, saga_id: str) -> None:
         """See to it that a saga which has not begun does not begin. Raises Conflict if it has."""
         await self._store.forbid(saga_id)
+
+    async def require_definition(self, saga_type: str, saga_id: str) -> None:
+        """Raises UnknownVersion for a saga that runs on a definition which is not here."""
+        with contextlib.suppress(Forbidden, Poison, ValueError, KeyError):  # nobody can move such an entry
+            await self._store.find(saga_type, saga_id)
 
     async def move(self, saga_type: str, saga_id: str, message: Message) -> Found | None:
         """Advance the saga by *message*, against whoever else may be doing so; None when there is no such saga."""

@@ -91,8 +91,10 @@ class SagaStore:
     def _found(self, document: Document) -> Found:
         stored = from_json(document.value)
         definition = self._definitions.get(f"{stored['saga_type']}/{stored['version']}")
-        if definition is None or stored["schema"] not in (1, SCHEMA):
+        if definition is None:
             raise UnknownVersion(f"{document.key} runs on version {stored['version']}, which this coordinator has not")
+        if stored["schema"] not in (1, SCHEMA):
+            raise UnknownVersion(f"{document.key} was written by a later coordinator (schema {stored['schema']})")
         return Found(definition, read(definition, stored), document.revision)
 
 
