@@ -16,14 +16,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from shared.access import Access
 from shared.catalog import LOG, catalog
 from shared.errors import Unusable
+from shared.permissions import BACKUP
 from shared.streams import require_server, stream_configs
 
 _BEFORE_THE_LOG_TELLS_OF_IT = ("KV_KEYS_SECRETS", "KV_KEYS_DEVICES")
@@ -188,8 +189,8 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 async def _main(verb: str, directory: Path, url: str) -> None:
     async def quiet(_: Exception) -> None: ...
 
-    client = await nats.connect(
-        url.split(","), name="cim-keys-backup", max_reconnect_attempts=1, reconnect_time_wait=0.2, error_cb=quiet
+    client = await Access.from_environment(os.environ).connect(
+        url, BACKUP, name="cim-keys-backup", max_reconnect_attempts=1, reconnect_time_wait=0.2, error_cb=quiet
     )
     try:
         require_server(client)

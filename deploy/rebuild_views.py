@@ -10,21 +10,24 @@ import contextlib
 import os
 import sys
 
-import nats
 import nats.errors
 from nats.js.errors import NotFoundError
 
+from shared.access import ANYBODY, Access
 from shared.errors import Unusable
+from shared.permissions import PROVISIONER
 from shared.streams import declare_consumer
 
 _PATIENCE = 5.0
 _DURABLE, _STREAM = "views", "KV_KEYS_VIEWS"
 
 
-async def rebuild(url: str) -> int:
+async def rebuild(url: str, access: Access = ANYBODY) -> int:
     """Returns how many documents there are when the projector has heard everything that the log holds now."""
     async with asyncio.timeout(_PATIENCE):
-        client = await nats.connect(url, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_quiet)
+        client = await access.connect(
+            url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_quiet
+        )
     try:
         js = client.jetstream()
         with contextlib.suppress(NotFoundError):
@@ -46,7 +49,7 @@ async def _quiet(_: Exception) -> None: ...
 def main() -> None:
     url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
     try:
-        print(f"{asyncio.run(rebuild(url))} documents")
+        print(f"{asyncio.run(rebuild(url, Access.from_environment(os.environ)))} documents")
     except (Unusable, nats.errors.Error, OSError, TimeoutError) as error:
         sys.exit(f"the views were not rebuilt: {error or type(error).__name__}")
 

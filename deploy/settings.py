@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.nats_users import seed_file, write_users
+from shared.access import ANYBODY, Access
+
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
 CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")
 NATS_PORT, HTTP_PORT = 4222, 8080
@@ -37,6 +40,8 @@ class LocalSuite:
     virtual_yubikeys: str = "42000001"
     choices: Mapping[str, str] = field(default_factory=dict)
     """What else its owner has chosen, by the names of CHOICES."""
+    secured: bool = False
+    """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
 
     @property
     def url(self) -> str:
@@ -45,6 +50,13 @@ class LocalSuite:
     @property
     def public_url(self) -> str:
         return f"http://127.0.0.1:{self.http_port}"
+
+    @property
+    def users(self) -> Path:
+        return self.state / "secrets" / "nats"
+
+    def access(self, role: str) -> Access:
+        return Access(nkey=seed_file(self.users, role)) if self.secured else ANYBODY
 
     @property
     def pids(self) -> Path:
@@ -65,13 +77,16 @@ class LocalSuite:
                 with os.fdopen(descriptor, "w") as file:
                     file.write(secrets.token_urlsafe(48))
                 draft.rename(path)
+        if self.secured:
+            write_users(self.users)
 
     def command(self, name: str) -> list[str]:
         if name != "nats":
             return [sys.executable, "-m", f"services.{name}"]
         # the wheel's server: what a system package installs may be far too old (facts.md)
         server = Path(sys.executable).with_name("nats-server")
-        return [str(server), "-js", "-sd", str(self.state / "nats"), "-a", "127.0.0.1", "-p", str(self.port)]
+        users = ["-c", str(self.users / "users.conf")] if self.secured else []
+        return [str(server), "-js", "-sd", str(self.state / "nats"), "-a", "127.0.0.1", "-p", str(self.port), *users]
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""
@@ -90,4 +105,5 @@ class LocalSuite:
                 "VIRTUAL_YUBIKEYS": self.virtual_yubikeys,
             },
         }
-        return {**inherited, "NATS_URL": self.url, **own.get(name, {})}
+        access = {"NATS_NKEY": str(seed_file(self.users, name))} if self.secured and name in SERVICES else {}
+        return {**inherited, "NATS_URL": self.url, **access, **own.get(name, {})}

@@ -11,13 +11,15 @@ import signal
 import sys
 from asyncio.subprocess import Process
 
-import nats
 import nats.errors
 from nats.aio.client import Client
 
 from deploy.settings import CONSUMERS, SERVICES, LocalSuite
 from shared.catalog import catalog
+from shared.errors import Unusable
 from shared.host import UNUSABLE
+from shared.permissions import PROVISIONER
+from shared.streams import declare_all
 
 _GRACE = 20.0
 _SOONEST_RESTART, _LATEST_RESTART = 0.1, 5.0
@@ -42,6 +44,8 @@ class Supervisor:
         await _require_free(self._suite.port, "NATS_PORT")
         await _require_free(self._suite.http_port, "HTTP_PORT")
         await self._keep("nats")
+        if self._suite.secured:
+            await self._declared()
         for name in SERVICES:
             await self._keep(name)
         await self._until_serving()
@@ -105,10 +109,20 @@ class Supervisor:
             process.kill()
             await process.wait()
 
+    async def _declared(self) -> None:
+        async with asyncio.timeout(60):
+            client = await _patiently_connected(self._suite)
+            try:
+                await declare_all(client)
+            except Unusable as error:
+                raise NotStarted(f"nats: {error}") from error
+            finally:
+                await client.close()
+
     async def _until_serving(self) -> None:
         """Wait until every durable consumer is waited on and a view can be read over HTTP: what a user would notice."""
         async with asyncio.timeout(60):
-            client = await _patiently_connected(self._suite.url)
+            client = await _patiently_connected(self._suite)
             try:
                 while not (await _all_waited_on(client) and await _is_ready(self._suite.http_port)):
                     for task in self._keeping.values():
@@ -146,12 +160,14 @@ async def _is_ready(http_port: int) -> bool:
         writer.close()
 
 
-async def _patiently_connected(url: str) -> Client:
+async def _patiently_connected(suite: LocalSuite) -> Client:
     async def quiet(_: Exception) -> None: ...
 
     while True:
         try:
-            return await nats.connect(url, error_cb=quiet, allow_reconnect=False)
+            return await suite.access(PROVISIONER).connect(
+                suite.url, PROVISIONER, error_cb=quiet, allow_reconnect=False
+            )
         except (OSError, nats.errors.Error):
             await asyncio.sleep(0.02)
 

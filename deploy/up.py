@@ -10,6 +10,8 @@ from pathlib import Path
 
 from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside
 from deploy.supervisor import NotStarted, Supervisor
+from shared.errors import Unusable
+from shared.settings import switch
 
 
 async def up(suite: LocalSuite) -> int:
@@ -50,6 +52,13 @@ def _port(setting: str) -> int | None:
     return int(text)
 
 
+def _switch(setting: str) -> bool:
+    try:
+        return switch(os.environ, setting)
+    except Unusable as error:
+        sys.exit(str(error))
+
+
 def main() -> None:
     port = _port("NATS_PORT") or NATS_PORT
     suite = LocalSuite(
@@ -58,6 +67,7 @@ def main() -> None:
         http_port=_port("HTTP_PORT") or http_port_beside(port),
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
         choices={name: os.environ[name] for name in CHOICES if name in os.environ},
+        secured=_switch("NATS_SECURED"),
     )
     sys.exit(asyncio.run(up(suite)))
 

@@ -12,20 +12,21 @@ import os
 import sys
 from typing import Any
 
-import nats
 import nats.errors
 from nats.aio.client import Client
 
+from shared.access import ANYBODY, Access
 from shared.catalog import catalog
 from shared.errors import Unusable
+from shared.permissions import PROVISIONER
 from shared.streams import consumer_config, declare, require_server, stream_configs
 
 Config = dict[str, Any]
 
 
-async def upgrade(url: str) -> list[str]:
+async def upgrade(url: str, access: Access = ANYBODY) -> list[str]:
     """What was changed. Raises Unusable where the server refuses a change, with what it says."""
-    client = await nats.connect(url, allow_reconnect=False)
+    client = await access.connect(url, PROVISIONER, allow_reconnect=False)
     try:
         require_server(client)
         changed = [name for name, wanted in stream_configs(catalog()).items() if await _stream(client, name, wanted)]
@@ -77,7 +78,7 @@ async def _api(client: Client, subject: str, request: Config) -> Config:
 def main() -> None:
     url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
     try:
-        changed = asyncio.run(upgrade(url))
+        changed = asyncio.run(upgrade(url, Access.from_environment(os.environ)))
     except (Unusable, nats.errors.Error, OSError) as error:
         sys.exit(f"nothing more was changed: {error or type(error).__name__}")
     print(f"changed: {', '.join(changed)}" if changed else "all is as this version has it")

@@ -44,15 +44,25 @@ class Stream(_Checked):
     allow_direct: bool = False
     allow_msg_schedules: bool = False
     allow_rollup_hdrs: bool = False
+    writers: tuple[str, ...] = ()
+    looked_up_by: tuple[str, ...] = ()
 
 
 class Consumer(_Checked):
     stream: str
+    reader: str
     filters: tuple[str, ...]
 
 
 class Bucket(_Checked):
+    """*keys_of*: of its writers each writes only under its own aggregates, or its own streams' and consumers' names."""
+
     history: int = Field(ge=1, le=64)
+    writers: tuple[str, ...]
+    keys_of: Literal["aggregates", "consumers"] | None = None
+    readers: tuple[str, ...] = ()
+    looked_up_by: tuple[str, ...] = ()
+    erasers: tuple[str, ...] = ()
     storage: Literal["file", "memory"] = "file"
     num_replicas: int = Field(default=1, ge=1, le=5)
 
@@ -87,9 +97,27 @@ class Catalog(_Checked):
             if (COMMANDS + Subject((">",))).covers(Subject.parse(text))
         }
 
+    @cached_property
+    def services(self) -> frozenset[str]:
+        """Who answers commands."""
+        return frozenset(reader for text in self.commands for reader in self.routes[text].readers)
+
     def commands_of(self, service: str) -> list[str]:
         """The command subjects that *service* answers."""
         return sorted(text for text in self.commands if service in self.routes[text].readers)
+
+    def aggregates_of(self, service: str) -> list[str]:
+        """The types of aggregate whose commands *service* answers."""
+        return sorted({Subject.parse(text).tokens[2] for text in self.commands_of(service)})
+
+    def consumers_of(self, service: str) -> list[str]:
+        return [name for name, consumer in self.consumers.items() if consumer.reader == service]
+
+    def streams_of(self, service: str) -> list[str]:
+        """The streams that *service* cannot do without, those of its buckets among them."""
+        needed = {LOG} | {self.consumers[name].stream for name in self.consumers_of(service)}
+        needed |= {name for name, stream in self.streams.items() if service in stream.writers}
+        return sorted(needed | {f"KV_{name}" for name, bucket in self.buckets.items() if service in bucket.writers})
 
     def subjects_of(self, stream: Stream) -> tuple[str, ...]:
         """What the stream is bound to; for the commands one pattern an aggregate, so that nobody's is in no stream."""

@@ -33,6 +33,7 @@ from shared.errors import Conflict, Poison
 from shared.headers import Lineage, event_lineage
 from shared.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
 from shared.latest import Latest
+from shared.ordered import ordered
 from shared.subjects import Subject
 
 REMEMBERED = 256
@@ -234,11 +235,11 @@ class EventStore(Generic[State, E]):
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")
-        subscription = await self._js.subscribe(
+        subscription = await ordered(
+            self._js,
+            LOG,
             pattern,
-            stream=LOG,
-            ordered_consumer=True,
-            config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start),  # type: ignore[arg-type] # nats-py annotates an int and sends what it is given; the API takes RFC 3339
+            ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start),  # type: ignore[arg-type] # nats-py annotates an int and sends what it is given; the API takes RFC 3339
         )
         return to_the_end(subscription)
 

@@ -17,6 +17,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from shared.access import ANYBODY, Access, inbox
 from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
@@ -36,7 +37,8 @@ Handler = Callable[[Msg], Awaitable[None]]
 class Host:
     """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
 
-    def __init__(self, url: str, service: str) -> None:
+    def __init__(self, url: str, service: str, access: Access = ANYBODY) -> None:
+        self._declares = service if access.is_limited else None
         self._stopping = False
         self._consumers: list[PullConsumer] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -46,7 +48,8 @@ class Host:
         self.broker = NatsBroker(
             url.split(","),
             name=f"cim-keys-{service}",
-            inbox_prefix=f"_INBOX.{service}".encode(),
+            inbox_prefix=inbox(service),
+            security=access.security,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             pending_size=32 * 1024 * 1024,
@@ -117,7 +120,7 @@ class Host:
         client = self.broker.connection
         adapt(client)
         require_server(client)
-        await declare(client)
+        await declare(client, self._declares)
         for beginning in self._beginnings:
             await beginning(client)
         collect_seldom()

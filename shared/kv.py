@@ -18,6 +18,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
 from shared.errors import Conflict
+from shared.ordered import ordered
 
 _SILENCE, _MOST_SILENCES = 1.0, 10
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
@@ -125,9 +126,7 @@ class KeyValue:
                 yield Document(key, message.data, message.metadata.sequence.stream)
 
     async def _messages(self, pattern: str, config: ConsumerConfig) -> AsyncGenerator[Msg]:
-        subscription = await self.js.subscribe(
-            self._subject(pattern), stream=f"KV_{self.bucket}", ordered_consumer=True, config=config
-        )
+        subscription = await ordered(self.js, f"KV_{self.bucket}", self._subject(pattern), config)
         async with aclosing(to_the_end(subscription)) as messages:
             async for message in messages:
                 if not (message.headers and "KV-Operation" in message.headers):

@@ -18,6 +18,7 @@ from nats.js.errors import NotFoundError
 from shared.catalog import LOG
 from shared.errors import Poison, Transient
 from shared.headers import event_lineage
+from shared.ordered import ordered
 
 _SILENCE = 10.0
 _Mark = tuple[str, str]
@@ -82,11 +83,11 @@ class LogReader:
     async def _hear_the_rest(self) -> bool:
         """False: what was heard last does not stand there any longer (a backup was restored, power was cut)."""
         reading = _Reading(self._heard, self._mark, self._take)
-        subscription = await self._js.subscribe(
+        subscription = await ordered(
+            self._js,
+            LOG,
             self._patterns[0],
-            stream=LOG,
             cb=reading.receive,  # next_msg makes a task of each message, and nearly twice the work
-            ordered_consumer=True,
             config=ConsumerConfig(
                 filter_subjects=self._patterns,
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,

@@ -28,7 +28,7 @@ def stream_configs(catalog: Catalog) -> dict[str, Config]:
     """The streams and the buckets' streams in the words of the JetStream API."""
     streams = {
         name: {
-            **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age"}),
+            **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age", "writers", "looked_up_by"}),
             "name": name,
             "subjects": sorted(catalog.subjects_of(stream)),
             "duplicate_window": stream.duplicate_window * _NANOSECONDS,
@@ -93,11 +93,21 @@ class _Declaration:
     missing: int
 
 
-async def declare(client: Client) -> None:
-    """Create the streams and buckets that are missing; raise Unusable where one stands that differs."""
-    for name, config in stream_configs(catalog()).items():
+async def declare(client: Client, service: str | None = None) -> None:
+    """Create the streams and buckets that are missing, all or those of *service*; raise Unusable where one differs."""
+    needed = catalog().streams_of(service) if service in catalog().services else stream_configs(catalog())
+    for name in needed:
+        config = stream_configs(catalog())[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
         await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
+
+
+async def declare_all(client: Client) -> None:
+    """Have the server hold all that streams.yaml says, so that nobody else must be allowed to."""
+    require_server(client)
+    await declare(client)
+    for durable in catalog().consumers:
+        await declare_consumer(client, durable)
 
 
 async def declare_consumer(client: Client, durable: str) -> str:

@@ -9,6 +9,7 @@ from faststream import FastStream
 
 from services.certificate.policy_file import policy_from
 from services.certificate.service import Settings, certificate_service
+from shared.access import Access
 from shared.host import run
 from shared.settings import switch
 
@@ -18,7 +19,8 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     path, url = environment.get("CERTIFICATE_POLICY_FILE"), environment.get("PUBLIC_URL")
     policies = policy_from(Path(path) if path else None, url or None)
     x509 = replace(policies.x509, ml_dsa=enabled)
-    return Settings(environment.get("NATS_URL") or "nats://127.0.0.1:4222", x509, policies.ssh)
+    nats_url, access = environment.get("NATS_URL") or "nats://127.0.0.1:4222", Access.from_environment(environment)
+    return Settings(nats_url, x509, policies.ssh, access=access)
 
 
 def build() -> FastStream:

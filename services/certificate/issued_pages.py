@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from shared.contracts.base import Id
 from shared.kv import KeyValue, to_the_end
+from shared.ordered import ordered
 
 BUCKET = "KEYS_VIEWS"
 
@@ -51,11 +52,11 @@ async def known_as(js: JetStreamContext, issuer_id: str, serial: str) -> str | N
 async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:
     """Those that were written after position *after* and had not ended *at* that time."""
     pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
-    subscription = await js.subscribe(
+    subscription = await ordered(
+        js,
+        f"KV_{BUCKET}",
         pattern,
-        stream=f"KV_{BUCKET}",
-        ordered_consumer=True,
-        config=ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1),
+        ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1),
     )
     async with aclosing(to_the_end(subscription)) as messages:
         async for message in messages:

@@ -32,6 +32,7 @@ from services.certificate.verification.answering import Verification
 from services.certificate.verification.authorities import Authorities
 from services.certificate.verifying_effects import Verify
 from services.certificate.x509 import Issuance
+from shared.access import ANYBODY, Access
 from shared.contracts.certificate_events import CertificateEvent
 from shared.event_store import EventStore
 from shared.host import Host
@@ -44,10 +45,11 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     ssh_rules: tuple[SshRule, ...] = ()
     ocsp: OcspPolicy = field(default_factory=OcspPolicy)
+    access: Access = ANYBODY
 
 
 def certificate_service(settings: Settings) -> FastStream:
-    host, edge = Host(settings.nats_url, "certificate"), _Edge(settings)
+    host, edge = Host(settings.nats_url, "certificate", settings.access), _Edge(settings)
     app = serve(
         host,
         "certificate",

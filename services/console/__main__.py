@@ -17,12 +17,14 @@ from nats.js.errors import APIError
 
 from services.console import sagas, upkeep
 from services.console.arguments import read_arguments
-from services.console.client import Ask, Exit, Failure, connected, places, post, send
+from services.console.client import Ask, Exit, Failure, places, post, send
 from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
 from services.console.heard import Heard
 from services.console.terminal import Terminal
 from services.console.text import Page, columns, say, succeeded
 from services.console.watch import Lines, Wanted, watch
+from shared.access import Access
+from shared.errors import Unusable
 
 _INTERRUPTED = 130
 _LONGEST_ACTOR = 256
@@ -32,7 +34,7 @@ async def _send(terminal: Terminal, options: Namespace) -> int:
     is_start = options.command.startswith("saga.") and options.command.endswith(".start")
     ask = Ask(options.command, options.body, terminal.actor, to_the_end=is_start)
     problems: list[str] = []
-    async with connected(terminal.url, problems.append) as client:
+    async with terminal.connected(problems.append) as client:
         if not options.no_wait:
             event = await send(client, ask, options.timeout, problems)
             return terminal.outcome(event, options.output, good=succeeded(event))
@@ -76,7 +78,7 @@ async def _watch(terminal: Terminal, options: Namespace) -> int:
 async def _watching(terminal: Terminal, options: Namespace) -> None:
     if options.correlation and not sagas.is_id(options.correlation):
         raise WrongUsage(f"--correlation takes the id that began the conversation, not {options.correlation[:64]!r}")
-    async with connected(terminal.url, terminal.note) as client:
+    async with terminal.connected(terminal.note) as client:
         js, lines = client.jetstream(), Lines()
         saga = await _full_id(js, options.saga) if options.saga else None
 
@@ -96,7 +98,7 @@ async def _watching(terminal: Terminal, options: Namespace) -> None:
 
 async def _sagas(terminal: Terminal, options: Namespace) -> int:
     problems: list[str] = []
-    async with connected(terminal.url, problems.append) as client:
+    async with terminal.connected(problems.append) as client:
         js = client.jetstream()
         match options.look:
             case "list":
@@ -178,12 +180,18 @@ def main() -> None:
         login = getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
         login = "anonymous"
+    try:
+        access = Access.from_environment(os.environ)
+    except Unusable as error:
+        sys.exit(f"cim-keys: {error}")
     sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr] # it is a TextIOWrapper
     terminal = Terminal(
         os.environ.get("NATS_URL") or "nats://127.0.0.1:4222",
         os.environ.get("CIM_ACTOR") or login,
         Page(),
         Page(stderr=True),
+        access,
+        os.environ.get("CIM_ROLE") or "operator",
     )
     sys.exit(run(sys.argv[1:], terminal))
 

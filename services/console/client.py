@@ -12,7 +12,6 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
@@ -24,9 +23,11 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from services.console.fields import model_of
 from services.console.heard import Heard
 from shared import identity
+from shared.access import ANYBODY, Access
 from shared.catalog import COMMANDS, catalog
 from shared.headers import Lineage, to_headers
 from shared.kv import to_the_end
+from shared.ordered import ordered
 
 STREAM = "KEYS_EVENTS"
 SOURCE = "console"
@@ -81,7 +82,9 @@ class Ask:
 
 
 @asynccontextmanager
-async def connected(url: str, report: Callable[[str], None]) -> AsyncIterator[Client]:
+async def connected(
+    url: str, report: Callable[[str], None], access: Access = ANYBODY, role: str = "operator"
+) -> AsyncIterator[Client]:
     """A connection that is made at once or not at all, and once made is kept. *report* hears what goes wrong on it."""
     attempts: list[str] = []
     tell = attempts.append
@@ -93,8 +96,9 @@ async def connected(url: str, report: Callable[[str], None]) -> AsyncIterator[Cl
         tell("connected again; what was said meanwhile was not heard")
 
     try:
-        client = await nats.connect(
-            url.split(","),
+        client = await access.connect(
+            url,
+            role,
             name="cim-keys-console",
             error_cb=on_error,
             reconnected_cb=on_reconnected,
@@ -210,7 +214,7 @@ async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerato
 
     Whoever does not read to the end closes it (`contextlib.aclosing`).
     """
-    subscription = await js.subscribe("keys.events.>", stream=STREAM, ordered_consumer=True, config=config)
+    subscription = await ordered(js, STREAM, "keys.events.>", config)
     async with aclosing(to_the_end(subscription)) as messages:
         async for message in messages:
             yield Heard.of(message)

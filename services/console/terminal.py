@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
+from nats.aio.client import Client
 from rich.console import Console
 
-from services.console.client import Exit
+from services.console.client import Exit, connected
 from services.console.heard import Heard
 from services.console.text import printable, say, summary
+from shared.access import ANYBODY, Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,11 @@ class Terminal:
     actor: str
     out: Console
     notes: Console
+    access: Access = ANYBODY
+    role: str = "operator"
+
+    def connected(self, report: Callable[[str], None]) -> AbstractAsyncContextManager[Client]:
+        return connected(self.url, report, self.access, self.role)
 
     def print(self, lines: Iterable[str]) -> None:
         for line in lines:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from typing import Any
 
 from services.console import devices, letters
-from services.console.client import Ask, Exit, Failure, connected, send
+from services.console.client import Ask, Exit, Failure, send
 from services.console.heard import Heard
 from services.console.terminal import Terminal
 from services.console.text import succeeded
@@ -17,7 +17,7 @@ from shared.dead_letters import told as line_of
 
 async def of_devices(terminal: Terminal, options: Namespace) -> int:
     problems: list[str] = []
-    async with connected(terminal.url, problems.append) as client:
+    async with terminal.connected(problems.append) as client:
 
         async def ask(command: str, body: dict[str, Any]) -> Heard:
             return await send(client, Ask(command, body, terminal.actor), options.timeout, problems)
@@ -38,7 +38,7 @@ async def of_devices(terminal: Terminal, options: Namespace) -> int:
 
 async def of_dead_letters(terminal: Terminal, options: Namespace) -> int:
     problems: list[str] = []
-    async with connected(terminal.url, problems.append) as client:
+    async with terminal.connected(problems.append) as client:
         if options.do == "list":
             found = await letters.listed(client)
             if options.json:

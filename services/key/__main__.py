@@ -10,6 +10,7 @@ from faststream import FastStream
 
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
+from shared.access import Access
 from shared.host import run
 from shared.settings import switch
 
@@ -21,7 +22,8 @@ def settings_from(environment: MutableMapping[str, str]) -> KeySettings:
     secret, previous = _source(environment, _SECRET), _source(environment, _PREVIOUS)
     nats_url = environment.get("NATS_URL") or "nats://127.0.0.1:4222"
     ml_dsa = switch(environment, "ENABLE_ML_DSA")
-    return KeySettings(nats_url, secret, None if previous == Source(prefix=_PREVIOUS) else previous, ml_dsa)
+    former, access = None if previous == Source(prefix=_PREVIOUS) else previous, Access.from_environment(environment)
+    return KeySettings(nats_url, secret, former, ml_dsa, access)
 
 
 def _source(environment: MutableMapping[str, str], prefix: str) -> Source:

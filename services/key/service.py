@@ -16,6 +16,7 @@ from services.key.public_forms import written
 from services.key.rewrapping import settle
 from services.key.secret import Source
 from services.key.states import Key
+from shared.access import ANYBODY, Access
 from shared.contracts.key_events import KeyEvent
 from shared.event_store import EventStore
 from shared.host import Host
@@ -31,12 +32,13 @@ class KeySettings:
     secret: Source
     previous: Source | None = None
     ml_dsa: bool = False
+    access: Access = ANYBODY
 
 
 def key_service(settings: KeySettings) -> FastStream:
     secret = settings.secret.read()
     previous = settings.previous.read() if settings.previous is not None else None
-    host = Host(settings.nats_url, "key")
+    host = Host(settings.nats_url, "key", settings.access)
 
     async def prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")

@@ -3,6 +3,7 @@
 import os
 
 from services.repository.service import Repository, Settings
+from shared.access import Access
 from shared.errors import Unusable
 from shared.host import run
 
@@ -18,6 +19,7 @@ def build() -> Repository:
             nats_url=os.environ.get("NATS_URL", "nats://127.0.0.1:4222"),
             host=os.environ.get("HTTP_HOST") or "127.0.0.1",
             port=int(port),
+            access=Access.from_environment(os.environ),
         )
     )
 

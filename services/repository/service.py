@@ -14,6 +14,7 @@ from services.repository.asgi import Http, Receive, Scope, Send
 from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
 from services.repository.routes import Routes
+from shared.access import ANYBODY, Access, inbox
 from shared.errors import Unusable
 from shared.wire import adapt
 
@@ -25,6 +26,7 @@ class Settings:
     nats_url: str
     host: str = "127.0.0.1"
     port: int = 8080
+    access: Access = ANYBODY
 
 
 class Repository(AsgiFastStream):
@@ -36,7 +38,8 @@ class Repository(AsgiFastStream):
         self._broker = NatsBroker(
             settings.nats_url.split(","),
             name="cim-keys-repository",
-            inbox_prefix=b"_INBOX.repository",
+            inbox_prefix=inbox("repository"),
+            security=settings.access.security,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
             error_cb=self._on_error,

@@ -9,6 +9,7 @@ from faststream import FastStream
 from services.saga.definitions import DEFINITIONS
 from services.saga.recovery import recover
 from services.saga.service import saga_service
+from shared.access import Access
 from shared.errors import Unusable
 from shared.host import UNUSABLE, run
 
@@ -18,7 +19,7 @@ def nats_url() -> str:
 
 
 def build() -> FastStream:
-    return saga_service(nats_url())
+    return saga_service(nats_url(), access=Access.from_environment(os.environ))
 
 
 def main() -> None:
@@ -26,7 +27,9 @@ def main() -> None:
         run("saga", build)
         return
     try:
-        sys.stdout.writelines(f"{line}\n" for line in uvloop.run(recover(nats_url(), DEFINITIONS, sys.argv[2:])))
+        access = Access.from_environment(os.environ)
+        lines = uvloop.run(recover(nats_url(), DEFINITIONS, sys.argv[2:], access))
+        sys.stdout.writelines(f"{line}\n" for line in lines)
     except Unusable as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(UNUSABLE)

@@ -13,7 +13,6 @@ from contextlib import aclosing
 from typing import Any
 from uuid import UUID
 
-import nats
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -23,11 +22,12 @@ from pydantic_core import from_json
 
 from services.saga import store
 from services.saga.definition import AnyDefinition
-from services.saga.outgoing import ENDINGS
+from services.saga.outgoing import ENDINGS, SERVICE
 from services.saga.rebuilding import NotRebuildable, differences, rebuild
 from services.saga.replaying import Logged
 from services.saga.state import Origin, Saga
 from services.saga.store import SagaStore
+from shared.access import ANYBODY, Access
 from shared.catalog import LOG, catalog
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event
@@ -38,6 +38,7 @@ from shared.errors import Poison, Unusable
 from shared.headers import Lineage, SagaContext
 from shared.identity import derive
 from shared.kv import KeyValue, to_the_end
+from shared.ordered import ordered
 from shared.streams import declare
 
 _BUCKET = "KEYS_SAGAS"
@@ -59,7 +60,7 @@ class SagaLog:
     async def read(self, js: JetStreamContext) -> None:
         """All of it. Events that no saga asked for are passed over, and so is what is not the suite's."""
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-        subscription = await js.subscribe("keys.events.>", stream=LOG, ordered_consumer=True, config=config)
+        subscription = await ordered(js, LOG, "keys.events.>", config)
         async with aclosing(to_the_end(subscription)) as messages:
             async for message in messages:
                 if "CIM-Saga-Id" in (message.headers or {}):
@@ -179,13 +180,15 @@ def _readable(definition: AnyDefinition, value: bytes) -> Saga[Any] | None:
         return None
 
 
-async def recover(url: str, definitions: Iterable[AnyDefinition], words: list[str]) -> list[str]:
+async def recover(
+    url: str, definitions: Iterable[AnyDefinition], words: list[str], access: Access = ANYBODY
+) -> list[str]:
     """What was done, line by line. Raises Unusable."""
     wanted = _arguments(words)
-    client = await nats.connect(url.split(","), inbox_prefix=b"_INBOX.saga")
+    client = await access.connect(url, SERVICE)
     try:
         if not wanted.check:
-            await declare(client)
+            await declare(client, SERVICE if access.is_limited else None)
         return await Recovery(client.jetstream(), definitions).run(wanted.saga_id, check=wanted.check)
     finally:
         await client.close()

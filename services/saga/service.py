@@ -17,6 +17,7 @@ from services.saga.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
 from services.saga.outgoing import SERVICE
 from services.saga.store import SagaStore
+from shared.access import ANYBODY, Access
 from shared.host import Host
 from shared.kv import KeyValue
 
@@ -25,10 +26,12 @@ _LOOK_AGAIN = 0.5
 log = logging.getLogger(__name__)
 
 
-def saga_service(nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS) -> FastStream:
+def saga_service(
+    nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS, access: Access = ANYBODY
+) -> FastStream:
     """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
     known = sorted(definitions, key=lambda definition: definition.version)
-    host = Host(nats_url, SERVICE)
+    host = Host(nats_url, SERVICE, access)
 
     async def begin(client: Client) -> None:
         js = client.jetstream()

@@ -11,6 +11,7 @@ from faststream import FastStream
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.service import LEASE, PATIENCE, SHORTEST_LEASE, Settings, yubikey_service
+from shared.access import Access
 from shared.errors import Unusable
 from shared.host import run
 
@@ -37,6 +38,7 @@ def settings() -> Settings:
         agent=_agent(),
         lease=_seconds("YUBIKEY_LEASE", LEASE, SHORTEST_LEASE),
         patience=_seconds("YUBIKEY_PATIENCE", PATIENCE, 0),
+        access=Access.from_environment(os.environ),
     )
 
 

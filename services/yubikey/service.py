@@ -28,6 +28,7 @@ from services.yubikey.prompts import PROMPT
 from services.yubikey.resealing import require_ours, settle
 from services.yubikey.roles import read_roles
 from services.yubikey.sealing import DocumentSealing, SealingKey, derived
+from shared.access import ANYBODY, Access
 from shared.host import Host
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Handler, Stores, serve
@@ -56,11 +57,12 @@ class Settings:
     lease: float = LEASE
     patience: float = PATIENCE
     predecessor: float = PREDECESSOR
+    access: Access = ANYBODY
 
 
 def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> FastStream:
     """*sources*: where devices come from; default: whence the settings say."""
-    host, edge = Host(settings.nats_url, "yubikey"), _Edge(settings, sources or _sources)
+    host, edge = Host(settings.nats_url, "yubikey", settings.access), _Edge(settings, sources or _sources)
 
     async def begin(client: Client) -> None:
         await edge.begin(client, host)

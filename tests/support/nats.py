@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
 from nats.aio.client import Client
+
+from shared.access import ANYBODY, Access
 
 BINARY = Path(sys.executable).with_name("nats-server")
 
@@ -82,10 +83,10 @@ async def nats_server(store: Path) -> AsyncIterator[NatsServer]:
 
 
 @asynccontextmanager
-async def connected(url: str) -> AsyncIterator[Client]:
+async def connected(url: str, access: Access = ANYBODY, role: str = "test") -> AsyncIterator[Client]:
     async def quiet(_: Exception) -> None: ...
 
-    client = await nats.connect(url, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    client = await access.connect(url, role, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     try:
         yield client
     finally:

@@ -15,11 +15,13 @@ from uuid import UUID, uuid4
 import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
+from nats.js.api import ConsumerConfig
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
 from shared.identity import derive, new_id
 from shared.kv import to_the_end
+from shared.ordered import ordered
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})
@@ -125,7 +127,7 @@ class Suite:
     async def events(self, pattern: str = "keys.events.>") -> list[Told]:
         """All that the log has under *pattern*, in order."""
         js = self.client.jetstream()
-        subscription = await js.subscribe(pattern, stream="KEYS_EVENTS", ordered_consumer=True)
+        subscription = await ordered(js, "KEYS_EVENTS", pattern, ConsumerConfig())
         return [
             Told(
                 message.metadata.sequence.stream,
@@ -167,7 +169,7 @@ async def suite_up(state: Path, serials: list[int], **more: Any) -> AsyncIterato
     supervisor = Supervisor(local)
     try:
         await supervisor.start()
-        async with connected(local.url) as client:
+        async with connected(local.url, local.access("operator"), "operator") as client:
             yield Suite(local, client)
     finally:
         await supervisor.stop()

@@ -1,0 +1,113 @@
+"""As whom a process comes to NATS, and by what it knows the server: a seed, credentials or a password; TLS."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity, NatsUserPassword
+from nats.aio.client import Client
+
+from shared.errors import Unusable
+
+
+def inbox(role: str) -> bytes:
+    """Under what a role has itself answered: permissions give each its own, so that none hears another's answers."""
+    return f"_INBOX.{role}".encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """At most one of *credentials* (a JWT and its seed), *nkey* (a seed) and *user*; *tls* where the server asks it."""
+
+    credentials: Path | None = None
+    nkey: Path | None = None
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Self:
+        """Raises Unusable, naming the variable and what is wrong with it."""
+        user, told = environment.get("NATS_USER") or None, ("NATS_CREDS", "NATS_NKEY", "NATS_USER")
+        if sum(bool(environment.get(name)) for name in told) > 1:
+            raise Unusable(f"only one of {', '.join(told)} can say as whom to connect")
+        password = _file(environment, "NATS_PASSWORD_FILE")
+        if (user is None) != (password is None):
+            raise Unusable("NATS_USER and NATS_PASSWORD_FILE need each other")
+        return cls(
+            _file(environment, "NATS_CREDS"),
+            _file(environment, "NATS_NKEY"),
+            user,
+            password.read_text().strip() if password else None,
+            _tls(environment),
+        )
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether one comes as somebody: then with permissions, it may be, for no more than is one's own."""
+        return any((self.credentials, self.nkey, self.user))
+
+    @property
+    def security(self) -> NatsSecurity:
+        """As FastStream's broker takes it."""
+        if self.credentials is not None:
+            return NatsCredentials.from_file(str(self.credentials), ssl_context=self.tls)
+        if self.nkey is not None:
+            return NatsNKey.from_file(self.nkey, ssl_context=self.tls)
+        if self.user is not None:
+            return NatsUserPassword(self.user, self.password or "", ssl_context=self.tls)
+        return NatsSecurity(ssl_context=self.tls)
+
+    async def connect(self, url: str, role: str, **options: Any) -> Client:
+        """A connection of nats-py's own, as *role*; *options* are `nats.connect`'s."""
+        who = {
+            "user_credentials": str(self.credentials) if self.credentials else None,
+            "nkeys_seed": str(self.nkey) if self.nkey else None,
+            "user": self.user,
+            "password": self.password,
+            "tls": self.tls,
+        }
+        client = Client()
+        try:
+            await client.connect(url.split(","), inbox_prefix=inbox(role), **{**who, **options})
+        except BaseException:
+            await client.close()  # what was refused is left open by nats-py
+            raise
+        return client
+
+
+ANYBODY = Access()
+"""What a server that asks nothing lets in."""
+
+
+def _file(environment: Mapping[str, str], name: str) -> Path | None:
+    if not environment.get(name):
+        return None
+    path = Path(environment[name])
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise Unusable(f"{name}: {path} cannot be read ({error.strerror})") from error
+
+
+def _tls(environment: Mapping[str, str]) -> ssl.SSLContext | None:
+    authority, certificate, key = (_file(environment, name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY"))
+    if (certificate is None) != (key is None):
+        raise Unusable("NATS_CERT and NATS_KEY need each other")
+    if authority is None:
+        if certificate is not None:
+            raise Unusable("NATS_CERT needs NATS_CA: by what the server is known")
+        return None
+    try:
+        context = ssl.create_default_context(cafile=str(authority))
+        if certificate is not None and key is not None:
+            context.load_cert_chain(certificate, key)
+    except ssl.SSLError as error:
+        raise Unusable(f"NATS_CA, NATS_CERT and NATS_KEY do not make a TLS client: {error.reason or error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context

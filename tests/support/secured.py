@@ -1,0 +1,61 @@
+"""A server that knows the roles of the catalog only, and clients that come as one of them and hear what is refused."""
+
+from __future__ import annotations
+
+import re
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from deploy.nats_users import seed_file, write_users
+from shared.access import Access
+from shared.catalog import catalog
+from shared.permissions import PROVISIONER, roles
+from shared.streams import declare_all
+from shared.wire import settled
+from tests.support.nats import NatsServer
+
+_REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
+
+
+class Impostor:
+    """Somebody with a role's credentials."""
+
+    def __init__(self, client, problems):
+        self.client = client
+        self._problems = problems
+
+    async def refused(self):
+        """All that was refused up to now, as pairs of what was tried and its subject, in small letters."""
+        await settled(self.client)
+        found = [_REFUSED.search(problem) for problem in self._problems]
+        return {(match[1].lower(), match[2].lower()) for match in found if match}
+
+
+@asynccontextmanager
+async def secured_server(directory: Path):
+    """The server, with every stream declared, and an impostor for each role."""
+    server = NatsServer(directory / "jetstream", "-c", str(write_users(directory / "users")))
+    await server.start()
+    try:
+        async with AsyncExitStack() as stack:
+            impostors = {}
+            for role in roles(catalog()):
+                impostors[role] = await stack.enter_async_context(_as(server, directory / "users", role))
+            await declare_all(impostors[PROVISIONER].client)
+            yield impostors
+    finally:
+        server.stop()
+
+
+@asynccontextmanager
+async def _as(server, users, role):
+    problems = []
+
+    async def heard(problem):
+        problems.append(str(problem))
+
+    client = await Access(nkey=seed_file(users, role)).connect(server.url, role, error_cb=heard, allow_reconnect=False)
+    try:
+        yield Impostor(client, problems)
+    finally:
+        await client.close()
