@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deploy.nats_users import seed_file, write_users
-from shared.access import ANYBODY, Access
+from shared.access import Access
 
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
 CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")
@@ -42,6 +42,8 @@ class LocalSuite:
     """What else its owner has chosen, by the names of CHOICES."""
     secured: bool = False
     """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
+    tls: Path | None = None
+    """What `deploy.nats_tls` has made: server and services know each other by certificates."""
 
     @property
     def url(self) -> str:
@@ -55,8 +57,16 @@ class LocalSuite:
     def users(self) -> Path:
         return self.state / "secrets" / "nats"
 
+    def access_settings(self, role: str) -> dict[str, str]:
+        """As whom *role* connects, in the words of its environment."""
+        settings = {"NATS_NKEY": str(seed_file(self.users, role))} if self.secured else {}
+        if self.tls is not None:
+            files = {"NATS_CA": "ca.pem", "NATS_CERT": f"{role}.pem", "NATS_KEY": f"{role}.key"}
+            settings |= {setting: str(self.tls / name) for setting, name in files.items()}
+        return settings
+
     def access(self, role: str) -> Access:
-        return Access(nkey=seed_file(self.users, role)) if self.secured else ANYBODY
+        return Access.from_environment(self.access_settings(role))
 
     @property
     def pids(self) -> Path:
@@ -86,7 +96,24 @@ class LocalSuite:
         # the wheel's server: what a system package installs may be far too old (facts.md)
         server = Path(sys.executable).with_name("nats-server")
         users = ["-c", str(self.users / "users.conf")] if self.secured else []
-        return [str(server), "-js", "-sd", str(self.state / "nats"), "-a", "127.0.0.1", "-p", str(self.port), *users]
+        return [
+            str(server),
+            "-js",
+            "-sd",
+            str(self.state / "nats"),
+            "-a",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            *users,
+            *self._tls(),
+        ]
+
+    def _tls(self) -> list[str]:
+        if self.tls is None:
+            return []
+        files = {"--tlscert": "server.pem", "--tlskey": "server.key", "--tlscacert": "ca.pem"}
+        return ["--tlsverify", *(f"{option}={self.tls / name}" for option, name in files.items())]
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""
@@ -105,5 +132,5 @@ class LocalSuite:
                 "VIRTUAL_YUBIKEYS": self.virtual_yubikeys,
             },
         }
-        access = {"NATS_NKEY": str(seed_file(self.users, name))} if self.secured and name in SERVICES else {}
+        access = self.access_settings(name) if name in SERVICES else {}
         return {**inherited, "NATS_URL": self.url, **access, **own.get(name, {})}

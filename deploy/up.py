@@ -68,6 +68,7 @@ def main() -> None:
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
         choices={name: os.environ[name] for name in CHOICES if name in os.environ},
         secured=_switch("NATS_SECURED"),
+        tls=Path(os.environ["NATS_TLS"]).resolve() if os.environ.get("NATS_TLS") else None,
     )
     sys.exit(asyncio.run(up(suite)))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +14,8 @@ from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity, Na
 from nats.aio.client import Client
 
 from shared.errors import Unusable
+
+_CLOSING = 1.0
 
 
 def inbox(role: str) -> bytes:
@@ -75,7 +79,10 @@ class Access:
         try:
             await client.connect(url.split(","), inbox_prefix=inbox(role), **{**who, **options})
         except BaseException:
-            await client.close()  # what was refused is left open by nats-py
+            # nats-py leaves open what was refused; and where a handshake failed, its end is waited for in vain
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSING):
+                    await client.close()
             raise
         return client
 

@@ -2,12 +2,17 @@
 
 import asyncio
 import os
+import ssl
 import sys
+from dataclasses import replace
 
+import nats.errors
 import pytest
 import pytest_asyncio
 
+from deploy.nats_tls import issue
 from deploy.nats_users import seed_file
+from shared.access import Access
 from tests.support.suite import suite_up
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -63,6 +68,37 @@ async def test_who_operates_it_comes_as_who_may(suite, tmp_path):
         await said(suite, "deploy.rebuild_views", NATS_NKEY=seed("provisioner")),
     ]:
         assert status == 0, output
+
+
+async def test_the_suite_s_own_authority_has_server_and_processes_know_each_other(suite, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("tls")
+    await issue(suite.client.jetstream(), directory, suite.issuer_id)
+    state = tmp_path_factory.mktemp("over-tls") / "state"
+
+    async with suite_up(state, [], secured=True, tls=directory) as private:
+        generated = await private.ask("key.generate", {"algorithm": "ec-p256"})
+        spoken = private.client._transport._io_writer.get_extra_info("ssl_object").version()  # noqa: SLF001 - nats-py tells nobody
+        seed = Access(nkey=seed_file(private.local.users, "operator"))
+        trusting = replace(
+            private.local.access("operator"), tls=ssl.create_default_context(cafile=directory / "ca.pem")
+        )
+
+        assert generated.subject.startswith("keys.events.key.generated.")
+        assert spoken == "TLSv1.3"
+        for incomplete in (seed, trusting, replace(private.local.access("operator"), tls=strangers(directory))):
+            with pytest.raises((nats.errors.Error, OSError, ValueError)):
+                await incomplete.connect(private.local.url, "operator", allow_reconnect=False, error_cb=quiet)
+
+
+def strangers(directory):
+    """One who has a certificate, and trusts somebody else's authority."""
+    context = ssl.create_default_context()
+    context.load_cert_chain(directory / "operator.pem", directory / "operator.key")
+    return context
+
+
+async def quiet(_):
+    await asyncio.sleep(0)
 
 
 async def test_nobody_was_refused_anything(suite):
