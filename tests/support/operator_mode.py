@@ -39,6 +39,7 @@ def config(completed: dict[str, str], store: Path) -> str:
     return f"""
         operator: {completed["operator_jwt"]}
         system_account: {completed["system_account_nkey"]}
+        max_control_line: 65536  # a JWT with many permissions comes in one line
         resolver: {{ type: full, dir: {json.dumps(str(store / "jwt"))} }}
         resolver_preload: {json.dumps(accounts)}
     """

@@ -10,6 +10,10 @@ import pytest
 import pytest_asyncio
 from cryptography.exceptions import InvalidTag
 
+from shared.access import Access
+from shared.catalog import catalog
+from shared.permissions import permissions_of, roles
+from shared.wire import settled
 from tests.support.operator_mode import Recipient, let_in, operated
 from tests.support.waiting import until
 
@@ -205,6 +209,50 @@ async def test_the_seed_is_nowhere_but_in_its_sealing(suite, provisioned, recipi
         assert seed not in json.dumps(event.body)
     with pytest.raises(InvalidTag):
         Recipient().seed_in(provisioned)
+
+
+async def test_each_role_of_the_catalog_comes_by_a_credentials_file_and_may_do_what_is_its_own(
+    server, provisioned, suite, recipient, tmp_path
+):
+    for role in roles(catalog()):
+        allowed = permissions_of(role, catalog())
+        permissions = {
+            "publish_allow": allowed.publish,
+            "publish_deny": allowed.withheld,
+            "subscribe_allow": allowed.subscribe,
+        }
+        told = await another_user(suite, provisioned["account_key_id"], recipient, permissions=permissions)
+        (tmp_path / role).write_text(credentials_file(told["user_jwt"], recipient.seed_in(told).decode()))
+
+        await is_let_in_for_its_own(Access.from_environment({"NATS_CREDS": str(tmp_path / role)}), server.url, role)
+
+
+async def is_let_in_for_its_own(access, url, role):
+    allowed, refusals = permissions_of(role, catalog()), []
+
+    async def heard(problem):
+        refusals.append(str(problem))
+
+    client = await access.connect(url, role, allow_reconnect=False, error_cb=heard)
+    try:
+        await client.publish("elsewhere", b"")
+        await client.subscribe(">")
+        await settled(client)
+        assert len(refusals) == 2, role
+
+        await client.subscribe(f"_INBOX.{role}.>")
+        await client.publish(allowed.publish[0].replace("*", "1").replace(">", "1"), b"")
+        await settled(client)
+        assert len(refusals) == 2, role
+    finally:
+        await client.close()
+
+
+def credentials_file(jwt, seed):
+    return (
+        f"-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n"
+        f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
 
 
 async def test_a_user_with_an_end_is_not_let_in_after_it(provisioned, suite, recipient):
