@@ -65,6 +65,7 @@ render: install
 lock:
 	uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate --unsafe-package pyscard --upgrade -o requirements.lock
+	@$(BIN)/python -m deploy.images.lock
 
 clean:
 	rm -rf $(VENV) demo-output bench-results

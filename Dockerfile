@@ -1,0 +1,32 @@
+# One image a service, and nothing of the others in it:  docker build --build-arg SERVICE=key -t cim-keys-key .
+# SERVICE: key, certificate, yubikey, saga, repository or console. Reasons: docs/adr/0029-images.md
+ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
+
+FROM ${PYTHON} AS build
+ARG SERVICE
+COPY deploy/images/${SERVICE}.lock requirements-pcsc.lock /build/
+RUN python3 -m venv /app \
+ && /app/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r /build/${SERVICE}.lock
+# pyscard, which talks to readers, has no wheel: it is compiled here, and the compiler stays here.
+RUN if [ "${SERVICE}" = yubikey ]; then \
+      apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc libc6-dev python3-dev swig libpcsclite-dev pkg-config > /dev/null \
+      && /app/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps --require-hashes -r /build/requirements-pcsc.lock; \
+    fi \
+ && rm -rf /app/lib/python3*/site-packages/pip /app/lib/python3*/site-packages/setuptools
+COPY subjects.yaml streams.yaml /app/src/
+COPY shared /app/src/shared
+COPY services/${SERVICE} /app/src/services/${SERVICE}
+RUN /app/bin/python -m compileall -q /app/src \
+ && printf '#!/bin/sh\nexec /app/bin/python -m services.%s "$@"\n' "${SERVICE}" > /app/bin/service && chmod 755 /app/bin/service
+
+FROM ${PYTHON}
+ARG SERVICE
+RUN if [ "${SERVICE}" = yubikey ]; then \
+      apt-get update -qq && apt-get install -qq -y --no-install-recommends libpcsclite1 > /dev/null && rm -rf /var/lib/apt/lists/*; \
+    fi \
+ && groupadd --gid 10001 cim-keys && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /state cim-keys \
+ && install -d -m 700 -o cim-keys -g cim-keys /state /secrets
+COPY --from=build /app /app
+ENV PATH=/app/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10001:10001
+ENTRYPOINT ["/app/bin/service"]

@@ -1,0 +1,1 @@
+"""The images: one Dockerfile, and what each service's image installs."""

