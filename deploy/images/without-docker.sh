@@ -34,9 +34,9 @@ for name in key.passphrase yubikey.secret; do (umask 077; head -c 48 /dev/urando
 chown -R 10001:10001 "$WORK/secrets" "$WORK/state"
 
 # A container is asked for little: the image's files, read-only, /secrets and /state, nobody's rights, this machine's loopback.
-contained() { # contained SERVICE [ARGUMENT ...]
+contained() { # (contained SERVICE [ARGUMENT ...]): in a process of its own, which becomes the service
   root=$(buildah mount "$(buildah from --pull-never "cim-keys-$1")"); shift
-  unshare --mount sh -euc '
+  exec unshare --mount sh -euc '
     root=$1; work=$2; shift 2
     mount --bind "$root" "$root"; mount --bind "$work/secrets" "$root/secrets"; mount --bind "$work/state" "$root/state"
     mount -t tmpfs tmpfs "$root/tmp"; mount --rbind /dev "$root/dev"; mount -t proc proc "$root/proc"
@@ -48,15 +48,15 @@ contained() { # contained SERVICE [ARGUMENT ...]
 }
 sleep 1
 for service in key certificate yubikey saga repository; do
-  contained "$service" > "$WORK/$service.log" 2>&1 &
+  (contained "$service") > "$WORK/$service.log" 2>&1 &
   pids="$pids $!"
 done
 sleep 6
-contained console send saga.pki-bootstrap.start --organization Acme --root.common_name Root --root.validity_days 7300 \
-  --intermediate.common_name Issuing --intermediate.validity_days 1825 --output json > "$WORK/pki.json"
+(contained console send saga.pki-bootstrap.start --organization Acme --root.common_name Root --root.validity_days 7300 \
+  --intermediate.common_name Issuing --intermediate.validity_days 1825 --output json) > "$WORK/pki.json"
 issuer=$(sed -n 's/.*"intermediate_certificate_id": *"\([^"]*\)".*/\1/p' "$WORK/pki.json" | head -1)
-contained console send saga.certificate-provisioning.start --issuer_id "$issuer" --subject.common_name Alice --purpose authentication \
-  --yubikey_serial 42000001 --key_origin on-device --validity_days 365 --output json > "$WORK/alice.json"
+(contained console send saga.certificate-provisioning.start --issuer_id "$issuer" --subject.common_name Alice --purpose authentication \
+  --yubikey_serial 42000001 --key_origin on-device --validity_days 365 --output json) > "$WORK/alice.json"
 grep -q '"slot": *"9a"' "$WORK/alice.json"
 python3 -c 'import sys, urllib.request; sys.stdout.write(urllib.request.urlopen("http://127.0.0.1:18080/bundle").read().decode()[:28])'
 echo && echo "a CA, and a certificate on a (virtual) YubiKey, by six images; logs and state in $WORK"
