@@ -83,6 +83,12 @@ async def devices_agree_with_the_log(suite: Suite, events: list[Told]) -> None:
     """Each slot holds what the log says was last put there: asked of the device itself."""
     slots: dict[tuple[str, str], str | None] = {}
     for event in events:
+        if event.tokens[2:4] in (["yubikey", "reset"], ["yubikey", "lost"]):  # emptied; or gone, and asked nothing
+            slots = {
+                where: None if where[0] == event.tokens[4] else key
+                for where, key in slots.items()
+                if where[0] != event.tokens[4] or event.tokens[3] == "reset"
+            }
         if event.tokens[2] != "yubikey" or "slot" not in event.body:
             continue
         where = (event.body["serial"], event.body["slot"])
