@@ -95,9 +95,9 @@ class _Declaration:
 
 async def declare(client: Client, service: str | None = None) -> None:
     """Create the streams and buckets that are missing, all or those of *service*; raise Unusable where one differs."""
-    needed = catalog().streams_of(service) if service in catalog().services else stream_configs(catalog())
-    for name in needed:
-        config = stream_configs(catalog())[name]
+    configs = stream_configs(catalog())
+    for name in catalog().streams_of(service) if service in catalog().services else configs:
+        config = configs[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
         await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
 

@@ -95,7 +95,10 @@ def undo_next(definition: Definition[R], saga: Saga[R], cause: UUID, at: datetim
         return saga.now(at)
     if saga.to_undo:
         first, rest = saga.to_undo[0], saga.to_undo[1:]
-        undo = definition.step(first.step).undo[first.part]
+        step = definition.step(first.step)
+        if step.keep is not None and (why := step.keep(saga)) is not None:
+            return undo_next(definition, _left_over(saga, first.step, why), cause, at)
+        undo = step.undo[first.part]
         asked = Question(first.step, first.part, 1, cause, at + undo.within, patient=undo.patient)
         return replace(saga, to_undo=rest, questions=(asked,)).now(at)
     return ended(definition, saga, cause).now(at)
@@ -119,10 +122,14 @@ def undo_refused(definition: Definition[R], saga: Saga[R], question: Question, w
     if again is not None:
         return saga.with_question(question, again)
     reason = f"{why.code}: {why.reason}" if why.code else why.reason
-    left = LeftOver(step=question.step, reason=reason[:256])
-    other_steps = tuple(undoing for undoing in saga.to_undo if undoing.step != question.step)
-    saga = replace(saga, left_over=(*saga.left_over, left), to_undo=other_steps, questions=())
+    saga = replace(_left_over(saga, question.step, reason), questions=())
     return undo_next(definition, saga, why.cause, why.at)
+
+
+def _left_over(saga: Saga[R], step: str, reason: str) -> Saga[R]:
+    """With what is still to be undone of *step* given up, and said."""
+    other_steps = tuple(undoing for undoing in saga.to_undo if undoing.step != step)
+    return replace(saga, left_over=(*saga.left_over, LeftOver(step=step, reason=reason[:256])), to_undo=other_steps)
 
 
 def undone(saga: Saga[R], step: Asked[R]) -> Saga[R]:

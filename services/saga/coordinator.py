@@ -38,7 +38,6 @@ _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
 }
 _ENDS: dict[str, type[Event]] = {name: kind for name, kind in MESSAGES.items() if issubclass(kind, ENDINGS)}
-"""Beside what each saga says in the end."""
 log = logging.getLogger(__name__)
 
 
@@ -56,6 +55,7 @@ class Coordinator:
             SignalSaga.__name__: SignalSaga,
             **{kind.__name__: kind for kind in get_args(OperatorCommand)},
         }
+        # a saga's own words are in no contract
         self._ends = _ENDS | {each.completion.__name__: each.completion for each in definitions.values()}
         self._triggers = triggers.by_event_type(definitions.values())
 

@@ -17,7 +17,6 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
-from pydantic import ValidationError
 from pydantic_core import from_json
 
 from services.saga import store
@@ -176,7 +175,7 @@ class Recovery:
 def _readable(definition: AnyDefinition, value: bytes) -> Saga[Any] | None:
     try:
         return store.read(definition, from_json(value))
-    except (ValueError, KeyError, TypeError, ValidationError):
+    except (ValueError, LookupError, TypeError):
         return None
 
 

@@ -62,7 +62,7 @@ class Sagas:
 
     async def require_definition(self, saga_type: str, saga_id: str) -> None:
         """Raises UnknownVersion for a saga that runs on a definition which is not here."""
-        with contextlib.suppress(Forbidden, Poison, ValueError, KeyError):  # nobody can move such an entry
+        with contextlib.suppress(Forbidden, Poison, ValueError, LookupError):  # nobody can move such an entry
             await self._store.find(saga_type, saga_id)
 
     async def move(self, saga_type: str, saga_id: str, message: Message) -> Found | None:

@@ -64,9 +64,10 @@ class Step(Generic[R]):
     *when*: whether this saga has the step at all; it is asked at the start too. *unless*: asked when its turn comes:
     whether what was answered till then has made it needless. *may_stand*: that it stands already is as good as done;
     nothing was done, so nothing of it is undone, and `find` finds no answer. *lost* says, once the step is undone,
-    what of it nothing brings back; None: nothing. *pivot*: once it is done there is only forward: what is not answered
-    or refused later is asked again, and at last waits for a person. *patient*: the saga's own deadline stands still
-    while it is asked.
+    what of it nothing brings back; None: nothing. *keep* says, when it is to be undone, why it must be left as it is:
+    a later step could not be undone, and rests on it; None: it is undone. *pivot*: once it is done there is only
+    forward: what is not answered or refused later is asked again, and at last waits for a person. *patient*: the
+    saga's own deadline stands still while it is asked.
     """
 
     ask: Callable[..., Command]
@@ -79,6 +80,7 @@ class Step(Generic[R]):
     unless: Callable[[Saga[R]], bool] | None = None
     may_stand: bool = False
     lost: Callable[[Saga[R]], str | None] | None = None
+    keep: Callable[[Saga[R]], str | None] | None = None
     pivot: bool = False
     patient: bool = False
     called: str = ""
@@ -107,8 +109,10 @@ def child(
     start: Callable[..., StartSaga],
     done: type[Event],
     within: timedelta = timedelta(days=1),
+    *,
     when: Callable[[Saga[Any]], bool] | None = None,
     unless: Callable[[Saga[Any]], bool] | None = None,
+    keep: Callable[[Saga[Any]], str | None] | None = None,
 ) -> Step[Any]:
     """A step that begins another saga and is done when that is complete; it is undone by withdrawing the other saga.
 
@@ -121,7 +125,7 @@ def child(
     undone = (SagaUndone, SagaCompensated)
     undo: Undo[Any] = Undo(withdraw, undone, within, failed=(SagaNotUndone, SagaFailed), patient=True)
     failed = (SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
-    return Step(start, done, failed, (undo,), within, when=when, unless=unless, patient=True)
+    return Step(start, done, failed, (undo,), within, when=when, unless=unless, keep=keep, patient=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +144,7 @@ class Await(Generic[R]):
     unless: Callable[[Saga[R]], bool] | None = None
     undo: ClassVar[tuple[Undo[Any], ...]] = ()
     lost: ClassVar[None] = None
+    keep: ClassVar[None] = None
     pivot: ClassVar[bool] = False
     patient: ClassVar[bool] = True
 
@@ -159,6 +164,7 @@ class Sleep(Generic[R]):
     when: Callable[[Saga[R]], bool] | None = None
     undo: ClassVar[tuple[Undo[Any], ...]] = ()
     lost: ClassVar[None] = None
+    keep: ClassVar[None] = None
     pivot: ClassVar[bool] = False
     patient: ClassVar[bool] = True
     within: ClassVar[timedelta] = timedelta.max

@@ -205,8 +205,9 @@ def _event(event: Event) -> dict[str, Any]:
 
 def _reread_event(words: Mapping[str, type[Event]], told: dict[str, Any]) -> Any:
     name = told["event_type"]
-    kind = words.get(name) or MESSAGES[name]
-    assert issubclass(kind, Event)
+    kind = words.get(name) or MESSAGES.get(name)
+    if kind is None or not issubclass(kind, Event):
+        raise LookupError(f"{name} is in no contract, and no word of this saga: annotate what `completed` returns")
     return kind.stored(to_json(told["event"]), {"CIM-Schema-Version": str(told.get("schema_version", 1))})
 
 

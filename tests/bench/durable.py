@@ -100,7 +100,7 @@ async def _dbos(number: int, killed: int, synchronous_commit: str) -> Row:
             os.kill(service.pid, signal.SIGCONT)
             js = client.jetstream()
             already = 4 * (50 + number)
-            while (await js.stream_info("RAW_EVENTS")).state.messages < already + killed / 10:  # noqa: ASYNC110
+            while (await js.stream_info("RAW_EVENTS")).state.messages < already + killed / 10:  # noqa: ASYNC110 - JetStream says no Event
                 await asyncio.sleep(0.01)
             began = asyncio.get_running_loop().time()
             os.kill(worker.pid, signal.SIGKILL)

@@ -4,7 +4,6 @@ from datetime import timedelta
 
 import pytest
 
-from deploy.settings import LocalSuite
 from services.saga.definition import Definition, Parallel, Sleep, Step, child
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from shared.contracts import key as keys
@@ -14,8 +13,7 @@ from shared.contracts.saga import CancelSaga, PauseSaga, ResumeSaga, RetrySaga, 
 from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
 from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
 from shared.identity import new_id
-from tests.support.standin import REQUEST, StandIn, coordinating
-from tests.support.suite import Suite
+from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 
 SOON = timedelta(seconds=0.2)
@@ -38,18 +36,6 @@ CHILD, KEY = child(begin_child, PkiBootstrapCompleted), Step(make_key, kept.KeyG
 
 def parent(*steps, **more):
     return Definition("key-expiry", StartKeyExpiry, steps, completed, **more)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 async def begun(services):

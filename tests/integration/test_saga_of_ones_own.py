@@ -2,9 +2,6 @@
 
 import json
 
-import pytest
-
-from deploy.settings import LocalSuite
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
 from services.saga.definition import Definition, Step, child
@@ -17,8 +14,7 @@ from shared.contracts.saga import Completed, StartSaga
 from shared.identity import new_id
 from tests.kit.example.lent_key import LENT_KEY
 from tests.support.device_talk import RECIPIENT
-from tests.support.standin import StandIn, coordinating
-from tests.support.suite import Suite
+from tests.support.standin import coordinating
 
 
 class StartKeyForSomebody(StartSaga):
@@ -48,18 +44,6 @@ def told(saga) -> KeyForSomebodyCompleted:
 UNDO = key_undone(lambda saga: saga.id_of("key"), "undone")
 ONE = Definition("key-for-somebody", StartKeyForSomebody, (Step(make_key, KeyGenerated, undo=UNDO),), told)
 TWO = Definition("keys-for-two", StartKeysForTwo, (child(for_ada, KeyForSomebodyCompleted),))
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 async def test_it_is_begun_by_its_subject_and_says_its_own_words_in_the_end(server, services, log):

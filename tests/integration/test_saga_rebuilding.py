@@ -2,7 +2,6 @@
 
 import pytest
 
-from deploy.settings import LocalSuite
 from services.saga.definition import Definition, Step, child
 from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
@@ -15,9 +14,7 @@ from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
 from shared.errors import Unusable
 from shared.identity import new_id
 from shared.kv import KeyValue
-from shared.streams import declare
-from tests.support.standin import REQUEST, StandIn, coordinating
-from tests.support.suite import Suite
+from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 
 
@@ -38,19 +35,6 @@ FAMILY = Definition(
     "family", StartFamily, (child(begin_child, PkiBootstrapCompleted), Step(make_key, KeyGenerated, undo=UNDO))
 )
 ALL = (PKI_BOOTSTRAP_1, FAMILY)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    await declare(client)
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 @pytest.fixture(name="recovery")

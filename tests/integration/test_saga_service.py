@@ -8,7 +8,6 @@ from datetime import timedelta
 import pytest
 from nats.js.errors import NotFoundError
 
-from deploy.settings import LocalSuite
 from services.saga.coordinator import Coordinator
 from services.saga.definition import Retry
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1 as PKI_BOOTSTRAP
@@ -17,8 +16,7 @@ from shared.contracts.key_events import KeyDestroyed
 from shared.headers import Lineage, SagaContext
 from shared.identity import new_id
 from shared.kv import KeyValue
-from tests.support.standin import StandIn, coordinating, impatient
-from tests.support.suite import Suite
+from tests.support.standin import coordinating, impatient
 from tests.support.waiting import until
 
 STEPS = [step.name for step in PKI_BOOTSTRAP.steps]
@@ -26,18 +24,6 @@ SOON, LATER = timedelta(seconds=0.2), timedelta(seconds=1.5)
 AT_ONCE = Retry(delay=timedelta(seconds=0.02))
 RETRYING = replace(PKI_BOOTSTRAP, steps=tuple(replace(step, retry=AT_ONCE) for step in PKI_BOOTSTRAP.steps))
 NEWER = replace(PKI_BOOTSTRAP, version=2)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 async def asked(services, saga_id, step):

@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.errors import NotFoundError
 
-from deploy.settings import LocalSuite
 from services.saga.definition import Trigger
 from services.saga.definitions import crl_publication as crls
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
@@ -26,27 +25,12 @@ from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
 from shared.contracts.sagas import StartCertificateIssuance, StartPkiBootstrap
 from shared.headers import Lineage
 from shared.identity import new_id
-from shared.streams import declare
 from tests.support.nats import connected
 from tests.support.standin import REQUEST, StandIn, coordinating
-from tests.support.suite import Suite
 from tests.support.toys import ISSUER_ID, key_generated
 from tests.support.waiting import until
 
 TRACE = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    await declare(client)
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 AT_ONCE = replace(CRL_PUBLICATION, triggers=(Trigger(CertificateRevoked, crls.revoked),))

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from deploy.settings import LocalSuite
 from services.saga.definition import Definition, Step
 from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
@@ -15,8 +14,7 @@ from shared.contracts.keying import Algorithm
 from shared.contracts.saga import CancelSaga, StartSaga
 from shared.envelope import subject_of
 from shared.identity import new_id
-from tests.support.standin import StandIn, coordinating
-from tests.support.suite import Suite
+from tests.support.standin import coordinating
 from tests.support.waiting import until
 
 
@@ -40,18 +38,6 @@ MAKE = Step(make_key, KeyGenerated, undo=key_undone(lambda saga: saga.id_of("key
 SPARE = Step(make_spare_key, KeyGenerated, undo=key_undone(lambda saga: saga.id_of("spare"), "undone"))
 LOAN_1 = Definition("loan", StartLoan, (MAKE, Step(take_key_back, KeyRevoked)))
 LOAN_2 = Definition("loan", StartLoan, (MAKE, SPARE), version=2)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 async def begin(services):

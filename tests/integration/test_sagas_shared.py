@@ -8,9 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from deploy.settings import LocalSuite
 from services.saga import engine
 from services.saga.coordinator import Coordinator
 from services.saga.definition import Definition, Parallel, Step
@@ -25,8 +22,7 @@ from shared.contracts.saga import CancelSaga
 from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
 from shared.identity import new_id
 from shared.kv import KeyValue
-from tests.support.standin import REQUEST, StandIn, coordinating
-from tests.support.suite import Suite
+from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 
 
@@ -44,18 +40,6 @@ def completed(saga):
 
 MADE = Parallel(Step(make_fast, KeyGenerated), Step(make_slow, KeyGenerated))
 SIDE_BY_SIDE = Definition("key-expiry", StartKeyExpiry, (MADE,), completed)
-
-
-@pytest.fixture(name="services")
-async def _services(client):
-    services = StandIn(client)
-    await services.listen()
-    return services
-
-
-@pytest.fixture(name="log")
-def _log(server, client, tmp_path):
-    return Suite(LocalSuite(tmp_path, server.port), client)
 
 
 @asynccontextmanager

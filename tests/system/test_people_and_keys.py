@@ -91,6 +91,23 @@ async def test_a_key_gives_way_to_another_and_its_certificates_follow(suite):
     await suite.told(f"keys.events.key.archived.{key_id}")
 
 
+async def test_a_key_whose_certificates_cannot_be_issued_anew_does_not_give_way(suite):
+    """With no overlap at all: what is too late to be cancelled must not have been begun."""
+    wish = {"issuer_id": suite.issuer_id, "profile": "tls-client", "subject": {"common_name": "svc"}}
+    issued = (await ended(suite, "certificate-issuance", **wish, algorithm="ec-p256", validity_days=90)).body
+    await ended(suite, "certificate-renewal", certificate_id=issued["certificate_id"])  # it is superseded by that
+    purpose = (await suite.told(f"keys.events.key.generated.{issued['key_id']}")).body["purpose"]
+    rotation = {"key_id": issued["key_id"], "algorithm": "ec-p384", "purpose": purpose}
+
+    saga_id = await suite.start_saga("key-rotation", **rotation, certificate_ids=[issued["certificate_id"]])
+    end = await suite.end_of(saga_id)
+
+    assert end.tokens[4] == "compensated", end.body
+    assert "superseded" in end.body["reason"]
+    told = [event.tokens[3] for event in await suite.events(f"keys.events.key.*.{issued['key_id']}")]
+    assert told == ["generated"]
+
+
 async def test_a_complete_provisioning_is_withdrawn(suite):
     saga_id = await suite.provision(yubikey_serial="42000005")
     assert (await suite.end_of(saga_id)).tokens[4] == "completed"

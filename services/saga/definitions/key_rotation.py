@@ -1,8 +1,8 @@
-"""A key gives way to another: the successor is made, certificates are issued anew for it, and after an overlap in which
-both are good the old certificates are revoked and the old key is archived.
+"""A key gives way to another: the successor is made, certificates are issued anew for it, only then the keys change
+places; after an overlap in which both are good the old certificates are revoked and the old key is archived.
 
-Until the overlap has passed all can be undone: the rotation is cancelled and the old key stays. After it there is only
-forward.
+Until the overlap has passed all can be undone: the rotation is cancelled and the old key stays. Where that comes too
+late, the successor and its certificates are kept: there must be one of the two.
 """
 
 from __future__ import annotations
@@ -96,6 +96,12 @@ def _certificates(saga: Rotation) -> tuple[str, ...]:
     return saga.request.certificate_ids
 
 
+def taken_over(saga: Rotation) -> str | None:
+    """The old key's time is over, and the new one is all that there is: it is not made away with."""
+    rotated = saga.find(KeyRotated) is not None or any(left.step == "rotate-key" for left in saga.left_over)
+    return "it has taken the old key's place" if rotated and "rotate-key" not in saga.undone else None
+
+
 _cancelled = (Undo(cancel_rotation, KeyRotationCancelled),)
 _made_away_with = key_undone(_successor_id, "the rotation was undone")
 
@@ -105,9 +111,9 @@ KEY_ROTATION = Definition(
     request=StartKeyRotation,
     completed=completed,
     steps=(
-        Step(generate_successor, KeyGenerated, undo=_made_away_with),
-        Step(rotate_key,         KeyRotated, undo=_cancelled),
-        Each(child(reissue,      CertificateRenewalCompleted), _certificates),
+        Step(generate_successor, KeyGenerated, undo=_made_away_with, keep=taken_over),
+        Each(child(reissue,      CertificateRenewalCompleted, keep=taken_over), _certificates),
+        Step(rotate_key,         KeyRotated, undo=_cancelled, within=PATIENTLY, patient=True),
         Sleep("overlap", overlap),
         Step(complete_rotation,  KeyRotationCompleted, may_stand=True, pivot=True),
         Each(Step(revoke_old,    CertificateRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT), _certificates),

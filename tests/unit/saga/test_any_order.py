@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -228,12 +229,18 @@ def test_whichever_step_is_refused_all_before_it_is_undone(which, kind):
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_order_any_duplicate_any_timeout_any_crash(which, data):
-    world = begun(which)
-    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=60)):
-        step(world, action, data)
+    world = lived(which, data, 60)
     world.settle()
 
     check_the_end(world)
+
+
+def lived(which: str, data: Any, most: int, actions: Sequence[str] = ACTIONS) -> World:
+    """A world in which anything has happened, at most so many things."""
+    world = begun(which)
+    for action in data.draw(st.lists(st.sampled_from(actions), max_size=most)):
+        step(world, action, data)
+    return world
 
 
 def step(world: World, action: str, data: Any) -> None:
@@ -261,9 +268,7 @@ def step(world: World, action: str, data: Any) -> None:
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_an_ending_is_final(which, data):
-    world = begun(which)
-    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=30)):
-        step(world, action, data)
+    world = lived(which, data, 30)
     world.settle()
     end = world.saga
     for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=10).map(without_orders)):

@@ -101,6 +101,14 @@ def test_an_undo_that_fails_where_nothing_was_done():
     assert "undo.two fails where two never arrived: say void_if_absent" in broken(careless)
 
 
+def test_an_end_of_its_own_that_nobody_is_told_the_kind_of():
+    def completed_unsaid(saga):
+        return KeyPairCompleted(**saga.heading, key_id=saga.id_of("one"))
+
+    with pytest.raises(LookupError, match=r"KeyPairCompleted is in no contract.*annotate what `completed` returns"):
+        explore(replace(KEY_PAIR, completed=completed_unsaid), REQUEST)
+
+
 @pytest.mark.parametrize(
     ("steps", "why"),
     [

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.saga.rebuilding import NotRebuildable, differences, rebuild
 from shared.contracts.saga import SagaStarted
-from tests.unit.saga.test_any_order import ACTIONS, SAGAS, begun, check_the_end, step
+from tests.unit.saga.test_any_order import ACTIONS, SAGAS, begun, check_the_end, lived
 
 SPOKEN = [action for action in ACTIONS if action not in ("time", "order")]
 
@@ -29,9 +29,7 @@ def ids_of(saga):
 @given(data=st.data())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_at_any_moment_the_log_says_where_it_stands(which, data):
-    world = begun(which)
-    for action in data.draw(st.lists(st.sampled_from(SPOKEN), max_size=50)):
-        step(world, action, data)
+    world = lived(which, data, 50, SPOKEN)
     for heard in list(world.events):
         world.hear(heard)
 
@@ -46,9 +44,7 @@ def test_at_any_moment_the_log_says_where_it_stands(which, data):
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_where_time_passed_too_it_goes_on_from_there_to_an_end_as_any(which, data):
     """A timer leaves no trace: what was asked again by one has another id. So what is rebuilt may be further on."""
-    world = begun(which)
-    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=40)):
-        step(world, action, data)
+    world = lived(which, data, 40)
 
     world.saga = rebuilt(world)
     world.send()
@@ -61,9 +57,7 @@ def test_where_time_passed_too_it_goes_on_from_there_to_an_end_as_any(which, dat
 @given(data=st.data())
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_of_one_that_is_over_the_log_says_how_it_ended(which, data):
-    world = begun(which)
-    for action in data.draw(st.lists(st.sampled_from(ACTIONS), max_size=30)):
-        step(world, action, data)
+    world = lived(which, data, 30)
     world.settle()
 
     assert list(differences(world.saga, rebuilt(world))) == []

@@ -67,10 +67,10 @@ class Readers:
     def SCardEstablishContext(self, _):  # noqa: N802 - as above
         return 0, "context"
 
-    def SCardReleaseContext(self, _):  # noqa: N802
+    def SCardReleaseContext(self, _):  # noqa: N802 - as above
         return 0
 
-    def SCardGetStatusChange(self, _, __, asked):  # noqa: N802
+    def SCardGetStatusChange(self, _, __, asked):  # noqa: N802 - as above
         return 0, [(name, self.insertions[name] << 16 | (self.insertions[name] % 2 and 0x20), b"") for name, _ in asked]
 
     def list_devices(self):

@@ -1,0 +1,22 @@
+"""Fixtures of the tests of the coordinator on a server: the other end of the wire, and what the log says in the end."""
+
+import pytest
+
+from deploy.settings import LocalSuite
+from shared.streams import declare
+from tests.support.standin import StandIn
+from tests.support.suite import Suite
+
+
+@pytest.fixture(name="services")
+async def _services(client):
+    """In the place of the services that the coordinator asks: toys that answer, or not, as a test wants it."""
+    await declare(client)
+    services = StandIn(client)
+    await services.listen()
+    return services
+
+
+@pytest.fixture(name="log")
+def _log(server, client, tmp_path):
+    return Suite(LocalSuite(tmp_path, server.port), client)

@@ -1,0 +1,51 @@
+"""A key that gives way to another: whatever goes wrong, one of the two is there, with its certificates."""
+
+from datetime import timedelta
+
+from services.saga.definitions.key_rotation import KEY_ROTATION
+from tests.kit import Conversation
+from tests.unit.saga.test_any_order import ONE, ROTATION
+
+OF_ONE = ROTATION.model_copy(update={"certificate_ids": (ONE,)})
+REISSUE = f"reissue-{ONE}"
+
+
+def rotated():
+    """The keys have changed places, and the overlap has begun."""
+    return Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor").answer(REISSUE).answer("rotate-key")
+
+
+def test_the_keys_change_places_when_the_certificates_are_issued_and_not_before():
+    talk = Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor")
+
+    assert talk.asking == [REISSUE]
+    assert talk.answer(REISSUE).asking == ["rotate-key"]
+
+
+def test_a_certificate_that_is_not_issued_leaves_the_old_key_as_it_is():
+    talk = Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor").refuse(REISSUE).go_on()
+
+    assert talk.phase == "compensated"
+    assert "rotate-key" not in talk.asked
+
+
+def test_cancelled_within_the_overlap_the_old_key_stays_and_the_new_one_goes():
+    talk = rotated().cancel().go_on()
+
+    assert talk.phase == "compensated"
+    assert talk.asked[3:] == [
+        "undo.rotate-key",
+        f"undo.{REISSUE}",
+        "undo.generate-successor",
+        "undo.generate-successor",
+    ]
+
+
+def test_cancelled_too_late_the_new_key_and_its_certificates_are_kept_and_that_is_said():
+    talk = rotated().cancel()
+    for _ in range(3):
+        talk = talk.refuse("undo.rotate-key").wait(timedelta(minutes=5))
+
+    assert talk.go_on().phase == "failed"
+    assert talk.left_over == ["rotate-key", REISSUE, "generate-successor"]
+    assert {label for label in talk.asked if label.startswith("undo.")} == {"undo.rotate-key"}
