@@ -31,6 +31,7 @@ MOST_DELIVERIES = 12
 _PULL_EXPIRES = 30.0
 _SILENCE = 75.0
 _LONGEST_DELAY = 15.0
+_ASKING = 2.0
 _MOST_REMEMBERED = 1000
 _WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, ConnectionError, TimeoutError)
 
@@ -61,6 +62,7 @@ class PullConsumer:
     ) -> None:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+        self._stream = stream
         self._durable = durable
         self._handle = handle
         self._surrender = surrender
@@ -101,6 +103,18 @@ class PullConsumer:
             self._upkeep.cancel()
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.flush(timeout=2)
+
+    async def problem(self, backlog: int) -> str | None:
+        """What keeps it from having heard all but *backlog* messages, by what the server says; None: nothing."""
+        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self._durable}"
+        try:
+            answer = json.loads((await self._client.request(subject, b"", timeout=_ASKING)).data)
+        except (nats.errors.Error, TimeoutError) as error:
+            return f"{self._durable}: the server does not say where it stands ({type(error).__name__})"
+        if "error" in answer:
+            return f"{self._durable}: {answer['error'].get('description')}"
+        waiting = int(answer["num_pending"])
+        return f"{self._durable}: {waiting} messages are yet to be heard" if waiting > backlog else None
 
     def _received(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()

@@ -8,7 +8,7 @@ import gc
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 import uvloop
@@ -21,6 +21,7 @@ from shared.access import ANYBODY, Access, inbox
 from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.health import Probes, Problems, answering
 from shared.kv import KeyValue
 from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
 from shared.wire import adapt
@@ -29,9 +30,25 @@ UNUSABLE = 78
 """Exit status EX_CONFIG of sysexits.h: starting again will not help before somebody changed something."""
 
 _COLLECT_AFTER = (20_000, 20, 100)
+_BACKLOG = 10_000
+"""Messages that may wait for a consumer whose process is ready: more is a log read again, or a service left behind."""
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Msg], Awaitable[None]]
+
+
+class Service(FastStream):
+    """What FastStream runs, and what there is to say to whoever runs it: see `shared.health`."""
+
+    def __init__(
+        self,
+        broker: NatsBroker,
+        problems: Problems,
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(broker, logger=None, after_startup=[start], on_shutdown=[stop])
+        self.problems = problems
 
 
 class Host:
@@ -39,7 +56,7 @@ class Host:
 
     def __init__(self, url: str, service: str, access: Access = ANYBODY) -> None:
         self._declares = service if access.is_limited else None
-        self._stopping = False
+        self._started = self._stopping = False
         self._consumers: list[PullConsumer] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
@@ -58,7 +75,7 @@ class Host:
             closed_cb=self._on_closed,
             logger=None,
         )
-        self.app = FastStream(self.broker, logger=None, after_startup=[self._start], on_shutdown=[self._stop])
+        self.app = Service(self.broker, self._problems, self._start, self._stop)
 
     def begin(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
         """Have *beginning* called with the connection, once the server and its streams are found usable."""
@@ -124,6 +141,7 @@ class Host:
         for beginning in self._beginnings:
             await beginning(client)
         collect_seldom()
+        self._started = True
         log.info("serving")
 
     async def _stop(self) -> None:
@@ -139,6 +157,17 @@ class Host:
         for ending in self._endings:
             with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
                 await ending()
+
+    async def _problems(self) -> list[str]:
+        """What keeps it from its work: what is asked of it then waits, or goes to a sibling."""
+        if self._stopping:
+            return ["it was told to stop"]
+        if not self._started:
+            return ["the server and its streams have not been found usable yet"]
+        if not self.broker.connection.is_connected:
+            return ["it is not connected to NATS"]
+        behind = await asyncio.gather(*(consumer.problem(_BACKLOG) for consumer in self._consumers))
+        return [problem for problem in behind if problem is not None]
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats: %s", error or type(error).__name__)
@@ -164,21 +193,32 @@ def collect_seldom() -> None:
 
 
 class Application(Protocol):
-    """What FastStream makes: a process that runs until it is told to stop."""
+    """A process that runs until it is told to stop, and knows whether it works."""
+
+    @property
+    def problems(self) -> Problems: ...
 
     async def run(self) -> None: ...
 
 
-def run(service: str, build: Callable[[], Application]) -> None:
-    """Run what *build* makes until it is told to stop. What cannot be used is said in one line, not in a traceback."""
+def run(service: str, build: Callable[[], Application], environment: Mapping[str, str]) -> None:
+    """Run what *build* makes until it is told to stop; what every process is told alike is in its *environment*.
+
+    What cannot be used is said in one line, not in a traceback.
+    """
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s"
     )
     for noisy in ("yubikit", "ykman", "faststream"):  # yubikit logs whole APDUs, PINs among them, below DEBUG
         logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        uvloop.run(build().run())
+        uvloop.run(_running(build(), Probes.from_environment(environment)))
     except* Unusable as errors:
         for error in errors.exceptions:
             log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
         sys.exit(UNUSABLE)
+
+
+async def _running(application: Application, probes: Probes | None) -> None:
+    async with answering(probes, application.problems):
+        await application.run()

@@ -15,7 +15,6 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 from weakref import WeakValueDictionary
 
-from faststream import FastStream
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
@@ -26,7 +25,7 @@ from shared.decider import Decider, Refused, Stands, run
 from shared.envelope import Received, read_command, seal_event
 from shared.errors import Conflict, Poison
 from shared.event_store import EventStore
-from shared.host import Host
+from shared.host import Host, Service
 from shared.identity import drawn_at
 from shared.once import exists, publish_once
 
@@ -224,7 +223,7 @@ class Aggregate(Generic[State, C, E, Effect, Outcome]):
     route: Callable[[Handler], Awaitable[Handler]] | None = None
 
 
-def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, Any]) -> FastStream:
+def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, Any]) -> Service:
     """The service of that name, which answers the commands of *aggregates* from the durable consumer of its name."""
 
     async def begin(client: Client) -> None:

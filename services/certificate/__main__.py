@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from faststream import FastStream
-
 from services.certificate.policy_file import policy_from
 from services.certificate.service import Settings, certificate_service
 from shared.access import Access
-from shared.host import run
+from shared.host import Service, run
 from shared.settings import switch
 
 
@@ -23,12 +21,12 @@ def settings_from(environment: Mapping[str, str]) -> Settings:
     return Settings(nats_url, x509, policies.ssh, access=access)
 
 
-def build() -> FastStream:
+def build() -> Service:
     return certificate_service(settings_from(os.environ))
 
 
 def main() -> None:
-    run("certificate", build)
+    run("certificate", build, os.environ)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from faststream import FastStream
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
@@ -35,7 +34,7 @@ from services.certificate.x509 import Issuance
 from shared.access import ANYBODY, Access
 from shared.contracts.certificate_events import CertificateEvent
 from shared.event_store import EventStore
-from shared.host import Host
+from shared.host import Host, Service
 from shared.runtime import Aggregate, Stores, serve
 
 
@@ -48,7 +47,7 @@ class Settings:
     access: Access = ANYBODY
 
 
-def certificate_service(settings: Settings) -> FastStream:
+def certificate_service(settings: Settings) -> Service:
     host, edge = Host(settings.nats_url, "certificate", settings.access), _Edge(settings)
     app = serve(
         host,

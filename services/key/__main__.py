@@ -6,12 +6,10 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from faststream import FastStream
-
 from services.key.secret import Source
 from services.key.service import KeySettings, key_service
 from shared.access import Access
-from shared.host import run
+from shared.host import Service, run
 from shared.settings import switch
 
 _SECRET, _PREVIOUS = "KEY_", "KEY_PREVIOUS_"
@@ -40,12 +38,12 @@ def _source(environment: MutableMapping[str, str], prefix: str) -> Source:
     )
 
 
-def build() -> FastStream:
+def build() -> Service:
     return key_service(settings_from(os.environ))
 
 
 def main() -> None:
-    run("key", build)
+    run("key", build, os.environ)
 
 
 if __name__ == "__main__":

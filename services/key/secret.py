@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import binascii
 import os
-import stat
 from base64 import b64decode
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from shared.errors import Unusable
+from shared.settings import is_open_to_others
 
 SHORTEST_PASSPHRASE = 12
 KEY_LENGTH = 32
-_READABLE_BY_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,11 @@ class KeyFile:
         """32 octets, raw or as 64 hexadecimal digits. Raises Unusable when it is not that, or not private."""
         try:
             with path.open("rb") as file:
-                mode = os.fstat(file.fileno()).st_mode
+                exposed = is_open_to_others(os.fstat(file.fileno()))
                 content = file.read(KEY_LENGTH * 2 + 2)
         except OSError as error:
             raise Unusable(f"the key file {path} cannot be read: {_reason(error)}") from None
-        if mode & _READABLE_BY_OTHERS:
+        if exposed:
             raise Unusable(f"the key file {path} is open to others than its owner: chmod 600 it")
         if len(content) == KEY_LENGTH:
             return cls(content)

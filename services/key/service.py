@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from faststream import FastStream
 from nats.js import JetStreamContext
 
 from services.key.domain import KEY
@@ -19,7 +18,7 @@ from services.key.states import Key
 from shared.access import ANYBODY, Access
 from shared.contracts.key_events import KeyEvent
 from shared.event_store import EventStore
-from shared.host import Host
+from shared.host import Host, Service
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Stores, serve
 
@@ -35,7 +34,7 @@ class KeySettings:
     access: Access = ANYBODY
 
 
-def key_service(settings: KeySettings) -> FastStream:
+def key_service(settings: KeySettings) -> Service:
     secret = settings.secret.read()
     previous = settings.previous.read() if settings.previous is not None else None
     host = Host(settings.nats_url, "key", settings.access)

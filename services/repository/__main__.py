@@ -25,7 +25,7 @@ def build() -> Repository:
 
 
 def main() -> None:
-    run("repository", build)
+    run("repository", build, os.environ)
 
 
 if __name__ == "__main__":

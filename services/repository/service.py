@@ -15,7 +15,7 @@ from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
 from services.repository.routes import Routes
 from shared.access import ANYBODY, Access, inbox
-from shared.errors import Unusable
+from shared.errors import Transient, Unusable
 from shared.wire import adapt
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,14 @@ class Repository(AsgiFastStream):
         self._serving = server_of(self)
         with _listening(self._settings.host, self._settings.port) as listening:
             await self._serving.serve(sockets=[listening])
+
+    async def problems(self) -> list[str]:
+        """What keeps it from reading a document: one is read."""
+        try:
+            await self._documents.get("ready")
+        except Transient as error:
+            return [str(error)]
+        return []
 
     async def _connected(self) -> None:
         adapt(self._broker.connection)

@@ -4,27 +4,26 @@ import os
 import sys
 
 import uvloop
-from faststream import FastStream
 
 from services.saga.definitions import DEFINITIONS
 from services.saga.recovery import recover
 from services.saga.service import saga_service
 from shared.access import Access
 from shared.errors import Unusable
-from shared.host import UNUSABLE, run
+from shared.host import UNUSABLE, Service, run
 
 
 def nats_url() -> str:
     return os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
 
 
-def build() -> FastStream:
+def build() -> Service:
     return saga_service(nats_url(), access=Access.from_environment(os.environ))
 
 
 def main() -> None:
     if sys.argv[1:2] != ["rebuild"]:
-        run("saga", build)
+        run("saga", build, os.environ)
         return
     try:
         access = Access.from_environment(os.environ)

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable
 
 import nats.errors
-from faststream import FastStream
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
@@ -18,7 +17,7 @@ from services.saga.definitions import DEFINITIONS
 from services.saga.outgoing import SERVICE
 from services.saga.store import SagaStore
 from shared.access import ANYBODY, Access
-from shared.host import Host
+from shared.host import Host, Service
 from shared.kv import KeyValue
 
 _SWEEP_EVERY = 60.0
@@ -28,7 +27,7 @@ log = logging.getLogger(__name__)
 
 def saga_service(
     nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS, access: Access = ANYBODY
-) -> FastStream:
+) -> Service:
     """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
     known = sorted(definitions, key=lambda definition: definition.version)
     host = Host(nats_url, SERVICE, access)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 from pathlib import Path
 
-from faststream import FastStream
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.service import LEASE, PATIENCE, SHORTEST_LEASE, Settings, yubikey_service
 from shared.access import Access
 from shared.errors import Unusable
-from shared.host import run
+from shared.host import Service, run
+from shared.settings import is_open_to_others
 
 _SHORTEST_SECRET = 32
 _LONGEST_WAIT = 3600.0
@@ -90,7 +89,7 @@ def _private_file(variable: str) -> bytes:
         raise Unusable(f"{variable} must name a file with at least {_SHORTEST_SECRET} random bytes")
     try:
         with Path(path).open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            if is_open_to_others(os.fstat(file.fileno())):
                 raise Unusable(f"{variable}: {path} is open to others than its owner; chmod 600 it")
             return file.read()
     except OSError as error:
@@ -104,12 +103,12 @@ def _serials(text: str) -> tuple[int, ...]:
         raise Unusable("VIRTUAL_YUBIKEYS must be serial numbers with commas between") from error
 
 
-def build() -> FastStream:
+def build() -> Service:
     return yubikey_service(settings())
 
 
 def main() -> None:
-    run("yubikey", build)
+    run("yubikey", build, os.environ)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faststream import FastStream
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
@@ -29,7 +28,7 @@ from services.yubikey.resealing import require_ours, settle
 from services.yubikey.roles import read_roles
 from services.yubikey.sealing import DocumentSealing, SealingKey, derived
 from shared.access import ANYBODY, Access
-from shared.host import Host
+from shared.host import Host, Service
 from shared.kv import KeyValue
 from shared.runtime import Aggregate, Handler, Stores, serve
 
@@ -60,7 +59,7 @@ class Settings:
     access: Access = ANYBODY
 
 
-def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> FastStream:
+def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> Service:
     """*sources*: where devices come from; default: whence the settings say."""
     host, edge = Host(settings.nats_url, "yubikey", settings.access), _Edge(settings, sources or _sources)
 

@@ -1,0 +1,94 @@
+"""What a process tells whoever runs it, over HTTP: GET /livez, whether its loop turns; GET /readyz, whether it works.
+
+Two fixed answers to one request each, so nothing here is worth a web server in every image (docs/adr/0025).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from shared.errors import Unusable
+
+Problems = Callable[[], Awaitable[list[str]]]
+"""What stands between the process and its work; nothing: it works."""
+
+_PATIENCE = 5.0
+_LONGEST_REQUEST = 8192
+_PORTS = range(1, 65_536)
+
+
+@dataclass(frozen=True, slots=True)
+class Probes:
+    """Where probes are answered."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> Probes | None:
+        """None without HEALTH_PORT. Raises Unusable for what is no port."""
+        port = environment.get("HEALTH_PORT")
+        if not port:
+            return None
+        if not port.isdecimal() or int(port) not in _PORTS:
+            raise Unusable(f"HEALTH_PORT must be a port number, not {port!r}")
+        return cls(environment.get("HEALTH_HOST") or "127.0.0.1", int(port))
+
+
+@asynccontextmanager
+async def answering(probes: Probes | None, problems: Problems) -> AsyncIterator[None]:
+    """Answer *probes*, if anybody asks, for as long as the body runs. Raises Unusable where nobody can listen."""
+    if probes is None:
+        yield
+        return
+    try:
+        server = await asyncio.start_server(_answer_with(problems), probes.host, probes.port, limit=_LONGEST_REQUEST)
+    except OSError as error:
+        where = f"{probes.host} port {probes.port}"
+        raise Unusable(f"cannot listen on {where}: {error.strerror}; HEALTH_HOST and HEALTH_PORT say where") from error
+    try:
+        yield
+    finally:
+        server.close()
+
+
+def _answer_with(problems: Problems) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            async with asyncio.timeout(_PATIENCE):
+                status, text = await _answer(await reader.readuntil(b"\r\n\r\n"), problems)
+                writer.write(_written(status, text))
+                await writer.drain()
+        writer.close()
+
+    return on_connection
+
+
+async def _answer(request: bytes, problems: Problems) -> tuple[HTTPStatus, str]:
+    match request.partition(b"\r\n")[0].split(b" "):
+        case [b"GET", b"/livez", _]:
+            return HTTPStatus.OK, "live"
+        case [b"GET", b"/readyz", _]:
+            found = await problems()
+            return (HTTPStatus.SERVICE_UNAVAILABLE, "\n".join(found)) if found else (HTTPStatus.OK, "ready")
+        case [b"GET", _, _]:
+            return HTTPStatus.NOT_FOUND, "there are /livez and /readyz"
+        case _:
+            return HTTPStatus.BAD_REQUEST, "GET /livez or GET /readyz"
+
+
+def _written(status: HTTPStatus, text: str) -> bytes:
+    body = f"{text}\n".encode()
+    head = (
+        f"HTTP/1.1 {status.value} {status.phrase}",
+        "Content-Type: text/plain; charset=utf-8",
+        f"Content-Length: {len(body)}",
+        "Cache-Control: no-store",
+        "Connection: close",
+    )
+    return "\r\n".join((*head, "", "")).encode() + body
