@@ -20,6 +20,11 @@ CHOICES = ("CERTIFICATE_POLICY_FILE", "ENABLE_ML_DSA")
 """Settings of the services that `make up` passes on."""
 
 
+def is_for_all(name: str) -> bool:
+    """Whether every service has the setting: how it logs, and where its telemetry goes."""
+    return name == "LOG_FORMAT" or name.startswith("OTEL_")
+
+
 def http_port_beside(nats_port: int) -> int:
     """Where a suite serves HTTP that was told its NATS port only: as far from it as 8080 from 4222.
 
@@ -39,7 +44,7 @@ class LocalSuite:
     http_port: int = HTTP_PORT
     virtual_yubikeys: str = "42000001"
     choices: Mapping[str, str] = field(default_factory=dict)
-    """What else its owner has chosen, by the names of CHOICES."""
+    """What else its owner has chosen, by the names of CHOICES, and what `is_for_all`."""
     secured: bool = False
     """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
     tls: Path | None = None
@@ -132,5 +137,6 @@ class LocalSuite:
                 "VIRTUAL_YUBIKEYS": self.virtual_yubikeys,
             },
         }
+        told = {} if name == "nats" else {each: told for each, told in self.choices.items() if is_for_all(each)}
         access = self.access_settings(name) if name in SERVICES else {}
-        return {**inherited, "NATS_URL": self.url, **access, **own.get(name, {})}
+        return {**inherited, **told, "NATS_URL": self.url, **access, **own.get(name, {})}

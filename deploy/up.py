@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside
+from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
 from shared.errors import Unusable
 from shared.settings import switch
@@ -66,7 +66,7 @@ def main() -> None:
         port=port,
         http_port=_port("HTTP_PORT") or http_port_beside(port),
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
-        choices={name: os.environ[name] for name in CHOICES if name in os.environ},
+        choices={name: value for name, value in os.environ.items() if name in CHOICES or is_for_all(name)},
         secured=_switch("NATS_SECURED"),
         tls=Path(os.environ["NATS_TLS"]).resolve() if os.environ.get("NATS_TLS") else None,
     )

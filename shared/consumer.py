@@ -11,6 +11,7 @@ import json
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import nats.errors
 from nats.aio.client import Client
@@ -18,6 +19,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
+from shared.telemetry import observing
 from shared.wire import acknowledge, adapt, listen
 
 Handler = Callable[[Msg], Awaitable[None]]
@@ -36,6 +38,15 @@ _MOST_REMEMBERED = 1000
 _WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, ConnectionError, TimeoutError)
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a durable consumer, over all who read it, is yet to hear, has in hand, and has in hand once more."""
+
+    pending: int
+    ack_pending: int
+    redelivered: int
 
 
 class PullConsumer:
@@ -63,7 +74,7 @@ class PullConsumer:
         self._client = client
         self._next = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
         self._stream = stream
-        self._durable = durable
+        self.durable = durable
         self._handle = handle
         self._surrender = surrender
         self._ack_wait = ack_wait
@@ -84,7 +95,7 @@ class PullConsumer:
         adapt(self._client)
         self._inbox = self._client.new_inbox()
         self._subscription = await listen(self._client, self._inbox, self._received)
-        self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self._durable}-upkeep")
+        self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self.durable}-upkeep")
         await self._pull()
 
     async def stop(self, within: float = 10.0) -> None:
@@ -104,17 +115,17 @@ class PullConsumer:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.flush(timeout=2)
 
-    async def problem(self, backlog: int) -> str | None:
-        """What keeps it from having heard all but *backlog* messages, by what the server says; None: nothing."""
-        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self._durable}"
+    async def standing(self) -> Standing:
+        """Where it stands. Raises Transient when the server does not say it, or has no such consumer."""
+        subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self.durable}"
         try:
             answer = json.loads((await self._client.request(subject, b"", timeout=_ASKING)).data)
         except (nats.errors.Error, TimeoutError) as error:
-            return f"{self._durable}: the server does not say where it stands ({type(error).__name__})"
+            problem = f"the server does not say where it stands ({type(error).__name__})"
+            raise Transient(f"{self.durable}: {problem}") from error
         if "error" in answer:
-            return f"{self._durable}: {answer['error'].get('description')}"
-        waiting = int(answer["num_pending"])
-        return f"{self._durable}: {waiting} messages are yet to be heard" if waiting > backlog else None
+            raise Transient(f"{self.durable}: {answer['error'].get('description')}")
+        return Standing(answer["num_pending"], answer["num_ack_pending"], answer["num_redelivered"])
 
     def _received(self, message: Msg) -> None:
         self._heard = asyncio.get_running_loop().time()
@@ -160,11 +171,8 @@ class PullConsumer:
     async def _work(self, message: Msg) -> None:
         deliveries = message.metadata.num_delivered
         try:
-            if deliveries > MOST_DELIVERIES:
-                last = self._last_errors.get(message.metadata.sequence.stream, "the service's log says why")
-                await self._give_up(message, f"tried {MOST_DELIVERIES} times; the last time: {last}")
-            else:
-                await self._handle_or_settle(message)
+            with observing(message, self.durable):
+                await self._deliver(message, deliveries)
             await message.ack()
             self._last_errors.pop(message.metadata.sequence.stream, None)
         except _WORLD_ERRORS as error:
@@ -175,6 +183,13 @@ class PullConsumer:
             log.exception("%s: delivery %d failed", message.subject, deliveries)
             self._remember(message, type(error).__name__)  # not its text: nobody vouches for what a bug puts there
             await self._put_off(message, deliveries)
+
+    async def _deliver(self, message: Msg, deliveries: int) -> None:
+        if deliveries > MOST_DELIVERIES:
+            last = self._last_errors.get(message.metadata.sequence.stream, "the service's log says why")
+            await self._give_up(message, f"tried {MOST_DELIVERIES} times; the last time: {last}")
+        else:
+            await self._handle_or_settle(message)
 
     async def _handle_or_settle(self, message: Msg) -> None:
         try:

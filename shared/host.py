@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import uvloop
@@ -17,12 +18,15 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from shared import telemetry
 from shared.access import ANYBODY, Access, inbox
 from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
 from shared.health import Probes, Problems, answering
 from shared.kv import KeyValue
+from shared.logs import log_to_stderr
+from shared.measures import buried, measure_forever, reconnects
 from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
 from shared.wire import adapt
 
@@ -101,6 +105,7 @@ class Host:
 
         async def bury(message: Msg, reason: str) -> None:
             await letters.keep(message, durable, reason)
+            buried.add(1, {"messaging.consumer.group.name": durable})
 
         consumer = PullConsumer(
             client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns, bury=bury
@@ -108,6 +113,8 @@ class Host:
         await self._hand_back(client, durable, letters, handle)
         await consumer.start()
         self._consumers.append(consumer)
+        if telemetry.is_on():
+            self.background(measure_forever(consumer))
 
     async def _hand_back(self, client: Client, durable: str, letters: DeadLetters, handle: Handler) -> None:
         """Let an operator have a letter processed once more, by any one process of the service."""
@@ -166,14 +173,21 @@ class Host:
             return ["the server and its streams have not been found usable yet"]
         if not self.broker.connection.is_connected:
             return ["it is not connected to NATS"]
-        behind = await asyncio.gather(*(consumer.problem(_BACKLOG) for consumer in self._consumers))
-        return [problem for problem in behind if problem is not None]
+        try:
+            standing = await asyncio.gather(*(consumer.standing() for consumer in self._consumers))
+        except Transient as error:
+            return [str(error)]
+        behind = [
+            (c.durable, s.pending) for c, s in zip(self._consumers, standing, strict=True) if s.pending > _BACKLOG
+        ]
+        return [f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind]
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats: %s", error or type(error).__name__)
 
     async def _on_reconnected(self) -> None:
         log.warning("nats: connected again")
+        reconnects.add(1)
         for consumer in self._consumers:
             consumer.ask_anew()
 
@@ -206,17 +220,22 @@ def run(service: str, build: Callable[[], Application], environment: Mapping[str
 
     What cannot be used is said in one line, not in a traceback.
     """
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format=f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s"
-    )
-    for noisy in ("yubikit", "ykman", "faststream"):  # yubikit logs whole APDUs, PINs among them, below DEBUG
-        logging.getLogger(noisy).setLevel(logging.WARNING)
     try:
-        uvloop.run(_running(build(), Probes.from_environment(environment)))
+        log_to_stderr(service, environment)
+        with _observed(service, environment):
+            uvloop.run(_running(build(), Probes.from_environment(environment)))
     except* Unusable as errors:
         for error in errors.exceptions:
             log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
         sys.exit(UNUSABLE)
+
+
+def _observed(service: str, environment: Mapping[str, str]) -> AbstractContextManager[None]:
+    if not telemetry.is_wanted(environment):
+        return contextlib.nullcontext()
+    from shared.exporting import exporting  # noqa: PLC0415 - the SDK stays out of processes that export nothing
+
+    return exporting(service)
 
 
 async def _running(application: Application, probes: Probes | None) -> None:

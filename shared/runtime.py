@@ -12,22 +12,22 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
-from uuid import UUID
 from weakref import WeakValueDictionary
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
+from shared import telemetry
+from shared.answers import Answers
 from shared.contracts.base import Command, Event
-from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.command import RefusalCode
 from shared.decider import Decider, Refused, Stands, run
-from shared.envelope import Received, read_command, seal_event
+from shared.envelope import Received, read_command
 from shared.errors import Conflict, Poison
 from shared.event_store import EventStore
 from shared.host import Host, Service
 from shared.identity import drawn_at
-from shared.once import exists, publish_once
 
 _MOST_CONFLICTS = 20
 _WINDOW = timedelta(seconds=60)
@@ -45,47 +45,6 @@ log = logging.getLogger(__name__)
 
 under_way: ContextVar[Received[Any]] = ContextVar("under_way")
 """The command that is being carried out: what an effect tells of meanwhile belongs to its conversation."""
-
-
-class Answers:
-    """Where a service says that a command changed nothing, and why: said twice, it stands once."""
-
-    def __init__(self, js: JetStreamContext, service: str) -> None:
-        self._js = js
-        self._service = service
-
-    async def give(self, received: Received[C], answer: Refused | Stands) -> None:
-        command_id, kind = str(received.lineage.message_id), received.command_type
-        event: CommandRejected | CommandRepeated
-        match answer:
-            case Refused():
-                event = CommandRejected(
-                    command_id=command_id,
-                    command_type=kind,
-                    aggregate_id=received.aggregate_id,
-                    code=answer.code,
-                    message=answer.message,
-                    details=dict(answer.details),
-                    retryable=answer.retryable,
-                )
-            case Stands():
-                event = CommandRepeated(
-                    command_id=command_id,
-                    command_type=kind,
-                    aggregate_id=received.aggregate_id,
-                    details=dict(answer.details),
-                )
-        lineage = received.lineage.cause(type(event).__name__)
-        await publish_once(self._js, seal_event(event, lineage, self._service))
-
-    async def surrender(self, received: Received[C]) -> None:
-        """Answer a command that could not be carried out however often it was tried."""
-        log.error("%s %s is given up", received.command_type, received.lineage.message_id)
-        problem = "it could not be carried out; the service's log says why"
-        await self.give(received, Refused(RefusalCode.INTERNAL, problem, retryable=True))
-
-    async def given(self, command_id: UUID) -> bool:
-        return await exists(self._js, f"keys.events.command.*.{command_id}")
 
 
 class CommandService(Generic[State, C, E, Effect, Outcome]):
@@ -157,6 +116,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             except Conflict:
                 standing = await self._store.refresh(aggregate_id, standing)
             else:
+                telemetry.answered(type(answer).__name__)
                 return
         raise Conflict(f"{aggregate_id} changed {_MOST_CONFLICTS} times while {received.command_type} was decided on")
 

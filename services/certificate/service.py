@@ -12,6 +12,7 @@ from services.certificate.crl_building import CrlBuilding
 from services.certificate.crl_effects import AttachCrlSignature, BuildCrl, GatherRevocations
 from services.certificate.domain import certificate_decider
 from services.certificate.effects import Effect, Outcome
+from services.certificate.inventory import report_forever
 from services.certificate.issued_pages import known_as
 from services.certificate.nats_domain import NATS_JWT, CheckSignature, SignatureChecked
 from services.certificate.ocsp_building import OcspBuilding
@@ -31,6 +32,7 @@ from services.certificate.verification.answering import Verification
 from services.certificate.verification.authorities import Authorities
 from services.certificate.verifying_effects import Verify
 from services.certificate.x509 import Issuance
+from shared import telemetry
 from shared.access import ANYBODY, Access
 from shared.contracts.certificate_events import CertificateEvent
 from shared.event_store import EventStore
@@ -62,6 +64,8 @@ def certificate_service(settings: Settings) -> Service:
     async def project(client: Client) -> None:
         projector = Projector.over(client)
         await host.read(client, "views", projector.handle, projector.surrender, projector.concerns)
+        if telemetry.is_on():
+            host.background(report_forever(client.jetstream()))
 
     host.begin(project)
     host.end(edge.pkilint.end)

@@ -24,6 +24,7 @@ from services.saga.store import Forbidden, SagaStore, UnknownVersion
 from services.saga.triggers import Beginning
 from services.saga.waiting import Signalled, answer_to
 from shared import identity
+from shared.answers import Answers
 from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command, Event
 from shared.contracts.command import RefusalCode
@@ -32,7 +33,6 @@ from shared.decider import Refused, Stands
 from shared.envelope import Received, read_command, read_event
 from shared.errors import Poison, Transient
 from shared.headers import Lineage, command_lineage
-from shared.runtime import Answers
 
 _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
@@ -165,7 +165,14 @@ class Coordinator:
 
     async def _start(self, received: Received[Any], request: StartSaga) -> None:
         lineage = received.lineage
-        origin = Origin(lineage.message_id, lineage.correlation_id, lineage.actor, lineage.trace, parent=lineage.saga)
+        origin = Origin(
+            lineage.message_id,
+            lineage.correlation_id,
+            lineage.actor,
+            lineage.trace,
+            at=received.at,
+            parent=lineage.saga,
+        )
         try:
             found = await self._sagas.begin(request, origin, received.at)
         except Forbidden:

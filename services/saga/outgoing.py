@@ -65,6 +65,7 @@ def timer(saga: Saga[Any], at: datetime) -> Outgoing:
         "CIM-Saga-Id": saga.saga_id,
         "CIM-Saga-Type": saga.saga_type,
         "CIM-Source": SERVICE,
+        **dict(saga.origin.trace),
     }
     return Outgoing(f"keys.timers.{saga.saga_id}.wake", b"", headers)
 

@@ -115,7 +115,7 @@ class SagaLog:
             lineage.actor,
             lineage.trace,
             triggered=started.triggered,
-            at=started.began_at if started.triggered else None,
+            at=started.began_at,
             parent=SagaContext(parent.saga_type, parent.saga_id, parent.step) if parent else None,
         )
         return definition, rebuild(definition, origin, self._logged[saga_id])

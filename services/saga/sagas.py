@@ -16,10 +16,10 @@ from weakref import WeakValueDictionary
 
 from nats.js import JetStreamContext
 
-from services.saga import engine, outgoing
+from services.saga import engine, measures, outgoing
 from services.saga.definition import AnyDefinition
 from services.saga.engine import Due, Message
-from services.saga.state import Origin, Saga
+from services.saga.state import Announced, Origin, Saga
 from services.saga.store import Forbidden, Found, SagaStore
 from shared import identity
 from shared.contracts.saga import StartSaga
@@ -43,6 +43,7 @@ class Sagas:
         self._seen: OrderedDict[str, Found] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._swept: dict[str, int] = {}
+        self._census = measures.Census()
 
     async def begin(self, request: StartSaga, origin: Origin, at: datetime) -> Found:
         """The saga that *request* asks for: begun now, or as it stands if it began before."""
@@ -93,6 +94,7 @@ class Sagas:
         swept: dict[str, int] = {}
         async for found in self._store.unfinished():
             saga, now = found.saga, datetime.now(UTC)
+            self._census.count(saga, now)
             if saga.due is not None and saga.due <= now:
                 due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self.move(saga.saga_type, saga.saga_id, due)
@@ -103,6 +105,7 @@ class Sagas:
                         if (current := await self._found(saga.saga_type, saga.saga_id)) is not None:
                             await self._send_unless_sent(current)
         self._swept = swept
+        self._census.report()
 
     async def publish(self, message: Outgoing) -> bool:
         await self._js.publish(message.subject, message.payload, headers=message.headers)
@@ -151,9 +154,15 @@ class Sagas:
     def _telling(self, found: Found, *, perhaps_again: bool) -> list[Coroutine[Any, Any, bool]]:
         sending = []
         for told in found.saga.announcements:
-            sending.append(publish_once(self._js, outgoing.announcement(found.saga, told), perhaps_again=perhaps_again))
+            sending.append(self._announce(found.saga, told, perhaps_again=perhaps_again))
             sending += [self.publish(end) for end in outgoing.told_to_parent(found.saga, told)]
         return sending
+
+    async def _announce(self, saga: Saga[Any], told: Announced, *, perhaps_again: bool) -> bool:
+        new = await publish_once(self._js, outgoing.announcement(saga, told), perhaps_again=perhaps_again)
+        if new and isinstance(told.event, outgoing.ENDINGS):
+            measures.ended(saga, datetime.now(UTC))
+        return new
 
     def _turn(self, saga_id: str) -> asyncio.Lock:
         return self._turns.setdefault(saga_id, asyncio.Lock())

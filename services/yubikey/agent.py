@@ -19,6 +19,7 @@ from services.yubikey.fencing import FencedDevices
 from services.yubikey.home import Home
 from services.yubikey.intents import BUCKET, Intents
 from services.yubikey.leases import Holder, Leases
+from services.yubikey.measures import measured
 from services.yubikey.prompting import Prompts
 from services.yubikey.reconciling import reconcile
 from services.yubikey.routing import Routing
@@ -101,7 +102,7 @@ class Agent:
         self._background(watch.watch_forever())
         self._background(watch.renew_forever())
         self._prompts, self._yubikeys = prompts, yubikeys
-        return perform
+        return measured(perform)
 
     async def route(self, handle: Handler) -> Handler:
         assert self._routing is not None

@@ -65,4 +65,4 @@ def start(_: int, saga: str, organization: str = "Bench") -> tuple[str, bytes, d
 if __name__ == "__main__":
     what = sys.argv[1]
     definition = asleep() if what == "asleep" else idle(int(what))
-    run("saga", lambda: saga_service(os.environ["NATS_URL"], [definition]))
+    run("saga", lambda: saga_service(os.environ["NATS_URL"], [definition]), os.environ)

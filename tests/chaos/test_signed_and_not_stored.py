@@ -29,10 +29,11 @@ from services.key.kek import unlock
 from services.key.keystore import Keystore
 from services.key.secret import KeyFile
 from services.key.service import performing
+from shared.answers import Answers
 from shared.contracts.keying import Algorithm
 from shared.identity import new_id
 from shared.kv import KeyValue, to_the_end
-from shared.runtime import Answers, CommandService, store_of
+from shared.runtime import CommandService, store_of
 from shared.streams import declare, declare_consumer
 from tests.chaos.audit import audit, every_command_has_one_answer, nothing_was_done_twice
 from tests.chaos.test_kill_nine import kill_at_random

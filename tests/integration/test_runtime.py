@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from shared.answers import Answers
 from shared.consumer import PullConsumer
 from shared.event_store import REMEMBERED
 from shared.identity import new_id
-from shared.runtime import Answers
 from shared.streams import declare, declare_consumer
 from tests.support.ledger import ledger_service
 from tests.support.waiting import until

@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 from nats.js import JetStreamContext
 from pydantic import TypeAdapter
 
+from shared.answers import Answers
 from shared.contracts.command import RefusalCode
 from shared.contracts.key import GenerateKey, RevokeKey
 from shared.contracts.key_events import KeyGenerated, KeyRevoked
 from shared.contracts.keying import Algorithm, Provenance, Purpose
 from shared.decider import Context, Decider, Refused, Stands
 from shared.event_store import EventStore
-from shared.runtime import Answers, CommandService, store_of
+from shared.runtime import CommandService, store_of
 
 
 @dataclass(frozen=True, slots=True)

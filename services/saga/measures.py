@@ -1,0 +1,87 @@
+"""What operators see of sagas: how long each took and how it ended, how many are under way, which wait for an operator.
+
+Each coordinator counts all of them: of what several say the greatest holds (docs/adr/0026).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from typing import Any
+
+from opentelemetry import metrics, trace
+
+from services.saga.state import Saga
+from shared import telemetry
+from shared.identity import drawn_at
+from shared.spans import context_of
+
+_LENGTHS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400, 604_800)
+_NANOSECONDS = 1_000_000_000
+_meter = metrics.get_meter("cim-keys")
+_tracer = trace.get_tracer("cim-keys")
+_durations = _meter.create_histogram(
+    "cim_keys.saga.duration",
+    "s",
+    "From when a saga was asked for until it was over",
+    explicit_bucket_boundaries_advisory=_LENGTHS,
+)
+_active = _meter.create_gauge("cim_keys.saga.active", "{saga}", "Sagas that are not over")
+_oldest = _meter.create_gauge(
+    "cim_keys.saga.oldest", "s", "How long the oldest saga that is not over has been going on"
+)
+_stuck = _meter.create_gauge("cim_keys.saga.stuck", "{saga}", "Sagas that wait for an operator")
+
+
+def ended(saga: Saga[Any], now: datetime) -> None:
+    """Measure *saga*, which has just been told to be over: once, for its end is stored once."""
+    began = _began(saga)
+    if not telemetry.is_on() or began is None:
+        return
+    about = {"cim.saga.type": saga.saga_type, "cim.outcome": str(saga.phase)}
+    _durations.record(max((now - began).total_seconds(), 0.0), about)
+    span = _tracer.start_span(
+        f"saga {saga.saga_type}",
+        context_of(dict(saga.origin.trace)),
+        attributes={**about, "cim.saga.id": saga.saga_id},
+        start_time=_nanoseconds(began),
+    )
+    span.end(_nanoseconds(now))
+
+
+class Census:
+    """The sagas that are not over, counted in one look at all of them."""
+
+    def __init__(self) -> None:
+        self._known: set[tuple[str, str]] = set()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._active: Counter[tuple[str, str]] = Counter()
+        self._stuck: Counter[str] = Counter()
+        self._oldest: dict[tuple[str, str], float] = {}
+
+    def count(self, saga: Saga[Any], now: datetime) -> None:
+        kind = saga.saga_type, str(saga.phase)
+        self._active[kind] += 1
+        self._stuck[saga.saga_type] += any(question.stuck is not None for question in saga.questions)
+        age = (now - (_began(saga) or now)).total_seconds()
+        self._oldest[kind] = max(self._oldest.get(kind, 0.0), age)
+
+    def report(self) -> None:
+        """Tell what was counted, of what there is none any more too; and begin anew."""
+        self._known |= set(self._active)
+        for saga_type, phase in self._known:
+            labels = {"cim.saga.type": saga_type, "cim.saga.phase": phase}
+            _active.set(self._active[saga_type, phase], labels)
+            _oldest.set(self._oldest.get((saga_type, phase), 0.0), labels)
+            _stuck.set(self._stuck[saga_type], {"cim.saga.type": saga_type})
+        self._begin()
+
+
+def _began(saga: Saga[Any]) -> datetime | None:
+    return saga.origin.at or drawn_at(saga.origin.command_id)
+
+
+def _nanoseconds(at: datetime) -> int:
+    return int(at.astimezone(UTC).timestamp() * _NANOSECONDS)

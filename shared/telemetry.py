@@ -1,0 +1,126 @@
+"""What operators see of the work: a span and a duration for each message that is handled, and what came of it.
+
+Only OpenTelemetry's API is used here: where no collector is configured nothing is measured, and that costs a look at
+one variable (docs/adr/0026).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+
+from nats.aio.msg import Msg
+from opentelemetry import metrics
+
+from shared import spans
+from shared.catalog import catalog
+from shared.settings import switch
+from shared.subjects import Subject
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{of}ENDPOINT" for of in ("", "TRACES_", "METRICS_"))
+
+_meter = metrics.get_meter("cim-keys")
+_handling = _meter.create_histogram(
+    "messaging.process.duration", "s", "How long handling a message took", explicit_bucket_boundaries_advisory=SECONDS
+)
+_answering = _meter.create_histogram(
+    "cim_keys.command.duration",
+    "s",
+    "From when a command was stored until it was answered",
+    explicit_bucket_boundaries_advisory=SECONDS,
+)
+
+
+@dataclass(slots=True)
+class Observed:
+    """A message that is being handled, and what came of it as far as that is known."""
+
+    correlation_id: str
+    answer: str | None = None
+    code: str | None = None
+
+    def outcome(self, template: str) -> dict[str, str]:
+        """How the command was answered, in labels; nothing, if it was not."""
+        if self.answer is None:
+            return {}
+        outcome = {"cim.command": template.removeprefix("keys.commands."), "cim.answer": self.answer}
+        return outcome | {"cim.code": self.code} if self.code else outcome
+
+
+observed: ContextVar[Observed | None] = ContextVar("observed", default=None)
+
+
+def is_wanted(environment: Mapping[str, str]) -> bool:
+    """Whether *environment* names a collector, in the words of the OpenTelemetry specification."""
+    return not switch(environment, "OTEL_SDK_DISABLED") and any(environment.get(name) for name in _ENDPOINTS)
+
+
+class _Switch:
+    is_on = False
+
+
+def switch_on() -> None:
+    """Have messages observed from now on."""
+    _Switch.is_on = True
+
+
+def is_on() -> bool:
+    return _Switch.is_on
+
+
+def observing(message: Msg, durable: str) -> AbstractContextManager[None]:
+    """For as long as *message*, read from the consumer *durable*, is handled; what it leads to carries the trace on."""
+    return _observing(message, durable) if _Switch.is_on else nullcontext()
+
+
+def answered(answer: str, code: str | None = None) -> None:
+    """The command that is being handled has its answer: an event of that type; of a rejection, the *code* too."""
+    if (current := observed.get()) is not None:
+        current.answer, current.code = answer, code
+
+
+@contextmanager
+def _observing(message: Msg, durable: str) -> Iterator[None]:
+    headers, template = message.headers or {}, template_of(message.subject)
+    current = Observed(headers.get("CIM-Correlation-Id") or str(spans.message_id(message)))
+    labels = {"messaging.destination.template": template, "messaging.consumer.group.name": durable}
+    told, began, stored = observed.set(current), time.perf_counter(), message.metadata.timestamp
+    try:
+        with spans.handling(message, durable, labels) as span:
+            yield
+            span.set_attributes(current.outcome(template))
+    except BaseException as error:
+        labels["error.type"] = type(error).__name__
+        raise
+    else:
+        if outcome := current.outcome(template):
+            _answering.record(max((datetime.now(UTC) - stored).total_seconds(), 0.0), outcome)
+    finally:
+        observed.reset(told)
+        _handling.record(time.perf_counter() - began, labels)
+
+
+def template_of(subject: str) -> str:
+    """The line of subjects.yaml that *subject* is one of; a bounded number of values, whatever is published."""
+    if subject in catalog().commands:
+        return subject
+    match subject.split("."):
+        case ["keys", "events", aggregate, kind, *_] if f"keys.events.{aggregate}.{kind}.*" in catalog().routes:
+            return f"keys.events.{aggregate}.{kind}.*"
+        case ["keys", "events" | "commands" as direction, aggregate, *_] if aggregate in _aggregates():
+            return f"keys.{direction}.{aggregate}.>"
+        case ["keys", "timers", *_]:
+            return "keys.timers.*.due"
+        case _:
+            return "other"
+
+
+@cache
+def _aggregates() -> frozenset[str]:
+    return frozenset(Subject.parse(text).tokens[2] for text in catalog().commands)
