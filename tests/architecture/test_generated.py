@@ -3,6 +3,7 @@
 import pytest
 
 from deploy import render
+from deploy.monitoring import dashboard
 from services.saga import diagrams
 from services.saga.definitions import DEFINITIONS
 from services.saga.steps import flat
@@ -14,6 +15,10 @@ def test_the_asyncapi_page_is_what_make_render_writes():
 
 def test_the_page_of_sagas_is_what_make_render_writes():
     assert (render.PAGE.parent / "sagas.md").read_text() == diagrams.page()
+
+
+def test_the_dashboard_is_what_make_render_writes():
+    assert dashboard.PAGE.read_text() == dashboard.written()
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda each: f"{each.saga_type}-{each.version}")
