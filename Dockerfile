@@ -1,5 +1,6 @@
 # One image a service, and nothing of the others in it:  docker build --build-arg SERVICE=key -t cim-keys-key .
-# SERVICE: key, certificate, yubikey, saga, repository or console. Reasons: docs/adr/0029-images.md
+# SERVICE: key, certificate, yubikey, saga, repository, console; or declare, which has the server hold the streams.
+# Reasons: docs/adr/0029-images.md
 ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 
 FROM ${PYTHON} AS build
@@ -15,9 +16,16 @@ RUN if [ "${SERVICE}" = yubikey ]; then \
  && rm -rf /app/lib/python3*/site-packages/pip /app/lib/python3*/site-packages/setuptools
 COPY subjects.yaml streams.yaml /app/src/
 COPY shared /app/src/shared
-COPY services/${SERVICE} /app/src/services/${SERVICE}
-RUN /app/bin/python -m compileall -q /app/src \
- && printf '#!/bin/sh\nexec /app/bin/python -m services.%s "$@"\n' "${SERVICE}" > /app/bin/service && chmod 755 /app/bin/service
+COPY services /build/services
+COPY deploy/__init__.py deploy/declare.py deploy/upgrade.py /build/deploy/
+# The one that declares has no service in it; the others have theirs. What is left in /build goes no further.
+RUN if [ "${SERVICE}" = declare ]; then \
+      mv /build/deploy /app/src/deploy && printf '#!/bin/sh\nexec /app/bin/python -m "deploy.${1:-declare}"\n' > /app/bin/service; \
+    else \
+      mkdir /app/src/services && mv "/build/services/${SERVICE}" /app/src/services/ \
+      && printf '#!/bin/sh\nexec /app/bin/python -m services.%s "$@"\n' "${SERVICE}" > /app/bin/service; \
+    fi \
+ && chmod 755 /app/bin/service && /app/bin/python -m compileall -q /app/src
 
 FROM ${PYTHON}
 ARG SERVICE

@@ -2,15 +2,13 @@
 
 import pytest
 
-from tests.support import prometheus
 from tests.support.nats import connected, nats_server
 from tests.support.readers import missing
 
 
 def pytest_terminal_summary(terminalreporter):
-    for problem in (missing(), prometheus.missing()):
-        if problem is not None:
-            terminalreporter.write_line(problem)
+    if (problem := missing()) is not None:
+        terminalreporter.write_line(problem)
 
 
 @pytest.fixture(name="server")

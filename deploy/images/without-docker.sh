@@ -5,7 +5,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 WORK=${WORK:-$(mktemp -d)}
 BASE=docker.io/library/python:3.11-slim-bookworm
-SERVICES="key certificate yubikey saga repository console"
+IMAGES="key certificate yubikey saga repository console declare"
 NATS=${NATS:-.venv/bin/nats-server}
 PORT=${PORT:-14222}
 export BUILDAH_ISOLATION=chroot
@@ -15,10 +15,12 @@ if ! buildah inspect --type image "$BASE" > /dev/null 2>&1; then
   printf 'FROM scratch\nADD base.tar /\n' > "$WORK/Basefile"
   buildah bud --quiet --pull-never -f "$WORK/Basefile" -t "$BASE" "$WORK" > /dev/null
 fi
-for service in $SERVICES; do
-  buildah bud --quiet --pull-never -v /etc/ssl/certs:/etc/ssl/certs:ro --build-arg SERVICE="$service" -t "cim-keys-$service" . > /dev/null
-  echo "built cim-keys-$service"
+for image in $IMAGES; do
+  buildah bud --quiet --pull-never -v /etc/ssl/certs:/etc/ssl/certs:ro --build-arg SERVICE="$image" -t "cim-keys-$image" . > /dev/null
+  echo "built cim-keys-$image"
 done
+buildah bud --quiet --pull-never --build-arg DEBIAN="$BASE" -f deploy/images/pcscd.Dockerfile -t cim-keys-pcscd . > /dev/null
+echo "built cim-keys-pcscd"
 
 pids=""
 stop() { # the services first: they finish or hand back what they hold
@@ -47,6 +49,7 @@ contained() { # (contained SERVICE [ARGUMENT ...]): in a process of its own, whi
       chroot --userspec=10001:10001 "$root" /app/bin/service "$@"' sh "$root" "$WORK" "$@"
 }
 sleep 1
+(contained declare)
 for service in key certificate yubikey saga repository; do
   (contained "$service") > "$WORK/$service.log" 2>&1 &
   pids="$pids $!"
@@ -59,4 +62,4 @@ issuer=$(sed -n 's/.*"intermediate_certificate_id": *"\([^"]*\)".*/\1/p' "$WORK/
   --yubikey_serial 42000001 --key_origin on-device --validity_days 365 --output json) > "$WORK/alice.json"
 grep -q '"slot": *"9a"' "$WORK/alice.json"
 python3 -c 'import sys, urllib.request; sys.stdout.write(urllib.request.urlopen("http://127.0.0.1:18080/bundle").read().decode()[:28])'
-echo && echo "a CA, and a certificate on a (virtual) YubiKey, by six images; logs and state in $WORK"
+echo && echo "a CA, and a certificate on a (virtual) YubiKey, by the images; logs and state in $WORK"

@@ -3,10 +3,11 @@
 import pytest
 
 from deploy import render
-from deploy.monitoring import dashboard
+from deploy.kubernetes import nack
 from services.saga import diagrams
 from services.saga.definitions import DEFINITIONS
 from services.saga.steps import flat
+from shared.catalog import catalog
 
 
 def test_the_asyncapi_page_is_what_make_render_writes():
@@ -17,8 +18,8 @@ def test_the_page_of_sagas_is_what_make_render_writes():
     assert (render.PAGE.parent / "sagas.md").read_text() == diagrams.page()
 
 
-def test_the_dashboard_is_what_make_render_writes():
-    assert dashboard.PAGE.read_text() == dashboard.written()
+def test_the_streams_for_nack_are_what_make_render_writes():
+    assert nack.PAGE.read_text() == nack.page(catalog())
 
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda each: f"{each.saga_type}-{each.version}")

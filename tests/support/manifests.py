@@ -1,0 +1,84 @@
+"""The manifests as kustomize renders them, and the ways to look at what is in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+KUBERNETES = Path(__file__).parents[2] / "deploy" / "kubernetes"
+COMPONENTS = sorted(path.name for path in (KUBERNETES / "components").iterdir())
+OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
+EVERYTHING = "production with every component"
+RENDERED = (*OVERLAYS, EVERYTHING)
+WORKLOADS = {"Deployment", "DaemonSet", "StatefulSet", "Job"}
+WITHOUT_KUBECTL = "kubectl renders the manifests, and there is none"
+
+Manifest = dict[str, Any]
+
+
+def can_render() -> bool:
+    return shutil.which("kubectl") is not None
+
+
+@cache
+def rendered(name: str) -> list[Manifest]:
+    """An overlay by its name; EVERYTHING; or another directory under deploy/kubernetes."""
+    if name == EVERYTHING:
+        with tempfile.TemporaryDirectory() as directory:
+            here = Path(directory).resolve()
+
+            def where(path: str) -> str:
+                return os.path.relpath(KUBERNETES / path, here)
+
+            parts = {
+                "resources": [where("overlays/production")],
+                "components": [where(f"components/{c}") for c in COMPONENTS],
+            }
+            kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "cim-keys"}
+            (here / "kustomization.yaml").write_text(yaml.safe_dump(kind | parts))
+            return _built(here)
+    return _built(KUBERNETES / "overlays" / name if name in OVERLAYS else KUBERNETES / name)
+
+
+def _built(directory: Path) -> list[Manifest]:
+    done = subprocess.run(["kubectl", "kustomize", directory], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [each for each in manifests if each["kind"] in kinds]
+
+
+def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
+    return {each["metadata"]["name"]: each for each in of_kind(manifests, *WORKLOADS)}
+
+
+def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """What each workload has its pods be."""
+    return {name: each["spec"]["template"] for name, each in workloads(manifests).items()}
+
+
+def containers(pod: Manifest) -> list[Manifest]:
+    return [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]
+
+
+def ours(pod: Manifest) -> Iterator[Manifest]:
+    """The container that runs one of the suite's own services, if it is such a pod."""
+    return (each for each in pod["spec"]["containers"] if each["name"] == "service")
+
+
+def says(container: Manifest) -> dict[str, str]:
+    """Its environment; where a value is the cluster's to say, `from` and what of."""
+    return {
+        each["name"]: each["value"] if "value" in each else f"from {each['valueFrom']['fieldRef']['fieldPath']}"
+        for each in container.get("env", [])
+    }
