@@ -18,7 +18,7 @@ help:
 	@echo "make test    every check and every test; what CI runs"
 	@echo "make bench   the benchmarks; leaves bench-results/latest.json"
 	@echo "make check   formatting, lint, types (part of make test)"
-	@echo "make render  write what is generated from subjects.yaml, streams.yaml and the saga definitions"
+	@echo "make render  write what is generated: pages from subjects.yaml and the saga definitions, the dashboard, NACK's streams"
 	@echo "make lock    pin the newest packages again (needs uv)"
 	@echo "make clean   remove what make has made; never the state of make up"
 
@@ -61,6 +61,7 @@ bench: install
 render: install
 	@$(BIN)/python -m deploy.render
 	@$(BIN)/python -m services.saga.diagrams > docs/sagas.md
+	@$(BIN)/python -m deploy.monitoring.dashboard
 	@$(BIN)/python -m deploy.kubernetes.nack
 
 lock:

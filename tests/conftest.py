@@ -2,13 +2,15 @@
 
 import pytest
 
+from tests.support import prometheus
 from tests.support.nats import connected, nats_server
 from tests.support.readers import missing
 
 
 def pytest_terminal_summary(terminalreporter):
-    if (problem := missing()) is not None:
-        terminalreporter.write_line(problem)
+    for problem in (missing(), prometheus.missing()):
+        if problem is not None:
+            terminalreporter.write_line(problem)
 
 
 @pytest.fixture(name="server")

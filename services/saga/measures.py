@@ -6,12 +6,13 @@ Each coordinator counts all of them: of what several say the greatest holds (doc
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from opentelemetry import metrics, trace
 
-from services.saga.state import Saga
+from services.saga.state import Phase, Saga
 from shared import telemetry
 from shared.identity import drawn_at
 from shared.spans import context_of
@@ -50,10 +51,10 @@ def ended(saga: Saga[Any], now: datetime) -> None:
 
 
 class Census:
-    """The sagas that are not over, counted in one look at all of them."""
+    """The sagas of *types* that are not over, counted in one look at all of them."""
 
-    def __init__(self) -> None:
-        self._known: set[tuple[str, str]] = set()
+    def __init__(self, types: Iterable[str]) -> None:
+        self._known = {(saga_type, str(phase)) for saga_type in types for phase in (Phase.RUNNING, Phase.COMPENSATING)}
         self._begin()
 
     def _begin(self) -> None:
@@ -69,8 +70,7 @@ class Census:
         self._oldest[kind] = max(self._oldest.get(kind, 0.0), age)
 
     def report(self) -> None:
-        """Tell what was counted, of what there is none any more too; and begin anew."""
-        self._known |= set(self._active)
+        """Tell what was counted, of what there is none too; and begin anew."""
         for saga_type, phase in self._known:
             labels = {"cim.saga.type": saga_type, "cim.saga.phase": phase}
             _active.set(self._active[saga_type, phase], labels)

@@ -43,7 +43,7 @@ class Sagas:
         self._seen: OrderedDict[str, Found] = OrderedDict()
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._swept: dict[str, int] = {}
-        self._census = measures.Census()
+        self._census = measures.Census({each.saga_type for each in definitions.values()})
 
     async def begin(self, request: StartSaga, origin: Origin, at: datetime) -> Found:
         """The saga that *request* asks for: begun now, or as it stands if it began before."""

@@ -4,6 +4,7 @@ import pytest
 
 from deploy import render
 from deploy.kubernetes import nack
+from deploy.monitoring import dashboard
 from services.saga import diagrams
 from services.saga.definitions import DEFINITIONS
 from services.saga.steps import flat
@@ -16,6 +17,10 @@ def test_the_asyncapi_page_is_what_make_render_writes():
 
 def test_the_page_of_sagas_is_what_make_render_writes():
     assert (render.PAGE.parent / "sagas.md").read_text() == diagrams.page()
+
+
+def test_the_dashboard_is_what_make_render_writes():
+    assert dashboard.PAGE.read_text() == dashboard.written()
 
 
 def test_the_streams_for_nack_are_what_make_render_writes():

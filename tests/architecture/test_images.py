@@ -56,6 +56,40 @@ def test_nothing_listens_beyond_this_machine(service):
     assert all(port.startswith("127.0.0.1:") for port in COMPOSE[service]["ports"])
 
 
+@pytest.mark.parametrize("service", [each for each in SERVICES if each != "console"])
+def test_each_service_is_asked_whether_it_works_and_tells_the_collector(service):
+    told = COMPOSE[service]["environment"]
+
+    assert f":{told['HEALTH_PORT']}/readyz" in COMPOSE[service]["healthcheck"]["test"][-1]
+    assert told["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
+
+
+def test_what_watches_the_composition_is_wired_together():
+    """No engine, no collector here: what can be told is that each names the other by where it listens."""
+    monitoring = ROOT / "deploy" / "monitoring"
+    collector, prometheus = (
+        yaml.safe_load((monitoring / f"{name}.yaml").read_text()) for name in ("collector", "prometheus")
+    )
+
+    assert collector["receivers"]["otlp"]["protocols"]["http"]["endpoint"] == "0.0.0.0:4318"
+    assert collector["exporters"]["otlp"]["endpoint"].split(":")[0] in COMPOSE
+    for pipeline in collector["service"]["pipelines"].values():
+        assert set(pipeline["exporters"]) <= collector["exporters"].keys()
+        assert set(pipeline["processors"]) <= collector["processors"].keys()
+    (asked,) = prometheus["scrape_configs"]
+    (target,) = asked["static_configs"][0]["targets"]
+    assert target == "collector:" + collector["exporters"]["prometheus"]["endpoint"].split(":")[1]
+    assert [(monitoring / rules).exists() for rules in prometheus["rule_files"]] == [True]
+    sources = yaml.safe_load((monitoring / "grafana" / "datasources" / "suite.yaml").read_text())["datasources"]
+    assert {source["url"].split("/")[2].split(":")[0] for source in sources} <= COMPOSE.keys()
+    assert all(
+        (ROOT / place.split(":")[0]).exists()
+        for each in COMPOSE.values()
+        for place in each.get("volumes", ())
+        if place.startswith(".")
+    )
+
+
 def test_only_who_seals_with_a_secret_sees_it():
     assert {name for name, said in COMPOSE.items() if any("/secrets" in each for each in said.get("volumes", ()))} == {
         "secrets",

@@ -1,5 +1,7 @@
 """An OpenTelemetry collector for tests: takes OTLP over HTTP, and tells what it was sent."""
 
+import itertools
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,13 +30,18 @@ class Span:
 
 @dataclass(frozen=True)
 class Point:
-    """The last of a metric's values under one set of labels; *count* of a histogram, *value* of anything else."""
+    """The last of a metric's values under one set of labels; *count* and *buckets* of a histogram, with its sum as
+    *value*; *value* alone of anything else."""
 
     service: str
+    instance: str
+    kind: str
     name: str
     labels: dict
     count: int
     value: float
+    buckets: list[tuple[float, int]]
+    unit: str
 
 
 @dataclass
@@ -86,10 +93,34 @@ class Collector:
                 for point in getattr(metric, kind).data_points:
                     labels = _told(point.attributes)
                     key = (about["service.instance.id"], metric.name, tuple(sorted(labels.items())))
-                    is_histogram = kind == "histogram"
-                    value = point.sum if is_histogram else point.as_double or point.as_int
-                    count = point.count if is_histogram else 1
-                    self.points[key] = Point(about["service.name"], metric.name, labels, count, value)
+                    told = about["service.name"], about["service.instance.id"], kind, metric.name, labels
+                    self.points[key] = Point(*told, *_value(point, kind), metric.unit)
+
+
+def _value(point, kind):
+    if kind != "histogram":
+        return 1, point.as_double or point.as_int, []
+    limits, counts = [*point.explicit_bounds, float("inf")], itertools.accumulate(point.bucket_counts)
+    return point.count, point.sum, list(zip(limits, counts, strict=True))
+
+
+def exposition(points):
+    """The points in Prometheus's words, by OpenTelemetry's rules: units and kinds become endings, dots underscores."""
+    lines = []
+    for point in points:
+        name = point.name.replace(".", "_") + ("_seconds" if point.unit == "s" else "")
+        labels = {"job": f"cim-keys/{point.service}", "instance": point.instance, **point.labels}
+        if point.kind == "histogram":
+            lines += [_line(f"{name}_bucket", {**labels, "le": f"{limit:g}"}, n) for limit, n in point.buckets]
+            lines += [_line(f"{name}_count", labels, point.count), _line(f"{name}_sum", labels, point.value)]
+        else:
+            lines.append(_line(f"{name}_total" if point.kind == "sum" else name, labels, point.value))
+    return "".join(lines).replace('le="inf"', 'le="+Inf"')
+
+
+def _line(name, labels, value):
+    told = ",".join(f"{key.replace('.', '_')}={json.dumps(str(said))}" for key, said in labels.items())
+    return f"{name}{{{told}}} {value}\n"
 
 
 def _told(attributes):
@@ -107,6 +138,14 @@ def collecting() -> Iterator[Collector]:
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")
             self.end_headers()
+
+        def do_GET(self):
+            body = exposition(list(collector.points.values())).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain; version=0.0.4")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
 
         def log_message(self, *_): ...
 

@@ -1,0 +1,77 @@
+"""A Prometheus with our rules in it, that takes the numbers which a collector of ours was told; and promtool."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tests.support.nats import free_port
+from tests.support.waiting import until
+
+_BESIDE_PYTHON = Path(sys.prefix) / "prometheus"
+
+
+def tool(name):
+    """Where the program is: what .ci/prometheus has fetched, or what the machine has; None: nowhere."""
+    own = _BESIDE_PYTHON / name
+    return str(own) if own.exists() else shutil.which(name)
+
+
+def missing():
+    """What was left out, and why, in one line; None: nothing is missing."""
+    if tool("prometheus") and tool("promtool"):
+        return None
+    return "left out: alerts and dashboard in a Prometheus: .ci/prometheus fetches one (Debian)"
+
+
+class Prometheus:
+    def __init__(self, port):
+        self.url = f"http://127.0.0.1:{port}"
+
+    async def query(self, expression):
+        """The series that *expression* is now."""
+        answer = await self.asked(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
+        return answer["result"]
+
+    async def asked(self, path):
+        def fetched():
+            with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:  # noqa: S310 - http, see above
+                return json.load(answer)["data"]
+
+        return await asyncio.to_thread(fetched)
+
+    async def answers(self):
+        try:
+            await self.asked("/api/v1/rules")
+        except OSError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def prometheus_up(directory, rules, collector):
+    """It asks *collector* each second, as it asks the collector of docker-compose.yml."""
+    port, config = free_port(), directory / "prometheus.yml"
+    asking = {"job_name": "cim-keys", "honor_labels": True, "scrape_interval": "1s"}
+    asking["static_configs"] = [{"targets": [f"127.0.0.1:{collector.port}"]}]
+    told = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(rules)], "scrape_configs": [asking]}
+    config.write_text(json.dumps(told))
+    command = [tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"]
+    with (directory / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+            [*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log
+        )
+    try:
+        prometheus = Prometheus(port)
+        await until(prometheus.answers, within=30)
+        yield prometheus
+    finally:
+        process.terminate()
+        process.wait()
