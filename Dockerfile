@@ -29,12 +29,13 @@ RUN if [ "${SERVICE}" = declare ]; then \
 
 FROM ${PYTHON}
 ARG SERVICE
-RUN if [ "${SERVICE}" = yubikey ]; then \
-      apt-get update -qq && apt-get install -qq -y --no-install-recommends libpcsclite1 > /dev/null && rm -rf /var/lib/apt/lists/*; \
-    fi \
+# tini: the kernel keeps from process 1 a signal that it has no handler for, and Python has none in its first half second.
+RUN apt-get update -qq \
+ && apt-get install -qq -y --no-install-recommends tini $([ "${SERVICE}" != yubikey ] || echo libpcsclite1) > /dev/null \
+ && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 cim-keys && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /state cim-keys \
  && install -d -m 700 -o cim-keys -g cim-keys /state /secrets
 COPY --from=build /app /app
 ENV PATH=/app/bin:/usr/local/bin:/usr/bin:/bin PYTHONPATH=/app/src PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 10001:10001
-ENTRYPOINT ["/app/bin/service"]
+ENTRYPOINT ["/usr/bin/tini", "--", "/app/bin/service"]

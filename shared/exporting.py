@@ -27,8 +27,6 @@ from shared import spans, telemetry
 _LEAVING = 3.0
 """Seconds that the last of it may take when the process ends: a collector that is away holds up no drain."""
 
-log = logging.getLogger(__name__)
-
 
 class DerivedIds(IdGenerator):
     """The ids that the message being handled gives its span and, where it begins one, its trace; else random ones."""
@@ -57,6 +55,7 @@ def exporting(service: str) -> Iterator[None]:
     numbers = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(traces)
     metrics.set_meter_provider(numbers)
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # each try is a warning, and a try comes each second
     telemetry.switch_on()
     try:
         yield
