@@ -158,6 +158,7 @@ def test_where_streams_are_upgraded_no_service_runs():
     assert "declare" not in found
     (job,) = ours(found["upgrade"]["spec"]["template"])
     assert job["args"] == ["upgrade"]
+    assert found["upgrade"]["spec"]["suspend"] is True
 
 
 def test_keda_asks_for_every_durable_consumer_of_whom_it_scales_and_never_has_none_running():
