@@ -37,7 +37,9 @@ async def upgrade(url: str, access: Access = ANYBODY) -> list[str]:
         await client.close()
 
 
-async def _stream(client: Client, name: str, wanted: Config) -> bool:
+async def _stream(client: Client, name: str, config: Config) -> bool:
+    """On how many servers a stream is kept is no release's business, but whose cluster it is (`deploy.declare`)."""
+    wanted = {key: value for key, value in config.items() if key != "num_replicas"}
     found = (await _api(client, f"STREAM.INFO.{name}", {})).get("config")
     if found is None or not _differs(found, wanted):
         return False

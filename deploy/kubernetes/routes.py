@@ -33,6 +33,7 @@ def write_routes(directory: Path) -> None:
         .add_extension(usages, critical=False)
         .add_extension(names, critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key()), critical=False)
         .subject_name(x509.Name([]))
         .sign(authority, hashes.SHA256())
     )
@@ -51,6 +52,7 @@ def _authority(directory: Path) -> ec.EllipticCurvePrivateKey:
     certificate = (
         _signed_for(drawn.public_key(), datetime.now(UTC) + _AUTHORITY)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_signs_certificates(), critical=True)
         .subject_name(_NAME)
         .sign(drawn, hashes.SHA256())
     )
@@ -61,7 +63,14 @@ def _authority(directory: Path) -> ec.EllipticCurvePrivateKey:
 
 def _signed_for(key: ec.EllipticCurvePublicKey, until: datetime) -> x509.CertificateBuilder:
     builder = x509.CertificateBuilder(issuer_name=_NAME, public_key=key, serial_number=x509.random_serial_number())
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     return builder.not_valid_before(datetime.now(UTC) - _SKEW).not_valid_after(until)
+
+
+def _signs_certificates() -> x509.KeyUsage:
+    uses = ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement")
+    others = dict.fromkeys((*uses, "crl_sign", "encipher_only", "decipher_only"), False)
+    return x509.KeyUsage(key_cert_sign=True, **others)
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

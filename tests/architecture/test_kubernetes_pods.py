@@ -8,9 +8,6 @@ from pathlib import Path
 import pytest
 
 from deploy import declare
-from deploy.kubernetes.routes import write_routes
-from deploy.kubernetes.secrets import contents, draw, manifests
-from deploy.nats_users import write_users
 from deploy.settings import SERVICES
 from shared import telemetry
 from shared.health import Probes
@@ -28,6 +25,7 @@ from tests.support.manifests import (
     says,
 )
 from tests.support.restricted import breaches
+from tests.support.secrets import made_in
 
 pytestmark = pytest.mark.skipif(not can_render(), reason=WITHOUT_KUBECTL)
 
@@ -58,17 +56,7 @@ class Environment(dict):
 
 @pytest.fixture(name="secrets")
 def _secrets(tmp_path):
-    """The Secrets that the tool makes, as directories of files; for TLS any certificate will do."""
-    users, tls, kept = (tmp_path / name for name in ("users", "tls", "kept"))
-    write_users(users)
-    draw(kept)
-    write_routes(kept)
-    tls.mkdir()
-    for role in (*SERVICES, "provisioner", "server"):
-        (tls / f"{role}.pem").write_bytes((kept / "routes.pem").read_bytes())
-        (tls / f"{role}.key").write_bytes((kept / "routes.key").read_bytes())
-    (tls / "ca.pem").write_bytes((kept / "routes-ca.pem").read_bytes())
-    return contents(users, tls, kept)
+    return made_in(tmp_path)
 
 
 @each_overlay
@@ -158,26 +146,6 @@ def test_a_pod_s_secret_has_the_files_that_its_settings_name_and_no_other(name, 
             (mounted,) = (each["secret"]["secretName"] for each in pod["spec"]["volumes"] if each["name"] == "secrets")
             assert mounted == f"cim-keys-{'provisioner' if workload == 'declare' else workload}"
             assert set(secrets[mounted]) == named
-
-
-def test_no_two_processes_have_a_secret_in_common_but_the_authority_s_certificate(secrets):
-    files = [(file, path) for told in secrets.values() for file, path in told.items() if file != "ca.pem"]
-
-    assert len({path for _, path in files}) == len(files)
-    assert {name for name, told in secrets.items() if "key.passphrase" in told} == {"cim-keys-key"}
-    assert {name for name, told in secrets.items() if "yubikey.secret" in told} == {"cim-keys-yubikey"}
-
-
-def test_the_secrets_are_drawn_once(secrets, tmp_path):
-    before = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
-    draw(tmp_path / "kept")
-    after = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
-
-    assert {name for name in before if before[name] != after[name]} == {"nats-routes"}
-    assert before["nats-routes"]["routes-ca.pem"] == after["nats-routes"]["routes-ca.pem"]
-    assert all(
-        (tmp_path / "kept" / name).stat().st_mode & 0o777 == 0o600 for name in ("key.passphrase", "routes-ca.key")
-    )
 
 
 @each_overlay

@@ -1,5 +1,6 @@
 """A server that an earlier version set up is brought to what this one says, and nothing in it is lost."""
 
+import asyncio
 import json
 
 import pytest
@@ -57,3 +58,12 @@ async def test_a_second_time_there_is_nothing_to_change(server):
     await upgrade(server.url)
 
     assert await upgrade(server.url) == []
+
+
+async def test_on_how_many_servers_a_stream_is_kept_is_no_release_s_business(server, client, monkeypatch):
+    await declare(client)
+    elsewhere = {name: {**config, "num_replicas": 3} for name, config in stream_configs(catalog()).items()}
+    monkeypatch.setattr("deploy.upgrade.stream_configs", lambda _: elsewhere)
+    monkeypatch.setattr("deploy.upgrade.declare", lambda _: asyncio.sleep(0))
+
+    assert await upgrade(server.url) == []  # one server cannot have three: to ask for them would be refused

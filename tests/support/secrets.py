@@ -1,0 +1,21 @@
+"""The Secrets of the suite on Kubernetes, by the tools that make them, without a suite that issues certificates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploy.kubernetes.secrets import ROLES, Files, contents, draw
+from deploy.nats_users import write_users
+
+
+def made_in(directory: Path) -> dict[str, Files]:
+    """What is in each of them. For TLS any certificate will do: it is the one of the routes."""
+    users, tls, kept = (directory / name for name in ("users", "tls", "kept"))
+    write_users(users)
+    draw(kept)
+    tls.mkdir()
+    for name in (*ROLES, "server"):
+        (tls / f"{name}.pem").write_bytes((kept / "routes.pem").read_bytes())
+        (tls / f"{name}.key").write_bytes((kept / "routes.key").read_bytes())
+    (tls / "ca.pem").write_bytes((kept / "routes-ca.pem").read_bytes())
+    return contents(users, tls, kept)
