@@ -2,13 +2,13 @@
 
 import pytest
 
-from tests.support import prometheus
+from tests.support import manifests, prometheus
 from tests.support.nats import connected, nats_server
 from tests.support.readers import missing
 
 
 def pytest_terminal_summary(terminalreporter):
-    for problem in (missing(), prometheus.missing()):
+    for problem in (missing(), prometheus.missing(), manifests.missing()):
         if problem is not None:
             terminalreporter.write_line(problem)
 

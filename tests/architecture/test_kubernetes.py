@@ -28,7 +28,7 @@ from tests.support.manifests import (
     workloads,
 )
 
-pytestmark = pytest.mark.skipif(not manifests.can_render(), reason=manifests.WITHOUT_KUBECTL)
+pytestmark = pytest.mark.skipif(manifests.missing() is not None, reason=manifests.WITHOUT_KUBECTL)
 
 OLDEST_KUBERNETES = "1.32"
 CUSTOM = yaml.safe_load((KUBERNETES.parents[1] / "tests" / "data" / "custom_resources.yaml").read_text())

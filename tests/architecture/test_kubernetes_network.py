@@ -6,7 +6,7 @@ from tests.support.manifests import (
     EVERYTHING,
     OVERLAYS,
     WITHOUT_KUBECTL,
-    can_render,
+    missing,
     of_kind,
     ours,
     pods,
@@ -14,7 +14,7 @@ from tests.support.manifests import (
     says,
 )
 
-pytestmark = pytest.mark.skipif(not can_render(), reason=WITHOUT_KUBECTL)
+pytestmark = pytest.mark.skipif(missing() is not None, reason=WITHOUT_KUBECTL)
 
 SUITE, NATS, REPOSITORY = "name=cim-keys", "name=nats", "component=repository"
 DNS = "k8s-app=kube-dns in kube-system"

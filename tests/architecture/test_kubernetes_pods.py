@@ -17,7 +17,7 @@ from tests.support.manifests import (
     EVERYTHING,
     RENDERED,
     WITHOUT_KUBECTL,
-    can_render,
+    missing,
     of_kind,
     ours,
     pods,
@@ -27,7 +27,7 @@ from tests.support.manifests import (
 from tests.support.restricted import breaches
 from tests.support.secrets import made_in
 
-pytestmark = pytest.mark.skipif(not can_render(), reason=WITHOUT_KUBECTL)
+pytestmark = pytest.mark.skipif(missing() is not None, reason=WITHOUT_KUBECTL)
 
 each_overlay = pytest.mark.parametrize("name", RENDERED)
 AS_THE_CLUSTER_SAYS = {"from spec.nodeName": "machine-1"}

@@ -19,13 +19,14 @@ OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 EVERYTHING = "production with every component"
 RENDERED = (*OVERLAYS, EVERYTHING)
 WORKLOADS = {"Deployment", "DaemonSet", "StatefulSet", "Job"}
-WITHOUT_KUBECTL = "kubectl renders the manifests, and there is none"
+WITHOUT_KUBECTL = "left out: the manifests for Kubernetes: there is no kubectl to render them"
 
 Manifest = dict[str, Any]
 
 
-def can_render() -> bool:
-    return shutil.which("kubectl") is not None
+def missing() -> str | None:
+    """Why the manifests cannot be rendered here; None: they can."""
+    return None if shutil.which("kubectl") else WITHOUT_KUBECTL
 
 
 @cache
