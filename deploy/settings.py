@@ -47,12 +47,16 @@ class LocalSuite:
     """What else its owner has chosen, by the names of CHOICES, and what `is_for_all`."""
     secured: bool = False
     """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
+    servers: str | None = None
+    """Where servers run already, in place of one's own: URLs, with commas between."""
+    replicas: int | None = None
+    """On how many of these servers each thing is kept."""
     tls: Path | None = None
     """What `deploy.nats_tls` has made: server and services know each other by certificates."""
 
     @property
     def url(self) -> str:
-        return f"nats://127.0.0.1:{self.port}"
+        return self.servers or f"nats://127.0.0.1:{self.port}"
 
     @property
     def public_url(self) -> str:

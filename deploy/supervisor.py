@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from deploy.settings import CONSUMERS, SERVICES, LocalSuite
 from shared.catalog import catalog
-from shared.errors import Unusable
+from shared.errors import Transient, Unusable
 from shared.host import UNUSABLE
 from shared.permissions import PROVISIONER
 from shared.streams import declare_all
@@ -41,10 +41,11 @@ class Supervisor:
     async def start(self) -> None:
         """Start everything; returns when all of it serves. Raises NotStarted with the reason."""
         self._suite.prepare()
-        await _require_free(self._suite.port, "NATS_PORT")
         await _require_free(self._suite.http_port, "HTTP_PORT")
-        await self._keep("nats")
-        if self._suite.secured:
+        if self._suite.servers is None:
+            await _require_free(self._suite.port, "NATS_PORT")
+            await self._keep("nats")
+        if self._suite.secured or self._suite.servers is not None:
             await self._declared()
         for name in SERVICES:
             await self._keep(name)
@@ -113,8 +114,8 @@ class Supervisor:
         async with asyncio.timeout(60):
             client = await _patiently_connected(self._suite)
             try:
-                await declare_all(client)
-            except Unusable as error:
+                await declare_all(client, self._suite.replicas)
+            except (Unusable, Transient) as error:
                 raise NotStarted(f"nats: {error}") from error
             finally:
                 await client.close()

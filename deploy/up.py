@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from deploy.declare import replicas_from
 from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
 from shared.errors import Unusable
@@ -59,6 +60,13 @@ def _switch(setting: str) -> bool:
         sys.exit(str(error))
 
 
+def _replicas() -> int | None:
+    try:
+        return replicas_from(os.environ)
+    except Unusable as error:
+        sys.exit(str(error))
+
+
 def main() -> None:
     port = _port("NATS_PORT") or NATS_PORT
     suite = LocalSuite(
@@ -68,6 +76,8 @@ def main() -> None:
         virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
         choices={name: value for name, value in os.environ.items() if name in CHOICES or is_for_all(name)},
         secured=_switch("NATS_SECURED"),
+        servers=os.environ.get("NATS_URL") or None,
+        replicas=_replicas(),
         tls=Path(os.environ["NATS_TLS"]).resolve() if os.environ.get("NATS_TLS") else None,
     )
     sys.exit(asyncio.run(up(suite)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,14 @@ from nats.aio.client import Client
 from shared.errors import Unusable
 
 _CLOSING = 1.0
+PING_EVERY, MOST_UNANSWERED = 2, 2
+"""Seconds, and pings. By nats-py's own default a server that is cut off passes for a silent one for minutes."""
+
+
+def servers(url: str) -> list[str]:
+    """The servers of *url*, in an order that is drawn and then kept to: one that was left is the last to be tried."""
+    named = url.split(",")
+    return random.sample(named, len(named))
 
 
 def inbox(role: str) -> bytes:
@@ -74,10 +83,13 @@ class Access:
             "user": self.user,
             "password": self.password,
             "tls": self.tls,
+            "ping_interval": PING_EVERY,
+            "max_outstanding_pings": MOST_UNANSWERED,
+            "dont_randomize": True,
         }
         client = Client()
         try:
-            await client.connect(url.split(","), inbox_prefix=inbox(role), **{**who, **options})
+            await client.connect(servers(url), inbox_prefix=inbox(role), **{**who, **options})
         except BaseException:
             # nats-py leaves open what was refused; and where a handshake failed, its end is waited for in vain
             with contextlib.suppress(TimeoutError):

@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
 from shared.telemetry import observing
-from shared.wire import acknowledge, adapt, listen
+from shared.wire import acknowledge, adapt, leave, listen
 
 Handler = Callable[[Msg], Awaitable[None]]
 Surrender = Callable[[Msg], Awaitable[bool | None]]
@@ -31,11 +31,14 @@ Bury = Callable[[Msg, str], Awaitable[None]]
 MOST_DELIVERIES = 12
 """How often a message is tried before its handler is asked to answer it as undeliverable."""
 _PULL_EXPIRES = 30.0
-_SILENCE = 75.0
-_LONGEST_DELAY = 15.0
+_HEARTBEAT, _SILENCE, _LEFT = 2.0, 6.0, 10.0
+"""Seconds: how often the server says that it lives; after how long it is asked anew, and after how long it is left."""
+_LONGEST_DELAY, _LONGEST_WITHOUT_SERVER = 15.0, 2.0
+"""Seconds. A cluster has chosen another leader within seconds, and what waits then is not to wait as long again."""
 _ASKING = 2.0
 _MOST_REMEMBERED = 1000
-_WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, ConnectionError, TimeoutError)
+_SERVER_ERRORS = (nats.errors.Error, ConnectionError, TimeoutError)
+_WORLD_ERRORS = (Conflict, Transient, *_SERVER_ERRORS)
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,7 @@ class PullConsumer:
         self._upkeep: asyncio.Task[None] | None = None
         self._inbox = ""
         self._heard = 0.0
+        self._asked_anew = False
 
     async def start(self) -> None:
         adapt(self._client)
@@ -128,7 +132,7 @@ class PullConsumer:
         return Standing(answer["num_pending"], answer["num_ack_pending"], answer["num_redelivered"])
 
     def _received(self, message: Msg) -> None:
-        self._heard = asyncio.get_running_loop().time()
+        self._heard, self._asked_anew = asyncio.get_running_loop().time(), False
         if message.headers and "Status" in message.headers and not message.reply:
             self._told(message.headers)
             return
@@ -142,7 +146,9 @@ class PullConsumer:
         task.add_done_callback(self._finished)
 
     def _told(self, status: dict[str, str]) -> None:
-        """The server ends a request: it expired (408), or it cannot be served now: then upkeep asks again."""
+        """The server lives (100), or ends a request: it expired (408), or cannot be served now: upkeep asks again."""
+        if status["Status"].startswith("100"):
+            return
         self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
         if status["Status"].startswith("408"):
             asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
@@ -164,7 +170,7 @@ class PullConsumer:
         if wanted < self._worth_asking or self._stopping or self._client.is_closed:
             return
         self._requested = max(self._requested, 0) + wanted
-        request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9)}
+        request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9), "idle_heartbeat": int(_HEARTBEAT * 1e9)}
         with contextlib.suppress(nats.errors.Error):
             await self._client.publish(self._next, json.dumps(request).encode(), reply=self._inbox)
 
@@ -178,11 +184,12 @@ class PullConsumer:
         except _WORLD_ERRORS as error:
             log.warning("%s: delivery %d put off: %s", message.subject, deliveries, error)
             self._remember(message, str(error) or type(error).__name__)
-            await self._put_off(message, deliveries)
+            longest = _LONGEST_WITHOUT_SERVER if isinstance(error, _SERVER_ERRORS) else _LONGEST_DELAY
+            await self._put_off(message, deliveries, longest)
         except Exception as error:
             log.exception("%s: delivery %d failed", message.subject, deliveries)
             self._remember(message, type(error).__name__)  # not its text: nobody vouches for what a bug puts there
-            await self._put_off(message, deliveries)
+            await self._put_off(message, deliveries, _LONGEST_DELAY)
 
     async def _deliver(self, message: Msg, deliveries: int) -> None:
         if deliveries > MOST_DELIVERIES:
@@ -209,8 +216,8 @@ class PullConsumer:
             self._last_errors.clear()
         self._last_errors[message.metadata.sequence.stream] = problem[:256]
 
-    async def _put_off(self, message: Msg, deliveries: int) -> None:
-        delay = min(0.05 * 2 ** min(deliveries, 16), _LONGEST_DELAY) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
+    async def _put_off(self, message: Msg, deliveries: int, longest: float) -> None:
+        delay = min(0.05 * 2 ** min(deliveries, 16), longest) * random.uniform(0.8, 1.2)  # noqa: S311 - jitter
         with contextlib.suppress(nats.errors.Error):
             await message.nak(delay=delay)
 
@@ -225,11 +232,18 @@ class PullConsumer:
                 if not task.done():
                     with contextlib.suppress(nats.errors.Error):
                         await message.in_progress()
-            if loop.time() - self._heard > _SILENCE:
-                self.ask_anew()
+            await self._listen_for_life(loop.time() - self._heard)
             await self._pull()
+
+    async def _listen_for_life(self, silence: float) -> None:
+        if silence > _LEFT:
+            log.warning("%s: the server is silent; another one is asked", self.durable)
+            self.ask_anew()
+            await leave(self._client)
+        elif silence > _SILENCE and not self._asked_anew:
+            self._requested, self._asked_anew = 0, True
 
     def ask_anew(self) -> None:
         """Forget what was requested: after a reconnect nobody knows of it any more."""
-        self._requested = 0
+        self._requested, self._asked_anew = 0, False
         self._heard = asyncio.get_running_loop().time()

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared import telemetry
-from shared.access import ANYBODY, Access, inbox
+from shared.access import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
 from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
@@ -30,8 +30,9 @@ from shared.measures import buried, measure_forever, reconnects
 from shared.streams import ACK_WAIT, declare, declare_consumer, require_server
 from shared.wire import adapt
 
-UNUSABLE = 78
-"""Exit status EX_CONFIG of sysexits.h: starting again will not help before somebody changed something."""
+UNUSABLE, NOT_NOW = 78, 75
+"""Exit statuses of sysexits.h: EX_CONFIG, starting again will not help before somebody changed something; EX_TEMPFAIL,
+it may."""
 
 _COLLECT_AFTER = (20_000, 20, 100)
 _BACKLOG = 10_000
@@ -67,12 +68,15 @@ class Host:
         self._endings: list[Callable[[], Awaitable[None]]] = []
         self._warnings: list[Callable[[], None]] = []
         self.broker = NatsBroker(
-            url.split(","),
+            servers(url),
+            dont_randomize=True,
             name=f"cim-keys-{service}",
             inbox_prefix=inbox(service),
             security=access.security,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
+            ping_interval=PING_EVERY,
+            max_outstanding_pings=MOST_UNANSWERED,
             pending_size=32 * 1024 * 1024,
             error_cb=self._on_error,
             reconnected_cb=self._on_reconnected,
@@ -228,6 +232,9 @@ def run(service: str, build: Callable[[], Application], environment: Mapping[str
         for error in errors.exceptions:
             log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
         sys.exit(UNUSABLE)
+    except* Transient as errors:
+        log.error("not now: %s", errors.exceptions[0])  # noqa: TRY400 - as above
+        sys.exit(NOT_NOW)
 
 
 def _observed(service: str, environment: Mapping[str, str]) -> AbstractContextManager[None]:

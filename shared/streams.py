@@ -11,21 +11,23 @@ from nats.aio.client import Client
 from nats.errors import NoRespondersError
 
 from shared.catalog import Catalog, catalog
-from shared.errors import Unusable
+from shared.errors import Transient, Unusable
 
 OLDEST_SERVER = (2, 14, 0)
 ACK_WAIT = 4.0
 """Seconds until what a killed process had in hand is delivered again (facts.md: 30 s made recovery take 30 s)."""
 _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
+_UNAVAILABLE = 503
+_MINUTE, _ASKING, _AGAIN = 60.0, 4.0, 0.25
 
 Config = dict[str, Any]
 _UNLIMITED: Config = {"max_msgs": -1, "max_bytes": -1, "max_msg_size": -1}
 """No limit that throws messages away or refuses them; an operator who sets one is told so (streams.yaml)."""
 
 
-def stream_configs(catalog: Catalog) -> dict[str, Config]:
-    """The streams and the buckets' streams in the words of the JetStream API."""
+def stream_configs(catalog: Catalog, replicas: int | None = None) -> dict[str, Config]:
+    """The streams and the buckets' streams in the words of the JetStream API; *replicas*: not as streams.yaml says."""
     streams = {
         name: {
             **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age", "writers", "looked_up_by"}),
@@ -53,7 +55,8 @@ def stream_configs(catalog: Catalog) -> dict[str, Config]:
         }
         for name, bucket in catalog.buckets.items()
     }
-    return streams | buckets
+    configs = streams | buckets
+    return configs if replicas is None else {name: {**each, "num_replicas": replicas} for name, each in configs.items()}
 
 
 def consumer_config(catalog: Catalog, durable: str) -> Config:
@@ -93,19 +96,27 @@ class _Declaration:
     missing: int
 
 
-async def declare(client: Client, service: str | None = None) -> None:
-    """Create the streams and buckets that are missing, all or those of *service*; raise Unusable where one differs."""
-    configs = stream_configs(catalog())
+async def declare(client: Client, service: str | None = None, replicas: int | None = None) -> None:
+    """Create the streams and buckets that are missing, all or those of *service*; raise Unusable where one differs.
+
+    On how many servers what stands is kept is nobody's business but the operator's. Raises Transient when nobody
+    answers for a minute.
+    """
+    configs = stream_configs(catalog(), replicas)
     for name in catalog().streams_of(service) if service in catalog().services else configs:
         config = configs[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
         await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
 
 
-async def declare_all(client: Client) -> None:
-    """Have the server hold all that streams.yaml says, so that nobody else must be allowed to."""
+async def declare_all(client: Client, replicas: int | None = None) -> None:
+    """Have the server hold all that streams.yaml says, so that nobody else must be allowed to; each of it on as many
+    servers as *replicas* says, what stands already too."""
     require_server(client)
-    await declare(client)
+    await declare(client, replicas=replicas)
+    if replicas is not None:
+        for name, config in stream_configs(catalog(), replicas).items():
+            await _replicate(client, name, config)
     for durable in catalog().consumers:
         await declare_consumer(client, durable)
 
@@ -119,6 +130,16 @@ async def declare_consumer(client: Client, durable: str) -> str:
         create += f".{config['filter_subject']}"
     await _declare(client, _Declaration(info, create, request, config, _CONSUMER_NOT_FOUND))
     return stream
+
+
+async def _replicate(client: Client, name: str, config: Config) -> None:
+    standing = (await _api(client, f"STREAM.INFO.{name}", {}))["config"]
+    if standing["num_replicas"] == config["num_replicas"]:
+        return
+    answer = await _api(client, f"STREAM.UPDATE.{name}", {**standing, "num_replicas": config["num_replicas"]})
+    if "error" in answer:
+        wish = f"{name} on {config['num_replicas']} servers"
+        raise Unusable(f"{wish} was refused: {answer['error'].get('description')}")
 
 
 async def _declare(client: Client, wanted: _Declaration) -> None:
@@ -143,19 +164,24 @@ def _differences(wanted: Config, found: Config) -> list[str]:
     return [
         f"{key} is {found.get(key)!r}, not {value!r}"
         for key, value in wanted.items()
-        if normal(found.get(key, type(value)())) != normal(value)
+        if key != "num_replicas" and normal(found.get(key, type(value)())) != normal(value)
     ]
 
 
 async def _api(client: Client, subject: str, request: Config) -> Config:
-    for patience in (1, 2, 4, 8):  # a server that just started answers late
+    """Raises Transient when a minute passes in which nobody answers, or nobody can: a cluster chooses its leaders."""
+    problem, until = "nobody answers", asyncio.get_running_loop().time() + _MINUTE
+    while asyncio.get_running_loop().time() < until:
         try:
-            answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=patience)
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=_ASKING)
         except NoRespondersError:
             raise Unusable("JetStream is not enabled for this account on the nats-server") from None
         except TimeoutError:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_AGAIN)
         else:
             decoded: Config = json.loads(answer.data)
-            return decoded
-    raise Unusable(f"JetStream does not answer {subject}")
+            if decoded.get("error", {}).get("code") != _UNAVAILABLE:
+                return decoded
+            problem = decoded["error"].get("description", problem)
+            await asyncio.sleep(_AGAIN)
+    raise Transient(f"JetStream does not answer {subject}: {problem}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -37,11 +38,18 @@ def adapt(client: Client) -> None:
         except (ValueError, IndexError):
             return None
 
+    async def process_op_err(error: Exception) -> None:
+        """Give the connection up at once: nats-py waits until a peer that is cut off has taken the rest."""
+        if (writer := getattr(client._transport, "_io_writer", None)) is not None:  # noqa: SLF001 - not exposed
+            writer.transport.abort()
+        await give_up(error)
+
+    give_up = client._process_op_err  # noqa: SLF001 - where nats-py ends a connection
     writing, parser = Writing(client), QuickParser(client, client._ps)  # noqa: SLF001 - nothing of it is exposed
     vars(client).update(
         _build_message=build_message, _process_headers=process_headers, _send_publish=writing.send_publish, _ps=parser
     )
-    vars(client).update(request=Requests(client, client.request, listen).request)
+    vars(client).update(_process_op_err=process_op_err, request=Requests(client, client.request, listen).request)
     _WRITING[client] = writing
 
 
@@ -66,6 +74,11 @@ async def settled(client: Client) -> None:
     """
     await client.flush()
     await client.flush()
+
+
+async def leave(client: Client) -> None:
+    """Go to another server: this one answers, but cannot do what it is asked (it may be cut off from its peers)."""
+    await client._process_op_err(nats.errors.StaleConnectionError())  # noqa: SLF001 - it does nothing while it reconnects
 
 
 def acknowledge(client: Client, message: Msg) -> None:

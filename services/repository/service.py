@@ -14,7 +14,7 @@ from services.repository.asgi import Http, Receive, Scope, Send
 from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
 from services.repository.routes import Routes
-from shared.access import ANYBODY, Access, inbox
+from shared.access import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
 from shared.errors import Transient, Unusable
 from shared.wire import adapt
 
@@ -36,12 +36,15 @@ class Repository(AsgiFastStream):
         self._http = Http(Routes(self._documents))
         self._serving: Server | None = None
         self._broker = NatsBroker(
-            settings.nats_url.split(","),
+            servers(settings.nats_url),
+            dont_randomize=True,
             name="cim-keys-repository",
             inbox_prefix=inbox("repository"),
             security=settings.access.security,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.25,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
+            ping_interval=PING_EVERY,
+            max_outstanding_pings=MOST_UNANSWERED,
             error_cb=self._on_error,
             closed_cb=self._on_closed,
             logger=None,

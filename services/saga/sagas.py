@@ -80,7 +80,7 @@ class Sagas:
                         return found
                     continue
                 if not found.sent:  # its questions are answered, or pending still; what it told, nobody tells later
-                    await asyncio.gather(*self._telling(found, perhaps_again=True))
+                    await self._tell(found, perhaps_again=True)
                 try:
                     return await self._save_and_send(found, after)
                 except Conflict:
@@ -143,7 +143,7 @@ class Sagas:
         """Send what *found* asks to be sent; *since*: what it was made of, whose questions and timer stand if sent."""
         saga, before = found.saga, since.saga if since is not None and since.sent else None
         asked_before = {pending.command_id for pending in engine.asked(before)} if before is not None else ()
-        sending = self._telling(found, perhaps_again=since is None)
+        sending: list[Coroutine[Any, Any, Any]] = [self._tell(found, perhaps_again=since is None)]
         for pending, command in engine.questions(found.definition, saga, but=asked_before):
             sending.append(self.publish(outgoing.asked(saga, pending, command)))
         if saga.armed is not None and (before is None or saga.armed != before.armed):
@@ -151,18 +151,16 @@ class Sagas:
         await asyncio.gather(*sending)
         found.sent = True
 
-    def _telling(self, found: Found, *, perhaps_again: bool) -> list[Coroutine[Any, Any, bool]]:
-        sending = []
+    async def _tell(self, found: Found, *, perhaps_again: bool) -> None:
+        """Announce one after the other, so that they stand in the log as they came about, whatever is lost between."""
         for told in found.saga.announcements:
-            sending.append(self._announce(found.saga, told, perhaps_again=perhaps_again))
-            sending += [self.publish(end) for end in outgoing.told_to_parent(found.saga, told)]
-        return sending
+            await self._announce(found.saga, told, perhaps_again=perhaps_again)
+            await asyncio.gather(*(self.publish(end) for end in outgoing.told_to_parent(found.saga, told)))
 
-    async def _announce(self, saga: Saga[Any], told: Announced, *, perhaps_again: bool) -> bool:
+    async def _announce(self, saga: Saga[Any], told: Announced, *, perhaps_again: bool) -> None:
         new = await publish_once(self._js, outgoing.announcement(saga, told), perhaps_again=perhaps_again)
         if new and isinstance(told.event, outgoing.ENDINGS):
             measures.ended(saga, datetime.now(UTC))
-        return new
 
     def _turn(self, saga_id: str) -> asyncio.Lock:
         return self._turns.setdefault(saga_id, asyncio.Lock())

@@ -8,11 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import nats.errors
+import pytest
+from nats.js import JetStreamContext
+
 from services.saga import engine
 from services.saga.coordinator import Coordinator
 from services.saga.definition import Definition, Parallel, Step
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
+from services.saga.sagas import Sagas
 from services.saga.state import Origin
 from services.saga.store import Found, SagaStore
 from shared.contracts import key as keys
@@ -22,6 +27,7 @@ from shared.contracts.saga import CancelSaga
 from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
 from shared.identity import new_id
 from shared.kv import KeyValue
+from shared.streams import declare
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 
@@ -126,6 +132,36 @@ async def test_what_was_saved_and_not_told_by_one_is_told_by_the_next_before_wha
         await log.end_of(saga_id)
 
     assert [event.tokens[4] for event in await log.announced(saga_id)] == ["started", "compensating", "compensated"]
+
+
+class LosesOnce(JetStreamContext):
+    """A connection over which the first publish to a subject with that token gets no answer, as in an election."""
+
+    def __init__(self, client, token):
+        super().__init__(client)
+        self._token = token
+
+    async def publish(self, subject, *arguments, **named):
+        if self._token in subject.split("."):
+            self._token = None
+            raise nats.errors.TimeoutError
+        return await super().publish(subject, *arguments, **named)
+
+
+async def test_what_comes_about_in_one_move_stands_in_the_log_in_that_order_though_a_publish_is_lost(client, log):
+    await declare(client)
+    at_once = Definition("key-expiry", StartKeyExpiry, (), completed)
+    store = SagaStore(KeyValue(client.jetstream(), "KEYS_SAGAS"), {"key-expiry/1": at_once})
+    sagas = Sagas(LosesOnce(client, "started"), store, {StartKeyExpiry: at_once})
+    saga_id, origin = str(new_id()), Origin(new_id(), new_id(), "tester")
+    request = StartKeyExpiry(saga_id=saga_id, key_id=saga_id)
+
+    with pytest.raises(nats.errors.TimeoutError):
+        await sagas.begin(request, origin, datetime.now(UTC))
+    await sagas.begin(request, origin, datetime.now(UTC))
+
+    told = [event.tokens[4] for event in await log.events(f"keys.events.saga.*.*.{saga_id}")]
+    assert told == ["started", "completed"]
 
 
 async def test_the_sweep_sends_what_was_left_unsent_once(server, client, services, log):

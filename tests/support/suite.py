@@ -22,6 +22,7 @@ from deploy.supervisor import Supervisor
 from shared.identity import derive, new_id
 from shared.kv import to_the_end
 from shared.ordered import ordered
+from shared.wire import leave
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})
@@ -61,6 +62,8 @@ class Suite:
         while True:
             try:
                 await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=dict(headers))
+            except nats.errors.TimeoutError:
+                await leave(self.client)  # it may be cut off from its peers
             except (nats.errors.Error, nats.js.errors.Error):
                 await asyncio.sleep(0.2)
             else:
