@@ -46,9 +46,11 @@ async def suite_up(coordinator: list[str] | None, sync_interval: str | None = No
 
 
 @asynccontextmanager
-async def running_suite(coordinator: list[str] | None, sync_interval: str | None = None):
+async def running_suite(
+    coordinator: list[str] | None, sync_interval: str | None = None, told: dict[str, str] | None = None
+):
     """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place; *sync_interval*: what the
-    server is told, in place of its default."""
+    server is told, in place of its default; *told*: what the services are told beside."""
 
     class Suite(LocalSuite):
         def command(self, name: str) -> list[str]:
@@ -62,6 +64,9 @@ async def running_suite(coordinator: list[str] | None, sync_interval: str | None
                 server, *_ = super().command(name)
                 return [server, "-c", str(config), "-a", "127.0.0.1", "-p", str(self.port)]
             return super().command(name)
+
+        def environment(self, name: str) -> dict[str, str]:
+            return {**super().environment(name), **(told or {})}
 
     with tempfile.TemporaryDirectory() as state:
         serials = ",".join(str(FIRST_SERIAL + number) for number in range(DEVICES))
