@@ -26,7 +26,7 @@ Config = dict[str, Any]
 
 async def upgrade(url: str, access: Access = ANYBODY) -> list[str]:
     """What was changed. Raises Unusable where the server refuses a change, with what it says."""
-    client = await access.connect(url, PROVISIONER, allow_reconnect=False)
+    client = await access.connect(url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1)
     try:
         require_server(client)
         changed = [name for name, wanted in stream_configs(catalog()).items() if await _stream(client, name, wanted)]

@@ -181,6 +181,13 @@ def test_either_the_job_or_nack_declares_the_streams():
     assert writers(EVERYTHING) == {"Stream"}
 
 
+def test_in_production_every_stream_is_kept_on_each_of_the_three_servers():
+    (job,) = ours(pods(rendered("production"))["declare"])
+
+    assert says(job)["STREAM_REPLICAS"] == str(NATS["config"]["cluster"]["replicas"])
+    assert {each["spec"]["replicas"] for each in of_kind(rendered(EVERYTHING), "Stream")} == {3}
+
+
 def test_external_secrets_brings_every_secret_and_no_other():
     assert {each["metadata"]["name"] for each in of_kind(rendered(EVERYTHING), "ExternalSecret")} == set(SECRETS)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -34,18 +34,10 @@ def rendered(name: str) -> list[Manifest]:
     """An overlay by its name; EVERYTHING; or another directory under deploy/kubernetes."""
     if name == EVERYTHING:
         with tempfile.TemporaryDirectory() as directory:
-            here = Path(directory).resolve()
-
-            def where(path: str) -> str:
-                return os.path.relpath(KUBERNETES / path, here)
-
-            parts = {
-                "resources": [where("overlays/production")],
-                "components": [where(f"components/{c}") for c in COMPONENTS],
-            }
-            kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "namespace": "cim-keys"}
-            (here / "kustomization.yaml").write_text(yaml.safe_dump(kind | parts))
-            return _built(here)
+            copy = Path(shutil.copytree(KUBERNETES, Path(directory).resolve() / "kubernetes"))
+            said = copy / "overlays" / "production" / "kustomization.yaml"
+            said.write_text(re.sub(r"^# (components:|- \.\./)", r"\1", said.read_text(), flags=re.MULTILINE))
+            return _built(said.parent)
     return _built(KUBERNETES / "overlays" / name if name in OVERLAYS else KUBERNETES / name)
 
 
