@@ -31,7 +31,7 @@ Bury = Callable[[Msg, str], Awaitable[None]]
 MOST_DELIVERIES = 12
 """How often a message is tried before its handler is asked to answer it as undeliverable."""
 _PULL_EXPIRES = 30.0
-_HEARTBEAT, _SILENCE, _LEFT = 2.0, 6.0, 10.0
+_HEARTBEAT, _SILENCE, _LEFT = 1.0, 3.5, 7.0
 """Seconds: how often the server says that it lives; after how long it is asked anew, and after how long it is left."""
 _LONGEST_DELAY, _LONGEST_WITHOUT_SERVER = 15.0, 2.0
 """Seconds. A cluster has chosen another leader within seconds, and what waits then is not to wait as long again."""

@@ -128,18 +128,25 @@ class Suite:
             await inbox.unsubscribe()
 
     async def events(self, pattern: str = "keys.events.>") -> list[Told]:
-        """All that the log has under *pattern*, in order."""
+        """All that the log has under *pattern*, in order: as far as its leader has it, which a replica may not yet."""
         js = self.client.jetstream()
-        subscription = await ordered(js, "KEYS_EVENTS", pattern, ConsumerConfig())
-        return [
-            Told(
-                message.metadata.sequence.stream,
-                message.subject,
-                dict(message.headers or {}),
-                json.loads(message.data),
-            )
-            async for message in to_the_end(subscription)
-        ]
+        try:
+            last = (await js.get_msg("KEYS_EVENTS", subject=pattern)).seq or 0
+        except nats.js.errors.NotFoundError:
+            return []
+        while True:
+            subscription = await ordered(js, "KEYS_EVENTS", pattern, ConsumerConfig())
+            found = [
+                Told(
+                    message.metadata.sequence.stream,
+                    message.subject,
+                    dict(message.headers or {}),
+                    json.loads(message.data),
+                )
+                async for message in to_the_end(subscription)
+            ]
+            if found and found[-1].sequence >= last:
+                return found
 
     async def announced(self, saga_id: str) -> list[Told]:
         """What a saga said of itself, in the order of the log."""
