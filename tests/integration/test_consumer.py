@@ -333,6 +333,7 @@ async def test_what_takes_longer_than_the_acknowledgement_may_is_not_given_out_t
 
 async def test_requests_that_expire_are_made_again(client, js, monkeypatch):
     monkeypatch.setattr("shared.consumer._PULL_EXPIRES", 0.1)
+    monkeypatch.setattr("shared.consumer._HEARTBEAT", 0.04)  # the server wants it below half of that
     handled = []
 
     async def handle(message):
