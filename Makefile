@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make demo    a CA and a certificate on a (virtual) YubiKey from nothing, and one provisioning undone"
-	@echo "make up      the server and the five services in the foreground (NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS, NATS_SECURED=1, NATS_TLS=DIR; NATS_URL, STREAM_REPLICAS)"
+	@echo "make up      the server and the five services in the foreground (NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS, NATS_SECURED=1, NATS_OPERATOR=DIR, NATS_TLS=DIR; NATS_URL, STREAM_REPLICAS)"
 	@echo "make virtual-yubikey    a shell in which ykman and others see a virtual YubiKey in a reader (root, Debian packages)"
 	@echo "make test    every check and every test; what CI runs"
 	@echo "make bench   the benchmarks; leaves bench-results/latest.json"

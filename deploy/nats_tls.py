@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
 
 import nats.errors
 from cryptography import x509
@@ -22,72 +20,56 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 from nats.js import JetStreamContext
-from nats.js.errors import Error, NotFoundError
+from nats.js.errors import Error
 
+from deploy.asking import NotCompleted, completed, last
+from deploy.files import write_whole
 from shared.access import Access
-from shared.catalog import LOG, catalog
+from shared.catalog import catalog
 from shared.identity import new_id
 from shared.permissions import roles
 
 SERVER = "server"
 HERE = ("localhost", "127.0.0.1")
 _DAYS = 90
-_PATIENCE = 60.0
-
-
-class NotIssued(Exception):
-    """The message says why, in one line."""
 
 
 async def issue(js: JetStreamContext, directory: Path, issuer_id: str, hosts: tuple[str, ...] = HERE) -> None:
-    """Raises NotIssued; what was written by then is whole."""
+    """Raises NotCompleted; what was written by then is whole."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - it does not last
     *intermediates, root = await _chain(js, issuer_id)
     for name in (SERVER, *roles(catalog())):
         profile, names = ("tls-server", hosts) if name == SERVER else ("tls-client", (f"{name}.cim-keys.internal",))
         key = ec.generate_private_key(ec.SECP256R1())
         certificate = await _issued(js, issuer_id, profile, names, _request(key, names[0]))
-        _write(directory / f"{name}.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode())
-        _write(directory / f"{name}.pem", "".join([certificate, *intermediates]))
-    _write(directory / "ca.pem", root)
+        write_whole(
+            directory / f"{name}.key", key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+        )
+        write_whole(directory / f"{name}.pem", "".join([certificate, *intermediates]))
+    write_whole(directory / "ca.pem", root)
 
 
 async def _chain(js: JetStreamContext, certificate_id: str | None) -> list[str]:
     """The authority's certificate, its issuer's, and so on up to the root."""
     chain: list[str] = []
     while certificate_id is not None:
-        about = await _last(js, f"keys.events.certificate.signed.{certificate_id}")
-        about = about or await _last(js, f"keys.events.certificate.imported.{certificate_id}")
+        about = await last(js, f"keys.events.certificate.signed.{certificate_id}")
+        about = about or await last(js, f"keys.events.certificate.imported.{certificate_id}")
         if about is None:
-            raise NotIssued(f"the log has no authority {certificate_id}")
+            raise NotCompleted(f"the log has no authority {certificate_id}")
         chain.append(about["certificate_pem"])
         certificate_id = about["issuer_id"] if about["issuer_id"] != certificate_id else None
     return chain
 
 
 async def _issued(js: JetStreamContext, issuer_id: str, profile: str, names: tuple[str, ...], csr: str) -> str:
-    saga_id, saga = str(new_id()), "saga.certificate-issuance"
     sans = [{"kind": "ip" if _is_address(name) else "dns", "value": name} for name in names]
     wanted = {"issuer_id": issuer_id, "profile": profile, "subject": {"common_name": names[0]}, "sans": sans}
-    body = {**wanted, "saga_id": saga_id, "csr_pem": csr, "validity_days": _DAYS}
-    await js.publish(f"keys.commands.{saga}.start", json.dumps(body).encode(), headers={"Nats-Msg-Id": saga_id})
-    async with asyncio.timeout(_PATIENCE):
-        while True:
-            for end in ("completed", "compensated", "failed"):
-                told = await _last(js, f"keys.events.{saga}.{end}.{saga_id}")
-                if told is not None and end == "completed":
-                    return str(told["certificate_pem"])
-                if told is not None:
-                    raise NotIssued(f"no {profile} certificate for {names[0]}: {told.get('reason')}")
-            await asyncio.sleep(0.05)
-
-
-async def _last(js: JetStreamContext, subject: str) -> dict[str, Any] | None:
     try:
-        found: dict[str, Any] = json.loads((await js.get_msg(LOG, subject=subject)).data or b"{}")
-    except NotFoundError:
-        return None
-    return found
+        told = await completed(js, "certificate-issuance", str(new_id()), **wanted, csr_pem=csr, validity_days=_DAYS)
+    except NotCompleted as error:
+        raise NotCompleted(f"no {profile} certificate for {names[0]}: {error}") from error
+    return str(told["certificate_pem"])
 
 
 def _request(key: ec.EllipticCurvePrivateKey, name: str) -> str:
@@ -103,14 +85,6 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _write(path: Path, text: str) -> None:
-    draft = path.with_name(f"{path.name}.draft")
-    draft.unlink(missing_ok=True)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    draft.rename(path)
 
 
 async def _main(directory: Path, issuer_id: str, hosts: tuple[str, ...]) -> None:
@@ -130,7 +104,7 @@ def main() -> None:
             sys.exit("usage: python -m deploy.nats_tls DIRECTORY ISSUER_ID [HOST ...]")
     try:
         asyncio.run(_main(Path(directory), issuer_id, tuple(hosts) or HERE))
-    except (NotIssued, nats.errors.Error, Error, OSError, TimeoutError) as error:
+    except (NotCompleted, nats.errors.Error, Error, OSError, TimeoutError) as error:
         sys.exit(f"not all of it was issued: {error or type(error).__name__}")
 
 

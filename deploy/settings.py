@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
 from shared.access import Access
 
@@ -47,6 +48,8 @@ class LocalSuite:
     """What else its owner has chosen, by the names of CHOICES, and what `is_for_all`."""
     secured: bool = False
     """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
+    operated: Path | None = None
+    """What `deploy.nats_creds` has made: the server is in operator mode, in the place of *secured*."""
     servers: str | None = None
     """Where servers run already, in place of one's own: URLs, with commas between."""
     replicas: int | None = None
@@ -66,9 +69,16 @@ class LocalSuite:
     def users(self) -> Path:
         return self.state / "secrets" / "nats"
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether services may not create anything."""
+        return self.secured or self.operated is not None
+
     def access_settings(self, role: str) -> dict[str, str]:
         """As whom *role* connects, in the words of its environment."""
         settings = {"NATS_NKEY": str(seed_file(self.users, role))} if self.secured else {}
+        if self.operated is not None:
+            settings = {"NATS_CREDS": str(creds_file(self.operated, role))}
         if self.tls is not None:
             files = {"NATS_CA": "ca.pem", "NATS_CERT": f"{role}.pem", "NATS_KEY": f"{role}.key"}
             settings |= {setting: str(self.tls / name) for setting, name in files.items()}
@@ -104,7 +114,6 @@ class LocalSuite:
             return [sys.executable, "-m", f"services.{name}"]
         # the wheel's server: what a system package installs may be far too old (facts.md)
         server = Path(sys.executable).with_name("nats-server")
-        users = ["-c", str(self.users / "users.conf")] if self.secured else []
         return [
             str(server),
             "-js",
@@ -114,9 +123,14 @@ class LocalSuite:
             "127.0.0.1",
             "-p",
             str(self.port),
-            *users,
+            *self._configuration(),
             *self._tls(),
         ]
+
+    def _configuration(self) -> list[str]:
+        if self.operated is not None:
+            return ["-c", str(self.operated / CONFIGURATION)]
+        return ["-c", str(self.users / "users.conf")] if self.secured else []
 
     def _tls(self) -> list[str]:
         if self.tls is None:

@@ -45,7 +45,7 @@ class Supervisor:
         if self._suite.servers is None:
             await _require_free(self._suite.port, "NATS_PORT")
             await self._keep("nats")
-        if self._suite.secured or self._suite.servers is not None:
+        if self._suite.is_limited or self._suite.servers is not None:
             await self._declared()
         for name in SERVICES:
             await self._keep(name)

@@ -53,6 +53,10 @@ def _port(setting: str) -> int | None:
     return int(text)
 
 
+def _directory(setting: str) -> Path | None:
+    return Path(os.environ[setting]).resolve() if os.environ.get(setting) else None
+
+
 def _switch(setting: str) -> bool:
     try:
         return switch(os.environ, setting)
@@ -78,8 +82,11 @@ def main() -> None:
         secured=_switch("NATS_SECURED"),
         servers=os.environ.get("NATS_URL") or None,
         replicas=_replicas(),
-        tls=Path(os.environ["NATS_TLS"]).resolve() if os.environ.get("NATS_TLS") else None,
+        tls=_directory("NATS_TLS"),
+        operated=_directory("NATS_OPERATOR"),
     )
+    if suite.secured and suite.operated is not None:
+        sys.exit("only one of NATS_SECURED and NATS_OPERATOR can say by what the server knows its clients")
     sys.exit(asyncio.run(up(suite)))
 
 
