@@ -52,9 +52,10 @@ async def make(js: JetStreamContext, directory: Path, renewed: str | None = None
 async def _provide(identities: Identities, directory: Path, role: str, *, another: bool) -> str:
     """The role's file is there before its earlier user is revoked: a crash in between leaves both good."""
     users = await identities.standing(role)
-    made = another or not users
-    if made:
+    made = role in identities.just_made
+    if another or not users:
         users.append(await identities.issue(role))
+        made = True
     *earlier, user = users
     told = ["made" if made else "stands"]
     if not _holds(creds_file(directory, role), user):

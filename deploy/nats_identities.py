@@ -77,6 +77,11 @@ class Identities:
         made = end.body if end is not None else await _provisioned(js, str(saga_id), recipient)
         return cls(js, Operator(saga_id, made, stood=end is not None), recipient)
 
+    @property
+    def just_made(self) -> tuple[str, ...]:
+        """The roles whose user came with the operator, if that was made now."""
+        return () if self.operator.stood else (_FIRST,)
+
     async def standing(self, role: str) -> list[User]:
         """The role's users that are not revoked, the last made last: one, unless a renewal broke off."""
         made = [_user(role, end.body) async for _, end in self._ended(role) if end.well]

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from deploy.declare import replicas_from
+from deploy.nats_creds import CONFIGURATION
 from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
 from shared.errors import Unusable
@@ -57,6 +58,13 @@ def _directory(setting: str) -> Path | None:
     return Path(os.environ[setting]).resolve() if os.environ.get(setting) else None
 
 
+def _require_usable(operated: Path, *, secured: bool) -> None:
+    if secured:
+        sys.exit("only one of NATS_SECURED and NATS_OPERATOR can say by what the server knows who comes")
+    if not (operated / CONFIGURATION).is_file():
+        sys.exit(f"NATS_OPERATOR: {operated / CONFIGURATION} is missing; python -m deploy.nats_creds writes it")
+
+
 def _switch(setting: str) -> bool:
     try:
         return switch(os.environ, setting)
@@ -85,8 +93,8 @@ def main() -> None:
         tls=_directory("NATS_TLS"),
         operated=_directory("NATS_OPERATOR"),
     )
-    if suite.secured and suite.operated is not None:
-        sys.exit("only one of NATS_SECURED and NATS_OPERATOR can say by what the server knows its clients")
+    if suite.operated is not None:
+        _require_usable(suite.operated, secured=suite.secured)
     sys.exit(asyncio.run(up(suite)))
 
 

@@ -1,0 +1,77 @@
+"""The way into operator mode as the documentation types it, and who is let in there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+from contextlib import asynccontextmanager
+
+import nats.errors
+
+from deploy.settings import LocalSuite
+from shared.access import Access
+from shared.wire import settled
+from tests.support.nats import BINARY, connected, free_port
+from tests.support.suite import Suite
+from tests.support.typed import ROOT, Typist, blocks
+from tests.support.waiting import until
+
+BOOTSTRAP, MADE, MOVED, OPERATED, REMOVED = blocks(ROOT / "docs" / "security.md", "Operator mode")
+(RENEWED,) = blocks(ROOT / "docs" / "operations.md", "Rotating every credential")
+MAKE, SAVE = MADE.splitlines()
+SERIALS = [str(serial) for serial in range(42000001, 42000009)]
+
+
+@asynccontextmanager
+async def typed_up(command, state, **more):
+    """The suite that the command starts, on free ports, till it is told to stop."""
+    local = LocalSuite(state, free_port(), free_port(), **more)
+    settings = {"STATE_DIR": str(state), "NATS_PORT": str(local.port), "HTTP_PORT": str(local.http_port)}
+    settings |= {"VIRTUAL_YUBIKEYS": ",".join(SERIALS)}
+    words = shlex.split(command.replace(".state", str(state)))
+    process = await asyncio.create_subprocess_exec(
+        *words, cwd=ROOT, env={**os.environ, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    try:
+        assert await process.stdout.readline() == f"ready {local.url}\n".encode(), await process.stdout.read()
+        async with connected(local.url, local.access("operator"), "operator") as client:
+            yield Suite(local, client)
+    finally:
+        process.terminate()
+        await process.communicate()
+        await until(lambda: not local.pids.exists(), within=60)
+
+
+async def typing(suite, directory):
+    """A shell beside that suite's `.state`, in which this tree's commands are found."""
+    typist = Typist(suite, directory)
+    (directory / ".state").symlink_to(suite.local.state)
+    (directory / ".venv" / "bin" / "nats-server").symlink_to(BINARY)
+    await typist.succeeds(f"export PYTHONPATH={ROOT}")
+    return typist
+
+
+def made_again(directory=".state/secrets/operator", more=""):
+    """The command once more, now that the server knows the operator by its file."""
+    return (
+        f"NATS_CREDS=.state/secrets/operator/operator.creds {MAKE.split()[1]} -m deploy.nats_creds {directory} {more}"
+    )
+
+
+async def lets_in(suite, path, role):
+    """Whether the server lets that file in, and hears its ping."""
+    try:
+        client = await Access(credentials=path).connect(suite.local.url, role, allow_reconnect=False, error_cb=quiet)
+    except nats.errors.Error:
+        return False
+    try:
+        await settled(client)
+        return client.is_connected
+    finally:
+        await client.close()
+
+
+async def quiet(_):
+    await asyncio.sleep(0)

@@ -1,0 +1,243 @@
+"""From a server with a users' file to one in operator mode, as docs/security.md types it, and what then works there."""
+
+import asyncio
+import os
+import re
+import stat
+import subprocess
+import sys
+
+import nats.errors
+import pytest
+import pytest_asyncio
+
+from deploy.nats_identities import Identities
+from shared.access import Access
+from shared.catalog import catalog
+from shared.identity import derive
+from shared.permissions import roles
+from tests.support.nats import free_port
+from tests.support.operator_mode import Recipient
+from tests.support.typed import ROOT
+from tests.support.typed_operator_mode import (
+    BOOTSTRAP,
+    MAKE,
+    MOVED,
+    OPERATED,
+    REMOVED,
+    RENEWED,
+    SAVE,
+    SERIALS,
+    lets_in,
+    made_again,
+    quiet,
+    typed_up,
+    typing,
+)
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PROCESSES = ("key", "certificate", "yubikey", "saga", "repository")
+
+
+@pytest.fixture(name="state", scope="module")
+def _state(tmp_path_factory):
+    return tmp_path_factory.mktemp("home") / ".state"
+
+
+@pytest_asyncio.fixture(name="first", scope="module", loop_scope="module")
+async def _first(state):
+    """What the command said, while the suite ran that is moved thereafter."""
+    async with typed_up(BOOTSTRAP, state, secured=True) as suite:
+        typist = await typing(suite, state.parent / "before")
+        said = await typist.succeeds(MAKE)
+        await typist.succeeds(SAVE)
+    port = free_port()
+    await typist.succeeds(f"export NATS_URL=nats://127.0.0.1:{port}")
+    await typist.succeeds(MOVED.replace("-a 127.0.0.1", f"-a 127.0.0.1 -p {port}"))
+    return said
+
+
+@pytest_asyncio.fixture(name="suite", scope="module", loop_scope="module")
+async def _suite(first, state):
+    assert first
+    async with typed_up(OPERATED, state, operated=state / "secrets" / "operator") as suite:
+        typist = await typing(suite, state.parent / "moved")
+        await typist.succeeds(REMOVED)
+        await suite.bootstrap()
+        yield suite
+
+
+@pytest_asyncio.fixture(name="typist", scope="module", loop_scope="module")
+async def _typist(suite, state):
+    return await typing(suite, state.parent / "after")
+
+
+def files(suite):
+    return {path.name: path.read_text() for path in suite.local.operated.iterdir()}
+
+
+def creds(suite, role):
+    return suite.local.operated / f"{role}.creds"
+
+
+async def test_a_certificate_comes_onto_a_yubikey_and_another_is_undone(suite):
+    done = await suite.end_of(await suite.provision())
+    undone = await suite.end_of(await suite.provision(doomed=True, slot="9c", purpose="digital-signature"))
+
+    assert (done.tokens[4], undone.tokens[4]) == ("completed", "compensated"), (done.body, undone.body)
+
+
+async def test_each_role_is_let_in_by_its_file_and_nobody_without_one(suite):
+    for role in roles(catalog()):
+        assert await lets_in(suite, creds(suite, role), role), role
+
+    with pytest.raises(nats.errors.Error):
+        await Access().connect(suite.local.url, "operator", allow_reconnect=False, error_cb=quiet)
+
+
+async def test_there_is_a_file_for_each_role_the_server_s_and_nothing_else(suite, first):
+    named = {f"{role}.creds" for role in roles(catalog())}
+
+    assert set(files(suite)) == named | {"nats.conf"}
+    assert {stat.S_IMODE((suite.local.operated / name).stat().st_mode) for name in named} == {0o600}
+    assert first.splitlines()[0].endswith(": made")
+    assert re.findall(r"^(\w+): made$", first, re.MULTILINE) == list(roles(catalog()))
+
+
+async def test_no_seed_is_in_the_log_or_in_what_the_server_is_told(suite):
+    seeds = [
+        re.search(r"^SU[A-Z2-7]{56}$", text, re.MULTILINE)[0] for name, text in files(suite).items() if ".creds" in name
+    ]
+    told = [str(event.body) for event in await suite.events()] + [files(suite)["nats.conf"]]
+
+    assert len(set(seeds)) == len(roles(catalog()))
+    assert not [seed for seed in seeds for text in told if seed in text]
+
+
+async def test_run_again_it_says_that_all_stands_and_changes_nothing(suite, typist):
+    before = files(suite)
+
+    said = await typist.succeeds(made_again())
+
+    assert [line.split(": ")[1] for line in said.splitlines()] == ["stand", *["stands"] * (len(roles(catalog())) + 1)]
+    assert files(suite) == before
+
+
+async def test_a_file_that_was_lost_is_written_again(suite, typist):
+    before = files(suite)
+    creds(suite, "auditor").unlink()
+
+    said = await typist.succeeds(made_again())
+
+    assert "auditor: stands; its file was written again" in said
+    assert files(suite) == before
+
+
+async def test_a_role_is_renewed_while_it_works_and_its_earlier_file_lets_nobody_in(suite, typist, tmp_path):
+    old = tmp_path / "old.creds"
+    old.write_text(creds(suite, "certificate").read_text())
+    pid = suite.pid("certificate")
+    working = asyncio.create_task(one_after_another(suite))
+
+    said = await typist.succeeds(RENEWED)
+
+    assert "certificate: made; its earlier user is revoked" in said
+    assert "must reload it (SIGHUP)" in said
+    await until(lambda: suite.pid("certificate") != pid)
+    for _ in range(100):
+        if not await lets_in(suite, old, "certificate"):
+            break
+        await asyncio.sleep(0.1)
+    assert not await lets_in(suite, old, "certificate")
+    assert await lets_in(suite, creds(suite, "certificate"), "certificate")
+    assert await lets_in(suite, creds(suite, "key"), "key")
+    ends = await working
+    after = await suite.end_of(await suite.provision(slot="9d", purpose="key-management"))
+    assert {end.tokens[4] for end in (*ends, after)} == {"completed"}, [end.body for end in (*ends, after)]
+
+
+async def one_after_another(suite):
+    purpose = {"slot": "9e", "purpose": "card-authentication"}
+    started = []
+    for serial in SERIALS:
+        started.append(await suite.provision(yubikey_serial=serial, **purpose))
+        await asyncio.sleep(1)
+    return [await suite.end_of(saga_id) for saga_id in started]
+
+
+async def test_a_process_whose_user_is_revoked_comes_again_by_its_new_file(suite, typist):
+    await typist.succeeds(made_again(more="--role key"))
+    pid = suite.pid("key")
+
+    await typist.succeeds(RENEWED.splitlines()[-1])
+
+    await until(lambda: suite.pid("key") != pid, within=30)
+    assert (await suite.end_of(await suite.provision(yubikey_serial=SERIALS[1]))).tokens[4] == "completed"
+
+
+async def test_a_renewal_that_broke_off_is_gone_on_with(suite, typist):
+    """The saga had made the user; neither the file nor the server's configuration was written."""
+    before = files(suite)
+    await typist.succeeds(made_again(more="--role backup"))
+    renewed = files(suite)
+    for name in ("backup.creds", "nats.conf"):
+        (suite.local.operated / name).write_text(before[name])
+
+    said = await typist.succeeds(made_again())
+
+    assert renewed["backup.creds"] != before["backup.creds"]
+    assert "backup: stands; its file was written again" in said
+    assert files(suite) == renewed
+
+
+async def test_a_role_that_the_catalog_allows_other_things_than_its_jwt_is_named(suite, typist):
+    """As after an upgrade: what stands may do what another release's catalog said."""
+    identities = await Identities.of_the_suite(suite.client.jetstream())
+    await suite.end_of(
+        await suite.start_saga(
+            "nats-user-issuance",
+            str(derive(identities.operator.saga_id, "auditor/2")),
+            account_key_id=identities.operator.account_key_id,
+            user="auditor",
+            permissions={"subscribe_allow": ["keys.events.>"]},
+            recipient_public_key=Recipient().public_key,
+        )
+    )
+
+    told, renewed = await typist.succeeds(made_again()), await typist.succeeds(made_again(more="--role auditor"))
+
+    assert re.findall(r"renew it \(--role (\w+)\)", told) == ["auditor"]
+    assert "auditor: made; its earlier user is revoked\n" in renewed
+    assert await lets_in(suite, creds(suite, "auditor"), "auditor")
+
+
+async def test_a_directory_of_another_suite_s_operator_is_left_alone(typist, state):
+    other = state / "other"
+    other.mkdir()
+    (other / "nats.conf").write_text("operator: somebody")
+
+    status, said = await typist.type(made_again(".state/other"))
+
+    assert status != 0
+    assert "is another operator's" in said
+    assert [path.name for path in other.iterdir()] == ["nats.conf"]
+
+
+@pytest.mark.parametrize(("secured", "complaint"), [("1", "only one of"), ("0", "nats.conf is missing")])
+async def test_make_up_says_in_one_line_why_it_cannot_run_in_operator_mode(tmp_path, secured, complaint):
+    settings = {"NATS_OPERATOR": str(tmp_path), "NATS_SECURED": secured, "STATE_DIR": str(tmp_path / "state")}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "deploy.up"), cwd=ROOT, env={**os.environ, **settings}, stderr=subprocess.PIPE
+    )
+    _, complained = await process.communicate()
+
+    assert process.returncode == 1
+    assert complaint in complained.decode()
+    assert len(complained.splitlines()) == 1
+
+
+async def test_nobody_was_refused_anything(suite):
+    for name in PROCESSES:
+        assert "violation" not in suite.local.log(name).read_text().lower(), name
