@@ -11,9 +11,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from shared.catalog import LOG
+from shared.contracts.command import RefusalCode
 from shared.identity import new_id
 
 PATIENCE = 60.0
+_EXISTS_ALREADY = RefusalCode.CONFLICT
 _ENDS = ("completed", "compensated", "failed")
 
 
@@ -51,11 +53,14 @@ async def end_of(js: JetStreamContext, saga_type: str, saga_id: str) -> Ended | 
 
 
 async def completed(js: JetStreamContext, saga_type: str, saga_id: str, **request: Any) -> dict[str, Any]:
-    """What the saga ends with; it is started, unless it was already. Raises NotCompleted, TimeoutError."""
+    """What the saga ends with; it is started, unless it was already. Raises NotCompleted, TimeoutError.
+
+    One that was started with another request, by somebody else or by a run that broke off, is waited for as well.
+    """
     command_id = await command(js, f"saga.{saga_type}.start", {**request, "saga_id": saga_id})
     async with asyncio.timeout(PATIENCE):
         while (end := await end_of(js, saga_type, saga_id)) is None:
-            await require_not_refused(js, command_id)
+            await require_not_refused(js, command_id, but_for=_EXISTS_ALREADY)
             await asyncio.sleep(0.05)
     if not end.well:
         raise NotCompleted(f"{saga_type} was undone: {end.body.get('reason')}")
@@ -70,7 +75,8 @@ async def command(js: JetStreamContext, name: str, body: dict[str, Any]) -> str:
     return command_id
 
 
-async def require_not_refused(js: JetStreamContext, command_id: str) -> None:
+async def require_not_refused(js: JetStreamContext, command_id: str, but_for: str | None = None) -> None:
+    """Raises NotCompleted with what was said, unless its code is *but_for*."""
     refused = await last(js, f"keys.events.command.rejected.{command_id}")
-    if refused is not None:
+    if refused is not None and refused["code"] != but_for:
         raise NotCompleted(str(refused["message"]))

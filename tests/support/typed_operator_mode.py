@@ -10,10 +10,13 @@ from contextlib import asynccontextmanager
 
 import nats.errors
 
+from deploy.nats_identities import Identities
 from deploy.settings import LocalSuite
 from shared.access import Access
+from shared.identity import derive
 from shared.wire import settled
 from tests.support.nats import BINARY, connected, free_port
+from tests.support.operator_mode import Recipient
 from tests.support.suite import Suite
 from tests.support.typed import ROOT, Typist, blocks
 from tests.support.waiting import until
@@ -75,3 +78,24 @@ async def lets_in(suite, path, role):
 
 async def quiet(_):
     await asyncio.sleep(0)
+
+
+def files(suite):
+    return {path.name: path.read_text() for path in suite.local.operated.iterdir()}
+
+
+def creds(suite, role):
+    return suite.local.operated / f"{role}.creds"
+
+
+async def issued_by_another(suite, saga, role, **more):
+    """A role's next user, by that saga of the command's own, asked for by somebody whom its seed is sealed to."""
+    identities = await Identities.of_the_suite(suite.client.jetstream())
+    return await suite.start_saga(
+        "nats-user-issuance",
+        str(derive(identities.operator.saga_id, saga)),
+        account_key_id=identities.operator.account_key_id,
+        user=role,
+        recipient_public_key=Recipient().public_key,
+        **more,
+    )

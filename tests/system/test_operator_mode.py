@@ -3,6 +3,7 @@
 import asyncio
 import os
 import re
+import signal
 import stat
 import subprocess
 import sys
@@ -11,13 +12,10 @@ import nats.errors
 import pytest
 import pytest_asyncio
 
-from deploy.nats_identities import Identities
 from shared.access import Access
 from shared.catalog import catalog
-from shared.identity import derive
 from shared.permissions import roles
 from tests.support.nats import free_port
-from tests.support.operator_mode import Recipient
 from tests.support.typed import ROOT
 from tests.support.typed_operator_mode import (
     BOOTSTRAP,
@@ -28,6 +26,9 @@ from tests.support.typed_operator_mode import (
     RENEWED,
     SAVE,
     SERIALS,
+    creds,
+    files,
+    issued_by_another,
     lets_in,
     made_again,
     quiet,
@@ -72,14 +73,6 @@ async def _suite(first, state):
 @pytest_asyncio.fixture(name="typist", scope="module", loop_scope="module")
 async def _typist(suite, state):
     return await typing(suite, state.parent / "after")
-
-
-def files(suite):
-    return {path.name: path.read_text() for path in suite.local.operated.iterdir()}
-
-
-def creds(suite, role):
-    return suite.local.operated / f"{role}.creds"
 
 
 async def test_a_certificate_comes_onto_a_yubikey_and_another_is_undone(suite):
@@ -194,23 +187,30 @@ async def test_a_renewal_that_broke_off_is_gone_on_with(suite, typist):
 
 async def test_a_role_that_the_catalog_allows_other_things_than_its_jwt_is_named(suite, typist):
     """As after an upgrade: what stands may do what another release's catalog said."""
-    identities = await Identities.of_the_suite(suite.client.jetstream())
-    await suite.end_of(
-        await suite.start_saga(
-            "nats-user-issuance",
-            str(derive(identities.operator.saga_id, "auditor/2")),
-            account_key_id=identities.operator.account_key_id,
-            user="auditor",
-            permissions={"subscribe_allow": ["keys.events.>"]},
-            recipient_public_key=Recipient().public_key,
-        )
-    )
+    limited = {"subscribe_allow": ["keys.events.>"]}
+    await suite.end_of(await issued_by_another(suite, "auditor/2", "auditor", permissions=limited))
 
     told, renewed = await typist.succeeds(made_again()), await typist.succeeds(made_again(more="--role auditor"))
 
     assert re.findall(r"renew it \(--role (\w+)\)", told) == ["auditor"]
     assert "auditor: made; its earlier user is revoked\n" in renewed
     assert await lets_in(suite, creds(suite, "auditor"), "auditor")
+
+
+async def test_a_renewal_that_is_under_way_is_waited_for(suite, typist):
+    os.kill(suite.pid("key"), signal.SIGSTOP)
+    saga_id = await issued_by_another(suite, "repository/2", "repository")
+    await suite.told(f"keys.events.saga.nats-user-issuance.started.{saga_id}")
+
+    running = asyncio.create_task(typist.succeeds(made_again(more="--role repository")))
+    while not [
+        each for each in await suite.events("keys.events.command.rejected.*") if saga_id in each.body["message"]
+    ]:
+        assert not running.done()
+    os.kill(suite.pid("key"), signal.SIGCONT)
+
+    assert "repository: made; its earlier user is revoked" in await running
+    assert await lets_in(suite, creds(suite, "repository"), "repository")
 
 
 async def test_a_directory_of_another_suite_s_operator_is_left_alone(typist, state):
