@@ -1,7 +1,8 @@
 """``python -m deploy.backup save|restore DIRECTORY``: every stream and bucket of streams.yaml, as snapshots.
 
 A snapshot holds a stream as it stood at one moment, with its sequences and its consumers. Private keys are in it as
-they are in KEYS_SECRETS: sealed. docs/operations.md says when to stop what.
+they are in KEYS_SECRETS: sealed. On as many servers as they were they are again, or on STREAM_REPLICAS of them.
+docs/operations.md says when to stop what.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from deploy.declare import replicas_from
 from shared.access import Access
 from shared.catalog import LOG, catalog
 from shared.errors import Unusable
@@ -77,8 +79,11 @@ async def save(client: Client, directory: Path) -> Manifest:
     return manifest
 
 
-async def restore(client: Client, directory: Path) -> Manifest:
-    """Put back what *directory* holds, on a server that has none of it. Nothing is written before all is checked."""
+async def restore(client: Client, directory: Path, replicas: int | None = None) -> Manifest:
+    """Put back what *directory* holds, on a server that has none of it. Nothing is written before all is checked.
+
+    *replicas*: on how many servers of a cluster, if not on as many as it was.
+    """
     manifest = await asyncio.to_thread(_checked, directory)
     standing = [one.stream for one in manifest.snapshots if "error" not in await _api(client, f"INFO.{one.stream}", {})]
     if standing:
@@ -86,7 +91,7 @@ async def restore(client: Client, directory: Path) -> Manifest:
             f"the server has {', '.join(standing)} already: stop the services and start the server on an empty store"
         )
     for snapshot in manifest.snapshots:
-        await _restore_stream(client, directory, snapshot)
+        await _restore_stream(client, directory, snapshot, {} if replicas is None else {"num_replicas": replicas})
     return manifest
 
 
@@ -122,8 +127,9 @@ async def _chunk(message: Msg, stream: str) -> bytes:
     return message.data
 
 
-async def _restore_stream(client: Client, directory: Path, snapshot: Snapshot) -> None:
-    begun = await _require(client, f"RESTORE.{snapshot.stream}", {"config": snapshot.config, "state": snapshot.state})
+async def _restore_stream(client: Client, directory: Path, snapshot: Snapshot, otherwise: dict[str, int]) -> None:
+    request = {"config": snapshot.config | otherwise, "state": snapshot.state}
+    begun = await _require(client, f"RESTORE.{snapshot.stream}", request)
     subject = begun["deliver_subject"]
     with _path(directory, snapshot.stream).open("rb") as file:
         while data := file.read(_CHUNK):
@@ -194,7 +200,10 @@ async def _main(verb: str, directory: Path, url: str) -> None:
     )
     try:
         require_server(client)
-        manifest = await (save if verb == "save" else restore)(client, directory)
+        if verb == "save":
+            manifest = await save(client, directory)
+        else:
+            manifest = await restore(client, directory, replicas_from(os.environ))
     finally:
         await client.close()
     messages = sum(one.state.get("messages", 0) for one in manifest.snapshots)

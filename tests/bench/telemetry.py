@@ -76,7 +76,7 @@ async def turn(kind: str, scale: float, environment: dict[str, str]) -> Turn:
 async def measure(scale: float) -> list[Turn]:
     kinds: dict[str, dict[str, str]] = {"no collector": {}}
     if before := os.environ.get("BENCH_BEFORE"):
-        kinds["before"] = {"PYTHONPATH": before}
+        kinds["before"] = {"PYTHONPATH": before, "PYTHONSAFEPATH": "1"}
     turns = []
     with ignoring_collector() as url:
         kinds["a collector"] = {"OTEL_EXPORTER_OTLP_ENDPOINT": url}
