@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
 _UNAVAILABLE = 503
 _MINUTE, _ASKING, _AGAIN = 60.0, 4.0, 0.25
 
+log = logging.getLogger(__name__)
 Config = dict[str, Any]
 _UNLIMITED: Config = {"max_msgs": -1, "max_bytes": -1, "max_msg_size": -1}
 """No limit that throws messages away or refuses them; an operator who sets one is told so (streams.yaml)."""
@@ -103,10 +105,15 @@ async def declare(client: Client, service: str | None = None, replicas: int | No
     answers for a minute.
     """
     configs = stream_configs(catalog(), replicas)
+    kept_once = []
     for name in catalog().streams_of(service) if service in catalog().services else configs:
         config = configs[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
-        await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
+        standing = await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
+        kept_once += [name] if standing["num_replicas"] == 1 else []
+    if kept_once and replicas is None and client._server_info.get("cluster"):  # noqa: SLF001 - not exposed
+        where = "one server of the cluster alone; STREAM_REPLICAS=3 python -m deploy.declare has three keep it"
+        log.warning("%s: kept by %s", ", ".join(kept_once), where)
 
 
 async def declare_all(client: Client, replicas: int | None = None) -> None:
@@ -142,7 +149,7 @@ async def _replicate(client: Client, name: str, config: Config) -> None:
         raise Unusable(f"{wish} was refused: {answer['error'].get('description')}")
 
 
-async def _declare(client: Client, wanted: _Declaration) -> None:
+async def _declare(client: Client, wanted: _Declaration) -> Config:
     answer = await _api(client, wanted.info, {})
     if answer.get("error", {}).get("err_code") == wanted.missing:
         answer = await _api(client, wanted.create, wanted.request)
@@ -155,6 +162,8 @@ async def _declare(client: Client, wanted: _Declaration) -> None:
     if differences := _differences(wanted.config, answer["config"]):
         name = wanted.info.split(".", 2)[2]
         raise Unusable(f"{name} is not what streams.yaml says: {'; '.join(differences)}")
+    standing: Config = answer["config"]
+    return standing
 
 
 def _differences(wanted: Config, found: Config) -> list[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 import uvloop
 
 from tests.bench.issuance import Issuance
-from tests.bench.load import closed_loop
-from tests.bench.suite import bootstrap, suite_up
+from tests.bench.load import Result, closed_loop
+from tests.bench.suite import DEVICES, FIRST_SERIAL, bootstrap, suite_up
 from tests.support.nats import connected
 
 MODES = ("2m", "always")
@@ -35,24 +35,29 @@ async def measured(sync_interval: str, scale: float) -> str:
         issuance = await Issuance.begin(client)
         await issuance.issue(50)
         row = await issuance.issue(int(CERTIFICATES * scale))
-        issuer = await bootstrap(client)
-
-        def start(number: int, saga: str) -> tuple[str, bytes, dict[str, str]]:
-            body = {
-                "saga_id": saga,
-                "issuer_id": issuer,
-                "subject": {"common_name": f"Person {number}"},
-                "purpose": PURPOSES[number % 4],
-                "yubikey_serial": str(42_000_000 + number // 4 % 128),
-                "replace": True,
-                "key_origin": "on-device",
-                "validity_days": 365,
-            }
-            return "keys.commands.saga.certificate-provisioning.start", json.dumps(body).encode(), {}
-
-        sagas = await closed_loop(client, int(SAGAS * scale), IN_FLIGHT, start, "keys.events.saga.*.*.*")
+        sagas = await provisionings(client, int(SAGAS * scale))
     p50 = sagas.percentile(0.5)
     return f"| {sync_interval} | {row.rate:.0f} | {row.p50_ms:.1f} | {sagas.rate:.0f} | {p50:.0f} |"
+
+
+async def provisionings(client, number: int) -> Result:
+    """So many certificates put on virtual devices by sagas, IN_FLIGHT at once."""
+    issuer = await bootstrap(client)
+
+    def start(number: int, saga: str) -> tuple[str, bytes, dict[str, str]]:
+        body = {
+            "saga_id": saga,
+            "issuer_id": issuer,
+            "subject": {"common_name": f"Person {number}"},
+            "purpose": PURPOSES[number % 4],
+            "yubikey_serial": str(FIRST_SERIAL + number // 4 % DEVICES),
+            "replace": True,
+            "key_origin": "on-device",
+            "validity_days": 365,
+        }
+        return "keys.commands.saga.certificate-provisioning.start", json.dumps(body).encode(), {}
+
+    return await closed_loop(client, number, IN_FLIGHT, start, "keys.events.saga.*.*.*")
 
 
 def fsync_ms() -> float:

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
@@ -47,10 +48,13 @@ async def suite_up(coordinator: list[str] | None, sync_interval: str | None = No
 
 @asynccontextmanager
 async def running_suite(
-    coordinator: list[str] | None, sync_interval: str | None = None, told: dict[str, str] | None = None
+    coordinator: list[str] | None,
+    sync_interval: str | None = None,
+    told: dict[str, str] | None = None,
+    **more: Any,
 ):
     """The suite as `make up` runs it; *coordinator*: what runs in the saga service's place; *sync_interval*: what the
-    server is told, in place of its default; *told*: what the services are told beside."""
+    server is told, in place of its default; *told*: what the services are told beside; *more*: fields of LocalSuite."""
 
     class Suite(LocalSuite):
         def command(self, name: str) -> list[str]:
@@ -70,7 +74,7 @@ async def running_suite(
 
     with tempfile.TemporaryDirectory() as state:
         serials = ",".join(str(FIRST_SERIAL + number) for number in range(DEVICES))
-        suite = Suite(state=Path(state), port=free_port(), http_port=free_port(), virtual_yubikeys=serials)
+        suite = Suite(state=Path(state), port=free_port(), http_port=free_port(), virtual_yubikeys=serials, **more)
         supervisor = Supervisor(suite)
         try:
             await supervisor.start()

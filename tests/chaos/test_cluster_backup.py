@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deploy.backup import BackupFailed, in_order, restore, save
-from shared.streams import declare
+from shared.streams import declare, declare_all
 from tests.chaos.test_cluster import the_disks_agree
 from tests.support.cluster import cluster_up, missing
 from tests.support.nats import connected, nats_server
@@ -25,6 +25,19 @@ async def kept(client):
 
 def on(replicas, of):
     return {stream: (replicas, *rest) for stream, (_, *rest) in of.items()}
+
+
+async def test_who_finds_streams_that_one_of_three_servers_keeps_alone_says_so_until_all_do(tmp_path, caplog):
+    async with cluster_up(tmp_path / "three") as three, connected(three.url) as client:
+        await declare(client, "key")
+        assert "KEYS_EVENTS" in caplog.text
+        assert "STREAM_REPLICAS=3 python -m deploy.declare" in caplog.text
+
+        caplog.clear()
+        await declare_all(client, replicas=3)
+        await declare(client, "key")
+        assert caplog.text == ""
+        assert {replicas for replicas, *_ in (await kept(client)).values()} == {3}
 
 
 async def test_what_one_server_kept_three_keep_and_then_one_again(tmp_path):
