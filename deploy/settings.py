@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from deploy.files import PUBLIC, write_whole
 from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
 from shared.access import Access
@@ -108,6 +110,7 @@ class LocalSuite:
                 draft.rename(path)
         if self.secured:
             write_users(self.users)
+        write_whole(self._configuration, self._configured(), PUBLIC)
 
     def command(self, name: str) -> list[str]:
         if name != "nats":
@@ -123,20 +126,22 @@ class LocalSuite:
             "127.0.0.1",
             "-p",
             str(self.port),
-            *self._configuration(),
-            *self._tls(),
+            *(["-c", str(self._configuration)] if self._configured() else []),
         ]
 
-    def _configuration(self) -> list[str]:
-        if self.operated is not None:
-            return ["-c", str(self.operated / CONFIGURATION)]
-        return ["-c", str(self.users / "users.conf")] if self.secured else []
+    @property
+    def _configuration(self) -> Path:
+        return self.state / "server.conf"
 
-    def _tls(self) -> list[str]:
-        if self.tls is None:
-            return []
-        files = {"--tlscert": "server.pem", "--tlskey": "server.key", "--tlscacert": "ca.pem"}
-        return ["--tlsverify", *(f"{option}={self.tls / name}" for option, name in files.items())]
+    def _configured(self) -> str:
+        """What the server reads again when it is told to: TLS by its command line would forbid it that."""
+        known = self.operated / CONFIGURATION if self.operated is not None else self.users / "users.conf"
+        parts = [f"include {json.dumps(os.path.relpath(known, self.state))}"] if self.is_limited else []
+        if self.tls is not None:
+            files = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "ca.pem"}
+            told = {setting: str(self.tls / name) for setting, name in files.items()}
+            parts.append(f"tls: {json.dumps({**told, 'verify': True})}")
+        return "".join(f"{part}\n" for part in parts)
 
     def environment(self, name: str) -> dict[str, str]:
         """What a process is given of the environment: its own settings, and nothing of its siblings'."""

@@ -5,18 +5,16 @@ import os
 import re
 import signal
 import stat
-import subprocess
-import sys
 
 import nats.errors
 import pytest
 import pytest_asyncio
 
+from deploy.declare import declared
 from shared.access import Access
 from shared.catalog import catalog
 from shared.permissions import roles
-from tests.support.nats import free_port
-from tests.support.typed import ROOT
+from tests.support.nats import NatsServer, connected, free_port
 from tests.support.typed_operator_mode import (
     BOOTSTRAP,
     MAKE,
@@ -88,6 +86,20 @@ async def test_each_role_is_let_in_by_its_file_and_nobody_without_one(suite):
 
     with pytest.raises(nats.errors.Error):
         await Access().connect(suite.local.url, "operator", allow_reconnect=False, error_cb=quiet)
+
+
+async def test_a_server_of_one_s_own_includes_the_configuration_and_is_declared_by_the_provisioner(suite, tmp_path):
+    conf = tmp_path / "own.conf"
+    (tmp_path / "nats.conf").write_text(files(suite)["nats.conf"])
+    conf.write_text("server_name: own\ninclude nats.conf\n")
+    server = NatsServer(tmp_path / "store", "-c", str(conf))
+    await server.start()
+    try:
+        await declared(server.url, suite.local.access("provisioner"))
+        async with connected(server.url, suite.local.access("operator"), "operator") as client:
+            assert (await client.jetstream().publish("keys.commands.key.generate", b"{}")).stream == "KEYS_COMMANDS"
+    finally:
+        server.stop()
 
 
 async def test_there_is_a_file_for_each_role_the_server_s_and_nothing_else(suite, first):
@@ -223,19 +235,6 @@ async def test_a_directory_of_another_suite_s_operator_is_left_alone(typist, sta
     assert status != 0
     assert "is another operator's" in said
     assert [path.name for path in other.iterdir()] == ["nats.conf"]
-
-
-@pytest.mark.parametrize(("secured", "complaint"), [("1", "only one of"), ("0", "nats.conf is missing")])
-async def test_make_up_says_in_one_line_why_it_cannot_run_in_operator_mode(tmp_path, secured, complaint):
-    settings = {"NATS_OPERATOR": str(tmp_path), "NATS_SECURED": secured, "STATE_DIR": str(tmp_path / "state")}
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "deploy.up"), cwd=ROOT, env={**os.environ, **settings}, stderr=subprocess.PIPE
-    )
-    _, complained = await process.communicate()
-
-    assert process.returncode == 1
-    assert complaint in complained.decode()
-    assert len(complained.splitlines()) == 1
 
 
 async def test_nobody_was_refused_anything(suite):

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import ssl
 import sys
 from dataclasses import replace
@@ -11,9 +12,10 @@ import pytest
 import pytest_asyncio
 
 from deploy.nats_tls import issue
-from deploy.nats_users import seed_file
+from deploy.nats_users import seed_file, write_users
 from shared.access import Access
 from tests.support.suite import suite_up
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -88,6 +90,28 @@ async def test_the_suite_s_own_authority_has_server_and_processes_know_each_othe
         for incomplete in (seed, trusting, replace(private.local.access("operator"), tls=strangers(directory))):
             with pytest.raises((nats.errors.Error, OSError, ValueError)):
                 await incomplete.connect(private.local.url, "operator", allow_reconnect=False, error_cb=quiet)
+
+        earlier = replace(private.local.access("auditor"), nkey=another_seed_for(private, "auditor", tmp_path_factory))
+        os.kill(private.pid("nats"), signal.SIGHUP)
+        await until(lambda: refused(private, earlier, "auditor"))
+        assert not await refused(private, private.local.access("auditor"), "auditor")
+
+
+def another_seed_for(suite, role, tmp_path_factory):
+    """As docs/operations.md says; returns where the earlier one is."""
+    seed, earlier = seed_file(suite.local.users, role), tmp_path_factory.mktemp("earlier") / "seed"
+    seed.rename(earlier)
+    write_users(suite.local.users)
+    return earlier
+
+
+async def refused(suite, access, role):
+    try:
+        client = await access.connect(suite.local.url, role, allow_reconnect=False, error_cb=quiet)
+        await client.close()
+    except nats.errors.Error:
+        return True
+    return False
 
 
 def strangers(directory):

@@ -244,6 +244,18 @@ async def test_a_port_that_is_none_is_said_in_one_line(tmp_path, setting, port):
     assert started.stderr == f"{setting} must be a port number, not {port!r}\n"
 
 
+@pytest.mark.parametrize(("secured", "complaint"), [("1", "only one of NATS_SECURED"), ("0", "nats.conf is missing")])
+async def test_why_it_cannot_run_in_operator_mode_is_said_in_one_line(tmp_path, secured, complaint):
+    settings = {"NATS_OPERATOR": str(tmp_path), "NATS_SECURED": secured, "STATE_DIR": str(tmp_path / "state")}
+    started = subprocess.run(  # noqa: ASYNC221 - nothing else runs here meanwhile
+        PYTHON, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, timeout=30, check=False
+    )
+
+    assert started.returncode == 1
+    assert complaint in started.stderr
+    assert len(started.stderr.splitlines()) == 1
+
+
 async def test_without_virtual_yubikeys_there_are_none(tmp_path):
     async with up(tmp_path / "state", serials="", command=PYTHON) as run:
         await run.ready()
