@@ -7,7 +7,6 @@ saga asks to what led to it (docs/adr/0026).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from shared.catalog import catalog
 _FRESH = timedelta(hours=1)
 """What was told longer ago is another story: it begins a trace of its own that points to the old one."""
 
+_LONGEST = 256
 _PROPAGATOR = TraceContextTextMapPropagator()
 _MESSAGE_IDS = ("CIM-Command-Id", "CIM-Event-Id")
 _tracer = trace.get_tracer("cim-keys")
@@ -52,6 +52,11 @@ def context_of(headers: Mapping[str, str]) -> Context:
     return _PROPAGATOR.extract(dict(headers))
 
 
+def correlation_of(message: Msg) -> UUID:
+    """The conversation that it says it belongs to; if it does not say so in words of ours, it begins one."""
+    return _uuid((message.headers or {}).get("CIM-Correlation-Id")) or message_id(message)
+
+
 def message_id(message: Msg) -> UUID:
     """Its own, or for want of one that of its place in the stream."""
     headers, metadata = message.headers or {}, message.metadata
@@ -60,20 +65,14 @@ def message_id(message: Msg) -> UUID:
     return known or identity.of_stream_position(metadata.stream, metadata.sequence.stream, metadata.timestamp)
 
 
-@contextmanager
-def handling(message: Msg, durable: str, labels: Mapping[str, str]) -> Iterator[trace.Span]:
+def begun(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
     """The span of *message*, whose headers carry it on from here: all that it leads to is under it."""
     span = _started(message, durable, labels)
     carried: dict[str, str] = {}
     _PROPAGATOR.inject(carried, trace.set_span_in_context(span))
-    message.headers = {**(message.headers or {}), **carried}
-    with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-        try:
-            yield span
-        except BaseException as error:  # its type, never its text: nobody vouches for what a bug puts there
-            span.set_attribute("error.type", type(error).__name__)
-            span.set_status(trace.StatusCode.ERROR)
-            raise
+    kept = {name: value for name, value in (message.headers or {}).items() if name not in _PROPAGATOR.fields}
+    message.headers = kept | carried
+    return span
 
 
 def _started(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
@@ -124,11 +123,11 @@ def _about(message: Msg, own: UUID) -> dict[str, str | int]:
         "messaging.system": "nats",
         "messaging.operation.name": "process",
         "messaging.operation.type": "process",
-        "messaging.destination.name": message.subject,
+        "messaging.destination.name": _readable(message.subject),
         "messaging.message.id": str(own),
         "nats.stream.sequence": message.metadata.sequence.stream,
         "nats.delivery": message.metadata.num_delivered,
-        **{name: value for name, value in told.items() if value},
+        **{name: _readable(value) for name, value in told.items() if value},
     }
 
 
@@ -145,6 +144,12 @@ def _is_fresh(message: Msg) -> bool:
         at = message.metadata.timestamp
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
     return abs(datetime.now(UTC) - at) < _FRESH
+
+
+def _readable(text: str) -> str:
+    """What a stranger may have written, as an attribute: never longer than a header of ours, and text (what is no
+    UTF-8 would cost the whole batch of spans that it is exported with)."""
+    return "".join(each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text[:_LONGEST])
 
 
 def _uuid(text: str | None) -> UUID | None:

@@ -6,6 +6,7 @@ one variable (docs/adr/0026).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -15,7 +16,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from nats.aio.msg import Msg
-from opentelemetry import metrics
+from opentelemetry import metrics, trace
 
 from shared import spans
 from shared.catalog import catalog
@@ -25,6 +26,8 @@ from shared.subjects import Subject
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{of}ENDPOINT" for of in ("", "TRACES_", "METRICS_"))
 
+_TEMPLATE = "messaging.destination.template"
+log = logging.getLogger(__name__)
 _meter = metrics.get_meter("cim-keys")
 _handling = _meter.create_histogram(
     "messaging.process.duration", "s", "How long handling a message took", explicit_bucket_boundaries_advisory=SECONDS
@@ -85,25 +88,62 @@ def answered(answer: str, code: str | None = None) -> None:
         current.answer, current.code = answer, code
 
 
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """What is measured of a message while it is handled."""
+
+    span: trace.Span
+    labels: dict[str, str]
+    stored: datetime
+    current: Observed
+
+    def end(self, seconds: float, error: str | None) -> None:
+        """Tell what came of it; of an *error* its type, never its text: nobody vouches for what a bug puts there."""
+        failed = {"error.type": error} if error else {}
+        outcome = {} if error else self.current.outcome(self.labels[_TEMPLATE])
+        self.span.set_attributes({**failed, **outcome})
+        if error:
+            self.span.set_status(trace.StatusCode.ERROR)
+        self.span.end()
+        _handling.record(seconds, {**self.labels, **failed})
+        if outcome:
+            _answering.record(max((datetime.now(UTC) - self.stored).total_seconds(), 0.0), outcome)
+
+
+@contextmanager
+def hindering_nothing(what: str) -> Iterator[None]:
+    """Nothing that goes wrong in the body goes further than the log: who measures must not stop what is measured."""
+    try:
+        yield
+    except Exception:
+        log.exception("%s is not measured", what)
+
+
 @contextmanager
 def _observing(message: Msg, durable: str) -> Iterator[None]:
-    headers, template = message.headers or {}, template_of(message.subject)
-    current = Observed(headers.get("CIM-Correlation-Id") or str(spans.message_id(message)))
-    labels = {"messaging.destination.template": template, "messaging.consumer.group.name": durable}
-    told, began, stored = observed.set(current), time.perf_counter(), message.metadata.timestamp
+    sight: _Sight | None = None
+    with hindering_nothing(durable):
+        sight = _sight(message, durable)
+    if sight is None:
+        yield
+        return
+    told, began, failed = observed.set(sight.current), time.perf_counter(), None
     try:
-        with spans.handling(message, durable, labels) as span:
+        with trace.use_span(sight.span, record_exception=False, set_status_on_exception=False):
             yield
-            span.set_attributes(current.outcome(template))
     except BaseException as error:
-        labels["error.type"] = type(error).__name__
+        failed = type(error).__name__
         raise
-    else:
-        if outcome := current.outcome(template):
-            _answering.record(max((datetime.now(UTC) - stored).total_seconds(), 0.0), outcome)
     finally:
         observed.reset(told)
-        _handling.record(time.perf_counter() - began, labels)
+        with hindering_nothing(durable):
+            sight.end(time.perf_counter() - began, failed)
+
+
+def _sight(message: Msg, durable: str) -> _Sight:
+    labels = {_TEMPLATE: template_of(message.subject), "messaging.consumer.group.name": durable}
+    current = Observed(str(spans.correlation_of(message)))
+    return _Sight(spans.begun(message, durable, labels), labels, message.metadata.timestamp, current)
 
 
 def template_of(subject: str) -> str:

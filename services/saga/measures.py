@@ -35,12 +35,16 @@ _stuck = _meter.create_gauge("cim_keys.saga.stuck", "{saga}", "Sagas that wait f
 
 
 def ended(saga: Saga[Any], now: datetime) -> None:
-    """Measure *saga*, which has just been told to be over: once, for its end is stored once."""
-    began = _began(saga)
-    if not telemetry.is_on() or began is None:
-        return
+    """Measure *saga*, which has just been told to be over: at most once, for its end is stored once. Who is killed, or
+    not told that it is stored, measures nothing."""
+    if telemetry.is_on() and (began := _began(saga)) is not None:
+        with telemetry.hindering_nothing(f"the end of a {saga.saga_type}"):
+            _measure(saga, min(began, now), now)
+
+
+def _measure(saga: Saga[Any], began: datetime, now: datetime) -> None:
     about = {"cim.saga.type": saga.saga_type, "cim.outcome": str(saga.phase)}
-    _durations.record(max((now - began).total_seconds(), 0.0), about)
+    _durations.record((now - began).total_seconds(), about)
     span = _tracer.start_span(
         f"saga {saga.saga_type}",
         context_of(dict(saga.origin.trace)),
@@ -55,9 +59,10 @@ class Census:
 
     def __init__(self, types: Iterable[str]) -> None:
         self._known = {(saga_type, str(phase)) for saga_type in types for phase in (Phase.RUNNING, Phase.COMPENSATING)}
-        self._begin()
+        self.begin()
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Forget what was counted: a look that was cut short counts for nothing."""
         self._active: Counter[tuple[str, str]] = Counter()
         self._stuck: Counter[str] = Counter()
         self._oldest: dict[tuple[str, str], float] = {}
@@ -70,13 +75,12 @@ class Census:
         self._oldest[kind] = max(self._oldest.get(kind, 0.0), age)
 
     def report(self) -> None:
-        """Tell what was counted, of what there is none too; and begin anew."""
+        """Tell what was counted since `begin`, of what there is none too."""
         for saga_type, phase in self._known:
             labels = {"cim.saga.type": saga_type, "cim.saga.phase": phase}
             _active.set(self._active[saga_type, phase], labels)
             _oldest.set(self._oldest.get((saga_type, phase), 0.0), labels)
             _stuck.set(self._stuck[saga_type], {"cim.saga.type": saga_type})
-        self._begin()
 
 
 def _began(saga: Saga[Any]) -> datetime | None:

@@ -92,6 +92,7 @@ class Sagas:
         One that has just changed is left to whoever changed it, or to the redelivery of what made it change.
         """
         swept: dict[str, int] = {}
+        self._census.begin()
         async for found in self._store.unfinished():
             saga, now = found.saga, datetime.now(UTC)
             self._census.count(saga, now)
