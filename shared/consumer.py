@@ -169,6 +169,8 @@ class PullConsumer:
         wanted = self._wanted()
         if wanted < self._worth_asking or self._stopping or self._client.is_closed:
             return
+        if self._requested <= 0 and not self._asked_anew:
+            self._heard = asyncio.get_running_loop().time()  # who was asked nothing owed no sign of life
         self._requested = max(self._requested, 0) + wanted
         request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9), "idle_heartbeat": int(_HEARTBEAT * 1e9)}
         with contextlib.suppress(nats.errors.Error):
@@ -236,6 +238,10 @@ class PullConsumer:
             await self._pull()
 
     async def _listen_for_life(self, silence: float) -> None:
+        """A server that is asked for messages says every _HEARTBEAT that it lives; one that is asked nothing says
+        nothing: all that may be in hand is in hand, or no more is taken."""
+        if self._stopping or (self._requested <= 0 and not self._asked_anew):
+            return
         if silence > _LEFT:
             log.warning("%s: the server is silent; another one is asked", self.durable)
             self.ask_anew()

@@ -40,6 +40,8 @@ def adapt(client: Client) -> None:
 
     async def process_op_err(error: Exception) -> None:
         """Give the connection up at once: nats-py waits until a peer that is cut off has taken the rest."""
+        if client.is_closed or client.is_reconnecting:
+            return  # given up already: what there is by now is the next connection
         if (writer := getattr(client._transport, "_io_writer", None)) is not None:  # noqa: SLF001 - not exposed
             writer.transport.abort()
         await give_up(error)

@@ -1,6 +1,7 @@
 """Everything is handled, nothing is lost, nobody spins: whatever handlers, servers and stops do."""
 
 import asyncio
+import signal
 from collections import Counter
 from contextlib import asynccontextmanager
 
@@ -399,3 +400,73 @@ async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client
             await _all_acknowledged(another.jetstream(), within=3)
 
     assert handled == [b"{}", b"after"]
+
+
+@pytest.fixture(name="hasty")
+def _hasty(monkeypatch):
+    """A server is left after a second of silence; it says each fifth of one that it lives."""
+    for name, seconds in (("_HEARTBEAT", 0.2), ("_SILENCE", 0.6), ("_LEFT", 1.0)):
+        monkeypatch.setattr(f"shared.consumer.{name}", seconds)
+
+
+@pytest.fixture(name="left")
+def _left_servers(monkeypatch):
+    """How often a server was left."""
+    left = []
+
+    async def leave(client):
+        left.append(client)
+
+    monkeypatch.setattr("shared.consumer.leave", leave)
+    return left
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_is_asked_nothing_because_all_is_in_hand_is_not_left(client, js, left):
+    held, done = asyncio.Event(), []
+
+    async def hold(message):
+        await held.wait()
+        done.append(message)
+
+    async with _reading(client, hold, ack_wait=0.9, limit=2):
+        await _tell(js, *range(6))
+        await asyncio.sleep(2.5)
+        assert left == []
+        held.set()
+        await until(lambda: len(done) >= 6)
+        await asyncio.sleep(1.5)
+        assert left == []
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_has_nothing_to_say_for_long_is_not_left(client, js, left):  # noqa: ARG001 - streams
+    async with _reading(client, _never, ack_wait=0.3):
+        await asyncio.sleep(3)
+    assert left == []
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_who_stops_and_finishes_what_is_in_hand_does_not_leave_the_server_meanwhile(client, js, left):
+    began = asyncio.Event()
+
+    async def take_long(_):
+        began.set()
+        await asyncio.sleep(2.5)
+
+    async with _reading(client, take_long, ack_wait=0.6):
+        await _tell(js, 1)
+        await began.wait()
+    assert left == []
+    assert await _left(js) == 0
+
+
+@pytest.mark.usefixtures("hasty")
+async def test_a_server_that_is_stopped_in_its_tracks_is_left(server, client, js, left):  # noqa: ARG001 - streams
+    async with _reading(client, _never, ack_wait=0.3):
+        await asyncio.sleep(0.5)
+        server._process.send_signal(signal.SIGSTOP)
+        try:
+            await until(lambda: left != [], within=4)
+        finally:
+            server._process.send_signal(signal.SIGCONT)

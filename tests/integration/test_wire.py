@@ -2,13 +2,14 @@
 
 import asyncio
 from contextlib import asynccontextmanager
+from unittest.mock import Mock, patch
 
 import nats.errors
 import nats.js.errors
 import pytest
 
 from shared.consumer import PullConsumer
-from shared.wire import adapt, settled
+from shared.wire import adapt, leave, settled
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
 
@@ -134,3 +135,16 @@ async def test_after_the_server_was_killed_requests_are_answered_and_messages_he
         await until(published)
         await until(lambda: b"after" in heard)
         await reader.stop()
+
+
+async def test_a_server_that_is_left_by_several_readers_at_once_is_left_once(tmp_path):
+    async with nats_server(tmp_path) as server, connected(server.url) as ours:
+        adapt(ours)
+        await leave(ours)
+        assert ours.is_reconnecting
+        next_connection = Mock()
+        with patch.object(ours, "_transport", next_connection):
+            await leave(ours)
+        next_connection._io_writer.transport.abort.assert_not_called()
+        await until(lambda: ours.is_connected)
+        assert ours.stats["reconnects"] == 1
