@@ -35,8 +35,7 @@ _HEARTBEAT, _SILENCE, _LEFT = 1.0, 3.5, 7.0
 """Seconds: how often the server says that it lives; after how long it is asked anew, and after how long it is left."""
 _LONGEST_DELAY, _LONGEST_WITHOUT_SERVER = 15.0, 2.0
 """Seconds. A cluster has chosen another leader within seconds, and what waits then is not to wait as long again."""
-_ASKING = 2.0
-_MOST_REMEMBERED = 1000
+_ASKING, _MOST_REMEMBERED = 2.0, 1000
 _SERVER_ERRORS = (nats.errors.Error, ConnectionError, TimeoutError)
 _WORLD_ERRORS = (Conflict, Transient, *_SERVER_ERRORS)
 
@@ -125,8 +124,7 @@ class PullConsumer:
         try:
             answer = json.loads((await self._client.request(subject, b"", timeout=_ASKING)).data)
         except (nats.errors.Error, TimeoutError) as error:
-            problem = f"the server does not say where it stands ({type(error).__name__})"
-            raise Transient(f"{self.durable}: {problem}") from error
+            raise Transient(f"{self.durable}: no word of where it stands ({type(error).__name__})") from error
         if "error" in answer:
             raise Transient(f"{self.durable}: {answer['error'].get('description')}")
         return Standing(answer["num_pending"], answer["num_ack_pending"], answer["num_redelivered"])
@@ -169,8 +167,6 @@ class PullConsumer:
         wanted = self._wanted()
         if wanted < self._worth_asking or self._stopping or self._client.is_closed:
             return
-        if self._requested <= 0 and not self._asked_anew:
-            self._heard = asyncio.get_running_loop().time()  # who was asked nothing owed no sign of life
         self._requested = max(self._requested, 0) + wanted
         request = {"batch": wanted, "expires": int(_PULL_EXPIRES * 1e9), "idle_heartbeat": int(_HEARTBEAT * 1e9)}
         with contextlib.suppress(nats.errors.Error):
@@ -238,11 +234,10 @@ class PullConsumer:
             await self._pull()
 
     async def _listen_for_life(self, silence: float) -> None:
-        """A server that is asked for messages says every _HEARTBEAT that it lives; one that is asked nothing says
-        nothing: all that may be in hand is in hand, or no more is taken."""
-        if self._stopping or (self._requested <= 0 and not self._asked_anew):
-            return
-        if silence > _LEFT:
+        """A server owes signs of life for a request that is open: none is while all is in hand, or no more is taken."""
+        if self._stopping or not (self._requested > 0 or self._asked_anew):
+            self._heard += silence
+        elif silence > _LEFT:
             log.warning("%s: the server is silent; another one is asked", self.durable)
             self.ask_anew()
             await leave(self._client)

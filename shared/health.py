@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from shared.errors import Unusable
 Problems = Callable[[], Awaitable[list[str]]]
 """What stands between the process and its work; nothing: it works."""
 
+log = logging.getLogger(__name__)
 _PATIENCE = 5.0
 _LONGEST_REQUEST = 8192
+_MOST_CONNECTIONS = 100
+"""At a time; more would be at the cost of the files that the work needs."""
 _PORTS = range(1, 65_536)
 
 
@@ -58,15 +62,44 @@ async def answering(probes: Probes | None, problems: Problems) -> AsyncIterator[
 
 
 def _answer_with(problems: Problems) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    looking, open_now = _Looking(problems), set[asyncio.StreamWriter]()
+
     async def on_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            async with asyncio.timeout(_PATIENCE):
-                status, text = await _answer(await reader.readuntil(b"\r\n\r\n"), problems)
-                writer.write(_written(status, text))
-                await writer.drain()
-        writer.close()
+        if len(open_now) >= _MOST_CONNECTIONS:
+            writer.transport.abort()
+            return
+        open_now.add(writer)
+        try:
+            with contextlib.suppress(TimeoutError, OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+                async with asyncio.timeout(_PATIENCE):
+                    status, text = await _answer(await reader.readuntil(b"\r\n\r\n"), looking.problems)
+                    writer.write(_written(status, text))
+                    await writer.drain()
+        finally:
+            open_now.discard(writer)
+            writer.close()
 
     return on_connection
+
+
+class _Looking:
+    """However many ask whether the process works, it looks once at a time: each look asks the server something."""
+
+    def __init__(self, problems: Problems) -> None:
+        self._problems = problems
+        self._look: asyncio.Task[list[str]] | None = None
+
+    async def problems(self) -> list[str]:
+        if self._look is None or self._look.done():
+            self._look = asyncio.create_task(self._found())
+        return await asyncio.shield(self._look)
+
+    async def _found(self) -> list[str]:
+        try:
+            return await self._problems()
+        except Exception as error:
+            log.exception("whether it works cannot be said")
+            return [f"whether it works cannot be said ({type(error).__name__})"]
 
 
 async def _answer(request: bytes, problems: Problems) -> tuple[HTTPStatus, str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import logging
 import sys
@@ -20,9 +19,11 @@ from nats.aio.msg import Msg
 
 from shared import telemetry
 from shared.access import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.background import begun, ended
 from shared.consumer import Concerns, PullConsumer, Surrender
 from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.garbage import collect_seldom
 from shared.health import Probes, Problems, answering
 from shared.kv import KeyValue
 from shared.logs import log_to_stderr
@@ -34,7 +35,6 @@ UNUSABLE, NOT_NOW = 78, 75
 """Exit statuses of sysexits.h: EX_CONFIG, starting again will not help before somebody changed something; EX_TEMPFAIL,
 it may."""
 
-_COLLECT_AFTER = (20_000, 20, 100)
 _BACKLOG = 10_000
 """Messages that may wait for a consumer whose process is ready: more is a log read again, or a service left behind."""
 
@@ -98,7 +98,8 @@ class Host:
         self._endings.append(ending)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.append(asyncio.create_task(work))
+        """Have *work* done until the process stops. If it ends by an error, the process says that it does not work."""
+        self._tasks.append(begun(work))
 
     async def read(
         self, client: Client, durable: str, handle: Handler, surrender: Surrender, concerns: Concerns | None = None
@@ -184,7 +185,10 @@ class Host:
         behind = [
             (c.durable, s.pending) for c, s in zip(self._consumers, standing, strict=True) if s.pending > _BACKLOG
         ]
-        return [f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind]
+        return [
+            *ended(self._tasks),
+            *(f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind),
+        ]
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats: %s", error or type(error).__name__)
@@ -200,14 +204,6 @@ class Host:
         if not self._stopping:
             log.error("nats: the connection was closed")
             self.app.exit()
-
-
-def collect_seldom() -> None:
-    """Look for cycles of garbage seldom, and never among what stands from the start: nearly all that a message leaves
-    behind is freed by its count of references, and each full look walks every state that is remembered."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
 
 
 class Application(Protocol):

@@ -8,12 +8,13 @@ from opentelemetry import metrics
 
 from shared.consumer import PullConsumer
 from shared.errors import Transient
+from shared.telemetry import Gauge, hindering_nothing
 
 _EVERY = 15.0
 _meter = metrics.get_meter("cim-keys")
-_pending = _meter.create_gauge("cim_keys.consumer.pending", "{message}", "Messages that are yet to be heard")
-_in_hand = _meter.create_gauge("cim_keys.consumer.ack_pending", "{message}", "Messages that are being worked on")
-_again = _meter.create_gauge("cim_keys.consumer.redelivered", "{message}", "Of these, such as were delivered before")
+_pending = Gauge("cim_keys.consumer.pending", "{message}", "Messages that are yet to be heard")
+_in_hand = Gauge("cim_keys.consumer.ack_pending", "{message}", "Messages that are being worked on")
+_again = Gauge("cim_keys.consumer.redelivered", "{message}", "Of these, such as were delivered before")
 buried = _meter.create_counter(
     "cim_keys.dead_letters", "{message}", "Messages that could not be processed, and are kept"
 )
@@ -24,14 +25,20 @@ reconnects = _meter.create_counter(
 
 async def measure_forever(consumer: PullConsumer) -> None:
     """Tell where *consumer* stands: every process that reads it says the same."""
-    labels = {"messaging.consumer.group.name": consumer.durable}
     while True:
-        try:
-            standing = await consumer.standing()
-        except Transient:
-            pass  # its process says so when it is asked whether it is ready
-        else:
-            _pending.set(standing.pending, labels)
-            _in_hand.set(standing.ack_pending, labels)
-            _again.set(standing.redelivered, labels)
+        with hindering_nothing(consumer.durable):
+            await _measure(consumer)
         await asyncio.sleep(_EVERY)
+
+
+async def _measure(consumer: PullConsumer) -> None:
+    try:
+        standing = await consumer.standing()
+    except Transient:  # its process says so when it is asked whether it is ready; and nothing is known any more
+        for gauge in (_pending, _in_hand, _again):
+            gauge.tell(consumer.durable, {})
+        return
+    labels = (("messaging.consumer.group.name", consumer.durable),)
+    _pending.tell(consumer.durable, {labels: standing.pending})
+    _in_hand.tell(consumer.durable, {labels: standing.ack_pending})
+    _again.tell(consumer.durable, {labels: standing.redelivered})

@@ -17,6 +17,7 @@ from functools import cache
 
 from nats.aio.msg import Msg
 from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, Observation
 
 from shared import spans
 from shared.catalog import catalog
@@ -27,6 +28,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{of}ENDPOINT" for of in ("", "TRACES_", "METRICS_"))
 
 _TEMPLATE = "messaging.destination.template"
+Labels = tuple[tuple[str, str], ...]
 log = logging.getLogger(__name__)
 _meter = metrics.get_meter("cim-keys")
 _handling = _meter.create_histogram(
@@ -38,6 +40,26 @@ _answering = _meter.create_histogram(
     "From when a command was stored until it was answered",
     explicit_bucket_boundaries_advisory=SECONDS,
 )
+
+
+class Gauge:
+    """What is so as of when it was told last; what is not told any more is not said any more either.
+
+    OpenTelemetry's own gauge says for ever what it was told once: of what is gone, and by who cannot see any more.
+    """
+
+    def __init__(self, name: str, unit: str, description: str) -> None:
+        self._told: dict[str, Mapping[Labels, float]] = {}
+        _meter.create_observable_gauge(name, [self._observe], unit, description)
+
+    def tell(self, teller: str, values: Mapping[Labels, float]) -> None:
+        """All that *teller* knows, in place of what it told before."""
+        self._told = {**self._told, teller: values}  # a new one: it is read by the thread that exports
+
+    def _observe(self, _: CallbackOptions) -> Iterator[Observation]:
+        for values in self._told.values():
+            for labels, value in values.items():
+                yield Observation(value, dict(labels))
 
 
 @dataclass(slots=True)

@@ -11,11 +11,8 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from typing import get_args
 
-import nats.errors
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.errors import Error as JetStreamError
-from opentelemetry import metrics
 
 from shared.contracts.certificate_events import (
     CertificateExpired,
@@ -26,8 +23,9 @@ from shared.contracts.certificate_events import (
     CrlPublished,
 )
 from shared.envelope import read_event
-from shared.errors import Poison, Transient
+from shared.errors import Poison
 from shared.log_reader import LogReader
+from shared.telemetry import Gauge
 
 _Heard = (
     CertificateSigned
@@ -45,11 +43,10 @@ _PATTERNS = tuple(
 WITHIN_DAYS = (0, 1, 7, 30, 90, 365)
 _EVERY = 15.0
 
-_meter = metrics.get_meter("cim-keys")
-_certificates = _meter.create_gauge(
+_certificates = Gauge(
     "cim_keys.certificates", "{certificate}", "Certificates neither revoked nor replaced, by days to their end"
 )
-_crls = _meter.create_gauge("cim_keys.crl.remaining", "s", "How long an issuer's last CRL is good yet")
+_crls = Gauge("cim_keys.crl.remaining", "s", "How long the last CRL is good yet, of an issuer that makes CRLs")
 log = logging.getLogger(__name__)
 
 
@@ -58,11 +55,10 @@ class Inventory:
 
     def __init__(self) -> None:
         self.forget()
-        self._known: set[tuple[str, str]] = set()
 
     def forget(self) -> None:
         self._standing: dict[str, tuple[str, date]] = {}
-        self._crls: dict[str, datetime] = {}
+        self._crls: dict[str, tuple[datetime, date | None]] = {}
 
     def hear(self, message: Msg) -> None:
         try:
@@ -74,22 +70,36 @@ class Inventory:
             case CertificateSigned() | CertificateImported():
                 self._standing[event.certificate_id] = str(event.profile), event.not_after.date()
             case CrlPublished():
-                self._crls[event.certificate_id] = event.next_update
-            case _:
+                self._crls[event.certificate_id] = event.next_update, self._last_day_of(event.certificate_id)
+            case CertificateSuperseded():  # it is used no more, but what it issued may be revoked yet
                 self._standing.pop(event.certificate_id, None)
+            case CertificateRevoked() | CertificateExpired():
+                self._standing.pop(event.certificate_id, None)
+                self._crls.pop(event.certificate_id, None)
+
+    def _last_day_of(self, issuer_id: str) -> date | None:
+        if issuer_id in self._standing:
+            return self._standing[issuer_id][1]
+        return self._crls[issuer_id][1] if issuer_id in self._crls else None
 
     def counted(self, today: date) -> dict[tuple[str, str], int]:
-        """How many, by profile and by within how many days their last one is; of what there was once, none too."""
+        """How many, by profile and by within how many days their last one is. What has ended needs nobody any more,
+        whether or not the log says yet that it has."""
         days = Counter(self._standing.values())
         found: Counter[tuple[str, str]] = Counter()
         for (profile, last), number in days.items():
-            found[profile, _within((last - today).days)] += number
-        self._known |= set(found)
-        return {kind: found[kind] for kind in self._known}
+            if last >= today:
+                found[profile, _within((last - today).days)] += number
+        return dict(found)
 
     def crls(self, now: datetime) -> dict[str, float]:
-        """How many seconds the last CRL of each issuer is good yet; less than none: it is out of date."""
-        return {issuer: (until - now).total_seconds() for issuer, until in self._crls.items()}
+        """How many seconds the last CRL of each issuer is good yet; less than none: it is out of date. Whose end has
+        come makes no more."""
+        return {
+            issuer: (until - now).total_seconds()
+            for issuer, (until, last) in self._crls.items()
+            if last is None or last >= now.date()
+        }
 
 
 def _within(days: int) -> str:
@@ -99,18 +109,25 @@ def _within(days: int) -> str:
 async def report_forever(js: JetStreamContext) -> None:
     inventory = Inventory()
     reader = LogReader(js, _PATTERNS, inventory.hear, inventory.forget)
+    counted = False
     while True:
         try:
             await reader.to_the_end()
-        except (Transient, nats.errors.Error, JetStreamError, TimeoutError) as error:
-            log.warning("certificates are counted later: %s", error or type(error).__name__)
-        else:
+            counted = True
+        except Exception as error:  # noqa: BLE001 - who counts must not end in silence, whatever it is
+            log.warning("certificates are counted later: %s", error if str(error) else type(error).__name__)
+        if counted:  # time goes on, whether or not there is anything new to be heard
             _report(inventory, datetime.now(UTC))
         await asyncio.sleep(_EVERY)
 
 
 def _report(inventory: Inventory, now: datetime) -> None:
-    for (profile, within), number in inventory.counted(now.date()).items():
-        _certificates.set(number, {"cim.profile": profile, "cim.expires_within_days": within})
-    for issuer, seconds in inventory.crls(now).items():
-        _crls.set(seconds, {"cim.issuer.id": issuer})
+    counted = inventory.counted(now.date()).items()
+    _certificates.tell(
+        "inventory",
+        {
+            (("cim.profile", profile), ("cim.expires_within_days", within)): number
+            for (profile, within), number in counted
+        },
+    )
+    _crls.tell("inventory", {(("cim.issuer.id", issuer),): left for issuer, left in inventory.crls(now).items()})

@@ -27,11 +27,9 @@ _durations = _meter.create_histogram(
     "From when a saga was asked for until it was over",
     explicit_bucket_boundaries_advisory=_LENGTHS,
 )
-_active = _meter.create_gauge("cim_keys.saga.active", "{saga}", "Sagas that are not over")
-_oldest = _meter.create_gauge(
-    "cim_keys.saga.oldest", "s", "How long the oldest saga that is not over has been going on"
-)
-_stuck = _meter.create_gauge("cim_keys.saga.stuck", "{saga}", "Sagas that wait for an operator")
+_active = telemetry.Gauge("cim_keys.saga.active", "{saga}", "Sagas that are not over")
+_oldest = telemetry.Gauge("cim_keys.saga.oldest", "s", "How long the oldest saga that is not over has been going on")
+_stuck = telemetry.Gauge("cim_keys.saga.stuck", "{saga}", "Sagas that wait for an operator")
 
 
 def ended(saga: Saga[Any], now: datetime) -> None:
@@ -76,11 +74,10 @@ class Census:
 
     def report(self) -> None:
         """Tell what was counted since `begin`, of what there is none too."""
-        for saga_type, phase in self._known:
-            labels = {"cim.saga.type": saga_type, "cim.saga.phase": phase}
-            _active.set(self._active[saga_type, phase], labels)
-            _oldest.set(self._oldest.get((saga_type, phase), 0.0), labels)
-            _stuck.set(self._stuck[saga_type], {"cim.saga.type": saga_type})
+        kinds = {(("cim.saga.type", kind[0]), ("cim.saga.phase", kind[1])): kind for kind in self._known}
+        _active.tell("census", {labels: self._active[kind] for labels, kind in kinds.items()})
+        _oldest.tell("census", {labels: self._oldest.get(kind, 0.0) for labels, kind in kinds.items()})
+        _stuck.tell("census", {(("cim.saga.type", kind[0]),): self._stuck[kind[0]] for kind in self._known})
 
 
 def _began(saga: Saga[Any]) -> datetime | None:

@@ -465,8 +465,8 @@ async def test_who_stops_and_finishes_what_is_in_hand_does_not_leave_the_server_
 async def test_a_server_that_is_stopped_in_its_tracks_is_left(server, client, js, left):  # noqa: ARG001 - streams
     async with _reading(client, _never, ack_wait=0.3):
         await asyncio.sleep(0.5)
-        server._process.send_signal(signal.SIGSTOP)
+        server._process.send_signal(signal.SIGSTOP)  # noqa: SLF001 - as nothing else does it
         try:
             await until(lambda: left != [], within=4)
         finally:
-            server._process.send_signal(signal.SIGCONT)
+            server._process.send_signal(signal.SIGCONT)  # noqa: SLF001 - as nothing else does it

@@ -145,6 +145,6 @@ async def test_a_server_that_is_left_by_several_readers_at_once_is_left_once(tmp
         next_connection = Mock()
         with patch.object(ours, "_transport", next_connection):
             await leave(ours)
-        next_connection._io_writer.transport.abort.assert_not_called()
+        next_connection._io_writer.transport.abort.assert_not_called()  # noqa: SLF001 - nats-py's
         await until(lambda: ours.is_connected)
         assert ours.stats["reconnects"] == 1

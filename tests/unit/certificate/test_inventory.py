@@ -1,0 +1,89 @@
+"""What operators are told of certificates: what ends is told before, and never again once it has ended."""
+
+from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
+
+import pytest
+
+from services.certificate import inventory as module
+from services.certificate.inventory import Inventory, report_forever
+from shared.contracts.certificate_events import (
+    CertificateExpired,
+    CertificateRevoked,
+    CertificateSigned,
+    CertificateSuperseded,
+    CrlPublished,
+)
+from shared.errors import Transient
+
+NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
+TODAY = NOW.date()
+
+
+@pytest.fixture(name="inventory")
+def _inventory(monkeypatch):
+    monkeypatch.setattr(module, "read_event", lambda event, _: (None, event))
+    return Inventory()
+
+
+def signed(certificate_id, days, profile="intermediate"):
+    return CertificateSigned.model_construct(
+        certificate_id=certificate_id, profile=profile, not_after=NOW + timedelta(days=days)
+    )
+
+
+def crl(issuer_id, days):
+    return CrlPublished.model_construct(certificate_id=issuer_id, next_update=NOW + timedelta(days=days))
+
+
+def test_what_has_ended_is_not_counted_among_what_ends_within_days(inventory):
+    inventory.hear(signed("a", -1))
+    inventory.hear(signed("b", 0))
+    assert inventory.counted(TODAY) == {("intermediate", "0"): 1}
+    assert inventory.counted(TODAY + timedelta(days=1)) == {}
+
+
+@pytest.mark.parametrize("end", [CertificateRevoked, CertificateExpired])
+def test_an_issuer_that_makes_no_crl_any_more_lacks_none(inventory, end):
+    for event in (signed("a", 100), crl("a", 7), end.model_construct(certificate_id="a")):
+        inventory.hear(event)
+    assert inventory.crls(NOW) == {}
+
+
+def test_an_issuer_whose_end_has_come_lacks_no_crl_even_if_it_was_replaced_before(inventory):
+    for event in (signed("a", 100), crl("a", 7), CertificateSuperseded.model_construct(certificate_id="a")):
+        inventory.hear(event)
+    inventory.hear(crl("a", 14))
+    assert inventory.crls(NOW) == {"a": 14 * 86_400.0}
+    assert inventory.crls(NOW + timedelta(days=100)) == {"a": -86 * 86_400.0}
+    assert inventory.crls(NOW + timedelta(days=101)) == {}
+
+
+async def test_counting_goes_on_whatever_goes_wrong_and_so_does_time(monkeypatch):
+    turns = [None, RuntimeError("a bug"), Transient("away"), None]
+    reported = []
+
+    async def to_the_end(_):
+        if not turns:
+            raise SystemExit
+        if (trouble := turns.pop(0)) is not None:
+            raise trouble
+
+    monkeypatch.setattr(module, "_EVERY", 0)
+    monkeypatch.setattr(module.LogReader, "to_the_end", to_the_end)
+    monkeypatch.setattr(module, "_report", lambda *told: reported.append(told))
+    with pytest.raises(SystemExit):
+        await report_forever(Mock())
+    assert len(reported) == 4
+
+
+def test_what_is_gone_is_not_told_any_more(monkeypatch, inventory):
+    told = {}
+    for name in ("_certificates", "_crls"):
+        monkeypatch.setattr(module, name, Mock(tell=lambda _, values, name=name: told.update({name: values})))
+    inventory.hear(signed("a", 100))
+    module._report(inventory, NOW)  # noqa: SLF001 - what is told
+    assert told["_certificates"] == {(("cim.profile", "intermediate"), ("cim.expires_within_days", "365")): 1}
+    inventory.forget()
+    module._report(inventory, NOW)  # noqa: SLF001 - as above
+    assert told == {"_certificates": {}, "_crls": {}}
