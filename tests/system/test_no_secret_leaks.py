@@ -280,7 +280,8 @@ async def test_no_file_has_a_secret_in_the_clear(lived, secrets):
     needles = spelled(secrets)
     files = files_of(lived)
 
-    assert {path.relative_to(lived.local.state).parts[0] for path in files} == {"logs", "nats", "yubikey", "pids"}
+    places = {path.relative_to(lived.local.state).parts[0] for path in files}
+    assert places == {"logs", "nats", "yubikey", "pids", "server.conf"}
     for path in files:
         content = path.read_bytes()
         wanted = needles if path.suffix in {".log", ".sealed"} else _without_the_users_own_words(needles)
