@@ -4,7 +4,7 @@
 PYTHON   ?= python3
 VENV     := .venv
 BIN      := $(VENV)/bin
-MEMBERS  := shared services/key services/certificate services/yubikey services/saga services/repository services/console
+MEMBERS  := shared services/key services/certificate services/yubikey services/virtual_yubikey services/saga services/repository services/console
 STAMP    := $(VENV)/.installed
 
 MAKEFLAGS += --no-print-directory

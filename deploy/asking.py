@@ -10,9 +10,9 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.catalog import LOG
-from shared.contracts.command import RefusalCode
-from shared.identity import new_id
+from shared.contracts.rejection import RefusalCode
+from shared.messages.catalog import LOG
+from shared.messages.identity import new_id
 
 PATIENCE = 60.0
 _EXISTS_ALREADY = RefusalCode.CONFLICT

@@ -23,11 +23,11 @@ from nats.errors import Error
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from deploy.declare import replicas_from
-from shared.access import Access
-from shared.catalog import LOG, catalog
 from shared.errors import Unusable
-from shared.permissions import BACKUP
-from shared.streams import require_server, stream_configs
+from shared.messages.catalog import LOG, catalog
+from shared.messages.permissions import BACKUP
+from shared.nats.connection import Access
+from shared.nats.streams import require_server, stream_configs
 
 _BEFORE_THE_LOG_TELLS_OF_IT = ("KV_KEYS_SECRETS", "KV_KEYS_DEVICES")
 _CHUNK = 128 * 1024

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import nats.errors
 
-from shared.access import Access
 from shared.errors import Transient, Unusable
-from shared.permissions import PROVISIONER
-from shared.streams import declare_all
+from shared.messages.permissions import PROVISIONER
+from shared.nats.connection import Access
+from shared.nats.streams import declare_all
 
 _NUMBERS = ("1", "3", "5")
 

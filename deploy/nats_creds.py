@@ -21,10 +21,10 @@ from nats.js.errors import Error
 from deploy.asking import NotCompleted
 from deploy.files import PUBLIC, write_whole
 from deploy.nats_identities import ACCOUNT, OPERATOR, Identities, User
-from shared.access import Access
-from shared.catalog import catalog
 from shared.errors import Unusable
-from shared.permissions import roles
+from shared.messages.catalog import catalog
+from shared.messages.permissions import roles
+from shared.nats.connection import Access
 
 CONFIGURATION = "nats.conf"
 _LONGEST_LINE = 65_536

@@ -20,10 +20,10 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from nats.js import JetStreamContext
 
 from deploy.asking import PATIENCE, Ended, command, completed, end_of, last, require_not_refused
-from shared.catalog import catalog
-from shared.contracts.keying import sealing_info
-from shared.identity import derive
-from shared.permissions import PROVISIONER, permissions_of
+from shared.contracts.key.vocabulary import sealing_info
+from shared.messages.catalog import catalog
+from shared.messages.identity import derive
+from shared.messages.permissions import PROVISIONER, permissions_of
 
 OPERATOR, ACCOUNT = "cim-keys", "keys"
 _ROOT = UUID("019a0000-0000-7000-8000-000000000000")

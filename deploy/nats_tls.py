@@ -24,10 +24,10 @@ from nats.js.errors import Error
 
 from deploy.asking import NotCompleted, completed, last
 from deploy.files import write_whole
-from shared.access import Access
-from shared.catalog import catalog
-from shared.identity import new_id
-from shared.permissions import roles
+from shared.messages.catalog import catalog
+from shared.messages.identity import new_id
+from shared.messages.permissions import roles
+from shared.nats.connection import Access
 
 SERVER = "server"
 HERE = ("localhost", "127.0.0.1")

@@ -14,8 +14,8 @@ from typing import Any
 
 import nkeys
 
-from shared.catalog import catalog
-from shared.permissions import permissions_of, roles
+from shared.messages.catalog import catalog
+from shared.messages.permissions import permissions_of, roles
 
 
 def seed_file(directory: Path, role: str) -> Path:

@@ -13,10 +13,10 @@ import sys
 import nats.errors
 from nats.js.errors import NotFoundError
 
-from shared.access import ANYBODY, Access
 from shared.errors import Unusable
-from shared.permissions import PROVISIONER
-from shared.streams import declare_consumer
+from shared.messages.permissions import PROVISIONER
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.streams import declare_consumer
 
 _PATIENCE = 5.0
 _DURABLE, _STREAM = "views", "KV_KEYS_VIEWS"

@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from pydantic.json_schema import models_json_schema
 
-from shared.catalog import Route, catalog
-from shared.contracts.all import MESSAGES
-from shared.contracts.saga import OneOfSeveral
-from shared.subjects import Subject
+from shared.contracts.registry import MESSAGES
+from shared.contracts.saga.protocol import OneOfSeveral
+from shared.messages.catalog import Route, catalog
+from shared.messages.subjects import Subject
 
 PAGE = Path(__file__).parent.parent / "docs" / "asyncapi.yaml"
 HEADER = "# Written by `make render` from subjects.yaml and shared/contracts. Not to be edited.\n"

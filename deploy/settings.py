@@ -13,7 +13,7 @@ from pathlib import Path
 from deploy.files import PUBLIC, write_whole
 from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
-from shared.access import Access
+from shared.nats.connection import Access
 
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
 CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")

@@ -15,11 +15,11 @@ import nats.errors
 from nats.aio.client import Client
 
 from deploy.settings import CONSUMERS, SERVICES, LocalSuite
-from shared.catalog import catalog
 from shared.errors import Transient, Unusable
-from shared.host import UNUSABLE
-from shared.permissions import PROVISIONER
-from shared.streams import declare_all
+from shared.messages.catalog import catalog
+from shared.messages.permissions import PROVISIONER
+from shared.nats.streams import declare_all
+from shared.process.host import UNUSABLE
 
 _GRACE = 20.0
 _SOONEST_RESTART, _LATEST_RESTART = 0.1, 5.0

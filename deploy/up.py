@@ -13,7 +13,7 @@ from deploy.nats_creds import CONFIGURATION
 from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
 from shared.errors import Unusable
-from shared.settings import switch
+from shared.process.settings import switch
 
 
 async def up(suite: LocalSuite) -> int:

@@ -15,11 +15,11 @@ from typing import Any
 import nats.errors
 from nats.aio.client import Client
 
-from shared.access import ANYBODY, Access
-from shared.catalog import catalog
 from shared.errors import Unusable
-from shared.permissions import PROVISIONER
-from shared.streams import consumer_config, declare, require_server, stream_configs
+from shared.messages.catalog import catalog
+from shared.messages.permissions import PROVISIONER
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.streams import consumer_config, declare, require_server, stream_configs
 
 Config = dict[str, Any]
 

@@ -42,7 +42,7 @@ def missing() -> str | None:
 
 
 def run(devices: list[str], number: int, command: list[str]) -> int:
-    """Run *command* beside that *number* of *devices*, as `services.yubikey.virtual.reader` is told of them; none: the
+    """Run *command* beside that *number* of *devices*, as `services.virtual_yubikey.reader` is told of them; none: the
     slots are there, and the command puts devices in itself. The exit status is the command's.
     """
     SOCKET.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +52,7 @@ def run(devices: list[str], number: int, command: list[str]) -> int:
         _wait(SOCKET.exists, "pcscd")
         if not devices:
             return subprocess.run(command, check=False).returncode
-        reader = [sys.executable, "-m", "services.yubikey.virtual.reader", *devices, "--port", str(PORT)]
+        reader = [sys.executable, "-m", "services.virtual_yubikey.reader", *devices, "--port", str(PORT)]
         present = Path(readers) / "present"
         with _started([*reader, "--tell", str(present)]):
             _wait(present.exists, "the reader")

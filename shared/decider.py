@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import JsonValue, TypeAdapter
 
 from shared.contracts.base import Command, Event
-from shared.contracts.command import RefusalCode
+from shared.contracts.rejection import RefusalCode
 
 State = TypeVar("State")
 C = TypeVar("C", bound=Command)

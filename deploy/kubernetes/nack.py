@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from shared.catalog import Catalog, catalog
-from shared.streams import consumer_config, stream_configs
+from shared.messages.catalog import Catalog, catalog
+from shared.nats.streams import consumer_config, stream_configs
 
 PAGE = Path(__file__).parent / "components" / "nack" / "streams.yaml"
 REPLICAS = 3

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from services.certificate.policy_file import policy_from
+from services.certificate.policy.file import policy_from
 from services.certificate.service import Settings, certificate_service
-from shared.access import Access
-from shared.host import Service, run
-from shared.settings import switch
+from shared.nats.connection import Access
+from shared.process.host import Service, run
+from shared.process.settings import switch
 
 
 def settings_from(environment: Mapping[str, str]) -> Settings:

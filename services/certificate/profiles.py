@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, SanKind
+from shared.contracts.certificate.vocabulary import Profile, SanKind
+from shared.contracts.key.vocabulary import Algorithm
 
 
 class KeyType(StrEnum):

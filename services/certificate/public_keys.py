@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from services.certificate.profiles import KeyType, misfit
 from services.certificate.signatures import VerifyingKey
-from shared.contracts.keying import SignatureAlgorithm
-from shared.contracts.naming import Profile
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key.vocabulary import SignatureAlgorithm
 
 SigningKey = VerifyingKey
 SubjectKey = SigningKey | x25519.X25519PublicKey

@@ -7,37 +7,38 @@ from functools import partial
 from nats.aio.client import Client
 from nats.js import JetStreamContext
 
-from services.certificate import nats_signatures, ssh_building
-from services.certificate.crl_building import CrlBuilding
-from services.certificate.crl_effects import AttachCrlSignature, BuildCrl, GatherRevocations
-from services.certificate.domain import certificate_decider
-from services.certificate.effects import Effect, Outcome
-from services.certificate.inventory import report_forever
-from services.certificate.issued_pages import known_as
-from services.certificate.nats_domain import NATS_JWT, CheckSignature, SignatureChecked
-from services.certificate.ocsp_building import OcspBuilding
-from services.certificate.ocsp_domain import OCSP
-from services.certificate.ocsp_states import OcspEffect, OcspOutcome
-from services.certificate.pkilint_process import Pkilint
-from services.certificate.policy import Policy
-from services.certificate.projector import Projector
-from services.certificate.revocation_policy import OcspPolicy
-from services.certificate.revocations import Revocations
-from services.certificate.ssh_domain import ssh_certificate_decider
-from services.certificate.ssh_effects import SshEffect, SshOutcome
-from services.certificate.ssh_policy import SshRule
-from services.certificate.states import Certificate
-from services.certificate.trust_bundles import TRUST_BUNDLE, FetchRoots, RootsFetched
-from services.certificate.verification.answering import Verification
+from services.certificate.crl.effects import AttachCrlSignature, BuildCrl, GatherRevocations
+from services.certificate.crl.performer import CrlBuilding
+from services.certificate.linting.pkilint import Pkilint
+from services.certificate.nats_jwt import performer as nats_signatures
+from services.certificate.nats_jwt.domain import NATS_JWT, CheckSignature, SignatureChecked
+from services.certificate.ocsp.domain import OCSP
+from services.certificate.ocsp.performer import OcspBuilding
+from services.certificate.ocsp.states import OcspEffect, OcspOutcome
+from services.certificate.policy.ocsp import OcspPolicy
+from services.certificate.policy.rules import Policy
+from services.certificate.policy.ssh import SshRule
+from services.certificate.revocation.log import Revocations
+from services.certificate.ssh import performer as ssh_building
+from services.certificate.ssh.domain import ssh_certificate_decider
+from services.certificate.ssh.effects import SshEffect, SshOutcome
+from services.certificate.trust_bundle.domain import TRUST_BUNDLE, FetchRoots, RootsFetched
 from services.certificate.verification.authorities import Authorities
-from services.certificate.verifying_effects import Verify
-from services.certificate.x509 import Issuance
-from shared import telemetry
-from shared.access import ANYBODY, Access
-from shared.contracts.certificate_events import CertificateEvent
-from shared.event_store import EventStore
-from shared.host import Host, Service
-from shared.runtime import Aggregate, Stores, serve
+from services.certificate.verification.effects import Verify
+from services.certificate.verification.performer import Verification
+from services.certificate.views.inventory import report_forever
+from services.certificate.views.issued import known_as
+from services.certificate.views.projector import Projector
+from services.certificate.x509.domain import certificate_decider
+from services.certificate.x509.effects import Effect, Outcome
+from services.certificate.x509.performer import Issuance
+from services.certificate.x509.states import Certificate
+from shared.contracts.certificate.events import CertificateEvent
+from shared.nats.connection import ANYBODY, Access
+from shared.process.host import Host, Service
+from shared.process.runtime import Aggregate, Stores, serve
+from shared.store.event_store import EventStore
+from shared.telemetry import instruments
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def certificate_service(settings: Settings) -> Service:
     async def project(client: Client) -> None:
         projector = Projector.over(client)
         await host.read(client, "views", projector.handle, projector.surrender, projector.concerns)
-        if telemetry.is_on():
+        if instruments.is_on():
             host.background(report_forever(client.jetstream()))
 
     host.begin(project)

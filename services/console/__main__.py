@@ -15,16 +15,16 @@ from nats.errors import Error as NatsError
 from nats.js import JetStreamContext
 from nats.js.errors import APIError
 
-from services.console import sagas, upkeep
+from services.console import operations, sagas
 from services.console.arguments import read_arguments
 from services.console.client import Ask, Exit, Failure, places, post, send
 from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
-from services.console.heard import Heard
+from services.console.formatting import Page, columns, say, succeeded
 from services.console.terminal import Terminal
-from services.console.text import Page, columns, say, succeeded
 from services.console.watch import Lines, Wanted, watch
-from shared.access import Access
+from services.console.wire_message import Heard
 from shared.errors import Unusable
+from shared.nats.connection import Access
 
 _INTERRUPTED = 130
 _LONGEST_ACTOR = 256
@@ -145,8 +145,8 @@ _ACTIONS = {
     "commands": _commands,
     "watch": _watch,
     "sagas": _sagas,
-    "devices": upkeep.of_devices,
-    "dead-letters": upkeep.of_dead_letters,
+    "devices": operations.of_devices,
+    "dead-letters": operations.of_dead_letters,
 }
 
 

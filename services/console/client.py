@@ -21,13 +21,13 @@ from nats.js.api import ConsumerConfig, PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from services.console.fields import model_of
-from services.console.heard import Heard
-from shared import identity
-from shared.access import ANYBODY, Access
-from shared.catalog import COMMANDS, catalog
-from shared.headers import Lineage, to_headers
-from shared.kv import to_the_end
-from shared.ordered import ordered
+from services.console.wire_message import Heard
+from shared.messages import identity
+from shared.messages.catalog import COMMANDS, catalog
+from shared.messages.headers import Lineage, to_headers
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.kv import to_the_end
+from shared.nats.ordered_consumer import ordered
 
 STREAM = "KEYS_EVENTS"
 SOURCE = "console"

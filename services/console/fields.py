@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
-from shared.catalog import COMMANDS, catalog
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import DERIVED, Command
+from shared.contracts.registry import MESSAGES
+from shared.messages.catalog import COMMANDS, catalog
 
 Schema = Mapping[str, Any]
 Body = dict[str, Any]

@@ -14,10 +14,10 @@ from nats.js.errors import NotFoundError
 from pydantic_core import from_json
 
 from services.console.client import Exit, Failure, history, last
-from services.console.heard import Heard
-from services.console.text import age, clock, columns, flat, gist
-from shared.identity import drawn_at
-from shared.kv import KeyValue
+from services.console.formatting import age, clock, columns, flat, gist
+from services.console.wire_message import Heard
+from shared.messages.identity import drawn_at
+from shared.nats.kv import KeyValue
 
 SCHEMAS = (1, 2)
 """The forms of entries that are read here; the coordinator's `store` writes the last."""

@@ -11,9 +11,9 @@ from nats.aio.client import Client
 from rich.console import Console
 
 from services.console.client import Exit, connected
-from services.console.heard import Heard
-from services.console.text import printable, say, summary
-from shared.access import ANYBODY, Access
+from services.console.formatting import printable, say, summary
+from services.console.wire_message import Heard
+from shared.nats.connection import ANYBODY, Access
 
 
 @dataclass(frozen=True, slots=True)

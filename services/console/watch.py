@@ -18,10 +18,10 @@ from nats.js.errors import NotFoundError
 from rich.text import Text
 
 from services.console.client import STREAM, Exit, Failure, history, last
-from services.console.heard import Heard
-from services.console.text import SHORT_ID, clock, gist, printable
-from shared.identity import drawn_at
-from shared.wire import settled
+from services.console.formatting import SHORT_ID, clock, gist, printable
+from services.console.wire_message import Heard
+from shared.messages.identity import drawn_at
+from shared.nats.client import settled
 
 _COLOURS = {"key": "yellow", "certificate": "cyan", "yubikey": "magenta", "saga": "blue"}
 _MARKS = {

@@ -6,11 +6,11 @@ import os
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from services.key.secret import Source
+from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from shared.access import Access
-from shared.host import Service, run
-from shared.settings import switch
+from shared.nats.connection import Access
+from shared.process.host import Service, run
+from shared.process.settings import switch
 
 _SECRET, _PREVIOUS = "KEY_", "KEY_PREVIOUS_"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import assert_never
 
 from services.key.effects import Answer, AuthorityNoted, BindCertificate, NotAnAuthority
-from services.key.refusals import conflict, end_of, invalid, not_allowed, not_found
+from services.key.rejections import conflict, end_of, invalid, not_allowed, not_found
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Unborn, Voided
-from shared.contracts.key import BindAuthority
-from shared.contracts.key_events import AuthorityBound
-from shared.contracts.keying import Purpose
+from shared.contracts.key.commands import BindAuthority
+from shared.contracts.key.events import AuthorityBound
+from shared.contracts.key.vocabulary import Purpose
 from shared.decider import Perform
 
 

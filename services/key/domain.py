@@ -7,7 +7,7 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.key import ending, making, using
+from services.key import generation, lifecycle, use
 from services.key.authority_binding import bind
 from services.key.effects import Answer, Effect, Outcome, SuccessorFetched
 from services.key.outcomes import conclude
@@ -24,7 +24,7 @@ from services.key.states import (
     Unborn,
     Voided,
 )
-from shared.contracts.key import (
+from shared.contracts.key.commands import (
     ArchiveKey,
     BindAuthority,
     CancelRotation,
@@ -45,7 +45,7 @@ from shared.contracts.key import (
     SignWithKey,
     TransferKey,
 )
-from shared.contracts.key_events import (
+from shared.contracts.key.events import (
     AuthorityBound,
     KeyArchived,
     KeyBatchSigned,
@@ -71,43 +71,43 @@ from shared.decider import Context, Decider
 def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Answer:  # noqa: C901, PLR0912 - one case a command
     match message:
         case GenerateKey():
-            return making.generate(key, message, context)
+            return generation.generate(key, message, context)
         case PrepareKeyImport():
-            return making.prepare(key, message)
+            return generation.prepare(key, message)
         case ImportKey():
-            return making.take_over(key, message, context)
+            return generation.take_over(key, message, context)
         case DeriveKey():
-            return making.derive(key, message, context)
+            return generation.derive(key, message, context)
         case SignWithKey():
-            return using.sign(key, message, context)
+            return use.sign(key, message, context)
         case SignBatch():
-            return using.sign_batch(key, message, context)
+            return use.sign_batch(key, message, context)
         case ExportKey():
-            return using.export(key, message)
+            return use.export(key, message)
         case ExportPublicKey():
-            return using.export_public(key, message)
+            return use.export_public(key, message)
         case EscrowKey():
-            return using.escrow(key, message)
+            return use.escrow(key, message)
         case BindAuthority():
             return bind(key, message)
         case RotateKey():
-            return ending.rotate(key, message)
+            return lifecycle.rotate(key, message)
         case SuccessorFetched():
-            return ending.rotate_to(key, message.request, message.successor, context)
+            return lifecycle.rotate_to(key, message.request, message.successor, context)
         case CompleteRotation():
-            return ending.complete_rotation(key, message, context)
+            return lifecycle.complete_rotation(key, message, context)
         case CancelRotation():
-            return ending.cancel_rotation(key, message)
+            return lifecycle.cancel_rotation(key, message)
         case ExpireKey():
-            return ending.expire(key, message, context)
+            return lifecycle.expire(key, message, context)
         case RevokeKey():
-            return ending.revoke(key, message)
+            return lifecycle.revoke(key, message)
         case ArchiveKey():
-            return ending.archive(key, message)
+            return lifecycle.archive(key, message)
         case TransferKey():
-            return ending.transfer(key, message)
+            return lifecycle.transfer(key, message)
         case DestroyKey():
-            return ending.destroy(key, message)
+            return lifecycle.destroy(key, message)
         case _:
             return conclude(message)
 
@@ -117,7 +117,7 @@ def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case 
         case KeyGenerated() | KeyImported():
             return Active(_traits(event))
         case KeyImportPrepared():
-            return Prepared(making.recipient(event.recipient_public_key))
+            return Prepared(generation.recipient(event.recipient_public_key))
         case KeySigned() | KeyBatchSigned() | PublicKeyExported() | AuthorityBound():
             return key
         case KeyExported():

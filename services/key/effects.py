@@ -18,9 +18,9 @@ from services.key.origins import (
     TakeOver,
 )
 from services.key.states import Key
-from shared.contracts.key import ExportPublicKey, RotateKey
-from shared.contracts.key_events import KeyEvent
-from shared.contracts.keying import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
+from shared.contracts.key.commands import ExportPublicKey, RotateKey
+from shared.contracts.key.events import KeyEvent
+from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
 from shared.decider import Perform, Refused, Stands
 
 

@@ -6,6 +6,7 @@ from hashlib import sha256
 from typing import assert_never
 
 from services.key.authority_binding import bound
+from services.key.crypto.nkeys import ed25519_of, public_nkey
 from services.key.effects import (
     AlgorithmDisabled,
     Answer,
@@ -23,7 +24,6 @@ from services.key.effects import (
     Shredded,
     Signed,
 )
-from services.key.nkeys import ed25519_of, public_nkey
 from services.key.origins import (
     AnotherCameFirst,
     KeyPairCreated,
@@ -34,9 +34,8 @@ from services.key.origins import (
     TakenOver,
 )
 from services.key.purposes import RULES
-from services.key.refusals import conflict, invalid, not_allowed, taken
-from shared.contracts.command import RefusalCode
-from shared.contracts.key_events import (
+from services.key.rejections import conflict, invalid, not_allowed, taken
+from shared.contracts.key.events import (
     KeyBatchSigned,
     KeyDestroyed,
     KeyExported,
@@ -46,7 +45,8 @@ from shared.contracts.key_events import (
     KeySigned,
     PublicKeyExported,
 )
-from shared.contracts.keying import Provenance, Purpose
+from shared.contracts.key.vocabulary import Provenance, Purpose
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused
 
 

@@ -7,20 +7,20 @@ from dataclasses import dataclass
 
 from nats.js import JetStreamContext
 
+from services.key.crypto.public_formats import written
 from services.key.domain import KEY
 from services.key.effects import Effect, FetchSuccessor, Outcome, PublicKeyWritten, SuccessorFetched, WritePublicKey
-from services.key.kek import unlock
-from services.key.keystore import Keystore
-from services.key.public_forms import written
-from services.key.rewrapping import settle
-from services.key.secret import Source
+from services.key.secrets.kek import unlock
+from services.key.secrets.keystore import Keystore
+from services.key.secrets.rewrap import settle
+from services.key.secrets.source import Source
 from services.key.states import Key
-from shared.access import ANYBODY, Access
-from shared.contracts.key_events import KeyEvent
-from shared.event_store import EventStore
-from shared.host import Host, Service
-from shared.kv import KeyValue
-from shared.runtime import Aggregate, Stores, serve
+from shared.contracts.key.events import KeyEvent
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.kv import KeyValue
+from shared.process.host import Host, Service
+from shared.process.runtime import Aggregate, Stores, serve
+from shared.store.event_store import EventStore
 
 
 @dataclass(frozen=True, slots=True)

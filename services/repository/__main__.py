@@ -3,9 +3,9 @@
 import os
 
 from services.repository.service import Repository, Settings
-from shared.access import Access
 from shared.errors import Unusable
-from shared.host import run
+from shared.nats.connection import Access
+from shared.process.host import run
 
 _PORTS = range(1, 65_536)
 

@@ -6,9 +6,9 @@ from datetime import datetime
 
 from nats.aio.client import Client
 
-from services.repository.answers import Particulars
-from shared.direct import Stored, last, last_of_each
+from services.repository.responses import Particulars
 from shared.errors import Transient
+from shared.nats.direct_get import Stored, last, last_of_each
 
 _BUCKET = "KEYS_VIEWS"
 _STREAM = f"KV_{_BUCKET}"

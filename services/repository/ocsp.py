@@ -17,7 +17,7 @@ from cryptography.x509.ocsp import (
     load_der_ocsp_response,
 )
 
-from services.repository.answers import Particulars, etag_of
+from services.repository.responses import Particulars, etag_of
 
 _HASHES: Final = (hashes.SHA1, hashes.SHA256)
 

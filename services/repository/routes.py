@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
 
 from services.repository import ocsp
-from services.repository.answers import (
+from services.repository.documents import Documents
+from services.repository.responses import (
     AS_LONG_AS_IT_IS_SO,
     ASK_AGAIN,
     NOT_TO_BE_KEPT,
@@ -24,7 +25,6 @@ from services.repository.answers import (
     statement,
     unless_known,
 )
-from services.repository.documents import Documents
 from shared.errors import Transient
 
 _ID: Final = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from faststream.asgi import AsgiFastStream
 from faststream.nats import NatsBroker
 
-from services.repository.asgi import Http, Receive, Scope, Send
-from services.repository.connections import Server, make_room, server_of
 from services.repository.documents import Documents
+from services.repository.http import Http, Receive, Scope, Send
 from services.repository.routes import Routes
-from shared.access import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from services.repository.server import Server, make_room, server_of
 from shared.errors import Transient, Unusable
-from shared.wire import adapt
+from shared.nats.client import adapt
+from shared.nats.connection import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
 
 log = logging.getLogger(__name__)
 

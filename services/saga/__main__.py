@@ -8,9 +8,9 @@ import uvloop
 from services.saga.definitions import DEFINITIONS
 from services.saga.recovery import recover
 from services.saga.service import saga_service
-from shared.access import Access
 from shared.errors import Unusable
-from shared.host import UNUSABLE, Service, run
+from shared.nats.connection import Access
+from shared.process.host import UNUSABLE, Service, run
 
 
 def nats_url() -> str:

@@ -12,27 +12,28 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from pydantic import ValidationError
 
-from services.saga import outgoing, triggers
-from services.saga.definition import AnyDefinition
-from services.saga.engine import Due, Heard
-from services.saga.operating import OperatorCommand, Ordered, where
-from services.saga.operating import answer_to as answer_to_order
-from services.saga.outgoing import ENDINGS, SERVICE
-from services.saga.sagas import Sagas
-from services.saga.state import Origin
+from services.saga import outbox
+from services.saga.core import triggers
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.machine import Due, Heard
+from services.saga.core.operations import OperatorCommand, Ordered, where
+from services.saga.core.operations import answer_to as answer_to_order
+from services.saga.core.signals import Signalled, answer_to
+from services.saga.core.state import Origin
+from services.saga.core.triggers import Beginning
+from services.saga.outbox import ENDINGS, SERVICE
+from services.saga.saga_runner import Sagas
 from services.saga.store import Forbidden, SagaStore, UnknownVersion
-from services.saga.triggers import Beginning
-from services.saga.waiting import Signalled, answer_to
-from shared import identity
-from shared.answers import Answers
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command, Event
-from shared.contracts.command import RefusalCode
-from shared.contracts.saga import SignalSaga, StartSaga, WithdrawSaga
+from shared.contracts.registry import MESSAGES
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.protocol import SignalSaga, StartSaga, WithdrawSaga
 from shared.decider import Refused, Stands
-from shared.envelope import Received, read_command, read_event
 from shared.errors import Poison, Transient
-from shared.headers import Lineage, command_lineage
+from shared.messages import identity
+from shared.messages.envelope import Received, read_command, read_event
+from shared.messages.headers import Lineage, command_lineage
+from shared.store.replies import Answers
 
 _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
@@ -152,7 +153,7 @@ class Coordinator:
         if beginning.at is None or beginning.at <= now:
             await self._sagas.begin(beginning.request, origin, now)
         else:
-            await self._sagas.publish(outgoing.beginning(beginning.request, origin, beginning.at))
+            await self._sagas.publish(outbox.beginning(beginning.request, origin, beginning.at))
 
     def _read_start(self, message: Msg, start: str) -> StartSaga:
         kind = self._starts.get(start)

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, assert_never
 
-from services.saga.definition import AnyDefinition
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.steps import Asked, Await, Each, Node, Parallel, Sleep, Step
 from services.saga.definitions import DEFINITIONS
-from services.saga.steps import Asked, Await, Each, Node, Parallel, Sleep, Step
 
 _HEAD = """<!-- Written by `make render` from services/saga/definitions. Not to be edited. -->
 

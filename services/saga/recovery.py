@@ -20,25 +20,25 @@ from nats.js.errors import NotFoundError
 from pydantic_core import from_json
 
 from services.saga import store
-from services.saga.definition import AnyDefinition
-from services.saga.outgoing import ENDINGS, SERVICE
-from services.saga.rebuilding import NotRebuildable, differences, rebuild
-from services.saga.replaying import Logged
-from services.saga.state import Origin, Saga
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.rebuild import NotRebuildable, differences, rebuild
+from services.saga.core.replay import Logged
+from services.saga.core.state import Origin, Saga
+from services.saga.outbox import ENDINGS, SERVICE
 from services.saga.store import SagaStore
-from shared.access import ANYBODY, Access
-from shared.catalog import LOG, catalog
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event
-from shared.contracts.command import CommandRepeated
-from shared.contracts.saga import Announcement, SagaCompensating, SagaStarted, SagaWithdrawing
-from shared.envelope import read_event
+from shared.contracts.registry import MESSAGES
+from shared.contracts.rejection import CommandRepeated
+from shared.contracts.saga.protocol import Announcement, SagaCompensating, SagaStarted, SagaWithdrawing
 from shared.errors import Poison, Unusable
-from shared.headers import Lineage, SagaContext
-from shared.identity import derive
-from shared.kv import KeyValue, to_the_end
-from shared.ordered import ordered
-from shared.streams import declare
+from shared.messages.catalog import LOG, catalog
+from shared.messages.envelope import read_event
+from shared.messages.headers import Lineage, SagaContext
+from shared.messages.identity import derive
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.kv import KeyValue, to_the_end
+from shared.nats.ordered_consumer import ordered
+from shared.nats.streams import declare
 
 _BUCKET = "KEYS_SAGAS"
 _READERS = ("saga", "saga-events", "saga-timers")

@@ -12,13 +12,13 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.saga.coordinator import Coordinator
-from services.saga.definition import AnyDefinition
+from services.saga.core.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
-from services.saga.outgoing import SERVICE
+from services.saga.outbox import SERVICE
 from services.saga.store import SagaStore
-from shared.access import ANYBODY, Access
-from shared.host import Host, Service
-from shared.kv import KeyValue
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.kv import KeyValue
+from shared.process.host import Host, Service
 
 _SWEEP_EVERY = 60.0
 _LOOK_AGAIN = 0.5

@@ -14,15 +14,15 @@ from uuid import UUID
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from services.saga.definition import AnyDefinition
-from services.saga.question import Question
-from services.saga.state import Announced, Answered, Origin, Phase, Saga, Signal, Turn, Undoing
-from services.saga.steps import flat
-from shared.contracts.all import MESSAGES
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.pending_command import Question
+from services.saga.core.state import Announced, Answered, Origin, Phase, Saga, Signal, Turn, Undoing
+from services.saga.core.steps import flat
 from shared.contracts.base import Event, Message
-from shared.contracts.saga import LeftOver
+from shared.contracts.registry import MESSAGES
+from shared.contracts.saga.protocol import LeftOver
 from shared.errors import Conflict, Transient
-from shared.kv import Document, KeyValue
+from shared.nats.kv import Document, KeyValue
 
 SCHEMA = 2
 _FORBIDDEN = "forbidden"

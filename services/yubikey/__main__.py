@@ -9,10 +9,10 @@ from pathlib import Path
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.service import LEASE, PATIENCE, SHORTEST_LEASE, Settings, yubikey_service
-from shared.access import Access
 from shared.errors import Unusable
-from shared.host import Service, run
-from shared.settings import is_open_to_others
+from shared.nats.connection import Access
+from shared.process.host import Service, run
+from shared.process.settings import is_open_to_others
 
 _SHORTEST_SECRET = 32
 _LONGEST_WAIT = 3600.0

@@ -10,17 +10,17 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.yubikey.directory import DeviceError
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
-from shared.contracts.yubikey_devices import (
+from services.yubikey.readers.directory import DeviceError
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.devices import (
     KeyHolder,
     PukPolicy,
     Retries,
     RoleName,
     SlotPlan,
 )
+from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 from shared.errors import Unusable
 
 _SINCE_5_7 = frozenset({Algorithm.ED25519, Algorithm.X25519, Algorithm.RSA_3072, Algorithm.RSA_4096})

@@ -12,25 +12,25 @@ from nats.aio.client import Client
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.agent import Agency, Agent
-from services.yubikey.attestation import yubico_trust
-from services.yubikey.credentials import PURPOSE, Credentials
-from services.yubikey.device import Keeping
-from services.yubikey.directory import Devices, VirtualDevices
-from services.yubikey.domain import YUBIKEY
-from services.yubikey.effects import Effect, Outcome
-from services.yubikey.home import Home
-from services.yubikey.intents import BUCKET
-from services.yubikey.leases import Leases
-from services.yubikey.pcsc import PcscYubiKeys
-from services.yubikey.prompts import PROMPT
-from services.yubikey.resealing import require_ours, settle
+from services.yubikey.core.domain import YUBIKEY
+from services.yubikey.core.effects import Effect, Outcome
+from services.yubikey.core.prompts import PROMPT
+from services.yubikey.fleet.agent import Agency, Agent
+from services.yubikey.performer.devices import Keeping
+from services.yubikey.piv.attestation import yubico_trust
+from services.yubikey.readers.directory import Devices, VirtualDevices
+from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.roles import read_roles
-from services.yubikey.sealing import DocumentSealing, SealingKey, derived
-from shared.access import ANYBODY, Access
-from shared.host import Host, Service
-from shared.kv import KeyValue
-from shared.runtime import Aggregate, Handler, Stores, serve
+from services.yubikey.state.credentials import PURPOSE, Credentials
+from services.yubikey.state.home import Home
+from services.yubikey.state.intents import BUCKET
+from services.yubikey.state.leases import Leases
+from services.yubikey.state.rotation import require_ours, settle
+from services.yubikey.state.sealing import DocumentSealing, SealingKey, derived
+from shared.nats.connection import ANYBODY, Access
+from shared.nats.kv import KeyValue
+from shared.process.host import Host, Service
+from shared.process.runtime import Aggregate, Handler, Stores, serve
 
 LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
 VIRTUAL = b"cim-keys/yubikey/virtual-devices/v1"

@@ -6,37 +6,20 @@ from typing import get_args
 
 import pytest
 
-from services.yubikey import domain
-from shared.catalog import COMMANDS, EVENTS, catalog
-from shared.contracts import (
-    certificate,
-    certificate_events,
-    command,
-    key,
-    key_events,
-    key_sagas,
-    nats_jwt,
-    nats_sagas,
-    ocsp,
-    person_sagas,
-    prompt,
-    provisioning_sagas,
-    saga,
-    sagas,
-    ssh_certificate,
-    timed_sagas,
-    trust_bundle,
-    yubikey,
-    yubikey_devices,
-    yubikey_lifecycle,
-    yubikey_presence,
-    yubikey_secrets,
-    yubikey_use,
-)
-from shared.contracts.all import MESSAGES
+from services.yubikey.core import domain
+from shared.contracts import rejection
 from shared.contracts.base import Command, Event
-from shared.streams import consumer_config, stream_configs
-from shared.subjects import Subject
+from shared.contracts.certificate import commands as certificate
+from shared.contracts.certificate import events as certificate_events
+from shared.contracts.certificate import nats_jwt, ocsp, ssh, trust_bundle
+from shared.contracts.key import commands as key
+from shared.contracts.key import events as key_events
+from shared.contracts.registry import MESSAGES
+from shared.contracts.saga import certificates, keys, nats, people, protocol, provisioning, timed
+from shared.contracts.yubikey import devices, lifecycle, presence, prompts, secrets, slots, use
+from shared.messages.catalog import COMMANDS, EVENTS, catalog
+from shared.messages.subjects import Subject
+from shared.nats.streams import consumer_config, stream_configs
 
 SERVICES = {"key", "certificate", "yubikey", "saga"}
 PEOPLE = {"operator", "auditor"}
@@ -45,30 +28,30 @@ LANGUAGES = {
     "key": (key.KeyCommand, key_events.KeyEvent),
     "certificate": (certificate.CertificateCommand, certificate_events.CertificateEvent),
     "ocsp": (ocsp.OcspCommand, ocsp.OcspEvent),
-    "ssh-certificate": (ssh_certificate.SshCertificateCommand, ssh_certificate.SshCertificateEvent),
+    "ssh-certificate": (ssh.SshCertificateCommand, ssh.SshCertificateEvent),
     "nats-jwt": (nats_jwt.NatsJwtCommand, nats_jwt.NatsJwtEvent),
     "trust-bundle": (trust_bundle.TrustBundleCommand, trust_bundle.TrustBundleEvent),
     "yubikey": (
         domain.AnyCommand,
         domain.AnyEvent,
     ),
-    "prompt": (prompt.PromptCommand, prompt.PromptEvent),
-    "saga": (sagas.SagaCommand, sagas.SagaEvent),
+    "prompt": (prompts.PromptCommand, prompts.PromptEvent),
+    "saga": (certificates.SagaCommand, certificates.SagaEvent),
 }
 MODULES = {
     "key": (key, key_events),
     "certificate": (certificate, certificate_events),
     "ocsp": (ocsp,),
-    "ssh-certificate": (ssh_certificate,),
+    "ssh-certificate": (ssh,),
     "nats-jwt": (nats_jwt,),
     "trust-bundle": (trust_bundle,),
-    "yubikey": (yubikey, yubikey_presence, yubikey_devices, yubikey_lifecycle, yubikey_secrets, yubikey_use),
-    "prompt": (prompt,),
-    "saga": (saga, sagas, key_sagas, nats_sagas, person_sagas, provisioning_sagas, timed_sagas),
+    "yubikey": (slots, presence, devices, lifecycle, secrets, use),
+    "prompt": (prompts,),
+    "saga": (protocol, certificates, keys, nats, people, provisioning, timed),
 }
 TO_ITSELF = {"ReportPresence"}
 """What a service is told by its own processes: what the world says, to be decided on like all else."""
-OUTCOMES = {kind.__name__ for kind in get_args(command.CommandOutcome)}
+OUTCOMES = {kind.__name__ for kind in get_args(rejection.CommandOutcome)}
 
 each_message = pytest.mark.parametrize("name", sorted(MESSAGES))
 each_service = pytest.mark.parametrize("service", sorted(SERVICES))
@@ -203,8 +186,10 @@ def test_an_events_name_and_its_subject_are_the_same_words(name):
 
 
 def test_every_saga_that_can_be_started_can_complete():
-    started = {pattern.tokens[3] for name, (pattern, _) in ROUTES.items() if issubclass(MESSAGES[name], saga.StartSaga)}
-    completed = {pattern.tokens[3] for pattern, _ in map(ROUTES.get, _names(sagas.SagaCompleted))}
+    started = {
+        pattern.tokens[3] for name, (pattern, _) in ROUTES.items() if issubclass(MESSAGES[name], protocol.StartSaga)
+    }
+    completed = {pattern.tokens[3] for pattern, _ in map(ROUTES.get, _names(certificates.SagaCompleted))}
 
     assert started == completed
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from services.certificate.policy_file import policy_from
+from services.certificate.policy.file import policy_from
 from services.certificate.profiles import PROFILES, ExtendedKeyUsage
 from services.key.purposes import RULES
-from shared.catalog import catalog
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import SanKind
+from shared.contracts.certificate.vocabulary import SanKind
+from shared.contracts.key.vocabulary import Algorithm
+from shared.messages.catalog import catalog
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

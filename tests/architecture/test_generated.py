@@ -6,9 +6,9 @@ from deploy import render
 from deploy.kubernetes import nack
 from deploy.monitoring import dashboard
 from services.saga import diagrams
+from services.saga.core.steps import flat
 from services.saga.definitions import DEFINITIONS
-from services.saga.steps import flat
-from shared.catalog import catalog
+from shared.messages.catalog import catalog
 
 
 def test_the_asyncapi_page_is_what_make_render_writes():

@@ -11,9 +11,9 @@ import yaml
 from deploy.images.lock import IMAGES
 from deploy.kubernetes.secrets import contents
 from deploy.settings import SERVICES
-from shared.catalog import catalog
-from shared.consumer import PullConsumer
-from shared.streams import OLDEST_SERVER
+from shared.messages.catalog import catalog
+from shared.nats.streams import OLDEST_SERVER
+from shared.process.consumer import PullConsumer
 from tests.support import manifests
 from tests.support.manifests import (
     EVERYTHING,

@@ -9,10 +9,10 @@ import pytest
 
 from deploy import declare, upgrade
 from deploy.settings import SERVICES
-from shared import telemetry
-from shared.health import Probes
-from shared.logs import log_to_stderr
-from shared.settings import is_open_to_others
+from shared.process.health import Probes
+from shared.process.settings import is_open_to_others
+from shared.telemetry import instruments
+from shared.telemetry.logs import log_to_stderr
 from tests.support.manifests import (
     EVERYTHING,
     RENDERED,
@@ -158,7 +158,7 @@ def test_a_service_reads_every_setting_that_its_manifest_names(name, service, se
 
     importlib.import_module(f"services.{service}.__main__").build()
     Probes.from_environment(environment)
-    telemetry.is_wanted(environment)
+    instruments.is_wanted(environment)
     log_to_stderr(service, environment)
 
     assert set(says(container)) - environment.read == set()

@@ -3,7 +3,7 @@
 The same `key.generate` commands on the suite's own streams, for each the same work: pydantic validation, one event
 appended with expected sequence 0, the acknowledgement. Each way has a server and a process of its own.
 
-- own: `shared.consumer.PullConsumer`, at most 256 at a time
+- own: `shared.process.consumer.PullConsumer`, at most 256 at a time
 - batch n: FastStream, `batch=True`; the batch is gathered, each message acknowledged by itself
 - batch 256, handed on: the same, but it starts tasks (at most 256 at a time) and does not wait for them
 - calls, n workers: FastStream, `batch_size=100`, one message a call, `max_workers=n` (1 is the default)
@@ -32,12 +32,12 @@ import uvloop
 from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 
-from shared.consumer import PullConsumer
-from shared.contracts.key import GenerateKey
-from shared.contracts.keying import Algorithm
-from shared.envelope import seal_command
-from shared.headers import Lineage
-from shared.streams import ACK_WAIT, declare, declare_consumer
+from shared.contracts.key.commands import GenerateKey
+from shared.contracts.key.vocabulary import Algorithm
+from shared.messages.envelope import seal_command
+from shared.messages.headers import Lineage
+from shared.nats.streams import ACK_WAIT, declare, declare_consumer
+from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 
 BACKLOG, RATE, SECONDS, WARM = 20_000, 500, 10, 500

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from services.saga import engine, outgoing, store
-from services.saga.engine import Heard
-from services.saga.state import Origin
-from shared.contracts.key_events import KeyRevoked
-from shared.identity import derive, new_id
+from services.saga import outbox, store
+from services.saga.core import machine
+from services.saga.core.machine import Heard
+from services.saga.core.state import Origin
+from shared.contracts.key.events import KeyRevoked
+from shared.messages.identity import derive, new_id
 from tests.bench.idle_coordinator import idle, start
 
 STEPS, AT = 4, 1
@@ -36,23 +37,23 @@ class Deciding:
 def measure(scale: float = 1.0) -> Deciding:
     definition, now = idle(STEPS), datetime.now(UTC)
     request = definition.request.model_validate_json(start(0, str(new_id()))[1])
-    saga = engine.begin(definition, request, Origin(new_id(), new_id(), "bench"), now)
+    saga = machine.begin(definition, request, Origin(new_id(), new_id(), "bench"), now)
     for _ in range(AT):
-        saga = engine.advance(definition, saga, _answer(definition, saga, now))
+        saga = machine.advance(definition, saga, _answer(definition, saga, now))
     answer = _answer(definition, saga, now)
 
     def decide() -> None:
-        engine.advance(definition, saga, answer)
+        machine.advance(definition, saga, answer)
 
-    after = engine.advance(definition, saga, answer)
-    asked_before = {pending.command_id for pending in engine.asked(saga)}
+    after = machine.advance(definition, saga, answer)
+    asked_before = {pending.command_id for pending in machine.asked(saga)}
 
     def write_and_seal() -> None:
         store.write(after)
         for told in after.announcements:
-            outgoing.announcement(after, told)
-        for pending, command in engine.questions(definition, after, but=asked_before):
-            outgoing.asked(after, pending, command)
+            outbox.announcement(after, told)
+        for pending, command in machine.questions(definition, after, but=asked_before):
+            outbox.asked(after, pending, command)
 
     told = json.dumps({"saga": saga.saga_id, "number": AT, "revision": 12345}).encode()
 
@@ -66,7 +67,7 @@ def measure(scale: float = 1.0) -> Deciding:
 
 
 def _answer(definition, saga, at) -> Heard:
-    ((pending, command),) = engine.questions(definition, saga)
+    ((pending, command),) = machine.questions(definition, saga)
     event = KeyRevoked(key_id=command.key_id, reason=command.reason, existed=False)
     return Heard(derive(pending.command_id, "revoked"), pending.command_id, event, at)
 

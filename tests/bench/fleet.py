@@ -17,11 +17,11 @@ from pathlib import Path
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.yubikey.directory import VirtualDevices
-from services.yubikey.piv import opened
-from services.yubikey.proving import Known
-from shared.contracts.keying import Algorithm
-from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+from services.yubikey.piv.authentication import Known
+from services.yubikey.piv.session import opened
+from services.yubikey.readers.directory import VirtualDevices
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 from tests.bench import processor
 from tests.bench.load import closed_loop
 from tests.bench.suite import FIRST_SERIAL, bootstrap, suite_up

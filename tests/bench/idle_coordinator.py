@@ -12,14 +12,14 @@ import sys
 from dataclasses import replace
 from datetime import datetime
 
-from services.saga.definition import Definition, Sleep, Step
+from services.saga.core.definition import Definition, Sleep, Step
+from services.saga.core.state import Saga
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.service import saga_service
-from services.saga.state import Saga
-from shared.contracts.key import RevokeKey
-from shared.contracts.key_events import KeyRevoked
-from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
-from shared.host import run
+from shared.contracts.key.commands import RevokeKey
+from shared.contracts.key.events import KeyRevoked
+from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.process.host import run
 
 _PEM = "-----BEGIN NOTHING-----"
 

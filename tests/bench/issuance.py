@@ -15,8 +15,8 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared.identity import new_id
-from shared.wire import adapt
+from shared.messages.identity import new_id
+from shared.nats.client import adapt
 from tests.bench import processor
 from tests.bench.rivals import IN_FLIGHT, Row, others, raw
 from tests.bench.suite import suite_up

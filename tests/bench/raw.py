@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import BadRequestError
 
-from shared.streams import ACK_WAIT
+from shared.nats.streams import ACK_WAIT
 from tests.bench.load import Result, each_load
 from tests.bench.suite import process
 from tests.support.nats import connected, nats_server

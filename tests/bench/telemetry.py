@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import uvloop
 
-from shared import telemetry
+from shared.telemetry import instruments
 from tests.bench.issuance import Issuance
 from tests.bench.suite import running_suite
 from tests.support.nats import connected
@@ -58,9 +58,9 @@ def look_ns(number: int = 200_000) -> float:
     """What a message costs that nobody observes, in nanoseconds."""
 
     def looked() -> None:
-        with telemetry.observing(None, "key"):  # type: ignore[arg-type] # it is not looked at
+        with instruments.observing(None, "key"):  # type: ignore[arg-type] # it is not looked at
             pass
-        telemetry.answered("KeyGenerated")
+        instruments.answered("KeyGenerated")
 
     return timeit.timeit(looked, number=number) / number * 1e9
 

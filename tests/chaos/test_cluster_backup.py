@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deploy.backup import BackupFailed, in_order, restore, save
-from shared.streams import declare, declare_all
+from shared.nats.streams import declare, declare_all
 from tests.chaos.test_cluster import the_disks_agree
 from tests.support.cluster import cluster_up, missing
 from tests.support.nats import connected, nats_server

@@ -20,21 +20,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from deploy.settings import SERVICES
-from services.certificate.domain import certificate_decider
-from services.certificate.pkilint_process import Pkilint
-from services.certificate.policy import Policy
-from services.certificate.x509 import Issuance
+from services.certificate.linting.pkilint import Pkilint
+from services.certificate.policy.rules import Policy
+from services.certificate.x509.domain import certificate_decider
+from services.certificate.x509.performer import Issuance
 from services.key.domain import KEY
-from services.key.kek import unlock
-from services.key.keystore import Keystore
-from services.key.secret import KeyFile
+from services.key.secrets.kek import unlock
+from services.key.secrets.keystore import Keystore
+from services.key.secrets.source import KeyFile
 from services.key.service import performing
-from shared.answers import Answers
-from shared.contracts.keying import Algorithm
-from shared.identity import new_id
-from shared.kv import KeyValue, to_the_end
-from shared.runtime import CommandService, store_of
-from shared.streams import declare, declare_consumer
+from shared.contracts.key.vocabulary import Algorithm
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue, to_the_end
+from shared.nats.streams import declare, declare_consumer
+from shared.process.runtime import CommandService, store_of
+from shared.store.replies import Answers
 from tests.chaos.audit import audit, every_command_has_one_answer, nothing_was_done_twice
 from tests.chaos.test_kill_nine import kill_at_random
 from tests.support.authority import private_key, public_pem

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.yubikey.domain import YUBIKEY
-from services.yubikey.sealing import SUITE
-from shared.contracts.all import MESSAGES
-from shared.contracts.keying import sealing_info
+from services.yubikey.core.domain import YUBIKEY
+from services.yubikey.state.sealing import SUITE
+from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.registry import MESSAGES
 from tests.support.yubikey_fleet import encoded, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL, opening
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shared.contracts.all import MESSAGES
+from shared.contracts.registry import MESSAGES
 
 SCHEMAS = Path(__file__).with_name("schemas.json")
 Schema = dict[str, Any]

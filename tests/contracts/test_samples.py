@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import Command
+from shared.contracts.registry import MESSAGES
 
 SAMPLES = {path.stem: path for path in Path(__file__).parent.glob("samples/*.json")}
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from shared.contracts.all import MESSAGES
+from shared.contracts.registry import MESSAGES
 from tests.contracts.growth import breaches, current, recorded
 
 BEFORE, NOW = recorded(), json.loads(json.dumps(current()))

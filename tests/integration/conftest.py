@@ -3,7 +3,7 @@
 import pytest
 
 from deploy.settings import LocalSuite
-from shared.streams import declare
+from shared.nats.streams import declare
 from tests.support.standin import StandIn
 from tests.support.suite import Suite
 

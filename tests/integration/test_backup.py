@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic_core import from_json
 
 from deploy.backup import BackupFailed, in_order, restore, save
-from services.key.secret import Source
+from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from shared.streams import declare
+from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign
 from tests.support.waiting import until
 

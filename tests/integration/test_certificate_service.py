@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.keying import Algorithm
-from shared.identity import new_id
+from shared.contracts.key.vocabulary import Algorithm
+from shared.messages.identity import new_id
 from tests.support.authority import private_key, public_pem, sign
 
 ROOT_KEY = private_key(Algorithm.EC_P384)

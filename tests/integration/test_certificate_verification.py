@@ -6,24 +6,24 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.certificate.service import Settings, certificate_service
-from services.certificate.verification.answering import Verification
 from services.certificate.verification.authorities import Authorities
-from services.certificate.verifying_effects import Judged, NotJudged, Verify
-from shared.catalog import LOG
-from shared.contracts.certificate import VerifyCertificate
-from shared.contracts.certificate_events import (
+from services.certificate.verification.effects import Judged, NotJudged, Verify
+from services.certificate.verification.performer import Verification
+from shared.contracts.certificate.commands import VerifyCertificate
+from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateImported,
     CertificateReleased,
     CertificateRevoked,
 )
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, RevocationReason
-from shared.envelope import seal_event
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.streams import declare
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
+from shared.messages.catalog import LOG
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.streams import declare
 from tests.support.authority import Authority, private_key, request
 from tests.support.chains import Party
 

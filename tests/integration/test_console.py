@@ -12,18 +12,25 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
-from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.key_events import KeyGenerated
-from shared.contracts.keying import Algorithm, Provenance, Purpose
-from shared.contracts.naming import DistinguishedName, Profile
-from shared.contracts.saga import LeftOver, SagaCompensated, SagaCompensating, SagaFailed, SagaStarted, SagaStepFinished
-from shared.contracts.sagas import PkiBootstrapCompleted, StartCertificateIssuance
-from shared.envelope import seal_event
-from shared.headers import Lineage, SagaContext, command_lineage
-from shared.identity import derive, new_id
-from shared.kv import KeyValue
-from shared.streams import declare
-from shared.wire import settled
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.key.events import KeyGenerated
+from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartCertificateIssuance
+from shared.contracts.saga.protocol import (
+    LeftOver,
+    SagaCompensated,
+    SagaCompensating,
+    SagaFailed,
+    SagaStarted,
+    SagaStepFinished,
+)
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage, SagaContext, command_lineage
+from shared.messages.identity import derive, new_id
+from shared.nats.client import settled
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.nats import free_port
 from tests.support.standin import StandIn, coordinating
 from tests.support.toys import ISSUER_ID

@@ -9,9 +9,9 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from shared.consumer import PullConsumer
 from shared.errors import Conflict, Poison, Transient
-from shared.streams import declare, declare_consumer
+from shared.nats.streams import declare, declare_consumer
+from shared.process.consumer import PullConsumer
 from tests.support.nats import connected
 from tests.support.waiting import until
 
@@ -28,7 +28,7 @@ async def _js(client):
 @pytest.fixture(name="impatient")
 def _impatient(monkeypatch):
     """Delays of milliseconds, so that many deliveries take no time."""
-    monkeypatch.setattr("shared.consumer._LONGEST_DELAY", 0.01)
+    monkeypatch.setattr("shared.process.consumer._LONGEST_DELAY", 0.01)
 
 
 async def _never(message):
@@ -184,7 +184,7 @@ async def test_poison_that_cannot_be_surrendered_yet_is_put_off_like_anything_el
 
 @pytest.mark.usefixtures("impatient")
 async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, monkeypatch):
-    monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 3)
+    monkeypatch.setattr("shared.process.consumer.MOST_DELIVERIES", 3)
     tried, surrendered = [], []
 
     async def handle(message):
@@ -204,7 +204,7 @@ async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, monk
 
 @pytest.mark.usefixtures("impatient")
 async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, monkeypatch):
-    monkeypatch.setattr("shared.consumer.MOST_DELIVERIES", 1)
+    monkeypatch.setattr("shared.process.consumer.MOST_DELIVERIES", 1)
     surrendered = []
 
     async def handle(_):
@@ -333,8 +333,8 @@ async def test_what_takes_longer_than_the_acknowledgement_may_is_not_given_out_t
 
 
 async def test_requests_that_expire_are_made_again(client, js, monkeypatch):
-    monkeypatch.setattr("shared.consumer._PULL_EXPIRES", 0.1)
-    monkeypatch.setattr("shared.consumer._HEARTBEAT", 0.04)  # the server wants it below half of that
+    monkeypatch.setattr("shared.process.consumer._PULL_EXPIRES", 0.1)
+    monkeypatch.setattr("shared.process.consumer._HEARTBEAT", 0.04)  # the server wants it below half of that
     handled = []
 
     async def handle(message):
@@ -406,7 +406,7 @@ async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client
 def _hasty(monkeypatch):
     """A server is left after a second of silence; it says each fifth of one that it lives."""
     for name, seconds in (("_HEARTBEAT", 0.2), ("_SILENCE", 0.6), ("_LEFT", 1.0)):
-        monkeypatch.setattr(f"shared.consumer.{name}", seconds)
+        monkeypatch.setattr(f"shared.process.consumer.{name}", seconds)
 
 
 @pytest.fixture(name="left")
@@ -417,7 +417,7 @@ def _left_servers(monkeypatch):
     async def leave(client):
         left.append(client)
 
-    monkeypatch.setattr("shared.consumer.leave", leave)
+    monkeypatch.setattr("shared.process.consumer.leave", leave)
     return left
 
 

@@ -22,13 +22,13 @@ from services.key.effects import (
     Sign,
     Signed,
 )
-from services.key.kek import KeyFile, unlock
-from services.key.keystore import Keystore
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
+from services.key.secrets.kek import KeyFile, unlock
+from services.key.secrets.keystore import Keystore
+from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
 from shared.der import bit_string, sequence
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.to_be_signed import NOW, YEAR, authority_below, below, crl, extension, key, root, status_answer
 
 ECDSA = SignatureAlgorithm.ECDSA_SHA256

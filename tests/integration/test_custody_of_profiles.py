@@ -4,15 +4,15 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.key.effects import CreateKeyPair, Sign, Signed
-from services.key.kek import KeyFile, unlock
-from services.key.keystore import Keystore
-from shared.contracts.certificate import SignCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
-from shared.contracts.keying import Algorithm, Purpose
-from shared.contracts.naming import Profile
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from services.key.secrets.kek import KeyFile, unlock
+from services.key.secrets.keystore import Keystore
+from shared.contracts.certificate.commands import SignCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.authority import Authority, private_key, request
 
 LEAVES = (

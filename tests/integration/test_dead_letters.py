@@ -6,13 +6,13 @@ import json
 import pytest
 from nats.js.errors import NotFoundError
 
-import shared.consumer
+import shared.process.consumer
 from services.saga.service import saga_service
-from shared.dead_letters import BUCKET, DeadLetters
 from shared.errors import Poison
-from shared.host import Host
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
+from shared.process.host import Host
+from shared.store.dead_letters import BUCKET, DeadLetters
 from tests.integration.test_console import cim_keys
 from tests.support.waiting import until
 
@@ -79,7 +79,7 @@ async def test_poison_is_kept_once_and_handed_back_when_the_cause_is_gone(server
 
 
 async def test_what_was_tried_often_enough_is_kept_with_what_went_wrong_last(server, client, letters, monkeypatch):
-    monkeypatch.setattr(shared.consumer, "MOST_DELIVERIES", 2)
+    monkeypatch.setattr(shared.process.consumer, "MOST_DELIVERIES", 2)
     service = Service(RuntimeError("a secret that a bug put into its text"))
     app = service.app(server.url, "key")
     await app.start()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.direct import last, last_of_each, next_after
 from shared.errors import Transient
-from shared.streams import declare
+from shared.nats.direct_get import last, last_of_each, next_after
+from shared.nats.streams import declare
 
 
 @pytest.fixture(name="js")

@@ -6,15 +6,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from shared.contracts.key_events import KeyDestroyed, KeyRevoked
-from shared.envelope import seal_event
+from shared.contracts.key.events import KeyDestroyed, KeyRevoked
 from shared.errors import Conflict, Poison
-from shared.event_store import REMEMBERED, Standing
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.once import publish_once
-from shared.streams import declare
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
+from shared.store.event_store import REMEMBERED, Standing
+from shared.store.publish_once import publish_once
 from tests.support.ledger import Ledger, generated, ledger_store
 from tests.support.waiting import until
 
@@ -220,7 +220,7 @@ async def test_what_has_not_changed_is_not_saved_again(js, key_id):
 
 
 async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
-    monkeypatch.setattr("shared.event_store._FLUSH_EVERY", 0.01)
+    monkeypatch.setattr("shared.store.event_store._FLUSH_EVERY", 0.01)
     store, too_much = ledger_store(js), str(new_id())
     standing = Standing(Ledger(reasons=("x" * 2_000_000,)))
     await store.append(standing, generated(too_much), Lineage.root(new_id()), "key")

@@ -8,11 +8,8 @@ from typing import Any, ClassVar
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from services.key import algorithms
+from services.key.crypto import algorithms
 from services.key.effects import AlgorithmDisabled, KeyGone, KeyOutOfReach, Shred, Sign, Signed
-from services.key.importing import SUITE
-from services.key.kek import KeyFile, unlock
-from services.key.keystore import Keystore
 from services.key.origins import (
     AnotherCameFirst,
     CreateKeyPair,
@@ -26,10 +23,13 @@ from services.key.origins import (
     TakeOver,
 )
 from services.key.purposes import FITTING, usual_purpose
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm, import_proof, sealing_info
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from services.key.secrets.imported_keys import SUITE
+from services.key.secrets.kek import KeyFile, unlock
+from services.key.secrets.keystore import Keystore
+from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm, import_proof, sealing_info
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 
 SECRET = KeyFile(bytes(range(32)))
 PASSPHRASE = b"correct horse battery staple"

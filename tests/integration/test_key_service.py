@@ -30,13 +30,13 @@ from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
 from services.key.__main__ import settings_from
-from services.key.importing import SUITE
-from services.key.secret import Source
+from services.key.secrets.imported_keys import SUITE
+from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from shared.contracts.keying import import_proof, sealing_info
+from shared.contracts.key.vocabulary import import_proof, sealing_info
 from shared.errors import Unusable
-from shared.identity import new_id
-from shared.kv import KeyValue
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
 from tests.support.to_be_signed import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic_core import from_json
 
-from services.key import algorithms
+from services.key.crypto import algorithms
 from services.key.effects import (
     AlgorithmDisabled,
     KeyGone,
@@ -27,14 +27,14 @@ from services.key.effects import (
     Signed,
     SignMany,
 )
-from services.key.kek import KeyFile, Passphrase, unlock
-from services.key.keystore import EXPORT_SUITE, Keystore
 from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm, sealing_info
+from services.key.secrets.kek import KeyFile, Passphrase, unlock
+from services.key.secrets.keystore import EXPORT_SUITE, Keystore
+from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm, sealing_info
 from shared.errors import Conflict, Unusable
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 
 PASSPHRASE = Passphrase("correct horse battery staple")
 SECRET = KeyFile(bytes(range(32)))

@@ -5,9 +5,9 @@ import asyncio
 import pytest
 
 from shared.errors import Conflict
-from shared.identity import new_id
-from shared.kv import Document, KeyValue
-from shared.streams import declare
+from shared.messages.identity import new_id
+from shared.nats.kv import Document, KeyValue
+from shared.nats.streams import declare
 
 
 @pytest.fixture(name="sagas")

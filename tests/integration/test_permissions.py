@@ -9,11 +9,11 @@ import pytest_asyncio
 from nats.js.api import ConsumerConfig
 
 from deploy.nats_users import seed_file, write_users
-from shared.access import Access
-from shared.catalog import EVENTS, catalog
-from shared.ordered import ordered
-from shared.permissions import permissions_of, roles
-from shared.subjects import Subject
+from shared.messages.catalog import EVENTS, catalog
+from shared.messages.permissions import permissions_of, roles
+from shared.messages.subjects import Subject
+from shared.nats.connection import Access
+from shared.nats.ordered_consumer import ordered
 from tests.support.secured import secured_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

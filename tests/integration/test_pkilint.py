@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from services.certificate.pkilint_process import Pkilint
+from services.certificate.linting.pkilint import Pkilint
 from shared.errors import Transient
 from tests.support.by_hand import BEGIN, DAY, ROOT, leaf
 

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from deploy.settings import SERVICES, LocalSuite
-from shared.consumer import PullConsumer, Standing
-from shared.streams import declare, declare_consumer
+from shared.nats.streams import declare, declare_consumer
+from shared.process.consumer import PullConsumer, Standing
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import until
 

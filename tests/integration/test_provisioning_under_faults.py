@@ -10,7 +10,7 @@ from yubikit.core.smartcard import SW
 
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.yubikey.virtual.faults import PowerCut, Refuses, Unplugged, at
+from services.virtual_yubikey.faults import PowerCut, Refuses, Unplugged, at
 from tests.support.together import together
 from tests.support.waiting import until
 

@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from cryptography.x509 import ocsp
 
-from services.certificate.views import Told, of_beginning, of_certificate, of_publication
-from shared.streams import declare
+from services.certificate.views.documents import Told, of_beginning, of_certificate, of_publication
+from shared.nats.streams import declare
 from tests.support.http import RepositoryProcess, repository_up
 from tests.support.pki import (
     TODAY,

@@ -10,13 +10,13 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from services.certificate.ocsp_domain import MOST
+from services.certificate.ocsp.domain import MOST
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.naming import Profile, RevocationReason
-from shared.envelope import seal_event
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.kv import KeyValue
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
 from tests.support.revocable import DAY, holder, now, sign_with
 from tests.support.waiting import until
 

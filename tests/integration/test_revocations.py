@@ -7,14 +7,14 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.errors import Error
 
-from services.certificate.revocations import Revocations
-from shared.contracts.certificate_events import CertificateRevoked
-from shared.contracts.naming import Profile, RevocationReason
-from shared.envelope import seal_event
+from services.certificate.revocation.log import Revocations
+from shared.contracts.certificate.events import CertificateRevoked
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.errors import Poison
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.streams import declare
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.streams import declare
 from tests.support.nats import NatsServer, connected
 from tests.support.revocable import holder
 

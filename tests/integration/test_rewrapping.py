@@ -15,20 +15,20 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic_core import from_json
 
-from services.key import rewrapping
 from services.key.effects import CreateKeyPair, KeyPairCreated, Shred, Shredded, Sign, Signed
-from services.key.kek import unlock
-from services.key.keystore import Keystore
-from services.key.rewrapping import settle
-from services.key.sealing import seal
-from services.key.secret import KeyFile, Passphrase, Source
+from services.key.secrets import rewrap
+from services.key.secrets.kek import unlock
+from services.key.secrets.kek_succession import put_sealed
+from services.key.secrets.keystore import Keystore
+from services.key.secrets.rewrap import settle
+from services.key.secrets.sealing import seal
+from services.key.secrets.source import KeyFile, Passphrase, Source
 from services.key.service import KeySettings, key_service
-from services.key.succession import put_sealed
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
 from shared.errors import Conflict, Transient, Unusable
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign
 from tests.support.waiting import until
 
@@ -249,7 +249,7 @@ async def test_a_new_secret_that_is_the_old_one_changes_nothing(bucket):
 
 
 async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(bucket, caplog, monkeypatch):
-    monkeypatch.setattr(rewrapping, "_PAUSE", 0.01)
+    monkeypatch.setattr(rewrap, "_PAUSE", 0.01)
     keys = await made(bucket, await unlock(bucket, OLD), 2)
     broken = await bucket.get(f"key.{next(iter(keys))}")
     altered = from_json(broken.value) | {"wrapped_data_key": "A" * 56}
@@ -355,8 +355,8 @@ async def test_ended_after_any_write_or_erasure_it_loses_no_key_and_a_restart_go
     async def ends_in_time():
         keyring = await unlock(bucket, NEW, OLD)
         await bucket.erase_overwritten()
-        await rewrapping._rewrap_all(bucket, keyring.current, keyring.previous)  # noqa: SLF001 - without its retries
-        await rewrapping._finish(bucket, keyring, 0)  # noqa: SLF001 - the same
+        await rewrap._rewrap_all(bucket, keyring.current, keyring.previous)  # noqa: SLF001 - without its retries
+        await rewrap._finish(bucket, keyring, 0)  # noqa: SLF001 - the same
 
     with monkeypatch.context() as patch:
         patch.setattr(KeyValue, "put", lambda *a, **n: step(put, *a, **n))

@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared.answers import Answers
-from shared.consumer import PullConsumer
-from shared.event_store import REMEMBERED
-from shared.identity import new_id
-from shared.streams import declare, declare_consumer
+from shared.messages.identity import new_id
+from shared.nats.streams import declare, declare_consumer
+from shared.process.consumer import PullConsumer
+from shared.store.event_store import REMEMBERED
+from shared.store.replies import Answers
 from tests.support.ledger import ledger_service
 from tests.support.waiting import until
 

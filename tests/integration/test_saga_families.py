@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga.definition import Definition, Parallel, Sleep, Step, child
+from services.saga.core.definition import Definition, Parallel, Sleep, Step, child
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
-from shared.contracts import key as keys
-from shared.contracts import key_events as kept
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import CancelSaga, PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
-from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
-from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
-from shared.identity import new_id
+from shared.contracts.key import commands as keys
+from shared.contracts.key import events as kept
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
+from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
+from shared.messages.identity import new_id
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 

@@ -2,16 +2,16 @@
 
 import json
 
-from services.key.secret import Source
+from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from services.saga.definition import Definition, Step, child
+from services.saga.core.definition import Definition, Step, child
 from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Name
-from shared.contracts.key import GenerateKey
-from shared.contracts.key_events import KeyGenerated
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import Completed, StartSaga
-from shared.identity import new_id
+from shared.contracts.key.commands import GenerateKey
+from shared.contracts.key.events import KeyGenerated
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.messages.identity import new_id
 from tests.kit.example.lent_key import LENT_KEY
 from tests.support.device_talk import RECIPIENT
 from tests.support.standin import coordinating

@@ -2,18 +2,18 @@
 
 import pytest
 
-from services.saga.definition import Definition, Step, child
+from services.saga.core.definition import Definition, Step, child
 from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from services.saga.recovery import Recovery
-from shared.contracts.key import GenerateKey
-from shared.contracts.key_events import KeyGenerated
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import StartSaga
-from shared.contracts.sagas import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.key.commands import GenerateKey
+from shared.contracts.key.events import KeyGenerated
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.saga.protocol import StartSaga
 from shared.errors import Unusable
-from shared.identity import new_id
-from shared.kv import KeyValue
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 

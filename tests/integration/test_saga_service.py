@@ -9,13 +9,13 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from services.saga.coordinator import Coordinator
-from services.saga.definition import Retry
+from services.saga.core.definition import Retry
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1 as PKI_BOOTSTRAP
 from services.saga.store import SagaStore
-from shared.contracts.key_events import KeyDestroyed
-from shared.headers import Lineage, SagaContext
-from shared.identity import new_id
-from shared.kv import KeyValue
+from shared.contracts.key.events import KeyDestroyed
+from shared.messages.headers import Lineage, SagaContext
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
 from tests.support.standin import coordinating, impatient
 from tests.support.waiting import until
 

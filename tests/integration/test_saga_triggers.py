@@ -10,21 +10,21 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from nats.js.errors import NotFoundError
 
-from services.saga.definition import Trigger
+from services.saga.core.definition import Trigger
+from services.saga.core.triggers import beginnings, by_event_type
 from services.saga.definitions import crl_publication as crls
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.key_expiry import KEY_EXPIRY
 from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.saga.triggers import beginnings, by_event_type
-from shared.contracts.certificate_events import CertificateRevoked
-from shared.contracts.key import GenerateKey
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
-from shared.contracts.sagas import StartCertificateIssuance, StartPkiBootstrap
-from shared.headers import Lineage
-from shared.identity import new_id
+from shared.contracts.certificate.events import CertificateRevoked
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason
+from shared.contracts.key.commands import GenerateKey
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.certificates import StartCertificateIssuance, StartPkiBootstrap
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
 from tests.support.nats import connected
 from tests.support.standin import REQUEST, StandIn, coordinating
 from tests.support.toys import ISSUER_ID, key_generated

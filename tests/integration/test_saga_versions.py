@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from services.saga.definition import Definition, Step
+from services.saga.core.definition import Definition, Step
 from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
-from shared import consumer
-from shared.contracts.key import GenerateKey, RevokeKey
-from shared.contracts.key_events import KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import CancelSaga, StartSaga
-from shared.envelope import subject_of
-from shared.identity import new_id
+from shared.contracts.key.commands import GenerateKey, RevokeKey
+from shared.contracts.key.events import KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.protocol import CancelSaga, StartSaga
+from shared.messages.envelope import subject_of
+from shared.messages.identity import new_id
+from shared.process import consumer
 from tests.support.standin import coordinating
 from tests.support.waiting import until
 

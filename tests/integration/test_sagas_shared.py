@@ -12,22 +12,22 @@ import nats.errors
 import pytest
 from nats.js import JetStreamContext
 
-from services.saga import engine
 from services.saga.coordinator import Coordinator
-from services.saga.definition import Definition, Parallel, Step
+from services.saga.core import machine
+from services.saga.core.definition import Definition, Parallel, Step
+from services.saga.core.state import Origin
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.saga.sagas import Sagas
-from services.saga.state import Origin
+from services.saga.saga_runner import Sagas
 from services.saga.store import Found, SagaStore
-from shared.contracts import key as keys
-from shared.contracts.key_events import KeyGenerated
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import CancelSaga
-from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.contracts.key import commands as keys
+from shared.contracts.key.events import KeyGenerated
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.protocol import CancelSaga
+from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 
@@ -184,7 +184,7 @@ async def test_the_sweep_sends_what_was_left_unsent_once(server, client, service
 async def saved_and_not_sent(store, at):
     """The id of a saga that began then, and whose coordinator died after saving it."""
     request = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": str(new_id())}, strict=False)
-    saga = engine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "tester"), at)
+    saga = machine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "tester"), at)
     saga = replace(saga, questions=tuple(each.later(timedelta(minutes=5)) for each in saga.questions))
     await store.save(Found(PKI_BOOTSTRAP, saga, 0), saga)
     return saga.saga_id

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from nats.js.errors import NoStreamResponseError
 
-from shared.catalog import catalog
 from shared.errors import Unusable
-from shared.streams import consumer_config, declare, declare_consumer, require_server, stream_configs
+from shared.messages.catalog import catalog
+from shared.nats.streams import consumer_config, declare, declare_consumer, require_server, stream_configs
 from tests.support.nats import connected
 
 NAMES = set(stream_configs(catalog()))

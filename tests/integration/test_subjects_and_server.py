@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nats.js.errors import BadRequestError
 
-from shared.subjects import Subject
-from shared.wire import settled
+from shared.messages.subjects import Subject
+from shared.nats.client import settled
 
 _LITERAL = st.lists(st.sampled_from(["a", "b", "c-1"]), min_size=1, max_size=4)
 _PATTERN = st.tuples(st.lists(st.sampled_from(["a", "b", "c-1", "*"]), max_size=3), st.sampled_from([(), (">",)])).map(

@@ -6,9 +6,9 @@ import json
 import pytest
 
 from deploy.upgrade import upgrade
-from shared.catalog import catalog
 from shared.errors import Unusable
-from shared.streams import consumer_config, declare, declare_consumer, stream_configs
+from shared.messages.catalog import catalog
+from shared.nats.streams import consumer_config, declare, declare_consumer, stream_configs
 
 OF_BEFORE = ["keys.commands.certificate.>", "keys.commands.key.>", "keys.commands.saga.>", "keys.commands.yubikey.>"]
 

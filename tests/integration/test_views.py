@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.rebuild_views import rebuild
-from services.certificate.projector import SEQUENCE, Projector
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.naming import Profile
-from shared.identity import new_id
-from shared.kv import KeyValue
-from shared.streams import declare
+from services.certificate.views.projector import SEQUENCE, Projector
+from shared.contracts.certificate.vocabulary import Profile
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.nats import connected
 from tests.support.pki import bundle_published, certify, crl_published, der, ocsp_published, root, tell
 from tests.support.waiting import until

@@ -1,4 +1,4 @@
-"""nats-py as `shared.wire` adapts it, on a real server."""
+"""nats-py as `shared.nats.client` adapts it, on a real server."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -8,8 +8,8 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from shared.consumer import PullConsumer
-from shared.wire import adapt, leave, settled
+from shared.nats.client import adapt, leave, settled
+from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
 

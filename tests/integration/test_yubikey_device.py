@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from yubikit.piv import PivSession
 
-from services.yubikey.device import YubiKeys
-from services.yubikey.effects import (
+from services.virtual_yubikey import VirtualYubiKeys
+from services.yubikey.core.effects import (
     Attest,
     Attested,
     CertificatePut,
@@ -26,15 +26,15 @@ from services.yubikey.effects import (
     SlotEmptied,
     SlotFilled,
 )
-from services.yubikey.intents import BUCKET, Intents
-from services.yubikey.sealing import SUITE, SealingKey
-from services.yubikey.slots import pem
-from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, sealing_info
+from services.yubikey.performer.devices import YubiKeys
+from services.yubikey.piv.slots import pem
+from services.yubikey.state.intents import BUCKET, Intents
+from services.yubikey.state.sealing import SUITE, SealingKey
+from shared.contracts.key.vocabulary import Algorithm, sealing_info
+from shared.contracts.rejection import RefusalCode
 from shared.errors import Conflict
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.yubikeys import POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, keeping, plugged_in
 
 AT = (str(SERIAL), SLOT_9A)

@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from services.yubikey.service import Settings, yubikey_service
-from shared.contracts.yubikey import Slot
+from shared.contracts.yubikey.slots import Slot
 from shared.errors import Unusable
-from shared.identity import derive, of_stream_position
+from shared.messages.identity import derive, of_stream_position
 from tests.support.yubikey_fleet import SECRET, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL
 

@@ -2,14 +2,14 @@
 
 import pytest
 
-from services.yubikey.fencing import FencedDevices
-from services.yubikey.home import Home
-from services.yubikey.intents import BUCKET, Intent, Intents
-from services.yubikey.leases import Holder, Leases
-from services.yubikey.piv import opened
+from services.yubikey.piv.session import opened
+from services.yubikey.readers.fencing import FencedDevices
+from services.yubikey.state.home import Home
+from services.yubikey.state.intents import BUCKET, Intent, Intents
+from services.yubikey.state.leases import Holder, Leases
 from shared.errors import Conflict, Transient, Unusable
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.yubikeys import OTHER, SERIAL, SLOT_9A, plugged_in
 
 LENGTH = 10.0

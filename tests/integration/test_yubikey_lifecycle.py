@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 from yubikit.piv import SLOT, PivSession
 
-from services.yubikey.sealing import SUITE
+from services.virtual_yubikey import VirtualYubiKeys
 from services.yubikey.service import Settings, yubikey_service
-from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.yubikey_use import plaintext_info
-from shared.identity import new_id
+from services.yubikey.state.sealing import SUITE
+from shared.contracts.yubikey.use import plaintext_info
+from shared.messages.identity import new_id
 from tests.support.device_talk import READER, RECIPIENT, Conversation
 from tests.support.together import SECRET, DevicesInHand
 

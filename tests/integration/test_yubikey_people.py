@@ -8,18 +8,18 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
-from services.yubikey.prompting import Prompts
-from services.yubikey.prompts import PROMPT
-from services.yubikey.sealing import SUITE
+from services.yubikey.core.prompts import PROMPT
+from services.yubikey.performer.prompts import Prompts
 from services.yubikey.service import Settings, yubikey_service
-from shared.contracts.command import RefusalCode
-from shared.contracts.prompt import pin_info
-from shared.envelope import Received
+from services.yubikey.state.sealing import SUITE
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.prompts import pin_info
 from shared.errors import Transient
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.runtime import store_of, under_way
-from shared.streams import declare
+from shared.messages.envelope import Received
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.streams import declare
+from shared.process.runtime import store_of, under_way
 from tests.support.pluggable import Hands
 from tests.support.scenario import NOON
 from tests.support.yubikey_fleet import Fleet, encoded, generating

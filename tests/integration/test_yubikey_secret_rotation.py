@@ -7,15 +7,15 @@ from dataclasses import replace
 
 import pytest
 
-from services.yubikey.credentials import PURPOSE, Credentials, Secrets
-from services.yubikey.intents import BUCKET
-from services.yubikey.leases import Holder, Leases
-from services.yubikey.resealing import settle
-from services.yubikey.sealing import DocumentSealing
 from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.state.credentials import PURPOSE, Credentials, Secrets
+from services.yubikey.state.intents import BUCKET
+from services.yubikey.state.leases import Holder, Leases
+from services.yubikey.state.rotation import settle
+from services.yubikey.state.sealing import DocumentSealing
 from shared.errors import Poison, Unusable
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.device_talk import SERIAL, Conversation
 from tests.support.waiting import until
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 import pytest
 from yubikit.piv import PivSession
 
-from services.yubikey.credentials import PURPOSE, Credentials, Secrets
-from services.yubikey.device import Keeping, YubiKeys
-from services.yubikey.effects import AtDevice, DeviceRefused, Done
-from services.yubikey.intents import Intents
+from services.virtual_yubikey import VirtualYubiKeys
+from services.virtual_yubikey.faults import PowerCut, at
+from services.yubikey.core.effects import AtDevice, DeviceRefused, Done
+from services.yubikey.performer.devices import Keeping, YubiKeys
 from services.yubikey.roles import read_roles
-from services.yubikey.sealing import DocumentSealing, SealingKey
-from services.yubikey.virtual import VirtualYubiKeys
-from services.yubikey.virtual.faults import PowerCut, at
-from shared.contracts.yubikey_devices import (
+from services.yubikey.state.credentials import PURPOSE, Credentials, Secrets
+from services.yubikey.state.intents import Intents
+from services.yubikey.state.sealing import DocumentSealing, SealingKey
+from shared.contracts.yubikey.devices import (
     KeyHolder,
     ProvisionYubiKey,
     PukPolicy,
     ResetYubiKey,
 )
-from shared.contracts.yubikey_secrets import ConfigurePin, ConfigurePuk, RotateManagementKey, SetRetries, UnblockPin
+from shared.contracts.yubikey.secrets import ConfigurePin, ConfigurePuk, RotateManagementKey, SetRetries, UnblockPin
 from shared.errors import Transient
-from shared.kv import KeyValue
-from shared.streams import declare
+from shared.nats.kv import KeyValue
+from shared.nats.streams import declare
 from tests.support.together import SECRET, DevicesInHand
 
 SERIAL, NAME = 42_000_001, "42000001"

@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from services.yubikey.piv.slots import pem
 from services.yubikey.service import Settings, yubikey_service
-from services.yubikey.slots import pem
 from tests.support.yubikeys import SERIAL, certify
 
 AT = {"serial": str(SERIAL), "slot": "9a"}

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from services.saga.steps import Step
+from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
-from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.saga import StartSaga
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.saga.protocol import StartSaga
 
 SAMPLES = Path(__file__).parents[1] / "contracts" / "samples"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pydantic_core import from_json
 
-from services.saga import engine, store
-from services.saga.state import Phase
-from shared.contracts.command import RefusalCode
-from shared.contracts.saga import Announcement, Completed, SagaCompensated, SagaFailed
+from services.saga import store
+from services.saga.core import machine
+from services.saga.core.state import Phase
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.protocol import Announcement, Completed, SagaCompensated, SagaFailed
 from tests.kit.played import Effect, Played
 
 ENDS = (Completed, SagaCompensated, SagaFailed)
@@ -28,11 +29,11 @@ def at_any_moment(played: Played) -> None:
     if found != played.saga:
         raise Broken("what a crash leaves is not what was saved", played)
     asked = [sent.command_id for sent in played.asking()]
-    if [pending.command_id for pending, _ in engine.questions(played.definition, found)] != asked:
+    if [pending.command_id for pending, _ in machine.questions(played.definition, found)] != asked:
         raise Broken("after a crash other commands are sent than before", played)
     for command_id, heard in played.answers.items():
         twice = command_id not in played.unheard and command_id not in asked
-        if twice and engine.advance(played.definition, played.saga, heard) != played.saga:
+        if twice and machine.advance(played.definition, played.saga, heard) != played.saga:
             raise Broken(f"{type(heard.event).__name__} heard twice changes something", played)
     for sent in played.sent:
         answered = played.answers.get(sent.command_id)

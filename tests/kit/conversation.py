@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from services.saga.definition import AnyDefinition
-from services.saga.state import Saga
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.state import Saga
 from shared.contracts.base import Command, Event
-from shared.contracts.saga import CancelSaga, StartSaga
+from shared.contracts.saga.protocol import CancelSaga, StartSaga
 from tests.kit.checking import Broken, at_any_moment, at_the_end
 from tests.kit.played import Outcome, Played, Said, Sent
 

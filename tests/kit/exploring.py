@@ -16,9 +16,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from services.saga import store
-from services.saga.definition import AnyDefinition
-from services.saga.state import Phase
-from shared.contracts.saga import CancelSaga, RetrySaga, StartSaga, WithdrawSaga
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.state import Phase
+from shared.contracts.saga.protocol import CancelSaga, RetrySaga, StartSaga, WithdrawSaga
 from tests.kit.checking import Broken, at_any_moment, at_the_end
 from tests.kit.played import Outcome, Played, Said
 

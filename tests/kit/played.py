@@ -13,17 +13,17 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from services.saga import engine
-from services.saga.definition import AnyDefinition
-from services.saga.engine import Due, Heard, Message
-from services.saga.operating import OperatorCommand, Ordered
-from services.saga.state import Origin, Saga
-from services.saga.steps import Step
-from services.saga.waiting import Signalled
+from services.saga.core import machine
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.machine import Due, Heard, Message
+from services.saga.core.operations import OperatorCommand, Ordered
+from services.saga.core.signals import Signalled
+from services.saga.core.state import Origin, Saga
+from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
-from shared.contracts.command import RefusalCode
-from shared.contracts.saga import StartSaga
-from shared.identity import derive
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.protocol import StartSaga
+from shared.messages.identity import derive
 from tests.kit.answering import answer, done_by, failed_by, refusal, standing
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -84,7 +84,7 @@ class Played:
     def begin(cls, definition: AnyDefinition, request: StartSaga, said: Said | None = None) -> Played:
         if not request.saga_id:
             request = request.model_copy(update={"saga_id": str(START)})
-        saga = engine.begin(definition, request, Origin(START, START, "tester"), NOON)
+        saga = machine.begin(definition, request, Origin(START, START, "tester"), NOON)
         return _sending(cls(definition, saga, said or {}))
 
     # -- what may happen next ----------------------------------------------------------------------------------------
@@ -146,7 +146,7 @@ class Played:
 
     def asking(self) -> Iterator[Sent]:
         """What the saga's state says is to be asked now."""
-        for pending, command in engine.questions(self.definition, self.saga):
+        for pending, command in machine.questions(self.definition, self.saga):
             yield Sent(pending.command_id, pending.label, pending.step, pending.part, pending.attempt, command)
 
     def step(self, sent: Sent) -> Step[Any]:
@@ -200,7 +200,7 @@ class Played:
 
 
 def _moved(played: Played, message: Message) -> Played:
-    return _sending(replace(played, saga=engine.advance(played.definition, played.saga, message)))
+    return _sending(replace(played, saga=machine.advance(played.definition, played.saga, message)))
 
 
 def _sending(played: Played) -> Played:

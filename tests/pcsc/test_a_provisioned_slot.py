@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from services.yubikey.sealing import derived
+from services.yubikey.state.sealing import derived
 from tests.support.readers import OPENSC, SERIAL, beside_a_yubikey
 from tests.support.suite import suite_up
 

@@ -6,17 +6,17 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.certificate.domain import certificate_decider
-from services.certificate.policy import Policy
-from services.certificate.states import Certificate, Issued, Revoked
-from services.certificate.x509 import Issuance
+from services.certificate.policy.rules import Policy
+from services.certificate.x509.domain import certificate_decider
+from services.certificate.x509.performer import Issuance
+from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared.contracts.base import Command, Event
-from shared.contracts.certificate import CreateCertificate, SignCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.certificate.commands import CreateCertificate, SignCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
 from shared.decider import Context, Refused, Stands, run
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.scenario import NOON
 
 

@@ -7,9 +7,9 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-from services.yubikey.sealing import SUITE
-from shared.contracts.yubikey_secrets import DeviceSecret, secret_info
-from shared.identity import new_id
+from services.yubikey.state.sealing import SUITE
+from shared.contracts.yubikey.secrets import DeviceSecret, secret_info
+from shared.messages.identity import new_id
 
 SERIAL = 42000001
 READER = X25519PrivateKey.generate()

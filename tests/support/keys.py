@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.contracts.key import (
+from shared.contracts.key.commands import (
     ArchiveKey,
     BindAuthority,
     CancelRotation,
@@ -24,7 +24,7 @@ from shared.contracts.key import (
     SignWithKey,
     TransferKey,
 )
-from shared.contracts.key_events import (
+from shared.contracts.key.events import (
     KeyArchived,
     KeyDestroyed,
     KeyEscrowed,
@@ -36,7 +36,7 @@ from shared.contracts.key_events import (
     KeyRotated,
     KeyRotationCompleted,
 )
-from shared.contracts.keying import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
 from tests.support.scenario import NOON
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"

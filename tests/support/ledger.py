@@ -8,14 +8,14 @@ from typing import Any, NoReturn
 from nats.js import JetStreamContext
 from pydantic import TypeAdapter
 
-from shared.answers import Answers
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import GenerateKey, RevokeKey
-from shared.contracts.key_events import KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.key.commands import GenerateKey, RevokeKey
+from shared.contracts.key.events import KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Context, Decider, Refused, Stands
-from shared.event_store import EventStore
-from shared.runtime import CommandService, store_of
+from shared.process.runtime import CommandService, store_of
+from shared.store.event_store import EventStore
+from shared.store.replies import Answers
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from shared.access import ANYBODY, Access
+from shared.nats.connection import ANYBODY, Access
 
 BINARY = Path(sys.executable).with_name("nats-server")
 

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from nats.aio.client import Client
 
-from services.key.importing import SUITE
-from shared.contracts.keying import sealing_info
+from services.key.secrets.imported_keys import SUITE
+from shared.contracts.key.vocabulary import sealing_info
 from tests.support.nats import NatsServer
 
 

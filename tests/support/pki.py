@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import NameOID
 
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.events import (
     CertificateExpired,
     CertificateHeld,
     CertificateReleased,
@@ -22,12 +22,12 @@ from shared.contracts.certificate_events import (
     CertificateSuperseded,
     CrlPublished,
 )
-from shared.contracts.naming import Profile, RevocationReason
-from shared.contracts.ocsp import OcspPublished, SignedOcspAnswer
-from shared.contracts.trust_bundle import TrustBundlePublished
-from shared.envelope import seal_event
-from shared.headers import Lineage
-from shared.identity import new_id
+from shared.contracts.certificate.ocsp import OcspPublished, SignedOcspAnswer
+from shared.contracts.certificate.trust_bundle import TrustBundlePublished
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
 
 TODAY = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": TODAY - timedelta(days=1), "not_after": TODAY + timedelta(days=365)}

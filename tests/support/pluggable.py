@@ -2,7 +2,7 @@
 
 from yubikit.core.smartcard import SW, SmartCardConnection
 
-from services.yubikey.directory import DeviceAbsentError, VirtualDevices
+from services.yubikey.readers.directory import DeviceAbsentError, VirtualDevices
 
 GENERAL_AUTHENTICATE, MANAGEMENT_KEY_SLOT = 0x87, 0x9B
 

@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
-from services.certificate import crl
-from services.certificate.crl_building import CrlBuilding
-from services.certificate.ocsp_building import OcspBuilding
-from services.certificate.ocsp_domain import OCSP
+from services.certificate.crl import domain as crl
+from services.certificate.crl.performer import CrlBuilding
+from services.certificate.ocsp.domain import OCSP
+from services.certificate.ocsp.performer import OcspBuilding
+from services.certificate.policy.ocsp import OcspPolicy
 from services.certificate.profiles import CRL
-from services.certificate.revocation_policy import OcspPolicy
-from services.certificate.revocation_register import Register
-from services.certificate.states import Unborn
+from services.certificate.revocation.register import Register
+from services.certificate.x509.states import Unborn
 from shared.contracts.base import Event
-from shared.contracts.certificate import CreateCrl, PublishCrl
-from shared.contracts.certificate_events import CrlCreated, CrlPublished
-from shared.contracts.ocsp import PrepareOcsp, PublishOcsp
+from shared.contracts.certificate.commands import CreateCrl, PublishCrl
+from shared.contracts.certificate.events import CrlCreated, CrlPublished
+from shared.contracts.certificate.ocsp import PrepareOcsp, PublishOcsp
 from shared.decider import Context, Perform, run
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.revocable import sign_with
 from tests.support.scenario import NOON
 

@@ -11,17 +11,17 @@ from cryptography.hazmat.primitives.asymmetric import ec, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from services.certificate.states import Issued
-from shared.contracts.certificate_events import (
+from services.certificate.x509.states import Issued
+from shared.contracts.certificate.events import (
     CertificateCreated,
     CertificateHeld,
     CertificateReleased,
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import Profile, RevocationReason
-from shared.identity import new_id
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.messages.identity import new_id
 from tests.support.authority import private_key, public_pem
 from tests.support.scenario import NOON
 

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.contracts.base import Event
-from shared.contracts.command import RefusalCode
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Context, Decider, Perform, Refused, Stands
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

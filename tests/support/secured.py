@@ -7,11 +7,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from deploy.nats_users import seed_file, write_users
-from shared.access import Access
-from shared.catalog import catalog
-from shared.permissions import PROVISIONER, roles
-from shared.streams import declare_all
-from shared.wire import settled
+from shared.messages.catalog import catalog
+from shared.messages.permissions import PROVISIONER, roles
+from shared.nats.client import settled
+from shared.nats.connection import Access
+from shared.nats.streams import declare_all
 from tests.support.nats import NatsServer
 
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)

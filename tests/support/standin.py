@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from services.saga.service import saga_service
-from shared.contracts.all import MESSAGES
-from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.registry import MESSAGES
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
 from shared.decider import Refused, Stands
-from shared.envelope import seal_event, subject_of
-from shared.headers import command_lineage
-from shared.identity import new_id
+from shared.messages.envelope import seal_event, subject_of
+from shared.messages.headers import command_lineage
+from shared.messages.identity import new_id
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
 
 AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 365}

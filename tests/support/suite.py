@@ -19,10 +19,10 @@ from nats.js.api import ConsumerConfig
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from shared.identity import derive, new_id
-from shared.kv import to_the_end
-from shared.ordered import ordered
-from shared.wire import leave
+from shared.messages.identity import derive, new_id
+from shared.nats.client import leave
+from shared.nats.kv import to_the_end
+from shared.nats.ordered_consumer import ordered
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})

@@ -15,16 +15,16 @@ from yubikit.piv import SLOT, PivSession
 from deploy.settings import LocalSuite
 from services.certificate.service import Settings as CertificateSettings
 from services.certificate.service import certificate_service
-from services.key.secret import Source
+from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from services.saga.definition import AnyDefinition
+from services.saga.core.definition import AnyDefinition
 from services.saga.service import saga_service
-from services.yubikey.attestation import Trust, spki
-from services.yubikey.directory import VirtualDevices
-from services.yubikey.domain import YUBIKEY
+from services.virtual_yubikey import VirtualYubiKeys
+from services.yubikey.core.domain import YUBIKEY
+from services.yubikey.piv.attestation import Trust, spki
+from services.yubikey.readers.directory import VirtualDevices
 from services.yubikey.service import Settings, yubikey_service
-from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.all import MESSAGES
+from shared.contracts.registry import MESSAGES
 from tests.support.nats import NatsServer, connected
 from tests.support.suite import Suite
 

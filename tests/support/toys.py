@@ -14,21 +14,22 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from services.certificate.nats_domain import NATS_JWT, SignatureChecked
-from shared.contracts import certificate as certificates
-from shared.contracts import certificate_events as issued
-from shared.contracts import key as keys
-from shared.contracts import key_events as kept
-from shared.contracts import nats_jwt, ocsp, saga, sagas
-from shared.contracts import ssh_certificate as ssh
-from shared.contracts import trust_bundle as bundles
+from services.certificate.nats_jwt.domain import NATS_JWT, SignatureChecked
 from shared.contracts.base import Command, Event
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
-from shared.contracts.naming import Profile
-from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, StartCertificateProvisioning
-from shared.contracts.saga import StartSaga
-from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
+from shared.contracts.certificate import commands as certificates
+from shared.contracts.certificate import events as issued
+from shared.contracts.certificate import nats_jwt, ocsp, ssh
+from shared.contracts.certificate import trust_bundle as bundles
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key import commands as keys
+from shared.contracts.key import events as kept
+from shared.contracts.key.vocabulary import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga import certificates as sagas
+from shared.contracts.saga import protocol
+from shared.contracts.saga.protocol import StartSaga
+from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, StartCertificateProvisioning
+from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
 from shared.decider import Context, Perform, Refused, Stands
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
@@ -142,8 +143,8 @@ class Toys:
         if self.withdrawn(log):
             return _taken()
         if self.children == "failed":
-            left = (saga.LeftOver(step="generate-slot-key", reason="no answer"),)
-            return saga.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
+            left = (protocol.LeftOver(step="generate-slot-key", reason="no answer"),)
+            return protocol.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
         return completed.model_validate({**about, **made}, strict=False)
 
     def _StartCertificateProvisioning(self, c: StartCertificateProvisioning, log: list[Event]) -> Any:
@@ -158,15 +159,15 @@ class Toys:
     def _StartCrlPublication(self, c: StartCrlPublication, log: list[Event]) -> Any:
         return self._child(c, log, "crl-publication", CrlPublicationCompleted, issuer_id=c.issuer_id, number=7)
 
-    def _WithdrawSaga(self, c: saga.WithdrawSaga, log: list[Event]) -> Any:
+    def _WithdrawSaga(self, c: protocol.WithdrawSaga, log: list[Event]) -> Any:
         if self.withdrawn(log):
             return Stands()
         about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
-        return saga.SagaUndone(**about, reason=c.reason, undone=())
+        return protocol.SagaUndone(**about, reason=c.reason, undone=())
 
     @staticmethod
     def withdrawn(log: list[Event]) -> bool:
-        return any(isinstance(event, saga.SagaUndone) for event in log)
+        return any(isinstance(event, protocol.SagaUndone) for event in log)
 
     # -- certificates ------------------------------------------------------------------------------------------------
 

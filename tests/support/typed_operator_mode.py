@@ -12,9 +12,9 @@ import nats.errors
 
 from deploy.nats_identities import Identities
 from deploy.settings import LocalSuite
-from shared.access import Access
-from shared.identity import derive
-from shared.wire import settled
+from shared.messages.identity import derive
+from shared.nats.client import settled
+from shared.nats.connection import Access
 from tests.support.nats import BINARY, connected, free_port
 from tests.support.operator_mode import Recipient
 from tests.support.suite import Suite

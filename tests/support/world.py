@@ -13,19 +13,19 @@ from uuid import UUID
 
 from pydantic_core import from_json
 
-from services.saga import engine, store
-from services.saga.definition import AnyDefinition
-from services.saga.engine import Due, Heard, Ordered, Signalled
-from services.saga.operating import OperatorCommand
-from services.saga.replaying import Logged
-from services.saga.state import Origin, Saga
-from services.yubikey import effects as devices
-from services.yubikey.domain import YUBIKEY
+from services.saga import store
+from services.saga.core import machine
+from services.saga.core.definition import AnyDefinition
+from services.saga.core.machine import Due, Heard, Ordered, Signalled
+from services.saga.core.operations import OperatorCommand
+from services.saga.core.replay import Logged
+from services.saga.core.state import Origin, Saga
+from services.yubikey.core import effects as devices
+from services.yubikey.core.domain import YUBIKEY
 from shared.contracts.base import Command, Event
-from shared.contracts.command import CommandRejected, CommandRepeated, RefusalCode
-from shared.contracts.saga import CancelSaga, ResumeSaga, RetrySaga, StartSaga
-from shared.contracts.yubikey import PinPolicy, TouchPolicy
-from shared.contracts.yubikey_devices import (
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.saga.protocol import CancelSaga, ResumeSaga, RetrySaga, StartSaga
+from shared.contracts.yubikey.devices import (
     KeyHolder,
     ManagementKeyAlgorithm,
     ProvisionYubiKey,
@@ -34,8 +34,9 @@ from shared.contracts.yubikey_devices import (
     YubiKeyProvisioned,
     YubiKeyReset,
 )
+from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.decider import Context, Perform, Refused, Stands
-from shared.identity import derive
+from shared.messages.identity import derive
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -98,7 +99,7 @@ class World:
 
     @classmethod
     def begin(cls, definition: AnyDefinition, request: StartSaga, broken: frozenset[str] = frozenset()) -> World:
-        saga = engine.begin(definition, request, Origin(START, START, "tester"), NOON)
+        saga = machine.begin(definition, request, Origin(START, START, "tester"), NOON)
         world = cls(definition, saga, broken)
         world.log["key", ISSUER_ID].append(ISSUER_KEY)
         world.send()
@@ -114,7 +115,7 @@ class World:
             if announced.event not in self.told:
                 self.told.append(announced.event)
                 self.stored.append(Logged(announced.event_id, announced.cause, announced.event, self.now))
-        for pending, command in engine.questions(self.definition, self.saga):
+        for pending, command in machine.questions(self.definition, self.saga):
             sent = Sent(pending.command_id, command, pending.label)
             if sent not in self.commands:
                 self.commands.append(sent)
@@ -136,7 +137,7 @@ class World:
 
     def hear(self, message: Heard | Due | Ordered | Signalled) -> None:
         """The coordinator is given a message, perhaps not for the first time."""
-        self.saga = engine.advance(self.definition, self.saga, message)
+        self.saga = machine.advance(self.definition, self.saga, message)
         self.send()
 
     def pass_time(self) -> None:

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 from nats.js.errors import NotFoundError
 
-from services.yubikey.directory import VirtualDevices
-from services.yubikey.sealing import derived
-from shared.identity import new_id
-from shared.kv import to_the_end
+from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.state.sealing import derived
+from shared.messages.identity import new_id
+from shared.nats.kv import to_the_end
 
 ROOT = Path(__file__).parents[2]
 SECRET = bytes(range(1, 33))

@@ -8,16 +8,16 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.attestation import Trust
-from services.yubikey.credentials import Credentials
-from services.yubikey.device import Keeping
-from services.yubikey.directory import VirtualDevices
-from services.yubikey.piv import opened
-from services.yubikey.proving import Known
+from services.virtual_yubikey import VirtualYubiKeys
+from services.yubikey.performer.devices import Keeping
+from services.yubikey.piv.attestation import Trust
+from services.yubikey.piv.authentication import Known
+from services.yubikey.piv.session import opened
+from services.yubikey.readers.directory import VirtualDevices
 from services.yubikey.roles import read_roles
-from services.yubikey.virtual import VirtualYubiKeys
-from shared.contracts.keying import Algorithm
-from shared.contracts.yubikey import PinPolicy, Slot, TouchPolicy
+from services.yubikey.state.credentials import Credentials
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 
 SERIAL, OTHER = 42000001, 42000002
 SLOT_9A = Slot.AUTHENTICATION

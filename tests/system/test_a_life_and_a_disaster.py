@@ -20,12 +20,12 @@ from cryptography.x509 import ocsp
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from shared.contracts.certificate_events import CertificateExpiring
-from shared.contracts.naming import Profile
-from shared.envelope import seal_event
-from shared.headers import Lineage
-from shared.identity import new_id
-from shared.kv import KeyValue
+from shared.contracts.certificate.events import CertificateExpiring
+from shared.contracts.certificate.vocabulary import Profile
+from shared.messages.envelope import seal_event
+from shared.messages.headers import Lineage
+from shared.messages.identity import new_id
+from shared.nats.kv import KeyValue
 from tests.support.nats import connected, free_port
 from tests.support.suite import Suite
 from tests.support.waiting import until

@@ -10,8 +10,8 @@ import nats.js.errors
 import pytest
 import pytest_asyncio
 
-from shared.contracts.command import RefusalCode
-from shared.identity import new_id
+from shared.contracts.rejection import RefusalCode
+from shared.messages.identity import new_id
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -8,11 +8,11 @@ import shutil
 
 import pytest
 
-from services.certificate.policy import IssuerPolicy, Policy
+from services.certificate.policy.rules import IssuerPolicy, Policy
 from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, misfit
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, SanKind, SubjectAlternativeName
-from shared.identity import new_id
+from shared.contracts.certificate.vocabulary import Profile, SanKind, SubjectAlternativeName
+from shared.contracts.key.vocabulary import Algorithm
+from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON
 

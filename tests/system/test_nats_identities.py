@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 from cryptography.exceptions import InvalidTag
 
-from shared.access import Access
-from shared.catalog import catalog
-from shared.permissions import permissions_of, roles
-from shared.wire import settled
+from shared.messages.catalog import catalog
+from shared.messages.permissions import permissions_of, roles
+from shared.nats.client import settled
+from shared.nats.connection import Access
 from tests.support.operator_mode import Recipient, let_in, operated
 from tests.support.waiting import until
 

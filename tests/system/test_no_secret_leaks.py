@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_der_private_key
 from nats.js.errors import NotFoundError
 
-from services.key.importing import SUITE
-from services.key.kek import Passphrase, unlock
-from services.key.sealing import Entry, open_entry, read
-from services.yubikey.sealing import derived
-from services.yubikey.virtual import attestation
-from services.yubikey.virtual import state as device_state
-from services.yubikey.virtual.piv_keys import to_pkcs8
-from services.yubikey.virtual.sealing import SealedFile
-from shared.contracts.keying import Algorithm, import_proof, sealing_info
-from shared.kv import KeyValue
+from services.key.secrets.imported_keys import SUITE
+from services.key.secrets.kek import Passphrase, unlock
+from services.key.secrets.sealing import Entry, open_entry, read
+from services.virtual_yubikey import attestation
+from services.virtual_yubikey import state as device_state
+from services.virtual_yubikey.piv_keys import to_pkcs8
+from services.virtual_yubikey.sealing import SealedFile
+from services.yubikey.state.sealing import derived
+from shared.contracts.key.vocabulary import Algorithm, import_proof, sealing_info
+from shared.nats.kv import KeyValue
 from tests.support.authority import private_key, public_pem
 from tests.support.suite import suite_up
 from tests.support.waiting import until

@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 
 from deploy.declare import declared
-from shared.access import Access
-from shared.catalog import catalog
-from shared.permissions import roles
+from shared.messages.catalog import catalog
+from shared.messages.permissions import roles
+from shared.nats.connection import Access
 from tests.support.nats import NatsServer, connected, free_port
 from tests.support.typed_operator_mode import (
     BOOTSTRAP,

@@ -3,8 +3,8 @@
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
 from deploy.settings import LocalSuite
-from services.yubikey.directory import VirtualDevices
-from services.yubikey.sealing import derived
+from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.state.sealing import derived
 from tests.support.suite import suite_up
 from tests.support.yubikeys import SERIAL, opening
 

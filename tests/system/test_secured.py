@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from deploy.nats_tls import issue
 from deploy.nats_users import seed_file, write_users
-from shared.access import Access
+from shared.nats.connection import Access
 from tests.support.suite import suite_up
 from tests.support.waiting import until
 

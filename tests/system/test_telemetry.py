@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 import pytest_asyncio
 
-from shared.spans import span_id
+from shared.telemetry.spans import span_id
 from tests.support.collector import collecting
 from tests.support.suite import suite_up
 from tests.support.waiting import until

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 
-from shared.contracts.all import MESSAGES
-from shared.identity import new_id
-from shared.wire import settled
+from shared.contracts.registry import MESSAGES
+from shared.messages.identity import new_id
+from shared.nats.client import settled
 from tests.support.suite import ENDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -6,17 +6,17 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.certificate.verification.past import AUTHORITIES, Past, PastEvent
-from shared.catalog import LOG
-from shared.contracts.certificate_events import (
+from services.certificate.verification.status_history import AUTHORITIES, Past, PastEvent
+from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateImported,
     CertificateReleased,
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.envelope import read_event
-from shared.log_reader import LogReader
+from shared.messages.catalog import LOG
+from shared.messages.envelope import read_event
+from shared.nats.log_reader import LogReader
 
 _ISSUED: dict[str, type[CertificateSigned | CertificateImported]] = {
     "signed": CertificateSigned,

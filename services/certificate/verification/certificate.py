@@ -12,14 +12,14 @@ from typing import TypeVar
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 
-from services.certificate.verification.distinguished import Distinguished, distinguished
-from services.certificate.verification.encoding import (
+from services.certificate.verification.der_reader import (
     Skeleton,
     limits_distances,
     pairs_of_identifiers,
     skeleton,
     spells_its_curve_out,
 )
+from services.certificate.verification.distinguished_names import Distinguished, distinguished
 
 _NAME_CONSTRAINTS = bytes((0x55, 0x1D, 0x1E))  # 2.5.29.30
 _POLICY_MAPPINGS = bytes((0x55, 0x1D, 0x21))  # 2.5.29.33

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
 from services.certificate.verification.certificate import Certificate
+from services.certificate.verification.name_constraints import malformed_subtree
 from services.certificate.verification.peers import is_host_or_wildcard, is_mailbox
 from services.certificate.verification.rules import Place, Rules
 from services.certificate.verification.signatures import verifies, weakness
-from services.certificate.verification.subtrees import malformed_subtree
 
 _MUST_NOT_BE_CRITICAL: dict[type[x509.ExtensionType], str] = {
     x509.AuthorityKeyIdentifier: "4.2.1.1",

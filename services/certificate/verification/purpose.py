@@ -9,7 +9,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
 from services.certificate.verification.certificate import Certificate
 from services.certificate.verification.rules import PURPOSES
-from shared.contracts.naming import VerifiedUsage
+from shared.contracts.certificate.vocabulary import VerifiedUsage
 
 _FITTING: dict[VerifiedUsage, Callable[[x509.KeyUsage], bool]] = {
     VerifiedUsage.ANY: lambda _: True,

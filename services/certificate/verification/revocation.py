@@ -14,7 +14,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
 from services.certificate.verification.certificate import Certificate
-from services.certificate.verification.distinguished import Distinguished, distinguished
+from services.certificate.verification.distinguished_names import Distinguished, distinguished
 from services.certificate.verification.rules import Work
 from services.certificate.verification.signatures import verifies
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from cryptography.x509.oid import ExtendedKeyUsageOID, ObjectIdentifier
 
-from shared.contracts.naming import VerifiedUsage
+from shared.contracts.certificate.vocabulary import VerifiedUsage
 
 PURPOSES: dict[VerifiedUsage, ObjectIdentifier | None] = {
     VerifiedUsage.ANY: None,

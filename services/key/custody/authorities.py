@@ -11,10 +11,10 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from services.key.custody.name_constraints import Constraints, read_constraints
 from services.key.custody.tbs import NotToBeSignedError, ToBeCertified
-from services.key.sealing import UnreadableError
+from services.key.secrets.sealing import UnreadableError
 from shared.contracts.base import Base64, Fingerprint
 from shared.errors import Conflict
-from shared.kv import KeyValue
+from shared.nats.kv import KeyValue
 
 _MOST = 64
 _LONGEST = 512 * 1024  # octets; a message of NATS holds a megabyte

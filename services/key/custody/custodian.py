@@ -28,8 +28,8 @@ from services.key.custody.tbs import (
     resembles_tbs,
     take_apart,
 )
-from shared.contracts.keying import Purpose, SignatureAlgorithm
-from shared.kv import KeyValue
+from shared.contracts.key.vocabulary import Purpose, SignatureAlgorithm
+from shared.nats.kv import KeyValue
 
 _REMEMBERED = 256
 _LONG = 65_536  # octets: a CRL of a thousand entries takes some ten milliseconds to read

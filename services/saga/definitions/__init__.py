@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from importlib import import_module
 from pkgutil import iter_modules
 
-from services.saga.definition import AnyDefinition, Definition
+from services.saga.core.definition import AnyDefinition, Definition
 
 
 def _found() -> Iterator[AnyDefinition]:

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.saga.definition import Definition, Step, Trigger
+from services.saga.core.definition import Definition, Step, Trigger
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY
-from services.saga.state import Saga
-from shared.contracts.certificate import AnnounceExpiry, ExpireCertificate
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.commands import AnnounceExpiry, ExpireCertificate
+from shared.contracts.certificate.events import (
     CertificateExpired,
     CertificateExpiring,
     CertificateImported,
     CertificateSigned,
 )
-from shared.contracts.timed_sagas import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
+from shared.contracts.saga.timed import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
 
 Expiry = Saga[StartCertificateExpiry]
 Known = CertificateSigned | CertificateImported

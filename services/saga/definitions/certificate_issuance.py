@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from services.saga.definition import Await, Definition, Step
+from services.saga.core.definition import Await, Definition, Step
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import certificate_undone, key_undone, publish, sign
-from services.saga.state import Saga
-from shared.contracts.certificate import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
-from shared.contracts.key import GenerateKey, SignWithKey
-from shared.contracts.key_events import KeyGenerated, KeySigned
-from shared.contracts.keying import Purpose
-from shared.contracts.naming import Profile
-from shared.contracts.sagas import CertificateIssuanceCompleted, StartCertificateIssuance
+from shared.contracts.certificate.commands import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key.commands import GenerateKey, SignWithKey
+from shared.contracts.key.events import KeyGenerated, KeySigned
+from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.saga.certificates import CertificateIssuanceCompleted, StartCertificateIssuance
 
 Issuance = Saga[StartCertificateIssuance]
 

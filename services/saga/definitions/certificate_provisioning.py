@@ -6,21 +6,21 @@ device's service, verified; the software copy is destroyed, or escrowed where it
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Step, Undo
-from services.saga.state import Saga
-from shared.contracts import certificate as certificates
-from shared.contracts import certificate_events as issued
-from shared.contracts import key as keys
-from shared.contracts import key_events as kept
-from shared.contracts import yubikey as devices
-from shared.contracts.keying import Purpose
-from shared.contracts.naming import DistinguishedName, Profile, RevocationReason
-from shared.contracts.provisioning_sagas import (
+from services.saga.core.definition import Definition, Step, Undo
+from services.saga.core.state import Saga
+from shared.contracts.certificate import commands as certificates
+from shared.contracts.certificate import events as issued
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason
+from shared.contracts.key import commands as keys
+from shared.contracts.key import events as kept
+from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.saga.provisioning import (
     CertificateProvisioningCompleted,
     KeyOrigin,
     PivPurpose,
     StartCertificateProvisioning,
 )
+from shared.contracts.yubikey import slots as devices
 
 Provisioning = Saga[StartCertificateProvisioning]
 

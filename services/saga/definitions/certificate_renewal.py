@@ -7,20 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from services.saga.definition import Await, Definition, Step, Trigger
+from services.saga.core.definition import Await, Definition, Step, Trigger
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY, certificate_undone, sign
-from services.saga.state import Saga
-from shared.contracts.certificate import RenewCertificate, SignCertificate, SupersedeCertificate
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.commands import RenewCertificate, SignCertificate, SupersedeCertificate
+from shared.contracts.certificate.events import (
     CertificateExpiring,
     CertificateRenewed,
     CertificateSigned,
     CertificateSuperseded,
 )
-from shared.contracts.key import SignWithKey
-from shared.contracts.key_events import KeySigned
-from shared.contracts.sagas import CertificateRenewalCompleted, StartCertificateRenewal
-from shared.contracts.yubikey import ImportSlotCertificate, SlotCertificateImported, SlotVerified, VerifySlot
+from shared.contracts.key.commands import SignWithKey
+from shared.contracts.key.events import KeySigned
+from shared.contracts.saga.certificates import CertificateRenewalCompleted, StartCertificateRenewal
+from shared.contracts.yubikey.slots import ImportSlotCertificate, SlotCertificateImported, SlotVerified, VerifySlot
 
 Renewal = Saga[StartCertificateRenewal]
 

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.saga.definition import Await, Definition, Step, Trigger
+from services.saga.core.definition import Await, Definition, Step, Trigger
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY, publish, sign
-from services.saga.state import Saga
-from shared.contracts.certificate import CreateCrl, PublishCrl
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.commands import CreateCrl, PublishCrl
+from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
     CertificateRevoked,
     CrlCreated,
     CrlPublished,
 )
-from shared.contracts.key import SignWithKey
-from shared.contracts.key_events import KeySigned
-from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
+from shared.contracts.key.commands import SignWithKey
+from shared.contracts.key.events import KeySigned
+from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
 
 Publication = Saga[StartCrlPublication]
 

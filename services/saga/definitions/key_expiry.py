@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.saga.definition import Definition, Step, Trigger
+from services.saga.core.definition import Definition, Step, Trigger
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY
-from services.saga.state import Saga
-from shared.contracts.key import CompleteRotation, ExpireKey
-from shared.contracts.key_events import KeyExpired, KeyGenerated, KeyImported, KeyRotated, KeyRotationCompleted
-from shared.contracts.timed_sagas import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
+from shared.contracts.key.commands import CompleteRotation, ExpireKey
+from shared.contracts.key.events import KeyExpired, KeyGenerated, KeyImported, KeyRotated, KeyRotationCompleted
+from shared.contracts.saga.timed import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
 
 Expiry = Saga[StartKeyExpiry]
 Born = KeyGenerated | KeyImported

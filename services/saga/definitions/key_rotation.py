@@ -9,22 +9,22 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from services.saga.definition import Definition, Each, Sleep, Step, Undo, child
+from services.saga.core.definition import Definition, Each, Sleep, Step, Undo, child
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY, key_undone
-from services.saga.state import Saga
-from shared.contracts.certificate import RevokeCertificate
-from shared.contracts.certificate_events import CertificateRevoked
-from shared.contracts.key import ArchiveKey, CancelRotation, CompleteRotation, GenerateKey, RotateKey
-from shared.contracts.key_events import (
+from shared.contracts.certificate.commands import RevokeCertificate
+from shared.contracts.certificate.events import CertificateRevoked
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.key.commands import ArchiveKey, CancelRotation, CompleteRotation, GenerateKey, RotateKey
+from shared.contracts.key.events import (
     KeyArchived,
     KeyGenerated,
     KeyRotated,
     KeyRotationCancelled,
     KeyRotationCompleted,
 )
-from shared.contracts.key_sagas import KeyRotationSagaCompleted, StartKeyRotation
-from shared.contracts.naming import RevocationReason
-from shared.contracts.sagas import CertificateRenewalCompleted, StartCertificateRenewal
+from shared.contracts.saga.certificates import CertificateRenewalCompleted, StartCertificateRenewal
+from shared.contracts.saga.keys import KeyRotationSagaCompleted, StartKeyRotation
 
 Rotation = Saga[StartKeyRotation]
 

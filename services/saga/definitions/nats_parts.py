@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from services.saga.definition import Step, Undo
+from services.saga.core.definition import Step, Undo
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import key_undone
-from services.saga.state import Saga
-from shared.contracts.key import ExportKey, GenerateKey, SignWithKey
-from shared.contracts.key_events import KeyExported, KeyGenerated, KeySigned
-from shared.contracts.keying import Algorithm, PrivateKeyFormat, Purpose
-from shared.contracts.nats_jwt import (
+from shared.contracts.certificate.nats_jwt import (
     CreateNatsJwt,
     NatsJwtCreated,
     NatsJwtRevoked,
@@ -19,6 +16,9 @@ from shared.contracts.nats_jwt import (
     RevokeNatsJwt,
     SignNatsJwt,
 )
+from shared.contracts.key.commands import ExportKey, GenerateKey, SignWithKey
+from shared.contracts.key.events import KeyExported, KeyGenerated, KeySigned
+from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, Purpose
 
 AnySaga = Saga[Any]
 PURPOSES = {

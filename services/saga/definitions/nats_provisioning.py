@@ -5,12 +5,12 @@ What nats-server is told is in the end: the operator's JWT, and the accounts' fo
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Parallel
+from services.saga.core.definition import Definition, Parallel
+from services.saga.core.state import Saga
 from services.saga.definitions.nats_parts import SEED, jwt_of, jwt_text, key_of, nkey_of
-from services.saga.state import Saga
-from shared.contracts.key_events import KeyExported
-from shared.contracts.nats_jwt import CreateNatsJwt, NatsEntity
-from shared.contracts.nats_sagas import NatsProvisioningCompleted, StartNatsProvisioning
+from shared.contracts.certificate.nats_jwt import CreateNatsJwt, NatsEntity
+from shared.contracts.key.events import KeyExported
+from shared.contracts.saga.nats import NatsProvisioningCompleted, StartNatsProvisioning
 
 Provisioning = Saga[StartNatsProvisioning]
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Step
+from services.saga.core.definition import Definition, Step
+from services.saga.core.state import Saga
 from services.saga.definitions.nats_parts import SEED, jwt_of, jwt_text, key_of, nkey_of
 from services.saga.definitions.parts import PATIENT, PATIENTLY
-from services.saga.state import Saga
-from shared.contracts.key import ExportPublicKey, RevokeKey, SignWithKey
-from shared.contracts.key_events import KeyExported, KeyRevoked, KeySigned, PublicKeyExported
-from shared.contracts.keying import PublicKeyFormat, Purpose
-from shared.contracts.nats_jwt import (
+from shared.contracts.certificate.nats_jwt import (
     CreateNatsJwt,
     NatsEntity,
     NatsJwtCreated,
@@ -19,7 +16,10 @@ from shared.contracts.nats_jwt import (
     RevokeNatsJwt,
     SignNatsJwt,
 )
-from shared.contracts.nats_sagas import (
+from shared.contracts.key.commands import ExportPublicKey, RevokeKey, SignWithKey
+from shared.contracts.key.events import KeyExported, KeyRevoked, KeySigned, PublicKeyExported
+from shared.contracts.key.vocabulary import PublicKeyFormat, Purpose
+from shared.contracts.saga.nats import (
     NatsUserIssuanceCompleted,
     NatsUserRevocationCompleted,
     StartNatsUserIssuance,

@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from services.saga.definition import Definition, Step, Trigger
+from services.saga.core.definition import Definition, Step, Trigger
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY
-from services.saga.state import Saga
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.key import SignBatch
-from shared.contracts.key_events import KeyBatchSigned
-from shared.contracts.keying import Purpose
-from shared.contracts.naming import Profile
-from shared.contracts.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
-from shared.contracts.timed_sagas import OcspPublicationCompleted, StartOcspPublication
+from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key.commands import SignBatch
+from shared.contracts.key.events import KeyBatchSigned
+from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.saga.timed import OcspPublicationCompleted, StartOcspPublication
 
 Publication = Saga[StartOcspPublication]
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from services.saga.definition import Each, Retry, Step, Undo, child
-from services.saga.state import Saga
-from shared.contracts.certificate import PublishCrl, RevokeCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateRevoked, CrlCreated
-from shared.contracts.key import DestroyKey, RevokeKey, SignWithKey
-from shared.contracts.key_events import KeyDestroyed, KeyRevoked, KeySigned
-from shared.contracts.keying import Purpose
-from shared.contracts.naming import RevocationReason
-from shared.contracts.saga import StartSaga
-from shared.contracts.timed_sagas import CrlPublicationCompleted, StartCrlPublication
+from services.saga.core.definition import Each, Retry, Step, Undo, child
+from services.saga.core.state import Saga
+from shared.contracts.certificate.commands import PublishCrl, RevokeCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateRevoked, CrlCreated
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.key.commands import DestroyKey, RevokeKey, SignWithKey
+from shared.contracts.key.events import KeyDestroyed, KeyRevoked, KeySigned
+from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.saga.protocol import StartSaga
+from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
 
 R = TypeVar("R", bound=StartSaga)
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Step
+from services.saga.core.definition import Definition, Step
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY, publish_each_crl, revoke_each, revoke_each_key
-from services.saga.state import Saga
-from shared.contracts.naming import RevocationReason
-from shared.contracts.person_sagas import PersonOffboardingCompleted, StartPersonOffboarding
-from shared.contracts.yubikey_devices import (
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.saga.people import PersonOffboardingCompleted, StartPersonOffboarding
+from shared.contracts.yubikey.devices import (
     ResetYubiKey,
     YubiKeyReset,
 )
-from shared.contracts.yubikey_lifecycle import (
+from shared.contracts.yubikey.lifecycle import (
     UnassignYubiKey,
     YubiKeyAssignmentRevoked,
 )

@@ -6,17 +6,17 @@ the device was given stay: the service knows them.
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Each, Step, Undo, child
-from services.saga.state import Saga
-from shared.contracts import yubikey_lifecycle as lifecycle
-from shared.contracts.person_sagas import PersonOnboardingCompleted, StartPersonOnboarding
-from shared.contracts.provisioning_sagas import (
+from services.saga.core.definition import Definition, Each, Step, Undo, child
+from services.saga.core.state import Saga
+from shared.contracts.saga.people import PersonOnboardingCompleted, StartPersonOnboarding
+from shared.contracts.saga.provisioning import (
     CertificateProvisioningCompleted,
     KeyOrigin,
     PivPurpose,
     StartCertificateProvisioning,
 )
-from shared.contracts.yubikey_devices import ProvisionYubiKey, YubiKeyProvisioned
+from shared.contracts.yubikey import lifecycle
+from shared.contracts.yubikey.devices import ProvisionYubiKey, YubiKeyProvisioned
 
 Onboarding = Saga[StartPersonOnboarding]
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from services.saga.definition import Definition, Step, Undo
-from services.saga.state import Saga
-from shared.contracts.key import ExportPublicKey, SignWithKey
-from shared.contracts.key_events import KeySigned, PublicKeyExported
-from shared.contracts.keying import PublicKeyFormat, Purpose
-from shared.contracts.sagas import SshCertificateIssuanceCompleted, StartSshCertificateIssuance
-from shared.contracts.ssh_certificate import (
+from services.saga.core.definition import Definition, Step, Undo
+from services.saga.core.state import Saga
+from shared.contracts.certificate.ssh import (
     CreateSshCertificate,
     RevokeSshCertificate,
     SignSshCertificate,
@@ -16,6 +12,10 @@ from shared.contracts.ssh_certificate import (
     SshCertificateRevoked,
     SshCertificateSigned,
 )
+from shared.contracts.key.commands import ExportPublicKey, SignWithKey
+from shared.contracts.key.events import KeySigned, PublicKeyExported
+from shared.contracts.key.vocabulary import PublicKeyFormat, Purpose
+from shared.contracts.saga.certificates import SshCertificateIssuanceCompleted, StartSshCertificateIssuance
 
 Issuance = Saga[StartSshCertificateIssuance]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from services.saga.definition import Await, Definition, Sleep, Step
+from services.saga.core.definition import Await, Definition, Sleep, Step
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import key_undone
-from services.saga.state import Saga
 from shared.contracts.base import Base64
-from shared.contracts.key import ExportKey, GenerateKey, RevokeKey
-from shared.contracts.key_events import KeyExported, KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import StartSaga
+from shared.contracts.key.commands import ExportKey, GenerateKey, RevokeKey
+from shared.contracts.key.events import KeyExported, KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.protocol import StartSaga
 
 
 class StartLentKey(StartSaga):

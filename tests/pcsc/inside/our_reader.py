@@ -5,9 +5,9 @@ from ykman import pcsc
 from yubikit.core.smartcard import SmartCardConnection
 from yubikit.piv import PivSession
 
-from services.yubikey.attestation import Trust
-from services.yubikey.directory import DeviceAbsentError, DeviceBusyError
-from services.yubikey.pcsc import PcscYubiKeys
+from services.yubikey.piv.attestation import Trust
+from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.readers.pcsc import PcscYubiKeys
 from tests.support.readers import SERIAL
 
 

@@ -10,12 +10,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, PIN_POLICY, SLOT, PivSession
 
 from deploy.virtual_yubikey import PORT
-from services.yubikey.attestation import Trust
-from services.yubikey.directory import DeviceAbsentError, DeviceBusyError
-from services.yubikey.pcsc import PcscYubiKeys
-from services.yubikey.virtual import VirtualYubiKeys
-from services.yubikey.virtual.faults import PowerCut, Unplugged, whenever
-from services.yubikey.virtual.reader import Powered, Slot
+from services.virtual_yubikey import VirtualYubiKeys
+from services.virtual_yubikey.faults import PowerCut, Unplugged, whenever
+from services.virtual_yubikey.reader import Powered, Slot
+from services.yubikey.piv.attestation import Trust
+from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.readers.pcsc import PcscYubiKeys
 
 ONE, OTHER = 42_000_001, 42_000_002
 SIGN = 0x87

@@ -10,15 +10,15 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.certificate.crl import LARGEST_TBS
-from services.certificate.states import Created, Revoked
-from shared.contracts.certificate import CreateCrl, PublishCrl
-from shared.contracts.certificate_events import CertificateRevoked, CrlCreated, CrlPublished
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import Profile, RevocationReason
+from services.certificate.crl.domain import LARGEST_TBS
+from services.certificate.x509.states import Created, Revoked
+from shared.contracts.certificate.commands import CreateCrl, PublishCrl
+from shared.contracts.certificate.events import CertificateRevoked, CrlCreated, CrlPublished
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused, Stands
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import private_key
 from tests.support.crl_linting import crl_findings
 from tests.support.press import Log, Press

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.domain import certificate_decider
-from services.certificate.effects import (
+from services.certificate.policy.rules import Policy
+from services.certificate.profiles import KEY_TYPES, PROFILES
+from services.certificate.x509.domain import certificate_decider
+from services.certificate.x509.effects import (
     Assembled,
     AttachSignature,
     Authority,
@@ -23,19 +25,17 @@ from services.certificate.effects import (
     SignatureWrong,
     TbsBuilt,
 )
-from services.certificate.policy import Policy
-from services.certificate.profiles import KEY_TYPES, PROFILES
-from services.certificate.states import Created, Issued, Revoked, Unborn
-from shared.contracts.certificate import CheckIssuance, CreateCertificate, RevokeCertificate, SignCertificate
-from shared.contracts.certificate_events import (
+from services.certificate.x509.states import Created, Issued, Revoked, Unborn
+from shared.contracts.certificate.commands import CheckIssuance, CreateCertificate, RevokeCertificate, SignCertificate
+from shared.contracts.certificate.events import (
     CertificateCreated,
     CertificateRevoked,
     CertificateSigned,
     IssuanceChecked,
 )
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, Profile, RevocationReason, SanKind
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason, SanKind
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Perform
 from tests.support.authority import san
 from tests.support.scenario import NOON, Scenario

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
 from pyasn1.type import univ, useful
 
-from services.certificate.encoding import (
+from services.certificate.der import (
     algorithm_identifier,
     enumerated,
     generalized_time,
@@ -18,8 +18,8 @@ from services.certificate.encoding import (
     reason_code,
     time,
 )
-from shared.contracts.keying import SignatureAlgorithm
-from shared.contracts.naming import RevocationReason
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.key.vocabulary import SignatureAlgorithm
 
 _moments = st.datetimes(datetime(1950, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 

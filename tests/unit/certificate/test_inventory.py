@@ -5,9 +5,9 @@ from unittest.mock import Mock
 
 import pytest
 
-from services.certificate import inventory as module
-from services.certificate.inventory import Inventory, report_forever
-from shared.contracts.certificate_events import (
+from services.certificate.views import inventory as module
+from services.certificate.views.inventory import Inventory, report_forever
+from shared.contracts.certificate.events import (
     CertificateExpired,
     CertificateRevoked,
     CertificateSigned,

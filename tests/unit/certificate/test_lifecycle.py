@@ -9,11 +9,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.certificate.domain import CERTIFICATE
-from services.certificate.policy import IssuerPolicy, Policy
+from services.certificate.policy.rules import IssuerPolicy, Policy
 from services.certificate.profiles import PROFILES
-from services.certificate.states import Revoked
-from shared.contracts.certificate import (
+from services.certificate.x509.domain import CERTIFICATE
+from services.certificate.x509.states import Revoked
+from shared.contracts.certificate.commands import (
     AnnounceExpiry,
     CrossCertify,
     ExpireCertificate,
@@ -24,7 +24,7 @@ from shared.contracts.certificate import (
     RevokeCertificate,
     SupersedeCertificate,
 )
-from shared.contracts.certificate_events import (
+from shared.contracts.certificate.events import (
     CertificateCreated,
     CertificateExpired,
     CertificateExpiring,
@@ -35,11 +35,17 @@ from shared.contracts.certificate_events import (
     CertificateRevoked,
     CertificateSuperseded,
 )
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import CertificateFormat, NameConstraints, Profile, RevocationReason, SanKind
+from shared.contracts.certificate.vocabulary import (
+    CertificateFormat,
+    NameConstraints,
+    Profile,
+    RevocationReason,
+    SanKind,
+)
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused, Stands
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, public_pem, request, san
 from tests.support.linting import findings
 from tests.support.scenario import NOON

@@ -9,12 +9,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from services.certificate.nats_domain import NATS_JWT, CheckSignature, SignatureChecked
-from services.certificate.nats_signatures import perform
-from services.key.nkeys import public_nkey
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Purpose
-from shared.contracts.nats_jwt import (
+from services.certificate.nats_jwt.domain import NATS_JWT, CheckSignature, SignatureChecked
+from services.certificate.nats_jwt.performer import perform
+from services.key.crypto.nkeys import public_nkey
+from shared.contracts.certificate.nats_jwt import (
     CreateNatsJwt,
     NatsAccountLimits,
     NatsEntity,
@@ -26,6 +24,8 @@ from shared.contracts.nats_jwt import (
     RevokeNatsJwt,
     SignNatsJwt,
 )
+from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.rejection import RefusalCode
 from tests.support.scenario import NOON, Scenario
 
 ID, SIGNER_ID = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))

@@ -8,14 +8,14 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp
 
-from services.certificate.ocsp_domain import room
-from services.certificate.states import Revoked
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, RevocationReason
-from shared.contracts.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
+from services.certificate.ocsp.domain import room
+from services.certificate.x509.states import Revoked
+from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused, Stands
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import private_key
 from tests.support.press import Batches
 from tests.support.revocable import DAY, holder, ml_dsa_key, now, sign_with

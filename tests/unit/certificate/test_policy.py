@@ -9,18 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.certificate.__main__ import settings_from
-from services.certificate.policy import Asked, IssuerPolicy, Policy, Rule, Verdict
-from services.certificate.policy_file import policy_from
+from services.certificate.policy.file import policy_from
+from services.certificate.policy.rules import Asked, IssuerPolicy, Policy, Rule, Verdict
+from services.certificate.policy.ssh import objection
 from services.certificate.profiles import CrlProfile
-from services.certificate.ssh_policy import objection
-from shared.contracts.certificate_events import CertificateCreated
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, SanKind
-from shared.contracts.ssh_certificate import CreateSshCertificate, SshCertificateKind
+from shared.contracts.certificate.events import CertificateCreated
+from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
+from shared.contracts.certificate.vocabulary import Profile, SanKind
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused
 from shared.errors import Unusable
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request, san
 
 ISSUER, OTHER_ISSUER = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))

@@ -9,12 +9,12 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from shared.contracts.certificate import CheckIssuance
-from shared.contracts.certificate_events import CertificateCreated, IssuanceChecked
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import DistinguishedName, NameConstraints, Profile, SanKind
+from shared.contracts.certificate.commands import CheckIssuance
+from shared.contracts.certificate.events import CertificateCreated, IssuanceChecked
+from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, Profile, SanKind
+from shared.contracts.key.vocabulary import Algorithm
 from shared.decider import Refused
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request, san
 
 ROOT_KEY, CA_KEY, HOLDER = (private_key(Algorithm.EC_P256, n) for n in range(3))

@@ -5,10 +5,10 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.revocation_register import Register
-from shared.contracts.certificate_events import CertificateHeld, CertificateReleased, CertificateRevoked
-from shared.contracts.naming import RevocationReason
-from shared.identity import new_id
+from services.certificate.revocation.register import Register
+from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.messages.identity import new_id
 from tests.support.scenario import NOON
 
 A, B = str(new_id()), str(new_id())

@@ -10,13 +10,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.certificate import ssh_building
-from services.certificate.ssh_domain import SSH_CERTIFICATE
-from services.certificate.ssh_effects import BuildSshTbs
-from services.key.algorithms import sign
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import SignatureAlgorithm
-from shared.contracts.ssh_certificate import (
+from services.certificate.ssh import performer
+from services.certificate.ssh.domain import SSH_CERTIFICATE
+from services.certificate.ssh.effects import BuildSshTbs
+from services.key.crypto.algorithms import sign
+from shared.contracts.certificate.ssh import (
     CreateSshCertificate,
     RevokeSshCertificate,
     SignSshCertificate,
@@ -26,6 +24,8 @@ from shared.contracts.ssh_certificate import (
     SshCertificateSigned,
     SshExtension,
 )
+from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Context, Refused, run
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
@@ -67,7 +67,7 @@ def _ask(command, *history, at=NOON):
     for event in history:
         state = SSH_CERTIFICATE.evolve(state, event)
     context = Context(COMMAND_ID, ID, at)
-    return asyncio.run(run(SSH_CERTIFICATE, ssh_building.perform, state, command, context))
+    return asyncio.run(run(SSH_CERTIFICATE, performer.perform, state, command, context))
 
 
 def _signed(request, algorithm):

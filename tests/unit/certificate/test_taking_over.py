@@ -12,13 +12,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from shared.contracts.certificate import ImportCertificate, RevokeCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateImported
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile
+from shared.contracts.certificate.commands import ImportCertificate, RevokeCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateImported
+from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused, Stands
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON
 

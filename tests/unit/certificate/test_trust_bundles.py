@@ -6,13 +6,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from services.certificate.states import Revoked, Unborn
-from services.certificate.trust_bundles import TRUST_BUNDLE, FetchRoots, RootsFetched
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.naming import Profile, RevocationReason
-from shared.contracts.trust_bundle import PublishTrustBundle, TrustBundlePublished
-from shared.identity import new_id
+from services.certificate.trust_bundle.domain import TRUST_BUNDLE, FetchRoots, RootsFetched
+from services.certificate.x509.states import Revoked, Unborn
+from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
+from shared.messages.identity import new_id
 from tests.support.authority import private_key
 from tests.support.revocable import DAY, holder
 from tests.support.scenario import NOON, Scenario

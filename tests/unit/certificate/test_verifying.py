@@ -4,15 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.certificate.domain import CERTIFICATE
-from services.certificate.states import Revoked
-from services.certificate.verifying import verify
-from services.certificate.verifying_effects import Judged, NotJudged, Verify
-from shared.contracts.certificate import VerifyCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateVerified
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import SignatureAlgorithm
-from shared.contracts.naming import Profile, RevocationReason, VerifiedUsage
+from services.certificate.verification.effects import Judged, NotJudged, Verify
+from services.certificate.x509.domain import CERTIFICATE
+from services.certificate.x509.states import Revoked
+from services.certificate.x509.verification_request import verify
+from shared.contracts.certificate.commands import VerifyCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateVerified
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason, VerifiedUsage
+from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Context, Perform
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 

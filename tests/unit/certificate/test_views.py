@@ -8,9 +8,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from services.certificate.general_names import described
-from services.certificate.views import Told, View, of_beginning, of_certificate, of_publication
-from shared.contracts.naming import Profile
+from services.certificate.names.general_names import described
+from services.certificate.views.documents import Told, View, of_beginning, of_certificate, of_publication
+from shared.contracts.certificate.vocabulary import Profile
 from tests.support.pki import LIFE, TODAY, bundle_published, certify, crl_published, der, ocsp_published, pem, root
 
 ROOT = root()

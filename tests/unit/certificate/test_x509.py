@@ -15,16 +15,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pkilint.validation import ValidationFindingSeverity
 
-from services.certificate.names import constraints_in
-from services.certificate.policy import IssuerPolicy, Policy
+from services.certificate.names.x509_names import constraints_in
+from services.certificate.policy.rules import IssuerPolicy, Policy
 from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, KeyType, misfit
-from shared.contracts.certificate import SignCertificate
-from shared.contracts.certificate_events import CertificateCreated, CertificateSigned
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, NameConstraints, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.certificate.commands import SignCertificate
+from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
+from shared.contracts.certificate.vocabulary import (
+    DistinguishedName,
+    NameConstraints,
+    Profile,
+    SanKind,
+    SubjectAlternativeName,
+)
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Refused
-from shared.identity import new_id
+from shared.messages.identity import new_id
 from tests.support.authority import EVERYTHING, Authority, private_key, public_pem, request, san, sign
 from tests.support.linting import findings, server_findings
 from tests.support.scenario import NOON

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from services.console.heard import Heard
 from services.console.watch import Lines
+from services.console.wire_message import Heard
 
 BODY = {
     "prompt_id": "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f",

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from services.key import algorithms
+from services.key.crypto import algorithms
 from services.key.purposes import FITTING
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"
 DIGESTS = {

@@ -4,10 +4,10 @@ import pytest
 
 from services.key.domain import KEY
 from services.key.effects import AuthorityNoted, BindCertificate, NotAnAuthority
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import BindAuthority
-from shared.contracts.key_events import AuthorityBound, KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm, Provenance, Purpose
+from shared.contracts.key.commands import BindAuthority
+from shared.contracts.key.events import AuthorityBound, KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.rejection import RefusalCode
 from tests.support.scenario import Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"

@@ -7,10 +7,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key import derivation as derivations
-from services.key.algorithms import public_half
-from services.key.derivation import PassphraseUnfitError, derivation_of, derive
-from shared.contracts.keying import Algorithm
+from services.key.crypto import derivation as derivations
+from services.key.crypto.algorithms import public_half
+from services.key.crypto.derivation import PassphraseUnfitError, derivation_of, derive
+from shared.contracts.key.vocabulary import Algorithm
 
 PASSPHRASE = b"correct horse battery staple"
 ROOT = derivation_of("Example AG", "pki/root/2026")

@@ -36,10 +36,10 @@ from services.key.states import (
     Unborn,
     Voided,
 )
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
-from shared.contracts.key_events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
-from shared.contracts.keying import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.key.commands import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
+from shared.contracts.key.events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
+from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
 from tests.support.scenario import NOON, Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"

@@ -14,11 +14,11 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key import algorithms
-from services.key.algorithms import public_half, to_pkcs8
-from services.key.foreign import NotTheKeyError, algorithm_of, judged, require_proof
+from services.key.crypto import algorithms
+from services.key.crypto.algorithms import public_half, to_pkcs8
+from services.key.crypto.foreign_keys import NotTheKeyError, algorithm_of, judged, require_proof
 from services.key.purposes import FITTING
-from shared.contracts.keying import Algorithm, import_proof
+from shared.contracts.key.vocabulary import Algorithm, import_proof
 
 SIGNING = [algorithm for algorithm, fitting in FITTING.items() if fitting]
 

@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
 
-from services.key import private_forms, public_forms
-from services.key.algorithms import from_pkcs8, generate, public_half, spki
-from services.key.private_forms import CertificatesUnfitError
-from shared.contracts.keying import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose
+from services.key.crypto import private_formats, public_formats
+from services.key.crypto.algorithms import from_pkcs8, generate, public_half, spki
+from services.key.crypto.private_formats import CertificatesUnfitError
+from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
@@ -27,7 +27,7 @@ def private(algorithm, which=0):  # noqa: ARG001 - it is the key of the cache
 
 
 def shown(key, form, purpose=Purpose.DIGITAL_SIGNATURE):
-    return public_forms.written(public_half(key).pem, purpose, form)
+    return public_formats.written(public_half(key).pem, purpose, form)
 
 
 def certificate(key, issuer_key, *, ca=False, name="key"):
@@ -57,7 +57,7 @@ def test_a_jwk_s_kid_is_its_thumbprint_like_in_rfc_7638():
     public = rsa.RSAPublicNumbers(65537, int.from_bytes(base64.urlsafe_b64decode(n + "=="))).public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
-    jwk = json.loads(public_forms.written(pem, Purpose.DIGITAL_SIGNATURE, PublicKeyFormat.JWK))
+    jwk = json.loads(public_formats.written(pem, Purpose.DIGITAL_SIGNATURE, PublicKeyFormat.JWK))
 
     assert jwk == {"kty": "RSA", "e": "AQAB", "n": n, "kid": "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"}
 
@@ -137,7 +137,7 @@ def test_openssl_opens_a_pkcs12(algorithm, tmp_path):
     key, ca = private(algorithm), private(Algorithm.EC_P256, 1)
     chain = (certificate(key, ca), certificate(ca, ca, ca=True, name="issuer"))
 
-    content = json.loads(private_forms.written(key, Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, chain))
+    content = json.loads(private_formats.written(key, Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, chain))
     file = tmp_path / "key.p12"
     file.write_bytes(base64.b64decode(content["pkcs12"]))
     openssl = ["openssl", "pkcs12", "-in", file, "-passin", f"pass:{content['password']}"]
@@ -155,7 +155,7 @@ def test_openssl_opens_a_pkcs12(algorithm, tmp_path):
 
 def test_a_wrong_password_opens_no_pkcs12():
     content = json.loads(
-        private_forms.written(private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, ())
+        private_formats.written(private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, ())
     )
 
     with pytest.raises(ValueError, match="password"):
@@ -171,7 +171,7 @@ def test_a_wrong_password_opens_no_pkcs12():
 )
 def test_a_pkcs12_with_the_wrong_certificates_is_not_made(certificates, word):
     with pytest.raises(CertificatesUnfitError, match=word):
-        private_forms.written(
+        private_formats.written(
             private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, certificates()
         )
 
@@ -179,16 +179,16 @@ def test_a_pkcs12_with_the_wrong_certificates_is_not_made(certificates, word):
 @pytest.mark.parametrize("algorithm", [Algorithm.X25519, Algorithm.ML_DSA_65])
 def test_a_key_that_other_readers_do_not_know_goes_into_no_pkcs12(algorithm):
     with pytest.raises(CertificatesUnfitError, match="pkcs8"):
-        private_forms.written(private(algorithm), Purpose.KEY_MANAGEMENT, PrivateKeyFormat.PKCS12, ())
+        private_formats.written(private(algorithm), Purpose.KEY_MANAGEMENT, PrivateKeyFormat.PKCS12, ())
 
 
 def test_the_other_forms_are_what_they_are_called():
     key = private(Algorithm.ED25519)
 
-    pkcs8 = private_forms.written(key, Purpose.NATS_USER, PrivateKeyFormat.PKCS8, ())
-    seed = private_forms.written(key, Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
+    pkcs8 = private_formats.written(key, Purpose.NATS_USER, PrivateKeyFormat.PKCS8, ())
+    seed = private_formats.written(key, Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
 
     assert public_half(from_pkcs8(pkcs8)) == public_half(key)
     assert seed.startswith(b"SU")
     with pytest.raises(TypeError):
-        private_forms.written(private(Algorithm.EC_P256), Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
+        private_formats.written(private(Algorithm.EC_P256), Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())

@@ -6,7 +6,8 @@ from uuid import NAMESPACE_URL, uuid5
 
 import pytest
 
-from services.key.derivation import derivation_of
+from services.key.crypto.derivation import derivation_of
+from services.key.crypto.nkeys import ed25519_of
 from services.key.domain import KEY
 from services.key.effects import (
     AlgorithmDisabled,
@@ -23,7 +24,6 @@ from services.key.effects import (
     SuccessorFetched,
     WritePublicKey,
 )
-from services.key.nkeys import ed25519_of
 from services.key.origins import (
     AnotherCameFirst,
     CreateKeyPair,
@@ -37,8 +37,7 @@ from services.key.origins import (
     TakeOver,
 )
 from services.key.purposes import RULES
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import (
+from shared.contracts.key.commands import (
     ArchiveKey,
     BindAuthority,
     CancelRotation,
@@ -53,7 +52,7 @@ from shared.contracts.key import (
     SignBatch,
     TransferKey,
 )
-from shared.contracts.key_events import (
+from shared.contracts.key.events import (
     AuthorityBound,
     KeyArchived,
     KeyBatchSigned,
@@ -68,7 +67,7 @@ from shared.contracts.key_events import (
     KeyTransferred,
     PublicKeyExported,
 )
-from shared.contracts.keying import (
+from shared.contracts.key.vocabulary import (
     Algorithm,
     Approval,
     OwnerKind,
@@ -78,6 +77,7 @@ from shared.contracts.keying import (
     Purpose,
     SignatureAlgorithm,
 )
+from shared.contracts.rejection import RefusalCode
 from shared.decider import Stands
 from tests.support.keys import (
     DERIVE,

@@ -8,9 +8,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key.algorithms import public_half
-from services.key.nkeys import der_of, ed25519_of, nkey_seed, public_nkey
-from shared.contracts.keying import Purpose
+from services.key.crypto.algorithms import public_half
+from services.key.crypto.nkeys import der_of, ed25519_of, nkey_seed, public_nkey
+from shared.contracts.key.vocabulary import Purpose
 
 SEED = bytes(range(32))
 KNOWN = {

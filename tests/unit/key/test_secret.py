@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.key.__main__ import settings_from
-from services.key.secret import KeyFile, Passphrase, Source
+from services.key.secrets.source import KeyFile, Passphrase, Source
 from services.key.service import KeySettings
 from shared.errors import Unusable
 

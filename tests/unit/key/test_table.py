@@ -11,9 +11,9 @@ from services.key.domain import KEY
 from services.key.effects import Sign, SignMany, SuccessorFetched
 from services.key.states import Active, Rotated, Traits
 from shared.contracts.base import Event
-from shared.contracts.key import KeyCommand
-from shared.contracts.key_events import KeyEvent
-from shared.contracts.keying import Algorithm, Purpose
+from shared.contracts.key.commands import KeyCommand
+from shared.contracts.key.events import KeyEvent
+from shared.contracts.key.vocabulary import Algorithm, Purpose
 from shared.decider import Context, Perform, Refused, Stands
 from tests.support.keys import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
 from tests.support.scenario import COMMAND_ID, NOON, Scenario

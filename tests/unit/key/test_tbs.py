@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key.algorithms import generate
+from services.key.crypto.algorithms import generate
 from services.key.custody.tbs import NotToBeSignedError, read, resembles_tbs
 from services.key.purposes import FITTING
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
 from tests.support.to_be_signed import crl, key, root
 

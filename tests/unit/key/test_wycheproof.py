@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
-from services.key.algorithms import sign, to_pkcs8, verify
-from services.key.foreign import algorithm_of, judged
-from services.key.kek import KeyEncryptionKey
-from shared.contracts.keying import SignatureAlgorithm
+from services.key.crypto.algorithms import sign, to_pkcs8, verify
+from services.key.crypto.foreign_keys import algorithm_of, judged
+from services.key.secrets.kek import KeyEncryptionKey
+from shared.contracts.key.vocabulary import SignatureAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "data" / "wycheproof"
 SIGNATURES = {

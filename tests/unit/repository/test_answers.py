@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 import pytest
 
-from services.repository.answers import Answer, Particulars, document, etag_of, refusal, statement, unless_known
+from services.repository.responses import Answer, Particulars, document, etag_of, refusal, statement, unless_known
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 BODY = b"a list of what is revoked"

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.saga.core.state import Phase
 from services.saga.definitions.certificate_expiry import CERTIFICATE_EXPIRY
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
@@ -24,15 +25,10 @@ from services.saga.definitions.person_offboarding import PERSON_OFFBOARDING
 from services.saga.definitions.person_onboarding import PERSON_ONBOARDING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
 from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
-from services.saga.state import Phase
-from shared.contracts.key_sagas import StartKeyRotation
-from shared.contracts.keying import Algorithm, Purpose
-from shared.contracts.naming import DistinguishedName, Profile
-from shared.contracts.nats_sagas import StartNatsProvisioning, StartNatsUserIssuance, StartNatsUserRevocation
-from shared.contracts.person_sagas import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
-from shared.contracts.provisioning_sagas import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
-from shared.contracts.saga import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
-from shared.contracts.sagas import (
+from shared.contracts.certificate.ssh import SshCertificateKind
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.saga.certificates import (
     CaAlgorithm,
     CertificationAuthority,
     StartCertificateIssuance,
@@ -40,19 +36,23 @@ from shared.contracts.sagas import (
     StartPkiBootstrap,
     StartSshCertificateIssuance,
 )
-from shared.contracts.ssh_certificate import SshCertificateKind
-from shared.contracts.timed_sagas import (
+from shared.contracts.saga.keys import StartKeyRotation
+from shared.contracts.saga.nats import StartNatsProvisioning, StartNatsUserIssuance, StartNatsUserRevocation
+from shared.contracts.saga.people import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
+from shared.contracts.saga.protocol import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
+from shared.contracts.saga.provisioning import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
+from shared.contracts.saga.timed import (
     ExpiryStage,
     StartCertificateExpiry,
     StartCrlPublication,
     StartKeyExpiry,
     StartOcspPublication,
 )
-from shared.contracts.yubikey_lifecycle import (
+from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
-from shared.envelope import subject_of
-from shared.identity import derive
+from shared.messages.envelope import subject_of
+from shared.messages.identity import derive
 from tests.support.toys import ISSUER_ID
 from tests.support.world import START, World
 

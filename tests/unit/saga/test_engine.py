@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga import engine
+from services.saga.core import machine
+from services.saga.core.machine import Due, Heard
+from services.saga.core.state import Phase
+from services.saga.core.steps import flat
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
-from services.saga.engine import Due, Heard
-from services.saga.state import Phase
-from services.saga.steps import flat
-from shared.contracts.command import CommandRejected, RefusalCode
-from shared.contracts.provisioning_sagas import KeyOrigin
-from shared.identity import derive
+from shared.contracts.rejection import CommandRejected, RefusalCode
+from shared.contracts.saga.provisioning import KeyOrigin
+from shared.messages.identity import derive
 from tests.support.world import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning
 
@@ -61,7 +61,7 @@ def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
 
 def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
     refuse(world)
-    assert not list(engine.questions(world.definition, world.saga))
+    assert not list(machine.questions(world.definition, world.saga))
     world.pass_time()
 
     first, second = world.commands[1:]

@@ -6,15 +6,15 @@ from itertools import pairwise
 
 import pytest
 
-from services.saga import compensation
-from services.saga.definition import Await, Definition, Parallel, Sleep, Step, Undo, child
+from services.saga.core import compensation
+from services.saga.core.definition import Await, Definition, Parallel, Sleep, Step, Undo, child
+from services.saga.core.state import Saga
 from services.saga.definitions.parts import key_undone
-from services.saga.state import Saga
 from shared.contracts.base import Id
-from shared.contracts.key import DestroyKey, GenerateKey, RevokeKey
-from shared.contracts.key_events import KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import Completed, StartSaga, WithdrawSaga
+from shared.contracts.key.commands import DestroyKey, GenerateKey, RevokeKey
+from shared.contracts.key.events import KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.protocol import Completed, StartSaga, WithdrawSaga
 from tests.kit import Conversation, explore
 from tests.kit.checking import Broken
 from tests.kit.example.lent_key import LENT_KEY, StartLentKey

@@ -11,11 +11,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from services.saga import engine, measures
+from services.saga import metrics as measures
+from services.saga.core import machine
+from services.saga.core.state import Origin, Phase
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.saga.state import Origin, Phase
-from shared import telemetry
-from shared.identity import new_id
+from shared.messages.identity import new_id
+from shared.telemetry import instruments
 from tests.support.standin import REQUEST
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
@@ -23,16 +24,16 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 def begun(at):
     request = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": str(new_id())}, strict=False)
-    return engine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "somebody", at=at), NOW)
+    return machine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "somebody", at=at), NOW)
 
 
 @pytest.fixture(name="said")
 def _said(monkeypatch):
     """What is exported of gauges."""
     reader = InMemoryMetricReader()
-    monkeypatch.setattr(telemetry, "_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter("test"))
+    monkeypatch.setattr(instruments, "_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter("test"))
     for name in ("_active", "_oldest", "_stuck"):
-        monkeypatch.setattr(measures, name, telemetry.Gauge(name.strip("_"), "", ""))
+        monkeypatch.setattr(measures, name, instruments.Gauge(name.strip("_"), "", ""))
 
     def said(name):
         data = reader.get_metrics_data()
@@ -58,7 +59,7 @@ def test_a_saga_that_says_it_began_in_the_future_has_a_span_that_can_be_exported
     exporter, traces = InMemorySpanExporter(), TracerProvider(shutdown_on_exit=False)
     traces.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(measures, "_tracer", traces.get_tracer("test"))
-    monkeypatch.setattr("shared.telemetry._Switch.is_on", True)
+    monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
     measures.ended(replace(begun(datetime(9999, 12, 31, tzinfo=UTC)), phase=Phase.COMPLETED), NOW)
     (span,) = exporter.get_finished_spans()
     encode_spans([span]).SerializeToString()
@@ -67,5 +68,5 @@ def test_a_saga_that_says_it_began_in_the_future_has_a_span_that_can_be_exported
 
 def test_an_end_that_cannot_be_measured_hinders_no_saga(monkeypatch):
     monkeypatch.setattr(measures, "_durations", None)
-    monkeypatch.setattr("shared.telemetry._Switch.is_on", True)
+    monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
     measures.ended(replace(begun(NOW), phase=Phase.COMPLETED), NOW)

@@ -7,11 +7,11 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga import engine
-from services.saga.operating import answer_to
-from services.saga.state import Phase
-from shared.contracts.command import RefusalCode
-from shared.contracts.saga import CancelSaga, PauseSaga, ResolveSaga, ResumeSaga, RetrySaga, WithdrawSaga
+from services.saga.core import machine
+from services.saga.core.operations import answer_to
+from services.saga.core.state import Phase
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResolveSaga, ResumeSaga, RetrySaga, WithdrawSaga
 from shared.decider import Refused, Stands
 from tests.unit.saga.test_any_order import SAGA_ID, begun, nothing_is_left
 from tests.unit.saga.test_engine import go_on, refuse
@@ -60,7 +60,7 @@ def test_a_paused_saga_hears_and_asks_nothing_and_its_deadlines_stand_still(worl
     deadline = world.saga.deadline
     assert answered(world, PAUSE) is None
     assert (world.saga.due, world.saga.armed) == (None, None)
-    assert not list(engine.questions(world.definition, world.saga))
+    assert not list(machine.questions(world.definition, world.saga))
 
     answer(world, "a")
     assert pending(world) == set()

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga.engine import Heard
-from services.saga.state import Phase
-from shared.contracts.prompt import PromptRaised, Wanted
-from shared.contracts.yubikey import Slot
-from shared.identity import derive
+from services.saga.core.machine import Heard
+from services.saga.core.state import Phase
+from shared.contracts.yubikey.prompts import PromptRaised, Wanted
+from shared.contracts.yubikey.slots import Slot
+from shared.messages.identity import derive
 from tests.unit.saga.test_any_order import begun
 from tests.unit.saga.test_engine import asked, go_on
 

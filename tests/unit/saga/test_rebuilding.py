@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.saga.rebuilding import NotRebuildable, differences, rebuild
-from shared.contracts.saga import SagaStarted
+from services.saga.core.rebuild import NotRebuildable, differences, rebuild
+from shared.contracts.saga.protocol import SagaStarted
 from tests.unit.saga.test_any_order import ACTIONS, SAGAS, begun, check_the_end, lived
 
 SPOKEN = [action for action in ACTIONS if action not in ("time", "order")]

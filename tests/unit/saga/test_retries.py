@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
+from services.saga.core.steps import Retry
 from services.saga.definitions.parts import PATIENT
-from services.saga.steps import Retry
 
 
 @pytest.mark.parametrize(("attempt", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (48, 60), (10_000, 60)])

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.saga import engine
-from services.saga.definition import Await, Definition, Each, Parallel, Sleep, Step, Undo, child
-from services.saga.engine import Due
-from services.saga.state import Phase
-from shared.contracts import key as keys
-from shared.contracts import key_events as kept
-from shared.contracts.keying import Algorithm
-from shared.contracts.provisioning_sagas import CertificateProvisioningCompleted, KeyOrigin
-from shared.contracts.timed_sagas import KeyExpiryCompleted, StartKeyExpiry
-from shared.identity import derive
+from services.saga.core import machine
+from services.saga.core.definition import Await, Definition, Each, Parallel, Sleep, Step, Undo, child
+from services.saga.core.machine import Due
+from services.saga.core.state import Phase
+from shared.contracts.key import commands as keys
+from shared.contracts.key import events as kept
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, KeyOrigin
+from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
+from shared.messages.identity import derive
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import ACTIONS, SAGA_ID, check_the_end, provisioning, step
 from tests.unit.saga.test_engine import asked
@@ -259,4 +259,4 @@ def test_a_crash_after_every_message_changes_nothing(which):
 
     assert crashing.told == straight.told
     assert crashing.commands == straight.commands
-    assert engine.advance(crashing.definition, crashing.saga, crashing.events[0]) is crashing.saga
+    assert machine.advance(crashing.definition, crashing.saga, crashing.events[0]) is crashing.saga

@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 from pydantic_core import from_json
 
-from services.saga import engine, store, triggers
+from services.saga import store
+from services.saga.core import machine, triggers
+from services.saga.core.state import Origin, Phase
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
-from services.saga.state import Origin, Phase
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event
-from shared.contracts.timed_sagas import StartCrlPublication
-from shared.identity import derive
+from shared.contracts.registry import MESSAGES
+from shared.contracts.saga.timed import StartCrlPublication
+from shared.messages.identity import derive
 from tests.support.toys import ISSUER_ID
 from tests.support.world import NOON, START
 from tests.unit.saga.test_any_order import begun
@@ -154,7 +155,7 @@ def test_sagas_that_one_event_began_ask_under_ids_of_their_own():
     origin = Origin(START, START, "tester", triggered=True)
     first = StartCrlPublication(saga_id=str(derive(START, "a")), issuer_id=ISSUER_ID)
     second = StartCrlPublication(saga_id=str(derive(START, "b")), issuer_id=ISSUER_ID)
-    one, two = (engine.begin(CRL_PUBLICATION, request, origin, NOON) for request in (first, second))
+    one, two = (machine.begin(CRL_PUBLICATION, request, origin, NOON) for request in (first, second))
 
     assert one.announcements[0].cause == START
     assert one.question.cause == one.announcements[0].event_id

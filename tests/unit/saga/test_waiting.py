@@ -6,23 +6,23 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga import engine
+from services.saga.core import machine
+from services.saga.core.machine import Due
+from services.saga.core.signals import answer_to
+from services.saga.core.state import Phase
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.saga.engine import Due
-from services.saga.state import Phase
-from services.saga.waiting import answer_to
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import GenerateKey, SignWithKey
-from shared.contracts.keying import Algorithm, Provenance
-from shared.contracts.saga import SagaSignalled, SagaWaiting
-from shared.contracts.sagas import PkiBootstrapCompleted
-from shared.contracts.timed_sagas import CrlPublicationCompleted
-from shared.contracts.yubikey import PinPolicy, Slot, SlotPopulated, TouchPolicy
+from shared.contracts.key.commands import GenerateKey, SignWithKey
+from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.certificates import PkiBootstrapCompleted
+from shared.contracts.saga.protocol import SagaSignalled, SagaWaiting
+from shared.contracts.saga.timed import CrlPublicationCompleted
+from shared.contracts.yubikey.slots import PinPolicy, Slot, SlotPopulated, TouchPolicy
 from shared.decider import Refused, Stands
-from shared.identity import derive
+from shared.messages.identity import derive
 from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
@@ -195,7 +195,7 @@ def test_a_wait_survives_a_crash(world):
     world.crash()
 
     assert world.saga == before
-    assert not list(engine.questions(world.definition, world.saga))
+    assert not list(machine.questions(world.definition, world.saga))
 
 
 def test_a_root_that_needs_two_is_approved_of_three_times_and_its_intermediate_never():

@@ -4,11 +4,11 @@ import asyncio
 import logging
 from unittest.mock import AsyncMock, Mock
 
-from shared.consumer import Standing
 from shared.errors import Transient
-from shared.health import _answer_with
-from shared.host import Host
-from shared.measures import _pending, measure_forever
+from shared.process.consumer import Standing
+from shared.process.health import _answer_with
+from shared.process.host import Host
+from shared.process.metrics import _pending, measure_forever
 
 
 async def ends_badly():
@@ -39,7 +39,7 @@ async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_o
             raise turn
         return turn
 
-    monkeypatch.setattr("shared.measures._EVERY", 0)
+    monkeypatch.setattr("shared.process.metrics._EVERY", 0)
     consumer = Mock(durable="key", standing=standing)
     try:
         await measure_forever(consumer)

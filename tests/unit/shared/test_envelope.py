@@ -12,21 +12,21 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from pydantic import ValidationError
 
-from shared.catalog import catalog
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import DERIVED, Command
-from shared.contracts.certificate import CreateCertificate, SignCertificate
-from shared.contracts.command import RefusalCode
-from shared.contracts.key import ExportKey, GenerateKey, SignWithKey
-from shared.contracts.key_events import KeyGenerated, KeyRevoked
-from shared.contracts.keying import Algorithm, Purpose, SignatureAlgorithm
-from shared.contracts.naming import DistinguishedName, Profile
-from shared.contracts.yubikey import ClearSlot, GenerateSlotKey, Slot
+from shared.contracts.certificate.commands import CreateCertificate, SignCertificate
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.key.commands import ExportKey, GenerateKey, SignWithKey
+from shared.contracts.key.events import KeyGenerated, KeyRevoked
+from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.registry import MESSAGES
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.slots import ClearSlot, GenerateSlotKey, Slot
 from shared.decider import Refused
-from shared.envelope import read_command, read_event, seal_command, seal_event, subject_of
 from shared.errors import Poison
-from shared.headers import Lineage
-from shared.identity import derive, of_stream_position
+from shared.messages.catalog import catalog
+from shared.messages.envelope import read_command, read_event, seal_command, seal_event, subject_of
+from shared.messages.headers import Lineage
+from shared.messages.identity import derive, of_stream_position
 
 KEY_ID = "0192f0c1-0000-7000-8000-00000000000a"
 COMMAND_ID = UUID("0192f0c1-0000-7000-8000-000000000001")

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import Poison
-from shared.headers import Lineage, SagaContext, command_lineage, event_lineage, to_headers
-from shared.identity import derive
+from shared.messages.headers import Lineage, SagaContext, command_lineage, event_lineage, to_headers
+from shared.messages.identity import derive
 
 STORED = UUID("0192f0c1-0000-7000-8000-00000000abcd")
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.identity import derive, drawn_at, new_id, of_stream_position
+from shared.messages.identity import derive, drawn_at, new_id, of_stream_position
 
 NAMES = st.text(max_size=30)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

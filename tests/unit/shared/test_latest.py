@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.latest import Latest
+from shared.store.single_flight import Latest
 
 
 class World:

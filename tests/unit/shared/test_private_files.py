@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from shared.settings import is_open_to_others
+from shared.process.settings import is_open_to_others
 
 OURS, ROOTS = os.geteuid(), os.geteuid() + 1
 

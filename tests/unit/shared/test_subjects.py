@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from shared.subjects import Permission, Subject
+from shared.messages.subjects import Permission, Subject
 
 # few and short, so that generated patterns meet
 WORDS = ("a", "b", "Z_9-")

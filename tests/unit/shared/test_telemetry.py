@@ -15,9 +15,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from shared import spans, telemetry
-from shared.catalog import catalog
-from shared.exporting import DerivedIds
+from shared.messages.catalog import catalog
+from shared.telemetry import instruments, spans
+from shared.telemetry.exporter import DerivedIds
 
 NAMES = (
     "traceparent",
@@ -58,9 +58,9 @@ class Seen:
         traces.add_span_processor(SimpleSpanProcessor(self.exporter))
         meter = MeterProvider([self.reader], shutdown_on_exit=False).get_meter("test")
         monkeypatch.setattr(spans, "_tracer", traces.get_tracer("test"))
-        monkeypatch.setattr(telemetry, "_handling", meter.create_histogram("handling"))
-        monkeypatch.setattr(telemetry, "_answering", meter.create_histogram("answering"))
-        monkeypatch.setattr("shared.telemetry._Switch.is_on", True)
+        monkeypatch.setattr(instruments, "_handling", meter.create_histogram("handling"))
+        monkeypatch.setattr(instruments, "_answering", meter.create_histogram("answering"))
+        monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
 
     @property
     def spans(self):
@@ -93,8 +93,8 @@ def message(headers, subject="keys.commands.key.generate", deliveries=1):
 def test_any_message_is_handled_and_its_span_is_small_and_can_be_exported(seen, headers, subject, deliveries):
     seen.exporter.clear()
     handled = message(headers, subject, deliveries)
-    with telemetry.observing(handled, "key"):
-        telemetry.answered("KeyGenerated")
+    with instruments.observing(handled, "key"):
+        instruments.answered("KeyGenerated")
     (span,) = seen.spans
     encode_spans([span]).SerializeToString()
     told = [*span.attributes.values(), *(value for link in span.links for value in link.attributes.values())]
@@ -110,7 +110,7 @@ def test_of_subjects_there_are_as_many_labels_as_the_catalog_has_lines(subject):
     aggregates = {text.split(".")[2] for text in catalog().commands}
     about = {f"keys.{direction}.{each}.>" for direction in ("commands", "events") for each in aggregates}
     lines = {*catalog().routes, *catalog().commands}
-    assert telemetry.template_of(subject) in {*lines, *about, "keys.timers.*.due", "other"}
+    assert instruments.template_of(subject) in {*lines, *about, "keys.timers.*.due", "other"}
 
 
 @pytest.mark.parametrize(
@@ -124,28 +124,28 @@ def test_of_subjects_there_are_as_many_labels_as_the_catalog_has_lines(subject):
 )
 def test_what_cannot_be_observed_is_handled_all_the_same(seen, odd):
     handled = []
-    with telemetry.observing(odd, "key"):
+    with instruments.observing(odd, "key"):
         handled.append(odd)
     assert handled == [odd]
     assert seen.spans == ()
 
 
 def test_a_consumer_that_is_not_in_the_catalog_is_read_all_the_same(seen):
-    with telemetry.observing(message({}), "somebody-elses"):
+    with instruments.observing(message({}), "somebody-elses"):
         pass
     assert seen.spans == ()
 
 
 @pytest.mark.usefixtures("seen")
 def test_an_instrument_that_fails_hinders_nothing(monkeypatch):
-    monkeypatch.setattr(telemetry, "_handling", Mock(record=Mock(side_effect=RuntimeError)))
-    with telemetry.observing(message({}), "key"):
+    monkeypatch.setattr(instruments, "_handling", Mock(record=Mock(side_effect=RuntimeError)))
+    with instruments.observing(message({}), "key"):
         pass
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), asyncio.CancelledError("secret")])
 def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
-    with pytest.raises(type(error)), telemetry.observing(message({}), "key"):
+    with pytest.raises(type(error)), instruments.observing(message({}), "key"):
         raise error
     (span,) = seen.spans
     assert span.attributes["error.type"] == type(error).__name__
@@ -156,11 +156,11 @@ def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
 @pytest.mark.usefixtures("seen")
 def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either():
     begun_anew = message({"traceparent": "rubbish", "tracestate": "vendor=1"})
-    with telemetry.observing(begun_anew, "key"):
+    with instruments.observing(begun_anew, "key"):
         pass
     assert "tracestate" not in begun_anew.headers
     carried_on = message({"traceparent": TRACEPARENT, "tracestate": "vendor=1", "CIM-Timestamp": "2999-01-01"})
-    with telemetry.observing(carried_on, "key"):
+    with instruments.observing(carried_on, "key"):
         pass
     assert "tracestate" not in carried_on.headers
 
@@ -169,14 +169,14 @@ def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either():
 def test_a_log_line_belongs_to_a_conversation_only_under_an_id_of_ours():
     own = uuid4()
     for told, expected in ((str(own), own), ("x" * 100_000, spans.message_id(message({})))):
-        with telemetry.observing(message({"CIM-Correlation-Id": told}), "key"):
-            assert telemetry.observed.get().correlation_id == str(expected)
+        with instruments.observing(message({"CIM-Correlation-Id": told}), "key"):
+            assert instruments.observed.get().correlation_id == str(expected)
 
 
 def test_a_gauge_does_not_say_what_it_is_not_told_any_more(monkeypatch):
     reader = InMemoryMetricReader()
-    monkeypatch.setattr(telemetry, "_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter("test"))
-    gauge = telemetry.Gauge("pending", "", "")
+    monkeypatch.setattr(instruments, "_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter("test"))
+    gauge = instruments.Gauge("pending", "", "")
 
     def said():
         data = reader.get_metrics_data()

@@ -7,13 +7,13 @@ import pytest
 from pydantic import ValidationError
 
 from services.saga import store
-from services.saga.definition import Definition, Step
+from services.saga.core.definition import Definition, Step
 from services.saga.definitions.parts import key_undone
-from shared.contracts.all import MESSAGES
 from shared.contracts.base import Event, Id, OtherSchema
-from shared.contracts.key import GenerateKey
-from shared.contracts.keying import Algorithm
-from shared.contracts.saga import StartSaga
+from shared.contracts.key.commands import GenerateKey
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.registry import MESSAGES
+from shared.contracts.saga.protocol import StartSaga
 from tests.kit import Conversation
 
 ID = "0192f0c1-0000-7000-8000-000000000001"

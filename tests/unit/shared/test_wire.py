@@ -9,8 +9,8 @@ from nats.aio.client import Client
 from nats.errors import BadHeaderError
 from nats.protocol.parser import Parser
 
-from shared.wire_reading import QuickParser, headers_in
-from shared.wire_writing import Writing
+from shared.nats.parser import QuickParser, headers_in
+from shared.nats.writer import Writing
 
 NAMES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,20}\Z")
 BODIES = st.binary(max_size=400) | st.just(b"\r\nMSG a 1 5\r\n") | st.binary(min_size=70_000, max_size=70_000)

@@ -9,9 +9,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.piv import PIN_POLICY, SLOT
 
-from services.yubikey.attestation import Claim, NotProvenError, Trust, fingerprint, prove, yubico_trust
-from services.yubikey.directory import VirtualDevices
-from shared.contracts.keying import Algorithm
+from services.yubikey.piv.attestation import Claim, NotProvenError, Trust, fingerprint, prove, yubico_trust
+from services.yubikey.readers.directory import VirtualDevices
+from shared.contracts.key.vocabulary import Algorithm
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, certify, generate, opening, plugged_in
 

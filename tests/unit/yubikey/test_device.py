@@ -3,13 +3,13 @@
 import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
-from services.yubikey.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
-from services.yubikey.piv import KEY_TYPES, opened
-from services.yubikey.proving import Known
-from services.yubikey.slot_decisions import UNKNOWN_TO_DEVICES
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm
-from shared.contracts.yubikey import PinPolicy, TouchPolicy
+from services.yubikey.core.slots import UNKNOWN_TO_DEVICES
+from services.yubikey.piv.authentication import Known
+from services.yubikey.piv.session import KEY_TYPES, opened
+from services.yubikey.readers.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
+from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, opening, plugged_in
 

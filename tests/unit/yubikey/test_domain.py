@@ -5,8 +5,8 @@ from functools import reduce
 import pytest
 from pydantic import ValidationError
 
-from services.yubikey.domain import YUBIKEY
-from services.yubikey.effects import (
+from services.yubikey.core.domain import YUBIKEY
+from services.yubikey.core.effects import (
     Attest,
     Attested,
     CertificatePut,
@@ -24,10 +24,10 @@ from services.yubikey.effects import (
     SlotFilled,
     StoredCertificate,
 )
-from services.yubikey.states import VOIDED, Device
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, Provenance
-from shared.contracts.yubikey import (
+from services.yubikey.core.states import VOIDED, Device
+from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.slots import (
     AttestSlot,
     ClearSlot,
     GenerateSlotKey,
@@ -46,7 +46,7 @@ from shared.contracts.yubikey import (
     TouchPolicy,
     VerifySlot,
 )
-from shared.identity import derive
+from shared.messages.identity import derive
 from tests.support.scenario import COMMAND_ID, Scenario
 
 SERIAL, SLOT = "42000001", Slot.AUTHENTICATION

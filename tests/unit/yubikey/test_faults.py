@@ -17,8 +17,8 @@ from yubikit.piv import (
     PivSession,
 )
 
-from services.yubikey.virtual import VirtualYubiKeys
-from services.yubikey.virtual.faults import PowerCut, PowerLostError, Refuses, Slow, Unplugged, at, whenever
+from services.virtual_yubikey import VirtualYubiKeys
+from services.virtual_yubikey.faults import PowerCut, PowerLostError, Refuses, Slow, Unplugged, at, whenever
 from tests.support.yubikeys import SERIAL
 
 GENERATE, AUTHENTICATE = 0x47, 0x87

@@ -6,21 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from services.yubikey.domain import YUBIKEY
-from services.yubikey.effects import AtDevice
-from services.yubikey.states import SlotContent
-from shared.contracts import yubikey as slots
-from shared.contracts import yubikey_devices as devices
-from shared.contracts import yubikey_lifecycle as lifecycle
-from shared.contracts import yubikey_secrets as secrets
-from shared.contracts import yubikey_use as use
-from shared.contracts.command import RefusalCode
-from shared.contracts.keying import Algorithm, SignatureAlgorithm
-from shared.contracts.yubikey_lifecycle import (
+from services.yubikey.core.domain import YUBIKEY
+from services.yubikey.core.effects import AtDevice
+from services.yubikey.core.states import SlotContent
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey import devices, lifecycle, secrets, slots, use
+from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
 from shared.decider import Context, Perform, Refused, Stands
-from shared.identity import derive
+from shared.messages.identity import derive
 from tests.support.world import NOON, START
 
 SERIAL, SHA = "42000001", "0" * 64

@@ -7,10 +7,10 @@ import pytest
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SW, SmartCardConnection
 
-from services.yubikey.attestation import Trust
-from services.yubikey.directory import DeviceAbsentError, DeviceBusyError
-from services.yubikey.pcsc import PcscYubiKeys
-from services.yubikey.piv import opened
+from services.yubikey.piv.attestation import Trust
+from services.yubikey.piv.session import opened
+from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.readers.pcsc import PcscYubiKeys
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, SERIAL, plugged_in
 
@@ -80,7 +80,7 @@ class Readers:
 class TestReaders:
     @pytest.fixture(name="plug_in")
     def _plug_in(self, devices, monkeypatch):
-        monkeypatch.setattr("services.yubikey.pcsc._PATIENCE", 0)
+        monkeypatch.setattr("services.yubikey.readers.pcsc._PATIENCE", 0)
 
         def plug_in(**readers):
             pcsc = Readers(devices, **readers)

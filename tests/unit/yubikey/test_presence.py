@@ -1,7 +1,7 @@
 """Plugging and unplugging: told once, whoever repeats it, in whatever order the reports of two machines come."""
 
-from services.yubikey.domain import YUBIKEY
-from shared.contracts.yubikey_presence import ReportPresence, YubiKeyInserted, YubiKeyRemoved
+from services.yubikey.core.domain import YUBIKEY
+from shared.contracts.yubikey.presence import ReportPresence, YubiKeyInserted, YubiKeyRemoved
 from tests.support.scenario import Scenario
 
 HERE, THERE = {"serial": "42000001", "agent": "here"}, {"serial": "42000001", "agent": "there"}

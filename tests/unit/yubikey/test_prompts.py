@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from services.yubikey.prompts import PROMPT
-from shared.contracts.command import RefusalCode
-from shared.contracts.prompt import (
+from services.yubikey.core.prompts import PROMPT
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.prompts import (
     AnswerPrompt,
     CancelPrompt,
     PromptAnswered,
@@ -13,7 +13,7 @@ from shared.contracts.prompt import (
     PromptSettled,
     Wanted,
 )
-from shared.contracts.yubikey import Slot
+from shared.contracts.yubikey.slots import Slot
 from tests.support.scenario import NOON, Scenario
 
 ID = {"prompt_id": "0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f"}

@@ -3,11 +3,11 @@
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.yubikey.attestation import fingerprint_of
-from services.yubikey.intents import Intent
-from services.yubikey.reconciling import Finding, finding
-from services.yubikey.slots import public_pem
-from services.yubikey.states import SlotContent
+from services.yubikey.core.states import SlotContent
+from services.yubikey.performer.reconciliation import Finding, finding
+from services.yubikey.piv.attestation import fingerprint_of
+from services.yubikey.piv.slots import public_pem
+from services.yubikey.state.intents import Intent
 
 KEYS = [ec.generate_private_key(ec.SECP256R1()).public_key() for _ in range(2)]
 OLD, NEW = map(public_pem, KEYS)

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from services.yubikey.choosing import draw, problem_with
-from services.yubikey.directory import DeviceError
+from services.yubikey.piv.secret_rules import draw, problem_with
+from services.yubikey.readers.directory import DeviceError
 from services.yubikey.roles import read_roles
-from shared.contracts.keying import Algorithm
+from shared.contracts.key.vocabulary import Algorithm
 from shared.errors import Unusable
 
 ROLE = 'pin_retries = 3\npuk_retries = 3\npuk = "escrow"\nmanagement_key = "service"\n'

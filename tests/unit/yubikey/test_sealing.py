@@ -5,8 +5,8 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from services.yubikey.sealing import SUITE, SealError, SealingKey
-from shared.contracts.keying import sealing_info
+from services.yubikey.state.sealing import SUITE, SealError, SealingKey
+from shared.contracts.key.vocabulary import sealing_info
 
 
 class TestSealing:

@@ -50,7 +50,7 @@ from yubikit.piv import (
     PrivateKey,
 )
 
-from services.yubikey.virtual import SealedFileError, VirtualYubiKeys
+from services.virtual_yubikey import SealedFileError, VirtualYubiKeys
 
 SERIAL, OTHER_SERIAL = 42000001, 42000002
 SEALING_KEY = bytes(range(32))

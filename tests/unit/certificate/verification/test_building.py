@@ -12,12 +12,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.building import NotVerified, Verified, verify
-from services.certificate.verification.path import Question
+from services.certificate.verification.path_building import NotVerified, Verified, verify
+from services.certificate.verification.path_validation import Question
 from services.certificate.verification.peers import peer_name
 from services.certificate.verification.revocation import RevocationStatus
 from services.certificate.verification.rules import LIMITS, Limits
-from shared.contracts.naming import VerifiedUsage
+from shared.contracts.certificate.vocabulary import VerifiedUsage
 from tests.support.chains import BEGIN, END, Party, key_usage, later, name
 
 NOW = later(days=365)

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
-from services.certificate.verification.building import Verified, verify
-from services.certificate.verification.path import Question
+from services.certificate.verification.path_building import Verified, verify
+from services.certificate.verification.path_validation import Question
 from services.certificate.verification.peers import Address, Host, Mailbox
 from services.certificate.verification.revocation import RevocationLists, not_asked
 from services.certificate.verification.rules import LIMITS, RFC_5280, Limits, Rules
-from shared.contracts.naming import VerifiedUsage
+from shared.contracts.certificate.vocabulary import VerifiedUsage
 
 DATA = Path(__file__).parents[3] / "data" / "x509-limbo" / "limbo.json.gz"
 CASES = {case["id"]: case for case in json.loads(gzip.decompress(DATA.read_bytes()))["testcases"]}

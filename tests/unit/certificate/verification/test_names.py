@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.certificate.verification.certificate import parse
+from services.certificate.verification.name_constraints import malformed_subtree, violation
 from services.certificate.verification.peers import Address, Host, Mailbox, matches, peer_name
 from services.certificate.verification.rules import LIMITS, Work
-from services.certificate.verification.subtrees import malformed_subtree, violation
 from tests.support.chains import Party, name
 
 ROOT = Party("Root")

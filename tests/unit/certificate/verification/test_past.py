@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.past import Past, Status
-from shared.contracts.certificate_events import (
+from services.certificate.verification.status_history import Past, Status
+from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.naming import Profile, RevocationReason
+from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from tests.support.scenario import NOON
 
 ID, ISSUER_ID = "0192f0c1-0000-7000-8000-000000000000", "0192f0c1-0000-7000-8000-000000000001"

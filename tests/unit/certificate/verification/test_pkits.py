@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from services.certificate.verification.building import Verified, verify
-from services.certificate.verification.path import Question
+from services.certificate.verification.path_building import Verified, verify
+from services.certificate.verification.path_validation import Question
 from services.certificate.verification.revocation import RevocationLists
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[3] / "data" / "pkits" / "pkits.json.gz").read_bytes()))

@@ -3,8 +3,8 @@
 import pytest
 from cryptography import x509
 
-from services.certificate.verification.building import Verified, verify
-from services.certificate.verification.path import Question
+from services.certificate.verification.path_building import Verified, verify
+from services.certificate.verification.path_validation import Question
 from tests.support.chains import Party, later
 
 ONE, TWO, ANY = (

@@ -4,8 +4,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.certificate.verification.building import NotVerified, Verified, verify
-from services.certificate.verification.path import Question
+from services.certificate.verification.path_building import NotVerified, Verified, verify
+from services.certificate.verification.path_validation import Question
 from services.certificate.verification.revocation import RevocationLists
 from tests.support.chains import BEGIN, Party, key_usage, later
 

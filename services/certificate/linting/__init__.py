@@ -1,0 +1,1 @@
+"""Lint rules that every certificate passes before it is signed, and pkilint."""

@@ -1,0 +1,1 @@
+"""Names in certificates: distinguished names, general names, and name constraints."""

@@ -1,0 +1,112 @@
+"""What names in certificates look like, and which of them a profile takes. Pure: text in, what is wrong with it out."""
+
+import re
+from ipaddress import ip_address
+from typing import assert_never
+from urllib.parse import urlsplit
+
+from services.certificate.profiles import PROFILES
+from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LOCAL_PART = re.compile(rf"(?=.{{1,64}}$){_ATOM}(\.{_ATOM})*")
+_LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
+_DOMAIN = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?![0-9]+$){_LABEL}")
+_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+_LONGEST_COMMON_NAME = 64
+Names = tuple[SubjectAlternativeName, ...]
+
+
+def alternatives(subject: DistinguishedName, sans: Names) -> Names:
+    """Each of them once, in the order of the request, the subject's e-mail address first (RFC 5280, 4.1.2.6)."""
+    mailbox = () if subject.email is None else (SubjectAlternativeName(kind=SanKind.EMAIL, value=subject.email),)
+    return tuple(dict.fromkeys((*mailbox, *sans)))
+
+
+def misnamed(profile: Profile, common_name: str | None, names: Names) -> str | None:
+    """Why a certificate of *profile* does not name whom it is about like this; None: it does."""
+    rules = PROFILES[profile]
+    if common_name is not None and len(common_name.encode()) > _LONGEST_COMMON_NAME:
+        return f"subject.common_name has more than {_LONGEST_COMMON_NAME} bytes in UTF-8"
+    for name in names:
+        if name.kind not in rules.names:
+            return f"{name.kind} {name.value} does not fit profile {profile}; it names {_kinds(rules.names)}"
+        if (flaw := malformed(name, wildcards=rules.wildcards)) is not None:
+            return flaw
+    if rules.required_names and not any(name.kind in rules.required_names for name in names):
+        return f"a certificate of profile {profile} must name {_kinds(rules.required_names)} in its sans"
+    if rules.named_by_host and common_name is not None and common_name not in {name.value for name in names}:
+        return f"the common_name of profile {profile} must be one of its sans, and {common_name} is none of them"
+    return None
+
+
+def _kinds(kinds: frozenset[SanKind]) -> str:
+    return " or ".join(kind for kind in SanKind if kind in kinds)
+
+
+def malformed(name: SubjectAlternativeName, *, wildcards: bool = False) -> str | None:
+    value = name.value
+    match name.kind:
+        case SanKind.EMAIL:
+            return None if is_mailbox(value) else f"{value} is not an e-mail address: local-part@domain"
+        case SanKind.DNS:
+            return _bad_host(value, wildcards=wildcards)
+        case SanKind.URI:
+            return _bad_uri(value)
+        case SanKind.IP:
+            return _bad_address(value)
+        case SanKind.UPN:
+            return None if is_mailbox(value) else f"{value} is not the name of an account: user@domain"
+        case _:
+            assert_never(name.kind)
+
+
+def is_mailbox(value: str) -> bool:
+    """RFC 5280, 4.2.1.6: a Mailbox of RFC 2821, without a phrase, a comment or angle brackets."""
+    local_part, at, domain = value.rpartition("@")
+    return bool(at and _LOCAL_PART.fullmatch(local_part) and is_domain(domain))
+
+
+def is_domain(value: str) -> bool:
+    """RFC 5280, 4.2.1.6: the preferred name syntax."""
+    return _DOMAIN.fullmatch(value) is not None
+
+
+def _bad_host(value: str, *, wildcards: bool) -> str | None:
+    """A wildcard is the whole leftmost label (RFC 9525, 6.3), and not of all that there is below one label."""
+    if value.startswith("*."):
+        if not wildcards:
+            return f"{value} is a wildcard; only a {Profile.TLS_SERVER} certificate has one"
+        if not is_domain(value[2:]) or "." not in value[2:]:
+            return f"{value} is not a wildcard of one domain: *.example.org"
+        return None
+    if not is_domain(value):
+        return f"{value} is not a host name: labels of letters, digits and hyphens, joined by dots"
+    return None
+
+
+def _bad_uri(value: str) -> str | None:
+    """RFC 5280, 4.2.1.6: with a scheme and, where it has an authority, a host that is a name or an address."""
+    if not _URI.fullmatch(value):
+        return f"{value} is not an absolute URI: scheme:rest, as in urn:uuid:… or https://host/…"
+    if value.partition(":")[2].startswith("//") and not _has_host(value):
+        return f"{value} has no host name or address after //"
+    return None
+
+
+def _has_host(uri: str) -> bool:
+    try:
+        host = urlsplit(uri).hostname or ""
+        return bool(is_domain(host) or ip_address(host))
+    except ValueError:
+        return False
+
+
+def _bad_address(value: str) -> str | None:
+    if "%" in value:
+        return f"{value} has a zone; it means nothing on another machine"
+    try:
+        ip_address(value)
+    except ValueError:
+        return f"{value} is not an IPv4 or IPv6 address"
+    return None

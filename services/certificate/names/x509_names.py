@@ -1,0 +1,120 @@
+"""Names as X.509 has them: the subject's, its alternatives, and the constraints on those of an authority."""
+
+from ipaddress import ip_address, ip_network
+from typing import assert_never
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID, ObjectIdentifier
+
+from services.certificate.names.forms import Names
+from shared import der
+from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, SanKind, SubjectAlternativeName
+
+_UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")  # [MS-WCCE], 2.2.2.7.7.4: a UTF8String
+
+
+def distinguished_name(subject: DistinguishedName) -> x509.Name:
+    """From the country down to the person; its e-mail address is an alternative name (RFC 5280, 4.1.2.6)."""
+    attributes = (
+        (NameOID.COUNTRY_NAME, subject.country),
+        (NameOID.STATE_OR_PROVINCE_NAME, subject.state),
+        (NameOID.LOCALITY_NAME, subject.locality),
+        (NameOID.ORGANIZATION_NAME, subject.organization),
+        (NameOID.ORGANIZATIONAL_UNIT_NAME, subject.organizational_unit),
+        (NameOID.COMMON_NAME, subject.common_name),
+    )
+    return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes if value is not None])
+
+
+def alternative_names(names: Names) -> x509.SubjectAlternativeName | None:
+    """Each of them once: an address has more than one spelling."""
+    return x509.SubjectAlternativeName(dict.fromkeys(map(_general_name, names))) if names else None
+
+
+def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:
+    match name.kind:
+        case SanKind.EMAIL:
+            return x509.RFC822Name(name.value)
+        case SanKind.DNS:
+            return x509.DNSName(name.value)
+        case SanKind.URI:
+            return x509.UniformResourceIdentifier(name.value)
+        case SanKind.IP:
+            return x509.IPAddress(ip_address(name.value))
+        case SanKind.UPN:
+            return x509.OtherName(_UPN, der.utf8_string(name.value))
+        case _:
+            assert_never(name.kind)
+
+
+def names_in(certificate: x509.Certificate) -> Names:
+    """The alternative names as the contract has them. A kind that it does not have is a ValueError."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(_name(each) for each in found)
+
+
+def _name(name: x509.GeneralName) -> SubjectAlternativeName:
+    match name:
+        case x509.RFC822Name(value=value):
+            return SubjectAlternativeName(kind=SanKind.EMAIL, value=value)
+        case x509.DNSName(value=value):
+            return SubjectAlternativeName(kind=SanKind.DNS, value=value)
+        case x509.UniformResourceIdentifier(value=value):
+            return SubjectAlternativeName(kind=SanKind.URI, value=value)
+        case x509.IPAddress(value=value):
+            return SubjectAlternativeName(kind=SanKind.IP, value=str(value))
+        case x509.OtherName(type_id=oid, value=value) if oid == _UPN:
+            return SubjectAlternativeName(kind=SanKind.UPN, value=_text(value))
+        case _:
+            raise ValueError(f"it names somebody by a {type(name).__name__}, which is not judged here")
+
+
+def _text(encoded: bytes) -> str:
+    begin, end = der.content(encoded)
+    return encoded[begin:end].decode()
+
+
+def common_name(certificate: x509.Certificate) -> str | None:
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else None
+
+
+def constraints_extension(constraints: NameConstraints) -> x509.NameConstraints:
+    permitted = _subtrees(constraints.permitted_dns, constraints.permitted_email, constraints.permitted_ip)
+    excluded = _subtrees(constraints.excluded_dns, constraints.excluded_email, constraints.excluded_ip)
+    return x509.NameConstraints(permitted or None, excluded or None)
+
+
+def _subtrees(dns: tuple[str, ...], email: tuple[str, ...], ip: tuple[str, ...]) -> list[x509.GeneralName]:
+    return [
+        *(x509.DNSName(each) for each in dns),
+        *(x509.RFC822Name(each) for each in email),
+        *(x509.IPAddress(ip_network(each)) for each in ip),
+    ]
+
+
+def constraints_in(certificate: x509.Certificate) -> tuple[NameConstraints | None, tuple[str, ...]]:
+    """What constrains the names that it issues for, and the kinds of names among it that are not judged here."""
+    try:
+        found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
+    except x509.ExtensionNotFound:
+        return None, ()
+    permitted, excluded = found.permitted_subtrees or [], found.excluded_subtrees or []
+    judged = (x509.DNSName, x509.RFC822Name, x509.IPAddress)
+    unjudged = tuple(sorted({type(each).__name__ for each in (*permitted, *excluded) if not isinstance(each, judged)}))
+    constraints = NameConstraints(
+        permitted_dns=_values(permitted, x509.DNSName),
+        excluded_dns=_values(excluded, x509.DNSName),
+        permitted_email=_values(permitted, x509.RFC822Name),
+        excluded_email=_values(excluded, x509.RFC822Name),
+        permitted_ip=_values(permitted, x509.IPAddress),
+        excluded_ip=_values(excluded, x509.IPAddress),
+    )
+    return constraints, unjudged
+
+
+def _values(names: list[x509.GeneralName], kind: type[x509.GeneralName]) -> tuple[str, ...]:
+    return tuple(str(each.value) for each in names if isinstance(each, kind))

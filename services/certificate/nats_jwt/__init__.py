@@ -1,0 +1,1 @@
+"""The aggregate `nats-jwt`: JWTs of NATS operators, accounts and users."""

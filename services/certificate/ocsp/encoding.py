@@ -1,0 +1,85 @@
+"""Status answers in DER (RFC 6960): what is to be signed, and what is served."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from services.certificate.der import (
+    NULL,
+    algorithm_identifier,
+    enumerated,
+    explicit,
+    generalized_time,
+    integer,
+    object_identifier,
+    octet_string,
+    reason_code,
+)
+from shared import der
+from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.key.vocabulary import SignatureAlgorithm
+
+_SHA_1, _SHA_256 = "1.3.14.3.2.26", "2.16.840.1.101.3.4.2.1"
+_BASIC: Final = object_identifier("1.3.6.1.5.5.7.48.1.1")
+_GOOD: Final = der.element(0x80, b"")
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerHashes:
+    """How a CertID names the issuer: hashes of its name and of its key, both with the same algorithm."""
+
+    algorithm: str
+    name: bytes
+    key: bytes
+
+
+def sha_1(name: bytes, key: bytes) -> IssuerHashes:
+    return IssuerHashes(_SHA_1, name, key)
+
+
+def sha_256(name: bytes, key: bytes) -> IssuerHashes:
+    return IssuerHashes(_SHA_256, name, key)
+
+
+def good() -> bytes:
+    return _GOOD
+
+
+def revoked(at: datetime, reason: RevocationReason | None) -> bytes:
+    """A certificate on hold is revoked, for certificateHold: *reason* None (RFC 6960, 2.2)."""
+    code = reason_code(reason)
+    return explicit(1, generalized_time(at) + (explicit(0, code) if code else b""))
+
+
+def response_data(
+    responder_key_hash: bytes,
+    issuer: IssuerHashes,
+    serial: int,
+    status: bytes,
+    *,
+    this_update: datetime,
+    next_update: datetime,
+) -> bytes:
+    """A ResponseData with one answer, produced at *this_update*; without a nonce, for nobody has asked yet."""
+    certificate_id = der.sequence(
+        der.sequence(object_identifier(issuer.algorithm), NULL),
+        octet_string(issuer.name),
+        octet_string(issuer.key),
+        integer(serial),
+    )
+    single = der.sequence(
+        certificate_id, status, generalized_time(this_update), explicit(0, generalized_time(next_update))
+    )
+    by_key = explicit(2, octet_string(responder_key_hash))
+    return der.sequence(by_key, generalized_time(this_update), der.sequence(single))
+
+
+def response(tbs: bytes, algorithm: SignatureAlgorithm, signature: bytes, responder_certificate: bytes) -> bytes:
+    """An OCSPResponse that says `successful`, with the certificate of who signed it."""
+    basic = der.sequence(
+        tbs,
+        algorithm_identifier(algorithm),
+        der.bit_string(signature),
+        explicit(0, der.sequence(responder_certificate)),
+    )
+    return der.sequence(enumerated(0), explicit(0, der.sequence(_BASIC, octet_string(basic))))

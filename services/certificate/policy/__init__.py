@@ -1,0 +1,1 @@
+"""Issuance policy: its rules, and the file that an operator writes."""

@@ -1,0 +1,208 @@
+"""The policy as its owner writes it: one YAML file, exact to the field. What is wrong with it stops the service.
+
+docs/adr/0013-issuance-and-policy.md shows one.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from services.certificate.names import subtrees
+from services.certificate.policy.rules import ANNOUNCED, IssuerPolicy, Policy, Rule, Verdict
+from services.certificate.policy.ssh import SshRule
+from services.certificate.profiles import CRL, CrlProfile
+from shared.contracts.base import Id
+from shared.contracts.certificate.ssh import SshCertificateKind
+from shared.contracts.certificate.vocabulary import Profile, SanKind
+from shared.errors import Unusable
+
+_HOUR = timedelta(hours=1)
+
+
+def _domain(value: str) -> str:
+    if not subtrees.is_subtree(SanKind.DNS, value):
+        raise ValueError("must be a domain, like example.org: it and all below it are meant")
+    return value
+
+
+def _mailboxes(value: str) -> str:
+    if not subtrees.is_subtree(SanKind.EMAIL, value):
+        raise ValueError("must be example.org, .example.org or alice@example.org")
+    return value
+
+
+def _network(value: str) -> str:
+    return str(ip_network(value))
+
+
+def _without_tls(value: str) -> str:
+    if not value.startswith("http://"):
+        raise ValueError("must begin with http://: who checks a certificate must not need another for it (RFC 5280, 8)")
+    return value
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+BaseUrl = Annotated[
+    str,
+    AfterValidator(_without_tls),
+    StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$", max_length=200),
+]
+
+
+class _Match(_Part):
+    issuer_id: Id | None = None
+    any: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if (self.issuer_id is None) == (self.any is None):
+            raise ValueError("give either issuer_id or any: true")
+        return self
+
+
+class _Crl(_Part):
+    period_hours: Annotated[float, Field(gt=0, le=8760)] = CRL.period / _HOUR
+    overlap_hours: Annotated[float, Field(gt=0, le=8760)] = CRL.overlap / _HOUR
+
+
+class _Expiry(_Part):
+    announce_days: Annotated[float, Field(gt=0, le=3650)] = ANNOUNCED / timedelta(days=1)
+    renew: bool = False
+
+
+class _Issuer(_Part):
+    match: _Match
+    base_url: BaseUrl | None = None
+    ocsp: bool = False
+    crl: _Crl = _Crl()
+    expiry: _Expiry = _Expiry()
+
+    def policy(self, public_url: str | None) -> tuple[str | None, IssuerPolicy]:
+        crl = CrlProfile(self.crl.period_hours * _HOUR, self.crl.overlap_hours * _HOUR)
+        announced = timedelta(days=self.expiry.announce_days)
+        base_url = self.base_url or public_url
+        return self.match.issuer_id, IssuerPolicy(base_url, self.ocsp, crl, announced, self.expiry.renew)
+
+
+class _Rule(_Part):
+    effect: Verdict
+    actors: tuple[Pattern, ...] = ("*",)
+    profiles: frozenset[Profile] | None = None
+    issuers: tuple[Id, ...] | None = None
+    dns: tuple[Annotated[str, AfterValidator(_domain)], ...] | None = None
+    email: tuple[Annotated[str, AfterValidator(_mailboxes)], ...] | None = None
+    uri: tuple[Pattern, ...] | None = None
+    ip: tuple[Annotated[str, AfterValidator(_network)], ...] | None = None
+    max_validity_days: Annotated[int, Field(ge=1)] | None = None
+
+    def rule(self) -> Rule:
+        return Rule(self.effect, **{name: value for name, value in self if name != "effect"})
+
+
+class _SshRule(_Part):
+    effect: Verdict
+    actors: tuple[Pattern, ...] = ("*",)
+    kinds: frozenset[SshCertificateKind] | None = None
+    keys: tuple[Id, ...] | None = None
+    principals: tuple[Pattern, ...] | None = None
+    max_validity_minutes: Annotated[int, Field(ge=1)] | None = None
+
+    def rule(self) -> SshRule:
+        return SshRule(self.effect, **{name: value for name, value in self if name != "effect"})
+
+
+class _File(_Part):
+    issuers: tuple[_Issuer, ...] = ()
+    rules: tuple[_Rule, ...] = ()
+    ssh: tuple[_SshRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What one file lays down: about certificates of X.509, and about those of SSH."""
+
+    x509: Policy
+    ssh: tuple[SshRule, ...] = ()
+
+
+def policy_from(path: Path | None, public_url: str | None) -> Policies:
+    """*public_url* is the base_url of all issuers for which the file, if there is one, names no other."""
+    if public_url is not None:
+        public_url = public_url.rstrip("/")
+        try:
+            _Issuer(match=_Match(any=True), base_url=public_url)
+        except ValidationError as error:
+            raise Unusable("PUBLIC_URL must be like http://pki.example.org") from error
+    written = _File() if path is None else _read(path)
+    issuers = tuple(each.policy(public_url) for each in written.issuers)
+    others = ((None, IssuerPolicy(public_url)),) if public_url is not None else ()
+    x509 = Policy((*issuers, *others), tuple(each.rule() for each in written.rules))
+    return Policies(x509, tuple(each.rule() for each in written.ssh))
+
+
+def _read(path: Path) -> _File:
+    try:
+        text = path.read_text()
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        written = yaml.safe_load(text)
+    except (OSError, UnicodeDecodeError) as error:
+        raise Unusable(f"the policy file {path} cannot be read: {error}") from error
+    except yaml.MarkedYAMLError as error:
+        line = 0 if error.problem_mark is None else error.problem_mark.line + 1
+        raise Unusable(f"the policy file {path} is not YAML: line {line}: {error.problem}") from error
+    for line, field in _twice(root):
+        raise Unusable(f"the policy file {path} says {field} twice: line {line}")
+    try:
+        return _File.model_validate({} if written is None else written)
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)
+        problems = "; ".join(f"line {_line(root, each['loc'])}, {_place(each['loc'])}: {each['msg']}" for each in wrong)
+        raise Unusable(f"the policy file {path} does not fit: {problems}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "the whole"
+
+
+def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
+    """Where the innermost part of *location* stands that the file has."""
+    line = 1 if node is None else node.start_mark.line + 1
+    for step in location:
+        match node, step:
+            case yaml.MappingNode(value=pairs), str():
+                found = [(key, value) for key, value in pairs if key.value == step]
+            case yaml.SequenceNode(value=items), int() if step < len(items):
+                found = [(items[step], items[step])]
+            case _:
+                break
+        if not found:
+            break
+        line, node = found[0][0].start_mark.line + 1, found[0][1]
+    return line
+
+
+def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """YAML's own reader takes the last of two equal keys, and drops a rule without a word."""
+    match node:
+        case yaml.MappingNode(value=pairs):
+            seen: set[str] = set()
+            for key, value in pairs:
+                if key.value in seen:
+                    yield key.start_mark.line + 1, key.value
+                seen.add(key.value)
+                yield from _twice(value)
+        case yaml.SequenceNode(value=items):
+            for item in items:
+                yield from _twice(item)
+        case _:
+            pass

@@ -1,0 +1,1 @@
+"""Revocation records: a register folded from the log."""

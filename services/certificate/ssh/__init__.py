@@ -1,0 +1,1 @@
+"""The aggregate `ssh-certificate`: OpenSSH certificates (PROTOCOL.certkeys)."""

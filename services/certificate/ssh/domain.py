@@ -1,0 +1,214 @@
+"""When an SSH certificate may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
+
+import base64
+from datetime import timedelta
+from functools import partial
+from hashlib import sha256
+from ipaddress import ip_network
+from typing import Annotated, assert_never, get_args
+
+from pydantic import Field, TypeAdapter
+
+from services.certificate.policy.ssh import SshRule, objection
+from services.certificate.ssh.effects import (
+    AttachSshSignature,
+    BuildSshTbs,
+    SshAssembled,
+    SshEffect,
+    SshOutcome,
+    SshRequestUnfit,
+    SshSignatureWrong,
+    SshTbsBuilt,
+)
+from services.certificate.ssh.states import Created, Issued, Revoked, SshCertificate, Unborn
+from shared.contracts.certificate.ssh import (
+    CreateSshCertificate,
+    RevokeSshCertificate,
+    SignSshCertificate,
+    SshCertificateCommand,
+    SshCertificateCreated,
+    SshCertificateEvent,
+    SshCertificateKind,
+    SshCertificateRevoked,
+    SshCertificateSigned,
+)
+from shared.contracts.rejection import RefusalCode
+from shared.decider import Context, Decider, Perform, Refused, Stands
+
+BACKDATED = timedelta(minutes=5)
+"""As of X.509: whoever reads it may have a clock that is slow."""
+
+Decision = SshCertificateEvent | Refused | Stands | Perform[SshEffect]
+
+
+def decide(
+    rules: tuple[SshRule, ...],
+    certificate: SshCertificate,
+    message: SshCertificateCommand | SshOutcome,
+    context: Context,
+) -> Decision:
+    match message:
+        case CreateSshCertificate():
+            return _create(rules, certificate, message, context)
+        case SshTbsBuilt():
+            return _created(message)
+        case SshRequestUnfit(reason=reason):
+            return Refused(RefusalCode.INVALID, reason)
+        case SignSshCertificate():
+            return _sign(certificate, message)
+        case SshAssembled():
+            return _signed(message)
+        case SshSignatureWrong(ssh_certificate_id=ssh_certificate_id):
+            problem = f"the signature does not verify with ca_public_key_pem over the tbs of {ssh_certificate_id}"
+            return Refused(RefusalCode.INVALID, problem)
+        case RevokeSshCertificate():
+            return _revoke(certificate, message)
+        case _:
+            assert_never(message)
+
+
+def evolve(certificate: SshCertificate, event: SshCertificateEvent) -> SshCertificate:
+    match event:
+        case SshCertificateCreated():
+            return Created(
+                event.kind,
+                base64.b64encode(event.tbs).decode(),
+                event.serial,
+                event.signing_key_id,
+                event.signature_algorithm,
+                event.ca_public_key_pem,
+                event.key_identity,
+                event.principals,
+                event.valid_after,
+                event.valid_before,
+            )
+        case SshCertificateSigned():
+            return Issued(event.serial, certificate.signing_key_id) if isinstance(certificate, Created) else certificate
+        case SshCertificateRevoked():
+            return Revoked(event.serial, event.existed)
+        case _:
+            assert_never(event)
+
+
+def _create(
+    rules: tuple[SshRule, ...], certificate: SshCertificate, request: CreateSshCertificate, context: Context
+) -> Decision:
+    match certificate:
+        case Unborn():
+            if (denied := objection(rules, context.actor, request)) is not None:
+                return Refused(RefusalCode.NOT_ALLOWED, denied)
+            if (problem := _unfit(request)) is not None:
+                return Refused(RefusalCode.INVALID, problem)
+            now = context.at.replace(microsecond=0)
+            return Perform(BuildSshTbs(request, now - BACKDATED, now + timedelta(minutes=request.validity_minutes)))
+        case Created() | Issued() if certificate.signing_key_id == request.signing_key_id:
+            return Stands()
+        case Created() | Issued() | Revoked():
+            problem = f"{request.ssh_certificate_id} is another certificate already; ask under an id of its own"
+            return Refused(RefusalCode.CONFLICT, problem)
+        case _:
+            assert_never(certificate)
+
+
+def _unfit(request: CreateSshCertificate) -> str | None:
+    """What is wrong with a request whatever the key: OpenSSH, PROTOCOL.certkeys."""
+    if request.kind is SshCertificateKind.HOST:
+        if request.extensions or request.force_command or request.source_addresses:
+            return "a host's certificate has no extensions, no force_command and no source_addresses"
+        if any("@" in principal for principal in request.principals):
+            return "the principals of a host are host names"
+    elif any("*" in principal for principal in request.principals):
+        return "the principals of a user are account names, without a wildcard"
+    for address in request.source_addresses:
+        try:
+            ip_network(address)
+        except ValueError:
+            return f"{address} in source_addresses is no network in CIDR, like 192.0.2.0/24"
+    return None
+
+
+def _created(built: SshTbsBuilt) -> SshCertificateCreated:
+    plan, request = built.plan, built.plan.request
+    return SshCertificateCreated(
+        ssh_certificate_id=request.ssh_certificate_id,
+        kind=request.kind,
+        tbs=built.tbs,
+        tbs_sha256=sha256(built.tbs).hexdigest(),
+        serial=str(built.serial),
+        signing_key_id=request.signing_key_id,
+        signature_algorithm=built.signature_algorithm,
+        ca_public_key_pem=request.ca_public_key_pem,
+        key_identity=request.key_identity,
+        principals=request.principals,
+        valid_after=plan.valid_after,
+        valid_before=plan.valid_before,
+    )
+
+
+def _sign(certificate: SshCertificate, command: SignSshCertificate) -> Decision:
+    match certificate:
+        case Unborn():
+            problem = f"there is no SSH certificate {command.ssh_certificate_id} to sign; create it first"
+            return Refused(RefusalCode.NOT_FOUND, problem)
+        case Created():
+            return Perform(AttachSshSignature(command.ssh_certificate_id, certificate, command.signature))
+        case Issued():
+            return Stands()
+        case Revoked():
+            problem = f"{command.ssh_certificate_id} is revoked; create another under a new id"
+            return Refused(RefusalCode.CONFLICT, problem)
+        case _:
+            assert_never(certificate)
+
+
+def _signed(assembled: SshAssembled) -> SshCertificateSigned:
+    created = assembled.plan.created
+    return SshCertificateSigned(
+        ssh_certificate_id=assembled.plan.ssh_certificate_id,
+        kind=created.certificate_kind,
+        certificate=assembled.certificate,
+        serial=created.serial,
+        key_identity=created.key_identity,
+        principals=created.principals,
+        valid_after=created.valid_after,
+        valid_before=created.valid_before,
+    )
+
+
+def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> Decision:
+    match certificate:
+        case Unborn() if command.void_if_absent:
+            return _revoked(command, None, existed=False)
+        case Unborn():
+            problem = f"there is no SSH certificate {command.ssh_certificate_id}"
+            return Refused(RefusalCode.NOT_FOUND, f"{problem}; void_if_absent makes sure there never will be")
+        case Created(serial=serial) | Issued(serial=serial):
+            return _revoked(command, serial, existed=True)
+        case Revoked():
+            return Stands()
+        case _:
+            assert_never(certificate)
+
+
+def _revoked(command: RevokeSshCertificate, serial: str | None, *, existed: bool) -> SshCertificateRevoked:
+    return SshCertificateRevoked(
+        ssh_certificate_id=command.ssh_certificate_id, reason=command.reason, serial=serial, existed=existed
+    )
+
+
+def ssh_certificate_decider(
+    rules: tuple[SshRule, ...] = (),
+) -> Decider[SshCertificate, SshCertificateCommand, SshCertificateEvent, SshEffect, SshOutcome]:
+    return Decider(
+        Unborn(),
+        partial(decide, rules),
+        evolve,
+        commands=get_args(SshCertificateCommand),
+        events=get_args(SshCertificateEvent),
+        states=TypeAdapter(Annotated[SshCertificate, Field(discriminator="kind")]),
+        beginnings=(CreateSshCertificate,),
+    )
+
+
+SSH_CERTIFICATE = ssh_certificate_decider()
+"""Where everything is allowed: no policy is laid down."""

@@ -1,0 +1,47 @@
+"""What an SSH certificate can be: Unborn, Created (built, not signed), Issued, Revoked. Snapshots are these as JSON."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from shared.contracts.certificate.ssh import SshCertificateKind
+from shared.contracts.key.vocabulary import SignatureAlgorithm
+
+
+@dataclass(frozen=True, slots=True)
+class Unborn:
+    kind: Literal["unborn"] = "unborn"
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """*tbs* is base64."""
+
+    certificate_kind: SshCertificateKind
+    tbs: str
+    serial: str
+    signing_key_id: str
+    signature_algorithm: SignatureAlgorithm
+    ca_public_key_pem: str
+    key_identity: str
+    principals: tuple[str, ...]
+    valid_after: datetime
+    valid_before: datetime
+    kind: Literal["created"] = "created"
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    serial: str
+    signing_key_id: str
+    kind: Literal["issued"] = "issued"
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    serial: str | None
+    existed: bool
+    kind: Literal["revoked"] = "revoked"
+
+
+SshCertificate = Unborn | Created | Issued | Revoked

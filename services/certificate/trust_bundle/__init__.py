@@ -1,0 +1,1 @@
+"""The aggregate `trust-bundle`: versioned sets of roots for relying parties."""

@@ -1,0 +1,32 @@
+"""What is asked of path validation, and what can be heard back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from shared.contracts.certificate.commands import VerifyCertificate
+from shared.contracts.rejection import RefusalCode
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """*at*: the instant that is asked about. Where the request has no certificate, it is the one of its id."""
+
+    request: VerifyCertificate
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """*reason* is None where it is good; *path* leads from it to its root."""
+
+    plan: Verify
+    reason: str | None
+    path: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NotJudged:
+    """What is asked cannot be answered: what it is asked about, or by, is not there or is none."""
+
+    code: RefusalCode
+    problem: str

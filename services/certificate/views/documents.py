@@ -1,0 +1,156 @@
+"""The documents of KEYS_VIEWS: what relying parties may know, as functions of what the log says and of nothing else.
+
+So views that were dropped are built again byte for byte (ADR 0009, ADR 0016). No clock, no randomness, no IO.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import assert_never
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from pydantic import JsonValue
+from pydantic_core import to_json
+
+from services.certificate.names.general_names import described
+from shared.contracts.certificate.events import (
+    CertificateExpired,
+    CertificateHeld,
+    CertificateImported,
+    CertificateReleased,
+    CertificateRevoked,
+    CertificateSigned,
+    CertificateSuperseded,
+    CrlPublished,
+)
+from shared.contracts.certificate.ocsp import OcspPublished
+from shared.contracts.certificate.trust_bundle import TrustBundlePublished
+from shared.contracts.certificate.vocabulary import Profile
+
+Beginning = CertificateSigned | CertificateImported
+Change = CertificateHeld | CertificateReleased | CertificateRevoked | CertificateSuperseded | CertificateExpired
+Publication = CrlPublished | OcspPublished | TrustBundlePublished
+_AUTHORITIES = frozenset({Profile.ROOT, Profile.INTERMEDIATE})
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A document, and the sequence of the event that it stands at: a later one takes its place."""
+
+    key: str
+    value: bytes
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An event of a certificate, where it stands in the log, and when it was stored."""
+
+    event: Beginning | Change
+    sequence: int
+    at: datetime
+
+
+def of_certificate(history: Sequence[Told]) -> tuple[View, ...]:
+    """What *history*, in the log's order, makes of a certificate; nothing, if it was never issued."""
+    begun = [told.event for told in history if isinstance(told.event, CertificateSigned | CertificateImported)]
+    if not begun:
+        return ()
+    sequence, facts = history[-1].sequence, begun[-1]
+    document = to_json({**_facts(facts), **_status(history), "sequence": sequence})
+    keys = [f"certificate.{facts.certificate_id}"]
+    if facts.issuer_id is not None:
+        keys.append(f"issued.{facts.issuer_id}.{facts.serial}")
+    return tuple(View(key, document, sequence) for key in keys)
+
+
+def of_beginning(event: Beginning, sequence: int) -> tuple[View, ...]:
+    """What is so of an authority or a responder once it is issued, and stays so whatever becomes of it.
+
+    A revoked authority's certificate is still needed to see that it is revoked.
+    """
+    if event.profile in _AUTHORITIES:
+        encoded = _certificate(event).public_bytes(Encoding.DER)
+        return (View(f"ca.{event.certificate_id}", encoded, sequence),)
+    if event.profile is Profile.OCSP_RESPONDER and event.issuer_id is not None and event.key_id is not None:
+        return (View(f"responder.{event.issuer_id}.{event.certificate_id}", event.certificate_id.encode(), sequence),)
+    return ()
+
+
+def of_publication(event: Publication, sequence: int) -> tuple[View, ...]:
+    match event:
+        case CrlPublished():
+            crl = x509.load_pem_x509_crl(event.crl_pem.encode()).public_bytes(Encoding.DER)
+            return (View(f"crl.{event.certificate_id}", crl, sequence),)
+        case OcspPublished():
+            answers = {f"ocsp.{each.issuer_key_hash}.{each.serial}": each.response for each in event.answers}
+            return tuple(View(key, response, sequence) for key, response in answers.items())
+        case TrustBundlePublished():
+            pem = "".join(f"{certificate.strip()}\n" for certificate in event.certificates_pem)
+            return (View(f"bundle.{event.bundle_id}", pem.encode(), sequence),)
+        case _:
+            assert_never(event)
+
+
+def _certificate(event: Beginning) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(event.certificate_pem.encode())
+
+
+def _facts(event: Beginning) -> Mapping[str, JsonValue]:
+    certificate = _certificate(event)
+    return {
+        "certificate_id": event.certificate_id,
+        "profile": event.profile,
+        "serial": event.serial,
+        "issuer_id": event.issuer_id,
+        "key_id": event.key_id,
+        "subject": certificate.subject.rfc4514_string(),
+        "sans": [*_alternatives(certificate)],
+        "fingerprint_sha256": event.fingerprint_sha256,
+        "not_before": _time(certificate.not_valid_before_utc),
+        "not_after": _time(certificate.not_valid_after_utc),
+    }
+
+
+def _alternatives(certificate: x509.Certificate) -> Iterator[JsonValue]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):  # what was imported may hold names that cannot be read
+        return
+    for name in names:
+        yield {**described(name)}
+
+
+def _status(history: Sequence[Told]) -> Mapping[str, JsonValue]:
+    """The gravest of what is so: revoked for good, at its end, held until it is released, or replaced.
+
+    A hold that became final counts from the hold, as in CRLs (X.509, 9.5.3.1).
+    """
+    status: Mapping[str, JsonValue] = {"status": "issued"}
+    held: Told | None = None
+    expired = False
+    for told in history:
+        match told.event:
+            case CertificateRevoked(reason=reason):
+                return {"status": "revoked", "revoked_at": _time((held or told).at), "reason": reason}
+            case CertificateHeld():
+                held = told
+            case CertificateReleased():
+                held = None
+            case CertificateExpired():
+                expired = True
+            case CertificateSuperseded(successor_id=successor_id):
+                status = {"status": "superseded", "successor_id": successor_id}
+            case CertificateSigned() | CertificateImported():
+                pass
+            case _:
+                assert_never(told.event)
+    if expired:
+        return {"status": "expired"}
+    return {"status": "held"} if held else status
+
+
+def _time(instant: datetime) -> str:
+    """To the second, as X.509 has it."""
+    return instant.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

@@ -1,0 +1,72 @@
+"""The certificates of an issuer, page by page, as KEYS_VIEWS has them: where to look, never what to believe."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from datetime import datetime
+
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy
+from pydantic import BaseModel, ValidationError
+
+from shared.contracts.base import Id
+from shared.nats.kv import KeyValue, to_the_end
+from shared.nats.ordered_consumer import ordered
+
+BUCKET = "KEYS_VIEWS"
+
+
+class _Issued(BaseModel):
+    """As much of the document `issued.<issuer_id>.<serial>` as is looked at."""
+
+    certificate_id: Id
+    not_after: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """*position* is the document's sequence in the bucket: where to go on after it."""
+
+    position: int
+    certificate_id: str
+
+
+async def responders(js: JetStreamContext, issuer_id: str) -> list[str]:
+    """The ids of the certificates of all responders of that issuer whose key is here; the newest is first."""
+    found = [document async for document in KeyValue(js, BUCKET).all(f"responder.{issuer_id}.*")]
+    return [document.key.rsplit(".", 1)[1] for document in sorted(found, key=lambda each: -each.revision)]
+
+
+async def known_as(js: JetStreamContext, issuer_id: str, serial: str) -> str | None:
+    """The id of the certificate of that issuer and serial number, a moment after it was issued or imported."""
+    document = await KeyValue(js, BUCKET).get(f"issued.{issuer_id}.{serial}")
+    try:
+        return None if document is None else _Issued.model_validate_json(document.value).certificate_id
+    except ValidationError:
+        return None
+
+
+async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:
+    """Those that were written after position *after* and had not ended *at* that time."""
+    pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
+    subscription = await ordered(
+        js,
+        f"KV_{BUCKET}",
+        pattern,
+        ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1),
+    )
+    async with aclosing(to_the_end(subscription)) as messages:
+        async for message in messages:
+            document = _read(message)
+            if document is not None and document.not_after >= at:
+                yield Listed(message.metadata.sequence.stream, document.certificate_id)
+
+
+def _read(message: Msg) -> _Issued | None:
+    try:
+        return _Issued.model_validate_json(message.data)
+    except ValidationError:  # also what says that a key was deleted
+        return None

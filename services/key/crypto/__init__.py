@@ -1,0 +1,1 @@
+"""Key algorithms and key formats; no storage, no policy."""

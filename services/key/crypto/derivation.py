@@ -1,0 +1,105 @@
+"""From an organisation's passphrase, along a path, to a key: always the same one (docs/adr/0011)."""
+
+from __future__ import annotations
+
+import unicodedata
+from hashlib import sha256
+from typing import assert_never
+
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, x25519
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from services.key.crypto.algorithms import PrivateKey
+from shared.contracts.key.vocabulary import Algorithm, Derivation
+
+SHORTEST_PASSPHRASE = 20
+_LONGEST_PASSPHRASE = 1024
+_MEMORY_KIB, _ITERATIONS, _LANES = 256 * 1024, 3, 4
+_SEED = 32
+_DOMAIN = b"cim-keys/derive/v1/"
+_P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551  # SP 800-186, 3.2.1.3
+_P384_ORDER = int(  # SP 800-186, 3.2.1.4
+    "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973", 16
+)
+_EXTRA = 8  # 64 bits more than the order has, so that the remainder is as good as even: FIPS 186-5, A.2.1
+
+
+class PassphraseUnfitError(ValueError):
+    """The passphrase would not do; the message says why without a word of it."""
+
+
+def derivation_of(organization: str, path: str) -> Derivation:
+    """What is told of a key derived today. What was told of an older one is enough to make that again."""
+    name = unicodedata.normalize("NFC", organization).encode()
+    return Derivation(
+        organization=organization,
+        path=path,
+        salt=sha256(_DOMAIN + b"organization/" + name).digest(),
+        memory_kib=_MEMORY_KIB,
+        iterations=_ITERATIONS,
+        lanes=_LANES,
+    )
+
+
+def derive(passphrase: bytes, derivation: Derivation, algorithm: Algorithm) -> PrivateKey:
+    """Takes most of a second and the memory that *derivation* says. Raises PassphraseUnfitError."""
+    seed = Argon2id(
+        salt=derivation.salt,
+        length=_SEED,
+        iterations=derivation.iterations,
+        lanes=derivation.lanes,
+        memory_cost=derivation.memory_kib,
+    ).derive(_normalised(passphrase))
+    for segment in derivation.path.split("/"):
+        seed = _expand(seed, segment.encode(), _SEED)
+    return _key(seed, algorithm)
+
+
+def _normalised(passphrase: bytes) -> bytes:
+    """One spelling for what looks the same, whatever keyboard it came from: NFC, like RFC 8265's OpaqueString."""
+    try:
+        text = unicodedata.normalize("NFC", passphrase.decode())
+    except UnicodeDecodeError:
+        raise PassphraseUnfitError("the passphrase is not UTF-8 text") from None
+    if len(text) < SHORTEST_PASSPHRASE:
+        raise PassphraseUnfitError(
+            f"the passphrase is shorter than {SHORTEST_PASSPHRASE} characters: use six words drawn from a list"
+        )
+    if len(text) > _LONGEST_PASSPHRASE:
+        raise PassphraseUnfitError(f"the passphrase is longer than {_LONGEST_PASSPHRASE} characters")
+    if any(unicodedata.category(character) == "Cc" for character in text):
+        raise PassphraseUnfitError("the passphrase has a control character in it, perhaps the end of its line")
+    return text.encode()
+
+
+def _key(node: bytes, algorithm: Algorithm) -> PrivateKey:
+    """The key of a node. Its info has a slash, which no segment has: no child's seed is ever somebody's key."""
+
+    def material(length: int) -> bytes:
+        return _expand(node, b"key/" + algorithm.encode(), length)
+
+    match algorithm:
+        case Algorithm.EC_P256:
+            return ec.derive_private_key(_scalar(material(32 + _EXTRA), _P256_ORDER), ec.SECP256R1())
+        case Algorithm.EC_P384:
+            return ec.derive_private_key(_scalar(material(48 + _EXTRA), _P384_ORDER), ec.SECP384R1())
+        case Algorithm.ED25519:
+            return ed25519.Ed25519PrivateKey.from_private_bytes(material(_SEED))
+        case Algorithm.X25519:
+            return x25519.X25519PrivateKey.from_private_bytes(material(_SEED))
+        case Algorithm.ML_DSA_65:
+            return mldsa.MLDSA65PrivateKey.from_seed_bytes(material(_SEED))
+        case Algorithm.RSA_2048 | Algorithm.RSA_3072 | Algorithm.RSA_4096:
+            raise TypeError(f"{algorithm} keys are not derived")
+        case _:
+            assert_never(algorithm)
+
+
+def _expand(key: bytes, info: bytes, length: int) -> bytes:
+    return HKDF(SHA256(), length, salt=None, info=_DOMAIN + info).derive(key)
+
+
+def _scalar(bits: bytes, order: int) -> int:
+    return int.from_bytes(bits) % (order - 1) + 1

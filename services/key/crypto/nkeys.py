@@ -1,0 +1,48 @@
+"""Ed25519 keys as NATS writes them: a letter that says whose they are, the key, a checksum, in base32."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from shared.contracts.key.vocabulary import Purpose
+
+_SEED = 18 << 3  # 'S'; each prefix is five bits, so that it makes the first letter of the base32 text
+_PREFIXES = {
+    Purpose.NATS_OPERATOR: 14 << 3,  # 'O'
+    Purpose.NATS_ACCOUNT: 0,  # 'A'
+    Purpose.NATS_USER: 20 << 3,  # 'U'
+    Purpose.NATS_SERVER: 13 << 3,  # 'N'
+}
+_RAW = 32
+
+
+def public_nkey(purpose: Purpose, public_key: bytes) -> str:
+    """The public key (32 octets) of a NATS key. Raises KeyError for a purpose that is none of NATS."""
+    return _text(bytes([_PREFIXES[purpose]]), public_key)
+
+
+def nkey_seed(purpose: Purpose, seed: bytes) -> str:
+    """The private key, which is the seed of RFC 8032. Its two letters are S and the public key's letter."""
+    prefix = _PREFIXES[purpose]
+    return _text(bytes([_SEED | prefix >> 5, (prefix & 0x1F) << 3]), seed)
+
+
+def ed25519_of(public_key_pem: str) -> bytes:
+    """The 32 octets of an Ed25519 key: they end its SubjectPublicKeyInfo (RFC 8410, section 4)."""
+    return der_of(public_key_pem)[-_RAW:]
+
+
+def der_of(pem: str) -> bytes:
+    """What stands between the lines of a PEM (RFC 7468); empty where that is no base64."""
+    lines = [line for line in pem.splitlines() if not line.startswith("-----")]
+    try:
+        return base64.b64decode("".join(lines), validate=True)
+    except binascii.Error:
+        return b""
+
+
+def _text(prefix: bytes, key: bytes) -> str:
+    content = prefix + key
+    checksum = binascii.crc_hqx(content, 0).to_bytes(2, "little")  # CRC-16/XMODEM
+    return base64.b32encode(content + checksum).decode().rstrip("=")

@@ -1,0 +1,83 @@
+"""A private key in the forms in which it may leave, only ever inside a sealing: PKCS#8, PKCS#12, an nkey's seed."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+from typing import assert_never
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PrivateFormat,
+    PublicFormat,
+    pkcs12,
+)
+
+from services.key.crypto.algorithms import PrivateKey, spki, to_pkcs8
+from services.key.crypto.nkeys import nkey_seed
+from shared.contracts.key.vocabulary import PrivateKeyFormat, Purpose
+
+_PASSWORD_OCTETS = 24
+_ROUNDS = 10_000
+"""Of PBKDF2. They would slow down who guesses; but the password is drawn, of 192 bits, and nobody guesses that."""
+
+
+class CertificatesUnfitError(ValueError):
+    """The certificates that were sent along do not go with the key; the message says why."""
+
+
+def written(private: PrivateKey, purpose: Purpose, form: PrivateKeyFormat, certificates_pem: tuple[str, ...]) -> bytes:
+    """Raises CertificatesUnfitError. The core has seen to it that the purpose has that form."""
+    match form:
+        case PrivateKeyFormat.PKCS8:
+            return to_pkcs8(private)
+        case PrivateKeyFormat.PKCS12:
+            return _pkcs12(private, certificates_pem)
+        case PrivateKeyFormat.NKEY_SEED:
+            if not isinstance(private, ed25519.Ed25519PrivateKey):
+                raise TypeError("an nkey is an Ed25519 key")
+            return nkey_seed(purpose, private.private_bytes_raw()).encode()
+        case _:
+            assert_never(form)
+
+
+def _pkcs12(private: PrivateKey, certificates_pem: tuple[str, ...]) -> bytes:
+    if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise CertificatesUnfitError("what reads PKCS#12 knows no key of this algorithm: ask for pkcs8")
+    certificates = [_read(pem) for pem in certificates_pem]
+    own = _own(private, certificates[0]) if certificates else None
+    password = secrets.token_urlsafe(_PASSWORD_OCTETS)
+    encryption = (
+        PrivateFormat.PKCS12.encryption_builder()
+        .kdf_rounds(_ROUNDS)
+        .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
+        .hmac_hash(SHA256())
+        .build(password.encode())
+    )
+    content = pkcs12.serialize_key_and_certificates(None, private, own, certificates[1:] or None, encryption)
+    return json.dumps({"pkcs12": base64.b64encode(content).decode(), "password": password}).encode()
+
+
+def _read(pem: str) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(pem.encode())
+    except ValueError:
+        raise CertificatesUnfitError("one of the certificates is none in PEM") from None
+
+
+def _own(private: PrivateKey, certificate: x509.Certificate) -> x509.Certificate:
+    if _spki_of(certificate) != spki(private.public_key()):
+        raise CertificatesUnfitError("the first certificate is of another key: it must be this key's own")
+    return certificate
+
+
+def _spki_of(certificate: x509.Certificate) -> bytes:
+    try:
+        public = certificate.public_key()
+    except ValueError:
+        return b""
+    return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -1,0 +1,1 @@
+"""The saga state machine. Pure: no clock, no randomness, no IO."""

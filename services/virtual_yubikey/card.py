@@ -1,0 +1,154 @@
+"""The card: takes command APDUs, leads them to the selected application, and keeps what changed.
+
+Long commands come in and long responses go out in pieces (ISO/IEC 7816-4, 5.3.3 and 5.3.4).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Lock
+
+from services.virtual_yubikey.faults import Fault, Finger, Plan, PowerCut, PowerLostError, Refuses, Slow, Unplugged
+from services.virtual_yubikey.iso7816 import (
+    CHAINING_BIT,
+    Command,
+    StatusError,
+    StatusWord,
+    parse_command,
+)
+from services.virtual_yubikey.sealing import SealedFile
+from services.virtual_yubikey.session import Application, Session
+from services.virtual_yubikey.state import Device, to_json
+
+SELECT, GET_RESPONSE = 0xA4, 0xC0
+SELECT_BY_NAME, SHORTEST_NAME = 0x04, 5
+# A YubiKey since 4.3 takes commands of some 3 kB, extended or chained.
+LONGEST_COMMAND = 3072
+
+
+@dataclass(slots=True)
+class Memory:
+    """What one device keeps, and its file; the lock makes each APDU one step.
+
+    *power*: counts how often it was switched on; 0 while it is not plugged in. *plan*: what goes wrong, and at which
+    APDU, of which *apdus* have come since.
+    """
+
+    device: Device
+    file: SealedFile
+    lock: Lock = field(default_factory=Lock)
+    finger: Finger = field(default_factory=Finger)
+    power: int = 1
+    plugged: bool = True
+    plan: Plan | None = None
+    apdus: int = 0
+
+    def keep(self, device: Device) -> None:
+        """Write what changed; only what is written counts."""
+        if device is not self.device:
+            self.file.write(to_json(device))
+            self.device = device
+
+
+class Card:
+    """One device under power: what is volatile lives here and dies with it."""
+
+    def __init__(self, memory: Memory, applications: Sequence[Application]) -> None:
+        self._memory = memory
+        self._applications = applications
+        self._application: Application | None = None
+        self._session = Session(memory.device, memory.finger)
+        self._power = memory.power
+        self._chained: Command | None = None
+        self._response = b""
+
+    def transmit(self, apdu: bytes) -> tuple[bytes, int]:
+        """Answer one command APDU with response data and a status word. Raises PowerLostError."""
+        with self._memory.lock:
+            self._require_power()
+            fault, self._memory.apdus = self._fault(apdu), self._memory.apdus + 1
+            match fault:
+                case PowerCut(after=after) | Unplugged(after=after):
+                    if after:
+                        self._exchange(apdu)
+                    self._memory.power += 1
+                    self._memory.plugged = isinstance(fault, PowerCut)
+                    self._require_power()
+                case Refuses(status=status):
+                    return b"", status
+                case Slow(seconds=seconds):
+                    time.sleep(seconds)
+                case None:
+                    pass
+            return self._exchange(apdu)
+
+    def _require_power(self) -> None:
+        if not self._memory.plugged or self._power != self._memory.power:
+            raise PowerLostError("this virtual YubiKey was unplugged, or without power for a moment")
+
+    def _fault(self, apdu: bytes) -> Fault | None:
+        return self._memory.plan(self._memory.apdus, apdu) if self._memory.plan is not None else None
+
+    def _exchange(self, apdu: bytes) -> tuple[bytes, int]:
+        try:
+            return self._answer(parse_command(apdu))
+        except StatusError as error:
+            return b"", error.status
+
+    def _answer(self, command: Command) -> tuple[bytes, int]:
+        if command.ins == GET_RESPONSE and self._response:
+            return self._next_piece(command.expected)
+        self._response = b""
+        if command.cla & ~CHAINING_BIT:  # no secure messaging and no logical channels
+            raise StatusError(StatusWord.CLASS_NOT_SUPPORTED)
+        command = self._append(command)
+        if command.cla & CHAINING_BIT:
+            self._chained = command
+            return b"", StatusWord.SUCCESS
+        self._response = self._select(command) if command.ins == SELECT else self._run(command)
+        return self._next_piece(command.expected)
+
+    def _append(self, command: Command) -> Command:
+        """Put a chained command together; one with another header begins anew."""
+        before, self._chained = self._chained, None
+        if before and (before.ins, before.parameters) == (command.ins, command.parameters):
+            command = replace(command, data=before.data + command.data)
+        if len(command.data) > LONGEST_COMMAND:
+            raise StatusError(StatusWord.WRONG_LENGTH)
+        return command
+
+    def _next_piece(self, expected: int) -> tuple[bytes, int]:
+        piece, self._response = self._response[:expected], self._response[expected:]
+        if not self._response:
+            return piece, StatusWord.SUCCESS
+        left = len(self._response)
+        return piece, 0x6100 | (left if left < 0x100 else 0)
+
+    def _select(self, command: Command) -> bytes:
+        if command.p1 != SELECT_BY_NAME:
+            raise StatusError(StatusWord.WRONG_P1_P2)
+        for application in self._applications:
+            if len(command.data) >= SHORTEST_NAME and application.aid.startswith(command.data):
+                self._application = application
+                # Even when it was selected already: a YubiKey then asks for the PIN again,
+                # where SP 800-73-4 part 2, 3.1.1 would leave the security status as it is.
+                self._session = Session(self._memory.device, self._memory.finger)
+                return application.select(self._memory.device)
+        raise StatusError(StatusWord.FILE_NOT_FOUND)
+
+    def _run(self, command: Command) -> bytes:
+        session, firmware = self._session, self._memory.device.firmware
+        instructions = self._application.instructions if self._application else {}
+        instruction = instructions.get(command.ins)
+        if instruction is None or firmware < instruction.since:
+            raise StatusError(StatusWord.INSTRUCTION_NOT_SUPPORTED)
+        session.device, awaited = self._memory.device, session.awaited
+        try:
+            response = instruction.run(session, command)
+        except StatusError:
+            self._memory.keep(session.device)  # a wrong PIN is refused, and counted
+            raise
+        self._memory.keep(session.device)
+        if session.awaited is awaited:  # firmware 5.7 forgets a challenge not answered at once
+            session.awaited = None
+        return response

@@ -1,0 +1,1 @@
+"""Decisions about YubiKeys, their slots and prompts. Pure: no clock, no randomness, no IO."""

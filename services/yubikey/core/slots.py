@@ -1,0 +1,204 @@
+"""What may be done to a device's slots, and what is then true of them. Pure: no clock, no randomness, no IO."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from services.yubikey.core.effects import (
+    Attest,
+    Attested,
+    CertificatePut,
+    Effect,
+    EmptySlot,
+    FetchSealingKey,
+    GenerateInSlot,
+    ImportKeyIntoSlot,
+    NotAttested,
+    PutCertificate,
+    ReadSlot,
+    SealingKeyFetched,
+    SlotContents,
+    SlotEmptied,
+    SlotFilled,
+    SlotOutcome,
+)
+from services.yubikey.core.states import VOIDED, Device, SlotContent
+from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.yubikey.slots import (
+    AttestSlot,
+    ClearSlot,
+    GenerateSlotKey,
+    ImportPrepared,
+    ImportSlotCertificate,
+    ImportSlotKey,
+    PrepareImport,
+    SlotAttestationFailed,
+    SlotAttested,
+    SlotCertificateImported,
+    SlotCleared,
+    SlotPopulated,
+    SlotVerified,
+    VerifySlot,
+    YubiKeyCommand,
+    YubiKeyEvent,
+)
+from shared.contracts.yubikey.use import SlotCsrCreated, SlotDecrypted, SlotMoved, SlotSignatureCreated, UseEvent
+from shared.decider import Perform, Refused, Stands
+
+UNKNOWN_TO_DEVICES = frozenset({Algorithm.ML_DSA_65})
+
+
+def asked(
+    device: Device, command: YubiKeyCommand, operation_id: str, key_id_if_none: str
+) -> Refused | Stands | Perform[Effect]:
+    serial, slot = command.serial, command.slot
+    match command:
+        case GenerateSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
+            key_id = command.key_id or key_id_if_none
+            return _fill(device, GenerateInSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace))
+        case ImportSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
+            key_id, sealed = command.key_id, command.sealed_key
+            filling = ImportKeyIntoSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace, sealed)
+            return _fill(device, filling)
+        case PrepareImport():
+            return Perform(FetchSealingKey(serial, slot))
+        case AttestSlot():
+            return Perform(Attest(serial, slot))
+        case ImportSlotCertificate(certificate_pem=pem):
+            return Perform(PutCertificate(serial, slot, pem))
+        case VerifySlot(fingerprint_sha256=fingerprint):
+            return Perform(ReadSlot(serial, slot, fingerprint))
+        case ClearSlot(key_id=to_undo):
+            content = device.slots.get(slot)
+            known = content.public_key_pem if content is not None and content.key_id == to_undo else None
+            return Perform(EmptySlot(serial, slot, operation_id, to_undo, known))
+        case _:
+            assert_never(command)
+
+
+def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Refused:
+    serial, slot, simulated = outcome.effect.serial, outcome.effect.slot, outcome.simulated
+    match outcome:
+        case SlotFilled(effect=effect):
+            return SlotPopulated(
+                serial=serial,
+                slot=slot,
+                simulated=simulated,
+                key_id=effect.key_id,
+                algorithm=effect.algorithm,
+                provenance=Provenance.ON_DEVICE if isinstance(effect, GenerateInSlot) else Provenance.IMPORTED,
+                public_key_pem=outcome.public_key_pem,
+                fingerprint_sha256=outcome.fingerprint_sha256,
+                attestation=outcome.attestation,
+                pin_policy=outcome.pin_policy,
+                touch_policy=outcome.touch_policy,
+                replaced=outcome.replaced,
+            )
+        case SealingKeyFetched(recipient_public_key=public_key):
+            return ImportPrepared(serial=serial, slot=slot, simulated=simulated, recipient_public_key=public_key)
+        case Attested():
+            return SlotAttested(
+                serial=serial,
+                slot=slot,
+                simulated=simulated,
+                public_key_pem=outcome.public_key_pem,
+                firmware=outcome.firmware,
+                pin_policy=outcome.pin_policy,
+                touch_policy=outcome.touch_policy,
+                root_fingerprint_sha256=outcome.root_fingerprint_sha256,
+            )
+        case NotAttested(reason=reason):
+            return SlotAttestationFailed(serial=serial, slot=slot, simulated=simulated, reason=reason)
+        case CertificatePut(fingerprint_sha256=digest):
+            return SlotCertificateImported(serial=serial, slot=slot, simulated=simulated, fingerprint_sha256=digest)
+        case SlotContents():
+            return _verify(outcome)
+        case SlotEmptied(effect=emptying):
+            return SlotCleared(
+                serial=serial,
+                slot=slot,
+                simulated=simulated,
+                key_id=emptying.key_id,
+                cleared=outcome.cleared,
+                overwrote=outcome.overwrote,
+            )
+        case _:
+            assert_never(outcome)
+
+
+def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Refused | Stands | Perform[Effect]:
+    content = device.slots.get(effect.slot)
+    if effect.algorithm in UNKNOWN_TO_DEVICES:
+        return Refused(RefusalCode.INVALID, f"no YubiKey holds {effect.algorithm} keys: keep it in the key service")
+    if effect.key_id in device.voided:
+        problem = f"key {effect.key_id} was undone before it was done: slot {effect.slot} was cleared for it"
+        return Refused(RefusalCode.CONFLICT, problem)
+    if content is not None and content.key_id == effect.key_id:
+        return Stands()
+    if content is not None and not effect.replace:
+        problem = f"slot {effect.slot} of YubiKey {effect.serial} holds key {content.key_id}"
+        remedy = 'clear it first, or say "replace": true to overwrite it for good'
+        return Refused(RefusalCode.CONFLICT, f"{problem}; {remedy}")
+    return Perform(effect)
+
+
+def _verify(found: SlotContents) -> SlotVerified | Refused:
+    effect = found.effect
+    where = f"slot {effect.slot} of YubiKey {effect.serial}"
+    if found.public_key_pem is None:
+        return Refused(RefusalCode.CONFLICT, f"{where} has no key")
+    if found.certificate is None:
+        return Refused(RefusalCode.CONFLICT, f"{where} has a key but no certificate")
+    if found.certificate.public_key_pem != found.public_key_pem:
+        return Refused(RefusalCode.CONFLICT, f"the certificate in {where} is not of the key in it")
+    actual = found.certificate.fingerprint_sha256
+    if effect.expected_fingerprint not in (None, actual):
+        problem = f"the certificate in {where} has the fingerprint {actual}, not {effect.expected_fingerprint}"
+        return Refused(RefusalCode.CONFLICT, problem)
+    return SlotVerified(
+        serial=effect.serial,
+        slot=effect.slot,
+        simulated=found.simulated,
+        public_key_pem=found.public_key_pem,
+        certificate_pem=found.certificate.pem,
+        fingerprint_sha256=actual,
+    )
+
+
+def evolve(device: Device, event: YubiKeyEvent | UseEvent) -> Device:
+    match event:
+        case SlotPopulated(slot=slot, key_id=key_id, public_key_pem=pem):
+            return replace(device, slots={**device.slots, slot: SlotContent(key_id, pem)})
+        case SlotCertificateImported(slot=slot, fingerprint_sha256=fingerprint):
+            if (content := device.slots.get(slot)) is None:
+                return device  # the key came into the slot by other hands: the log does not know it
+            content = replace(content, certificate_fingerprint=fingerprint)
+            return replace(device, slots={**device.slots, slot: content})
+        case SlotCleared():
+            return _cleared(device, event)
+        case SlotMoved():
+            return _moved(device, event)
+        case ImportPrepared() | SlotAttested() | SlotAttestationFailed() | SlotVerified():
+            return device
+        case SlotCsrCreated() | SlotSignatureCreated() | SlotDecrypted():
+            return device
+        case _:
+            assert_never(event)
+
+
+def _cleared(device: Device, event: SlotCleared) -> Device:
+    content = device.slots.get(event.slot)
+    slots, voided = device.slots, device.voided
+    if content is not None and (event.cleared or event.key_id in (None, content.key_id)):
+        slots = {slot: other for slot, other in slots.items() if slot != event.slot}
+    if event.key_id is not None and event.key_id not in voided:
+        voided = (*voided, event.key_id)[-VOIDED:]
+    return replace(device, slots=slots, voided=voided)
+
+
+def _moved(device: Device, event: SlotMoved) -> Device:
+    content = device.slots.get(event.slot)
+    rest = {slot: other for slot, other in device.slots.items() if slot != event.slot}
+    return replace(device, slots=rest if content is None else {**rest, event.to: content})

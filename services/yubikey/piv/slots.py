@@ -1,0 +1,84 @@
+"""What is in a slot, as its device tells it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from yubikit.piv import PIN_POLICY, PublicKey, SlotMetadata
+
+from services.yubikey.piv.attestation import spki
+from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
+
+_PIN_POLICIES = {
+    PIN_POLICY.DEFAULT: PinPolicy.DEFAULT,
+    PIN_POLICY.NEVER: PinPolicy.NEVER,
+    PIN_POLICY.ONCE: PinPolicy.ONCE,
+    PIN_POLICY.ALWAYS: PinPolicy.ALWAYS,
+    PIN_POLICY.MATCH_ONCE: PinPolicy.ONCE,  # a YubiKey Bio takes a fingerprint for the PIN
+    PIN_POLICY.MATCH_ALWAYS: PinPolicy.ALWAYS,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SlotKey:
+    public_key: PublicKey
+    metadata: SlotMetadata
+
+    @property
+    def pem(self) -> str:
+        return public_pem(self.public_key)
+
+    @property
+    def fingerprint(self) -> str:
+        return sha256(spki(self.public_key)).hexdigest()
+
+    @property
+    def pin_policy(self) -> PinPolicy:
+        return _PIN_POLICIES[self.metadata.pin_policy]
+
+    @property
+    def touch_policy(self) -> TouchPolicy:
+        return TouchPolicy[self.metadata.touch_policy.name]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotReading:
+    """*has_object*: something is where the certificate belongs, be it readable as one or not."""
+
+    simulated: bool
+    key: SlotKey | None
+    certificate: x509.Certificate | None
+    has_object: bool
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the key."""
+        return self.key.fingerprint if self.key is not None else None
+
+    def is_like(self, other: SlotReading) -> bool:
+        """Whether the same key and the same certificate are there."""
+        mine, theirs = ((each.fingerprint, each.certificate, each.has_object) for each in (self, other))
+        return mine == theirs
+
+    @property
+    def public_key_pem(self) -> str | None:
+        """Of the key, or of the one that the certificate is left of."""
+        if self.key is not None:
+            return self.key.pem
+        return public_pem(self.certificate.public_key()) if self.certificate is not None else None
+
+    def is_occupied(self, discarded: str | None) -> bool:
+        """Whether a key (but for the *discarded* one) or a certificate is there."""
+        return self.has_object or (self.key is not None and self.key.fingerprint != discarded)
+
+
+def public_pem(public_key: PublicKeyTypes) -> str:
+    return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
+def pem(*certificates: x509.Certificate) -> str:
+    return "".join(certificate.public_bytes(Encoding.PEM).decode() for certificate in certificates)

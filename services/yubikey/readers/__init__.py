@@ -1,0 +1,1 @@
+"""Readers of this machine, and the devices found in them."""

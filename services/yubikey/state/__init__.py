@@ -1,0 +1,1 @@
+"""The service's own state: leases, intents, sealed device secrets, and its home directory."""

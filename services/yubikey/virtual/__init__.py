@@ -1,9 +1,0 @@
-"""A YubiKey 5 made of Python, at the level of APDUs, for machines that have none plugged in.
-
-Unmodified yubikit takes it for a device; its attestation root says in its name that it is not one.
-"""
-
-from services.yubikey.virtual.directory import VirtualYubiKeys
-from services.yubikey.virtual.sealing import SealedFileError, reseal
-
-__all__ = ["SealedFileError", "VirtualYubiKeys", "reseal"]

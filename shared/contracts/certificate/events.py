@@ -1,0 +1,190 @@
+"""What the certificate service reports of certificates and of the CRLs of their issuers."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from pydantic import AwareDatetime, Field, StringConstraints
+
+from shared.contracts.base import Base64, Event, Fingerprint, Id, Pem, ValidityDays
+from shared.contracts.certificate.commands import OfCertificate
+from shared.contracts.certificate.vocabulary import (
+    CertificateFormat,
+    Profile,
+    RevocationReason,
+    Serial,
+    VerifiedUsage,
+)
+from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+
+LargePem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=800_000)]
+
+
+class IssuanceChecked(OfCertificate, Event):
+    """It would be issued, as things stood then."""
+
+    certificate_id: Id
+    profile: Profile
+    issuer_id: Id
+    algorithm: Algorithm
+    validity_days: ValidityDays
+
+
+class CertificateCreated(OfCertificate, Event):
+    """The intent: all that the certificate will say stands here before anybody signs it."""
+
+    certificate_id: Id
+    profile: Profile
+    tbs: Base64 = Field(description="DER of the TBSCertificate (RFC 5280, 4.1.1.1): the bytes to sign")
+    tbs_sha256: Fingerprint
+    signing_key_id: Id
+    signature_algorithm: SignatureAlgorithm
+    serial: Serial
+    issuer_id: Id | None
+    issuer_public_key_pem: Pem = Field(description="what the signature must verify with")
+    key_id: Id | None
+    not_before: datetime
+    not_after: datetime
+    profile_version: int = 1
+
+
+class CertificateRenewed(CertificateCreated):
+    """The intent of a certificate that takes another's place."""
+
+    predecessor_id: Id
+
+
+class CertificateSigned(OfCertificate, Event):
+    certificate_id: Id
+    profile: Profile
+    certificate_pem: Pem
+    serial: Serial
+    fingerprint_sha256: Fingerprint = Field(description="of the certificate's DER")
+    issuer_id: Id | None
+    not_before: datetime
+    not_after: datetime
+    key_id: Id | None = None
+    expiring_at: AwareDatetime | None = Field(default=None, description="when its end is announced, by policy")
+    renewal: bool = Field(default=False, description="whether its renewal is then begun, by policy")
+    ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
+
+
+class CertificateImported(OfCertificate, Event):
+    certificate_id: Id
+    profile: Profile
+    certificate_pem: Pem
+    serial: Serial
+    fingerprint_sha256: Fingerprint
+    issuer_id: Id | None
+    key_id: Id | None
+    not_before: datetime
+    not_after: datetime
+    expiring_at: AwareDatetime | None = None
+    ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
+
+
+class CertificateHeld(OfCertificate, Event):
+    certificate_id: Id
+    issuer_id: Id | None
+    serial: Serial
+    not_after: datetime
+    ocsp: bool = False
+
+
+class CertificateReleased(OfCertificate, Event):
+    certificate_id: Id
+    issuer_id: Id | None
+    serial: Serial
+    ocsp: bool = False
+
+
+class CertificateSuperseded(OfCertificate, Event):
+    certificate_id: Id
+    successor_id: Id
+
+
+class CertificateRevoked(OfCertificate, Event):
+    certificate_id: Id
+    reason: RevocationReason
+    serial: Serial | None = None
+    existed: bool = Field(default=True, description="false: the id was voided before any certificate had it")
+    issuer_id: Id | None = None
+    not_after: datetime | None = None
+    invalidity_date: AwareDatetime | None = None
+    signed: bool = Field(default=True, description="false: it was created and never signed, so no CRL names it")
+    ocsp: bool = False
+
+
+class CertificateExpiring(OfCertificate, Event):
+    certificate_id: Id
+    profile: Profile
+    not_after: datetime
+    renewal: bool
+
+
+class CertificateExpired(OfCertificate, Event):
+    certificate_id: Id
+    not_after: datetime
+
+
+class CertificateExported(OfCertificate, Event):
+    certificate_id: Id
+    format: CertificateFormat
+    content: str = Field(description="PEM as it is; what is binary in base64")
+
+
+class CertificateVerified(OfCertificate, Event):
+    """The answer, good or bad: *valid* says which, *reason* why not."""
+
+    certificate_id: Id
+    valid: bool
+    at: AwareDatetime
+    usage: VerifiedUsage
+    reason: str | None = None
+    path: tuple[Fingerprint, ...] = Field(default=(), description="of the certificates' DER, from it to the root")
+
+
+class CrlCreated(OfCertificate, Event):
+    """The intent of a CRL: what it will say stands here before anybody signs it."""
+
+    certificate_id: Id = Field(description="the issuer's")
+    number: int = Field(ge=1)
+    tbs: Base64 = Field(description="DER of the TBSCertList (RFC 5280, 5.1.1.1): the bytes to sign")
+    tbs_sha256: Fingerprint
+    signing_key_id: Id
+    signature_algorithm: SignatureAlgorithm
+    this_update: datetime
+    next_update: datetime
+    entries: int = Field(ge=0)
+    through: int = Field(ge=0, description="the event up to which the log is told of")
+
+
+class CrlPublished(OfCertificate, Event):
+    certificate_id: Id = Field(description="the issuer's")
+    number: int
+    crl_pem: LargePem
+    fingerprint_sha256: Fingerprint = Field(description="of the CRL's DER")
+    this_update: datetime
+    next_update: datetime
+    entries: int
+    next_at: AwareDatetime = Field(description="when the next one is due, by policy, if nothing is revoked before")
+
+
+CertificateEvent = (
+    IssuanceChecked
+    | CertificateCreated
+    | CertificateRenewed
+    | CertificateSigned
+    | CertificateImported
+    | CertificateHeld
+    | CertificateReleased
+    | CertificateSuperseded
+    | CertificateRevoked
+    | CertificateExpiring
+    | CertificateExpired
+    | CertificateExported
+    | CertificateVerified
+    | CrlCreated
+    | CrlPublished
+)

@@ -1,0 +1,145 @@
+"""The JWTs of NATS (operators, accounts, users): built, signed by a key in custody, attached, like certificates.
+
+A JWT's id is the id of the key that it is about, so that there is one for each; a later one takes the place of the one
+before.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from shared.contracts.base import Base64, Command, Event, Fingerprint, Id, Message, Name, Text, ValidityDays
+from shared.contracts.key.vocabulary import SignatureAlgorithm, Value
+
+
+class NatsEntity(StrEnum):
+    OPERATOR = "operator"
+    ACCOUNT = "account"
+    USER = "user"
+
+
+OperatorNkey = Annotated[str, StringConstraints(pattern=r"^O[A-Z2-7]{55}$")]
+AccountNkey = Annotated[str, StringConstraints(pattern=r"^A[A-Z2-7]{55}$")]
+UserNkey = Annotated[str, StringConstraints(pattern=r"^U[A-Z2-7]{55}$")]
+SubjectPattern = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+_Patterns = Annotated[tuple[SubjectPattern, ...], Field(max_length=256)]
+_Amount = Annotated[int, Field(ge=-1)]
+Jwt = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+$", max_length=65_536)]
+
+
+class NatsPermissions(Value):
+    """What a user may publish and subscribe to; nothing said: everything in its account."""
+
+    publish_allow: _Patterns = ()
+    publish_deny: _Patterns = ()
+    subscribe_allow: _Patterns = ()
+    subscribe_deny: _Patterns = ()
+
+
+class RevokedNatsUser(Value):
+    """What this user was given before *since* (seconds of the Unix epoch) is void in the account."""
+
+    nkey: UserNkey
+    since: Annotated[int, Field(ge=0)]
+
+
+class NatsAccountLimits(Value):
+    """-1: as much as one likes."""
+
+    connections: _Amount = -1
+    subscriptions: _Amount = -1
+    payload_bytes: _Amount = -1
+    jetstream: bool = Field(default=False, description="whether it may keep streams")
+
+
+class OfNatsJwt(Message):
+    aggregate_type: ClassVar[str] = "nats-jwt"
+    identified_by: ClassVar[str] = "nats_jwt_id"
+    service: ClassVar[str] = "certificate"
+
+
+class CreateNatsJwt(OfNatsJwt, Command):
+    nats_jwt_id: Id = Field(description="the id of the key that it is about")
+    entity: NatsEntity
+    name: Name
+    subject: OperatorNkey | AccountNkey | UserNkey
+    issuer: OperatorNkey | AccountNkey = Field(description="an operator's own is its subject")
+    signing_key_id: Id = Field(description="the issuer's")
+    system_account: AccountNkey | None = Field(default=None, description="of an operator")
+    limits: NatsAccountLimits = NatsAccountLimits()
+    permissions: NatsPermissions = NatsPermissions()
+    validity_days: ValidityDays | None = Field(default=None, description="default: without end")
+
+    @model_validator(mode="after")
+    def _who_is_about_whom(self) -> Self:
+        letters = {NatsEntity.OPERATOR: "OO", NatsEntity.ACCOUNT: "AO", NatsEntity.USER: "UA"}[self.entity]
+        if (self.subject[0], self.issuer[0]) != tuple(letters):
+            raise ValueError(f"the {self.entity}'s subject begins with {letters[0]} and its issuer with {letters[1]}")
+        if self.entity is NatsEntity.OPERATOR and self.subject != self.issuer:
+            raise ValueError("an operator issues its own: subject and issuer are the same")
+        if self.system_account is not None and self.entity is not NatsEntity.OPERATOR:
+            raise ValueError("system_account is said by an operator")
+        return self
+
+
+class ReviseNatsJwt(OfNatsJwt, Command):
+    """Another JWT in the place of an account's: users that must not be let in any more, other limits."""
+
+    nats_jwt_id: Id
+    revoke_users: Annotated[tuple[UserNkey, ...], Field(max_length=256)] = ()
+    limits: NatsAccountLimits | None = None
+
+
+class SignNatsJwt(OfNatsJwt, Command):
+    nats_jwt_id: Id
+    signature: Base64 = Field(min_length=64, max_length=64)
+    version: int | None = Field(default=None, ge=1, description="which JWT it is for; default: what waits for one")
+
+
+class RevokeNatsJwt(OfNatsJwt, Command):
+    """It is not vouched for any more. A user is kept out by its account's next JWT (`revise`)."""
+
+    nats_jwt_id: Id
+    reason: Text = "unspecified"
+    void_if_absent: bool = False
+
+
+class NatsJwtCreated(OfNatsJwt, Event):
+    nats_jwt_id: Id
+    entity: NatsEntity
+    name: Name
+    subject: str
+    issuer: str
+    signing_key_id: Id
+    signature_algorithm: SignatureAlgorithm
+    tbs: Base64 = Field(description="header and claims, in base64url with a dot between: the bytes to sign")
+    tbs_sha256: Fingerprint
+    limits: NatsAccountLimits
+    permissions: NatsPermissions
+    system_account: AccountNkey | None
+    validity_days: ValidityDays | None
+    revoked_users: tuple[RevokedNatsUser, ...] = ()
+    version: int = Field(ge=1, description="counts the JWTs about this key")
+
+
+class NatsJwtSigned(OfNatsJwt, Event):
+    nats_jwt_id: Id
+    entity: NatsEntity
+    subject: str
+    issuer: str
+    jwt: Jwt
+    version: int
+
+
+class NatsJwtRevoked(OfNatsJwt, Event):
+    nats_jwt_id: Id
+    reason: Text
+    subject: str | None = None
+    existed: bool = True
+
+
+NatsJwtCommand = CreateNatsJwt | ReviseNatsJwt | SignNatsJwt | RevokeNatsJwt
+NatsJwtEvent = NatsJwtCreated | NatsJwtSigned | NatsJwtRevoked

@@ -1,0 +1,80 @@
+"""Status answers (RFC 6960), made and signed in batches before anybody asks, so that serving them needs no key."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, ClassVar
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.base import DERIVED, Base64, Command, Event, Id, Message
+from shared.contracts.certificate.vocabulary import Serial
+from shared.contracts.key.vocabulary import SignatureAlgorithm, Value
+
+
+class OfOcsp(Message):
+    aggregate_type: ClassVar[str] = "ocsp"
+    identified_by: ClassVar[str] = "batch_id"
+    service: ClassVar[str] = "certificate"
+
+
+class PrepareOcsp(OfOcsp, Command):
+    """Build answers about certificates of one issuer: those named, or the next of all of them."""
+
+    batch_id: Id = DERIVED
+    issuer_id: Id
+    responder_id: Id | None = Field(default=None, description="the responder's certificate; default: the newest")
+    certificate_ids: Annotated[tuple[Id, ...], Field(max_length=64)] = Field(default=(), description="none: all")
+    after: int = Field(default=0, ge=0, description="of all: where the last batch ended")
+
+
+class PublishOcsp(OfOcsp, Command):
+    largest: ClassVar[int] = 786_432  # 128 signatures of ML-DSA-65, in base64
+
+    batch_id: Id
+    signatures: Annotated[tuple[Base64, ...], Field(min_length=1, max_length=256)]
+
+
+class OcspAnswer(Value):
+    """One ResponseData, and by what it is asked for: every certificate has one for SHA-1 and one for SHA-256."""
+
+    certificate_id: Id
+    serial: Serial
+    tbs: Base64
+    issuer_key_hash: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+
+
+class OcspPrepared(OfOcsp, Event):
+    batch_id: Id
+    issuer_id: Id
+    responder_id: Id
+    signing_key_id: Id
+    signature_algorithm: SignatureAlgorithm
+    answers: tuple[OcspAnswer, ...]
+    this_update: datetime
+    next_update: datetime
+    everyone: bool = Field(description="whether this is a batch of all certificates of the issuer")
+    more_after: int | None = Field(description="where the next batch begins; none: this was the last")
+    through: int = Field(ge=0, description="the event up to which the log is told of")
+
+
+class SignedOcspAnswer(Value):
+    serial: Serial
+    issuer_key_hash: str = Field(pattern=r"^[0-9a-f]{40,64}$")
+    response: Base64 = Field(description="DER of the OCSPResponse")
+
+
+class OcspPublished(OfOcsp, Event):
+    batch_id: Id
+    issuer_id: Id
+    responder_id: Id
+    answers: tuple[SignedOcspAnswer, ...]
+    this_update: datetime
+    next_update: datetime
+    everyone: bool
+    more_after: int | None
+    next_at: AwareDatetime = Field(description="when these answers are to be made anew")
+
+
+OcspCommand = PrepareOcsp | PublishOcsp
+OcspEvent = OcspPrepared | OcspPublished

@@ -1,0 +1,151 @@
+"""What the key service reports. No message here ever holds a private key in the clear."""
+
+from __future__ import annotations
+
+from pydantic import AwareDatetime, Field
+
+from shared.contracts.base import Base64, Event, Fingerprint, Id, Pem, Text
+from shared.contracts.key.commands import OfKey, SealedKey
+from shared.contracts.key.vocabulary import (
+    Algorithm,
+    Derivation,
+    OwnerKind,
+    PrivateKeyFormat,
+    Provenance,
+    PublicKeyFormat,
+    Purpose,
+    SignatureAlgorithm,
+)
+
+
+class _KeyCame(OfKey, Event):
+    key_id: Id
+    algorithm: Algorithm
+    public_key_pem: Pem
+    fingerprint_sha256: Fingerprint = Field(description="of the SubjectPublicKeyInfo's DER")
+    purpose: Purpose
+    provenance: Provenance
+    exportable: bool
+    owner: Text | None = None
+    owner_kind: OwnerKind | None = None
+    label: Text | None = None
+    expires_at: AwareDatetime | None = None
+    approvals: int = 0
+    nkey: Text | None = Field(default=None, description="of NATS keys: the public key as NATS writes it")
+
+
+class KeyGenerated(_KeyCame):
+    derivation: Derivation | None = Field(default=None, description="of provenance derived: how to make it again")
+
+
+class KeyImported(_KeyCame):
+    pass
+
+
+class KeyImportPrepared(OfKey, Event):
+    key_id: Id
+    recipient_public_key: Base64 = Field(description="X25519, raw")
+
+
+class KeySigned(OfKey, Event):
+    key_id: Id
+    signature: Base64
+    signature_algorithm: SignatureAlgorithm
+    message_sha256: Fingerprint
+    purpose: Purpose
+    approved_by: tuple[str, ...] = ()
+
+
+class KeyBatchSigned(OfKey, Event):
+    key_id: Id
+    signatures: tuple[Base64, ...] = Field(description="in the order of the command's messages")
+    signature_algorithm: SignatureAlgorithm
+    messages_sha256: tuple[Fingerprint, ...]
+    purpose: Purpose
+
+
+class AuthorityBound(OfKey, Event):
+    key_id: Id
+    certificate_pem: Pem
+    fingerprint_sha256: Fingerprint = Field(description="of the certificate's DER")
+
+
+class KeyExported(OfKey, Event):
+    key_id: Id
+    algorithm: Algorithm
+    sealed_key: SealedKey
+    recipient_public_key: Base64
+    format: PrivateKeyFormat = PrivateKeyFormat.PKCS8
+
+
+class PublicKeyExported(OfKey, Event):
+    key_id: Id
+    format: PublicKeyFormat
+    public_key: str = Field(description="as the format has it; der in base64")
+
+
+class KeyEscrowed(OfKey, Event):
+    key_id: Id
+
+
+class KeyRotated(OfKey, Event):
+    key_id: Id
+    successor_id: Id
+    overlap_until: AwareDatetime
+    reason: Text
+
+
+class KeyRotationCompleted(OfKey, Event):
+    key_id: Id
+    successor_id: Id
+
+
+class KeyRotationCancelled(OfKey, Event):
+    key_id: Id
+    reason: Text
+
+
+class KeyExpired(OfKey, Event):
+    key_id: Id
+
+
+class KeyRevoked(OfKey, Event):
+    key_id: Id
+    reason: Text
+    existed: bool = Field(default=True, description="false: the id was voided before any key had it")
+
+
+class KeyArchived(OfKey, Event):
+    key_id: Id
+
+
+class KeyTransferred(OfKey, Event):
+    key_id: Id
+    from_owner: Text | None
+    to_owner: Text
+    to_owner_kind: OwnerKind
+
+
+class KeyDestroyed(OfKey, Event):
+    key_id: Id
+
+
+KeyEvent = (
+    KeyGenerated
+    | KeyImported
+    | KeyImportPrepared
+    | KeySigned
+    | KeyBatchSigned
+    | AuthorityBound
+    | KeyExported
+    | PublicKeyExported
+    | KeyEscrowed
+    | KeyRotated
+    | KeyRotationCompleted
+    | KeyRotationCancelled
+    | KeyExpired
+    | KeyRevoked
+    | KeyArchived
+    | KeyTransferred
+    | KeyDestroyed
+)

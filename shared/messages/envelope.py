@@ -1,0 +1,184 @@
+"""A message on its way to or from the wire: subject, headers and body, made of or read into what the core speaks of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from nats.aio.msg import Msg
+from pydantic import JsonValue, ValidationError
+from pydantic_core import ErrorDetails, from_json
+
+from shared.contracts.base import Command, Event, Message, OtherSchema
+from shared.contracts.rejection import RefusalCode
+from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.decider import Context, Refused
+from shared.errors import Poison
+from shared.messages import identity
+from shared.messages.catalog import COMMANDS, EVENTS, catalog
+from shared.messages.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
+from shared.messages.subjects import Subject
+
+_MOST_PROBLEMS = 10
+_NO_HEADERS: Mapping[str, str] = {}
+_AGGREGATE_ID = re.compile(r"[0-9a-f-]{1,36}")
+_NO_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+
+C = TypeVar("C", bound=Command)
+E = TypeVar("E", bound=Event)
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """What is published: it can be published again, and is recognised by its Nats-Msg-Id."""
+
+    subject: str
+    payload: bytes
+    headers: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Received(Generic[C]):
+    """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot.
+
+    *named*: its client chose its id, and so may tell it again. (A saga does too, but never after it had an answer.)
+    """
+
+    lineage: Lineage
+    command_type: str
+    aggregate_id: str | None
+    at: datetime
+    body: C | Refused
+    named: bool = False
+
+    def context(self) -> Context:
+        return Context(self.lineage.message_id, self.aggregate_id or "", self.at, self.lineage.actor)
+
+
+def subject_of(message: Message) -> Subject:
+    """Where *message* travels, by its line in subjects.yaml; a saga's own words need none (docs/adr/0022)."""
+    pattern = catalog().patterns.get(type(message).__name__)
+    if pattern is not None:
+        return pattern.fill(*message.subject_tokens)
+    match message:
+        case StartSaga():
+            return _start_of(type(message))
+        case Completed(saga_type=saga_type, saga_id=saga_id):
+            return EVENTS + Subject(("saga", saga_type, "completed", saga_id))
+        case _:
+            raise LookupError(f"{type(message).__name__} has no line in subjects.yaml")
+
+
+def _start_of(kind: type[StartSaga]) -> Subject:
+    return COMMANDS + Subject(("saga", kind.saga_type(), "start"))
+
+
+def seal_event(event: Event, lineage: Lineage, source: str) -> Outgoing:
+    headers = to_headers(lineage, "Event", type(event).__name__, source, event.schema_version)
+    headers["CIM-Aggregate-Id"] = event.identity
+    headers["CIM-Aggregate-Type"] = event.aggregate_type
+    return Outgoing(str(subject_of(event)), event.model_dump_json().encode(), headers)
+
+
+def seal_command(command: Command, lineage: Lineage, source: str) -> Outgoing:
+    headers = to_headers(lineage, "Command", type(command).__name__, source, command.schema_version)
+    left_out = None if command.identity else {command.identified_by}  # its reader derives it from the command's id
+    return Outgoing(str(subject_of(command)), command.model_dump_json(exclude=left_out).encode(), headers)
+
+
+def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
+    """Read an event of *language*. Raises Poison for anything else."""
+    headers = message.headers or _NO_HEADERS
+    kind = language.get(headers.get("CIM-Event-Type", ""))
+    if kind is None:
+        raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
+    try:
+        return event_lineage(headers), kind.stored(message.data, headers)
+    except OtherSchema as error:
+        raise Poison(f"{message.subject} cannot be read: {error}") from error
+    except ValidationError as error:
+        raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
+
+
+def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> Received[C]:
+    """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is given."""
+    metadata = message.metadata
+    at = metadata.timestamp
+    stored = identity.of_stream_position(metadata.stream, metadata.sequence.stream, at)
+    try:
+        lineage = command_lineage(message.headers or _NO_HEADERS, stored)
+        require_content(message.headers or _NO_HEADERS)
+    except Poison as error:
+        refusal = Refused(RefusalCode.MALFORMED, str(error))
+        return Received(Lineage.root(stored), message.subject, None, at, refusal)
+    name = catalog().commands.get(message.subject)
+    kind = language.get(name) if name else _unlisted(message.subject, language)
+    if kind is None:
+        return Received(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
+    body = _read_body(message.data, kind)
+    if isinstance(body, Refused):
+        return Received(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
+    if not body.identity:
+        derived = str(identity.derive(lineage.message_id, body.identified_by))
+        body = body.model_copy(update={body.identified_by: derived})
+    named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
+    return Received(lineage, kind.__name__, body.identity, at, body, named)
+
+
+def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
+    """What begins a saga whose words are its own affair."""
+    return next((k for k in language.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
+
+
+def _read_body(data: bytes, kind: type[C]) -> C | Refused:
+    if len(data) > kind.largest:
+        problem = f"the body has {len(data)} bytes; such a command may have at most {kind.largest}"
+        return Refused(RefusalCode.INVALID, problem)
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        if not error.errors()[0]["loc"] and error.errors()[0]["type"] in _NO_OBJECT:
+            return Refused(
+                RefusalCode.MALFORMED,
+                f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",
+                {"fields": list(kind.model_fields)},
+            )
+        problems = _problems(error, kind)
+        summary = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)
+        return Refused(RefusalCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
+
+
+def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
+    """The id that a body names which is otherwise not valid: its client may be waiting for an answer about it."""
+    try:
+        named = from_json(data)[kind.identified_by] if len(data) <= kind.largest else None
+    except (ValueError, KeyError, TypeError, IndexError):
+        return None
+    named = str(named) if isinstance(named, int) else named
+    return named if isinstance(named, str) and _AGGREGATE_ID.fullmatch(named) else None
+
+
+def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, JsonValue]]:
+    """What is wrong, field by field, without a word of what was sent: it may have been a secret in the wrong place."""
+    return [
+        {"field": ".".join(str(part)[:64] for part in detail["loc"]) or "(body)", "problem": _problem(detail, kind)}
+        for detail in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
+    ]
+
+
+def _problem(detail: ErrorDetails, kind: type[Message]) -> str:
+    if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
+        return f"unknown field; known are {', '.join(kind.model_fields)}"
+    return detail["msg"].removeprefix("Value error, ")
+
+
+def _unknown(subject: str, owner: str) -> Refused:
+    known = catalog().commands_of(owner)
+    return Refused(
+        RefusalCode.UNKNOWN_COMMAND,
+        f"{subject[:200]} is no command of the {owner} service; known are {', '.join(known)}",
+        {"known": [*known]},
+    )

@@ -1,0 +1,1 @@
+"""The edge to NATS: the client, connections, streams, key-value buckets, consumers and readers of the log."""

@@ -1,0 +1,246 @@
+"""A service as a process: a FastStream application with its connection, its consumers and its background tasks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, Protocol
+
+import uvloop
+from faststream import FastStream
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.nats.client import adapt
+from shared.nats.connection import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.kv import KeyValue
+from shared.nats.streams import ACK_WAIT, declare, declare_consumer, require_server
+from shared.process.consumer import Concerns, PullConsumer, Surrender
+from shared.process.gc_tuning import collect_seldom
+from shared.process.health import Probes, Problems, answering
+from shared.process.metrics import buried, measure_forever, reconnects
+from shared.process.tasks import begun, ended
+from shared.store.dead_letters import BUCKET, DeadLetters
+from shared.telemetry import instruments
+from shared.telemetry.logs import log_to_stderr
+
+UNUSABLE, NOT_NOW = 78, 75
+"""Exit statuses of sysexits.h: EX_CONFIG, starting again will not help before somebody changed something; EX_TEMPFAIL,
+it may."""
+
+_BACKLOG = 10_000
+"""Messages that may wait for a consumer whose process is ready: more is a log read again, or a service left behind."""
+
+log = logging.getLogger(__name__)
+Handler = Callable[[Msg], Awaitable[None]]
+
+
+class Service(FastStream):
+    """What FastStream runs, and what there is to say to whoever runs it: see `shared.process.health`."""
+
+    def __init__(
+        self,
+        broker: NatsBroker,
+        problems: Problems,
+        start: Callable[[], Awaitable[None]],
+        stop: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(broker, logger=None, after_startup=[start], on_shutdown=[stop])
+        self.problems = problems
+
+
+class Host:
+    """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
+
+    def __init__(self, url: str, service: str, access: Access = ANYBODY) -> None:
+        self._declares = service if access.is_limited else None
+        self._started = self._stopping = False
+        self._consumers: list[PullConsumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
+        self._endings: list[Callable[[], Awaitable[None]]] = []
+        self._warnings: list[Callable[[], None]] = []
+        self.broker = NatsBroker(
+            servers(url),
+            dont_randomize=True,
+            name=f"cim-keys-{service}",
+            inbox_prefix=inbox(service),
+            security=access.security,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=1,
+            ping_interval=PING_EVERY,
+            max_outstanding_pings=MOST_UNANSWERED,
+            pending_size=32 * 1024 * 1024,
+            error_cb=self._on_error,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            logger=None,
+        )
+        self.app = Service(self.broker, self._problems, self._start, self._stop)
+
+    def begin(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
+        """Have *beginning* called with the connection, once the server and its streams are found usable."""
+        self._beginnings.append(beginning)
+
+    def warn(self, warning: Callable[[], None]) -> None:
+        """Have *warning* called when the process is told to stop: before what is in hand is waited for."""
+        self._warnings.append(warning)
+
+    def end(self, ending: Callable[[], Awaitable[None]]) -> None:
+        """Have *ending* called when nothing is worked on any more."""
+        self._endings.append(ending)
+
+    def background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have *work* done until the process stops. If it ends by an error, the process says that it does not work."""
+        self._tasks.append(begun(work))
+
+    async def read(
+        self, client: Client, durable: str, handle: Handler, surrender: Surrender, concerns: Concerns | None = None
+    ) -> None:
+        """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
+        stream = await declare_consumer(client, durable)
+        letters = DeadLetters(KeyValue(client.jetstream(), BUCKET))
+
+        async def bury(message: Msg, reason: str) -> None:
+            await letters.keep(message, durable, reason)
+            buried.add(1, {"messaging.consumer.group.name": durable})
+
+        consumer = PullConsumer(
+            client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns, bury=bury
+        )
+        await self._hand_back(client, durable, letters, handle)
+        await consumer.start()
+        self._consumers.append(consumer)
+        if instruments.is_on():
+            self.background(measure_forever(consumer))
+
+    async def _hand_back(self, client: Client, durable: str, letters: DeadLetters, handle: Handler) -> None:
+        """Let an operator have a letter processed once more, by any one process of the service."""
+
+        async def on_request(request: Msg) -> None:
+            problem = await processed(request.data.decode(errors="replace"))
+            await request.respond(json.dumps({"processed": problem is None, "problem": problem}).encode())
+
+        async def processed(key: str) -> str | None:
+            """What stood in the way; the letter stays then."""
+            letter = await letters.find(key)
+            if letter is None or letter.consumer != durable:
+                return f"{durable} has no such letter"
+            try:
+                await handle(letter.message(client))
+            except (Poison, Transient, Conflict) as error:
+                return str(error)
+            except Exception as error:
+                log.exception("%s cannot be processed yet", key)
+                return type(error).__name__
+            await letters.drop(key)
+            return None
+
+        await client.subscribe(f"$KEYS.{durable}.hand-back", queue=durable, cb=on_request)
+
+    async def _start(self) -> None:
+        client = self.broker.connection
+        adapt(client)
+        require_server(client)
+        await declare(client, self._declares)
+        for beginning in self._beginnings:
+            await beginning(client)
+        collect_seldom()
+        self._started = True
+        log.info("serving")
+
+    async def _stop(self) -> None:
+        self._stopping = True
+        for warning in self._warnings:
+            warning()
+        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        for task in self._tasks:
+            task.cancel()
+        # Awaited: what is subscribed to while the connection drains holds that up for half a minute.
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+        for ending in self._endings:
+            with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
+                await ending()
+
+    async def _problems(self) -> list[str]:
+        """What keeps it from its work: what is asked of it then waits, or goes to a sibling."""
+        if self._stopping:
+            return ["it was told to stop"]
+        if not self._started:
+            return ["the server and its streams have not been found usable yet"]
+        if not self.broker.connection.is_connected:
+            return ["it is not connected to NATS"]
+        try:
+            standing = await asyncio.gather(*(consumer.standing() for consumer in self._consumers))
+        except Transient as error:
+            return [str(error)]
+        behind = [
+            (c.durable, s.pending) for c, s in zip(self._consumers, standing, strict=True) if s.pending > _BACKLOG
+        ]
+        return [
+            *ended(self._tasks),
+            *(f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind),
+        ]
+
+    async def _on_error(self, error: Exception) -> None:
+        log.warning("nats: %s", error or type(error).__name__)
+
+    async def _on_reconnected(self) -> None:
+        log.warning("nats: connected again")
+        reconnects.add(1)
+        for consumer in self._consumers:
+            consumer.ask_anew()
+
+    async def _on_closed(self) -> None:
+        """A connection closed for good (its credentials were revoked, say) would leave a process that hears nothing."""
+        if not self._stopping:
+            log.error("nats: the connection was closed")
+            self.app.exit()
+
+
+class Application(Protocol):
+    """A process that runs until it is told to stop, and knows whether it works."""
+
+    @property
+    def problems(self) -> Problems: ...
+
+    async def run(self) -> None: ...
+
+
+def run(service: str, build: Callable[[], Application], environment: Mapping[str, str]) -> None:
+    """Run what *build* makes until it is told to stop; what every process is told alike is in its *environment*.
+
+    What cannot be used is said in one line, not in a traceback.
+    """
+    try:
+        log_to_stderr(service, environment)
+        with _observed(service, environment):
+            uvloop.run(_running(build(), Probes.from_environment(environment)))
+    except* Unusable as errors:
+        for error in errors.exceptions:
+            log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
+        sys.exit(UNUSABLE)
+    except* Transient as errors:
+        log.error("not now: %s", errors.exceptions[0])  # noqa: TRY400 - as above
+        sys.exit(NOT_NOW)
+
+
+def _observed(service: str, environment: Mapping[str, str]) -> AbstractContextManager[None]:
+    if not instruments.is_wanted(environment):
+        return contextlib.nullcontext()
+    from shared.telemetry.exporter import exporting  # noqa: PLC0415 - the SDK stays out of processes that export nothing
+
+    return exporting(service)
+
+
+async def _running(application: Application, probes: Probes | None) -> None:
+    async with answering(probes, application.problems):
+        await application.run()

@@ -1,0 +1,1 @@
+"""The event store, idempotent publishing, replies to commands, dead letters, and single-flight reads."""

@@ -1,0 +1,101 @@
+"""What could not be processed, kept with the reason: one letter for each message and consumer, in KEYS_DEAD_LETTERS.
+
+Written once the message is answered, before it is acknowledged: nothing is lost, nothing loops (docs/adr/0021).
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from pydantic import TypeAdapter
+
+from shared.errors import Conflict
+from shared.nats.kv import Document, KeyValue
+
+BUCKET = "KEYS_DEAD_LETTERS"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """*reply*: the message's own, which says where it stood. *handed_back*: when it was processed again, by whom."""
+
+    stream: str
+    consumer: str
+    sequence: int
+    subject: str
+    reply: str
+    headers: dict[str, str]
+    body: str = field(repr=False)
+    deliveries: int
+    reason: str
+    at: datetime
+
+    @property
+    def key(self) -> str:
+        return f"{self.stream}.{self.consumer}.{self.sequence}"
+
+    def message(self, client: Client) -> Msg:
+        """The message, as it was delivered last."""
+        return Msg(client, self.subject, self.reply, base64.b64decode(self.body), dict(self.headers) or None)
+
+
+_LETTER = TypeAdapter(DeadLetter)
+
+
+class DeadLetters:
+    def __init__(self, bucket: KeyValue, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+        self._bucket = bucket
+        self._clock = clock
+
+    async def keep(self, message: Msg, consumer: str, reason: str) -> None:
+        """Keep *message* with the *reason*; the first one that is told stands."""
+        about = message.metadata
+        letter = DeadLetter(
+            stream=about.stream,
+            consumer=consumer,
+            sequence=about.sequence.stream,
+            subject=message.subject,
+            reply=message.reply,
+            headers=dict(message.headers or {}),
+            body=base64.b64encode(message.data).decode(),
+            deliveries=about.num_delivered,
+            reason=reason[:512],
+            at=self._clock(),
+        )
+        if await self._bucket.get(letter.key) is None:
+            try:
+                await self._bucket.put(letter.key, _LETTER.dump_json(letter), 0)
+            except Conflict:
+                return  # another delivery of it was faster
+
+    async def find(self, key: str) -> DeadLetter | None:
+        document = await self._bucket.get(key)
+        return _LETTER.validate_json(document.value) if document is not None else None
+
+    async def all(self) -> AsyncIterator[DeadLetter]:
+        async for document in self._bucket.all():
+            yield _LETTER.validate_json(document.value)
+
+    async def drop(self, key: str) -> bool:
+        """Do away with a letter: it was processed, or is not worth it. False: there is none."""
+        document: Document | None = await self._bucket.get(key)
+        if document is not None:
+            await self._bucket.erase(document)
+        return document is not None
+
+
+def told(letter: DeadLetter) -> dict[str, Any]:
+    """A line about it; what was in it is not in the line: it may be a secret in the wrong place."""
+    return {
+        "letter": letter.key,
+        "subject": letter.subject,
+        "at": letter.at.isoformat(timespec="seconds"),
+        "deliveries": letter.deliveries,
+        "reason": letter.reason,
+    }

@@ -1,0 +1,1 @@
+"""Spans, metrics and logs, and their export by OpenTelemetry."""

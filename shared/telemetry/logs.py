@@ -1,0 +1,53 @@
+"""The log of a process: lines for people, or a JSON object a line for whoever collects them (LOG_FORMAT=json)."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from opentelemetry import trace
+
+from shared.errors import Unusable
+from shared.telemetry.instruments import observed
+
+_FORMATS = ("text", "json")
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: when, how grave, what, by whom; and of which conversation and trace, if of any."""
+
+    def __init__(self, service: str) -> None:
+        super().__init__()
+        self._service = service
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "service": self._service,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if (current := observed.get()) is not None:
+            line["correlation_id"] = current.correlation_id
+        if (span := trace.get_current_span().get_span_context()).is_valid:
+            line |= {"trace_id": trace.format_trace_id(span.trace_id), "span_id": trace.format_span_id(span.span_id)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def log_to_stderr(service: str, environment: Mapping[str, str]) -> None:
+    """Raises Unusable, after the log was set up for people, for a format that there is not."""
+    told = environment.get("LOG_FORMAT") or "text"
+    lines = logging.Formatter(f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(service) if told == "json" else lines)
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    for noisy in ("yubikit", "ykman", "faststream"):  # yubikit logs whole APDUs, PINs among them, below DEBUG
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if told not in _FORMATS:
+        raise Unusable(f"LOG_FORMAT must be {' or '.join(_FORMATS)}, not {told!r}")
