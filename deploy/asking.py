@@ -10,12 +10,12 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.messages.catalog import LOG
 from shared.messages.identity import new_id
 
 PATIENCE = 60.0
-_EXISTS_ALREADY = RefusalCode.CONFLICT
+_EXISTS_ALREADY = RejectionCode.CONFLICT
 _ENDS = ("completed", "compensated", "failed")
 
 

@@ -15,14 +15,14 @@ from nats.js.errors import NotFoundError
 
 from shared.errors import Unusable
 from shared.messages.permissions import PROVISIONER
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.streams import declare_consumer
 
 _PATIENCE = 5.0
 _DURABLE, _STREAM = "views", "KV_KEYS_VIEWS"
 
 
-async def rebuild(url: str, access: Access = ANYBODY) -> int:
+async def rebuild(url: str, access: Access = ANONYMOUS) -> int:
     """Returns how many documents there are when the projector has heard everything that the log holds now."""
     async with asyncio.timeout(_PATIENCE):
         client = await access.connect(

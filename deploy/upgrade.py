@@ -18,13 +18,13 @@ from nats.aio.client import Client
 from shared.errors import Unusable
 from shared.messages.catalog import catalog
 from shared.messages.permissions import PROVISIONER
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.streams import consumer_config, declare, require_server, stream_configs
 
 Config = dict[str, Any]
 
 
-async def upgrade(url: str, access: Access = ANYBODY) -> list[str]:
+async def upgrade(url: str, access: Access = ANONYMOUS) -> list[str]:
     """What was changed. Raises Unusable where the server refuses a change, with what it says."""
     client = await access.connect(url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1)
     try:

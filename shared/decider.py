@@ -15,7 +15,7 @@ from uuid import UUID
 from pydantic import JsonValue, TypeAdapter
 
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 State = TypeVar("State")
 C = TypeVar("C", bound=Command)
@@ -44,10 +44,10 @@ class Perform(Generic[Effect]):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Rejection:
     """The answer is no: *message* says what is wrong and what would be right. Changes no aggregate."""
 
-    code: RefusalCode
+    code: RejectionCode
     message: str
     details: Mapping[str, JsonValue] = field(default_factory=dict)
     retryable: bool = False
@@ -55,7 +55,7 @@ class Refused:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Stands:
+class AlreadyDone:
     """What is asked for stands already: there is nothing to do again."""
 
     details: Mapping[str, JsonValue] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Decider(Generic[State, C, E, Effect, Outcome]):
     """
 
     initial: State
-    decide: Callable[[State, C | Outcome, Context], E | Refused | Stands | Perform[Effect]]
+    decide: Callable[[State, C | Outcome, Context], E | Rejection | AlreadyDone | Perform[Effect]]
     evolve: Callable[[State, E], State]
     commands: tuple[type[C], ...]
     events: tuple[type[E], ...]
@@ -85,7 +85,7 @@ async def run(
     state: State,
     command: C,
     context: Context,
-) -> E | Refused | Stands:
+) -> E | Rejection | AlreadyDone:
     """Decide on *command*, performing what is asked for and deciding on what came of it, until there is an answer."""
     output = decider.decide(state, command, context)
     while isinstance(output, Perform):

@@ -34,7 +34,7 @@ from services.certificate.x509.effects import Effect, Outcome
 from services.certificate.x509.performer import Issuance
 from services.certificate.x509.states import Certificate
 from shared.contracts.certificate.events import CertificateEvent
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve
 from shared.store.event_store import EventStore
@@ -47,7 +47,7 @@ class Settings:
     policy: Policy = field(default_factory=Policy)
     ssh_rules: tuple[SshRule, ...] = ()
     ocsp: OcspPolicy = field(default_factory=OcspPolicy)
-    access: Access = ANYBODY
+    access: Access = ANONYMOUS
 
 
 def certificate_service(settings: Settings) -> Service:
@@ -64,12 +64,12 @@ def certificate_service(settings: Settings) -> Service:
 
     async def project(client: Client) -> None:
         projector = Projector.over(client)
-        await host.read(client, "views", projector.handle, projector.surrender, projector.concerns)
+        await host.consume(client, "views", projector.handle, projector.surrender, projector.concerns)
         if instruments.is_on():
             host.background(report_forever(client.jetstream()))
 
-    host.begin(project)
-    host.end(edge.pkilint.end)
+    host.on_started(project)
+    host.on_stopped(edge.pkilint.end)
     return app
 
 

@@ -25,7 +25,7 @@ from services.console.wire_message import Heard
 from shared.messages import identity
 from shared.messages.catalog import COMMANDS, catalog
 from shared.messages.headers import Lineage, to_headers
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import to_the_end
 from shared.nats.ordered_consumer import ordered
 
@@ -83,7 +83,7 @@ class Ask:
 
 @asynccontextmanager
 async def connected(
-    url: str, report: Callable[[str], None], access: Access = ANYBODY, role: str = "operator"
+    url: str, report: Callable[[str], None], access: Access = ANONYMOUS, role: str = "operator"
 ) -> AsyncIterator[Client]:
     """A connection that is made at once or not at all, and once made is kept. *report* hears what goes wrong on it."""
     attempts: list[str] = []

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from services.console.client import Exit, Failure, history, last
 from services.console.formatting import age, clock, columns, flat, gist
 from services.console.wire_message import Heard
-from shared.messages.identity import drawn_at
+from shared.messages.identity import timestamp_of
 from shared.nats.kv import KeyValue
 
 SCHEMAS = (1, 2)
@@ -64,7 +64,7 @@ class Entry:
         """When an event's time had come; else by the id of the command that began it, which says when it was drawn."""
         if at := self.stored["origin"].get("at"):
             return _time(at)
-        return drawn_at(UUID(self.stored["origin"]["command_id"]))
+        return timestamp_of(UUID(self.stored["origin"]["command_id"]))
 
     @property
     def changed(self) -> datetime | None:

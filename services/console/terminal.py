@@ -13,7 +13,7 @@ from rich.console import Console
 from services.console.client import Exit, connected
 from services.console.formatting import printable, say, summary
 from services.console.wire_message import Heard
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Terminal:
     actor: str
     out: Console
     notes: Console
-    access: Access = ANYBODY
+    access: Access = ANONYMOUS
     role: str = "operator"
 
     def connected(self, report: Callable[[str], None]) -> AbstractAsyncContextManager[Client]:

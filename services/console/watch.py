@@ -20,7 +20,7 @@ from rich.text import Text
 from services.console.client import STREAM, Exit, Failure, history, last
 from services.console.formatting import SHORT_ID, clock, gist, printable
 from services.console.wire_message import Heard
-from shared.messages.identity import drawn_at
+from shared.messages.identity import timestamp_of
 from shared.nats.client import settled
 
 _COLOURS = {"key": "yellow", "certificate": "cyan", "yubikey": "magenta", "saga": "blue"}
@@ -112,7 +112,7 @@ async def _beginning(js: JetStreamContext, wanted: Wanted) -> ConsumerConfig | N
         except NotFoundError:
             return None
         return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=started.seq)
-    began = drawn_at(UUID(wanted.correlation)) if wanted.correlation else None
+    began = timestamp_of(UUID(wanted.correlation)) if wanted.correlation else None
     if began is None:
         return ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
     since: Any = (began - _CLOCK_SKEW).isoformat().replace("+00:00", "Z")  # nats-py says int; the API takes RFC 3339

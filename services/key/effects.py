@@ -21,7 +21,7 @@ from services.key.states import Key
 from shared.contracts.key.commands import ExportPublicKey, RotateKey
 from shared.contracts.key.events import KeyEvent
 from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
-from shared.decider import Perform, Refused, Stands
+from shared.decider import AlreadyDone, Perform, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,4 +195,4 @@ Final = (
     | KeyOutOfReach
 )
 Outcome = Final | SuccessorFetched
-Answer = KeyEvent | Refused | Stands | Perform[Effect]
+Answer = KeyEvent | Rejection | AlreadyDone | Perform[Effect]

@@ -14,7 +14,7 @@ from services.key.rejections import conflict, day, invalid, never_again, not_all
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Traits, Unborn, Voided
 from shared.contracts.key.commands import DeriveKey, GenerateKey, ImportKey, PrepareKeyImport
 from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 _OF_RSA = (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)
 
@@ -32,7 +32,7 @@ def generate(key: Key, wish: GenerateKey, context: Context) -> Answer:
             )
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             if _is_as_asked(traits, wish, purpose):
-                return Stands()
+                return AlreadyDone()
             return taken(wish.key_id, traits.algorithm, traits.purpose)
         case Over() | Voided() | Destroyed():
             return never_again(wish.key_id, key)
@@ -45,7 +45,7 @@ def prepare(key: Key, wish: PrepareKeyImport) -> Answer:
         case Unborn():
             return Perform(PrepareRecipient(wish.key_id))
         case Prepared():
-            return Stands({"recipient_public_key": key.recipient_public_key})
+            return AlreadyDone({"recipient_public_key": key.recipient_public_key})
         case Active() | Rotated() | Escrowed():
             return conflict(f"key {wish.key_id} exists: choose another key_id to import or derive a key under")
         case Over() | Voided() | Destroyed():
@@ -81,7 +81,7 @@ def take_over(key: Key, wish: ImportKey, context: Context) -> Answer:
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             same_key = der_of(traits.public_key_pem) == der_of(wish.public_key_pem)
             if same_key and traits.provenance is Provenance.IMPORTED and _is_as_asked(traits, wish, purpose):
-                return Stands()
+                return AlreadyDone()
             return taken(wish.key_id, traits.algorithm, traits.purpose)
         case Over() | Voided() | Destroyed():
             return never_again(wish.key_id, key)
@@ -110,7 +110,7 @@ def derive(key: Key, wish: DeriveKey, context: Context) -> Answer:
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             same_key = (traits.organization, traits.path) == (wish.organization, wish.path)
             if same_key and _is_as_asked(traits, wish, purpose):
-                return Stands()
+                return AlreadyDone()
             return taken(wish.key_id, traits.algorithm, traits.purpose)
         case Over() | Voided() | Destroyed():
             return never_again(wish.key_id, key)
@@ -135,7 +135,7 @@ def _purpose_of(wish: GenerateKey | ImportKey | DeriveKey) -> Purpose:
     return wish.purpose or usual_purpose(wish.algorithm)
 
 
-def _unfit(wish: GenerateKey | ImportKey | DeriveKey, purpose: Purpose, context: Context) -> Refused | None:
+def _unfit(wish: GenerateKey | ImportKey | DeriveKey, purpose: Purpose, context: Context) -> Rejection | None:
     """What is wrong with the wish itself, whatever stands."""
     rules = RULES[purpose]
     if wish.algorithm is Algorithm.X25519 and purpose is not Purpose.KEY_MANAGEMENT:
@@ -156,5 +156,5 @@ def _is_as_asked(traits: Traits, wish: GenerateKey | ImportKey | DeriveKey, purp
     return (traits.algorithm, traits.purpose, traits.approvals) == (wish.algorithm, purpose, wish.approvals)
 
 
-def _unprepared(key_id: str) -> Refused:
+def _unprepared(key_id: str) -> Rejection:
     return not_found(key_id, ", and none was prepared: ask key.prepare-import first, and seal to the key that it tells")

@@ -28,7 +28,7 @@ from shared.contracts.key.events import (
     KeyTransferred,
 )
 from shared.contracts.key.vocabulary import OwnerKind
-from shared.decider import Context, Perform, Stands
+from shared.decider import AlreadyDone, Context, Perform
 
 
 def rotate(key: Key, wish: RotateKey) -> Answer:
@@ -40,7 +40,7 @@ def rotate(key: Key, wish: RotateKey) -> Answer:
         case Active():
             return Perform(FetchSuccessor(wish))
         case Rotated(successor_id=wish.successor_id):
-            return Stands()
+            return AlreadyDone()
         case Rotated():
             return conflict(
                 f"key {wish.key_id} gives way to {key.successor_id} already: ask key.cancel-rotation first, to name "
@@ -96,7 +96,7 @@ def complete_rotation(key: Key, wish: CompleteRotation, context: Context) -> Ans
                 )
             return KeyRotationCompleted(key_id=wish.key_id, successor_id=key.successor_id)
         case Over(end=End.ROTATION_COMPLETED):
-            return Stands()
+            return AlreadyDone()
         case Active() | Escrowed():
             return conflict(f"key {wish.key_id} is not being rotated: ask key.rotate first")
         case Over() | Voided() | Destroyed():
@@ -112,7 +112,7 @@ def cancel_rotation(key: Key, wish: CancelRotation) -> Answer:
         case Rotated():
             return KeyRotationCancelled(key_id=wish.key_id, reason=wish.reason)
         case Active():
-            return Stands()
+            return AlreadyDone()
         case Escrowed():
             return conflict(f"key {wish.key_id} is escrowed: there is no rotation to cancel")
         case Over() | Voided() | Destroyed():
@@ -132,7 +132,7 @@ def expire(key: Key, wish: ExpireKey, context: Context) -> Answer:
                 return conflict(f"key {wish.key_id} expires on {day(traits.expires_at)}: ask again then")
             return KeyExpired(key_id=wish.key_id)
         case Over() | Voided() | Destroyed():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(key)
 
@@ -150,7 +150,7 @@ def revoke(key: Key, wish: RevokeKey) -> Answer:
         case Over(end=End.ARCHIVED) if not wish.void_if_absent:
             return conflict(f"key {wish.key_id} is archived: only destroying it is left")
         case Over() | Voided() | Destroyed():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(key)
 
@@ -160,7 +160,7 @@ def archive(key: Key, wish: ArchiveKey) -> Answer:
         case Unborn() | Prepared():
             return not_found(wish.key_id)
         case Over(end=End.ARCHIVED):
-            return Stands()
+            return AlreadyDone()
         case Over():
             return KeyArchived(key_id=wish.key_id)
         case Active() | Rotated() | Escrowed():
@@ -182,7 +182,7 @@ def transfer(key: Key, wish: TransferKey) -> Answer:
             if wish.owner_kind is OwnerKind.PERSON:
                 return not_allowed(f"key {wish.key_id} is no person's own and cannot become it: generate one for them")
             if (traits.owner, traits.owner_kind) == (wish.owner, wish.owner_kind):
-                return Stands()
+                return AlreadyDone()
             return KeyTransferred(
                 key_id=wish.key_id,
                 from_owner=traits.owner,
@@ -208,6 +208,6 @@ def destroy(key: Key, wish: DestroyKey) -> Answer:
         case Active() | Rotated() | Escrowed() | Over() | Voided():
             return Perform(Shred(wish.key_id))
         case Destroyed():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(key)

@@ -46,8 +46,8 @@ from shared.contracts.key.events import (
     PublicKeyExported,
 )
 from shared.contracts.key.vocabulary import Provenance, Purpose
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Rejection
 
 
 def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an outcome
@@ -95,7 +95,7 @@ def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an out
             return conflict(f"key {request.key_id} was destroyed, and an id is never used again: choose another")
         case KeyOutOfReach(request=request):
             problem = f"the private half of key {request.key_id} is out of reach: {outcome.reason}"
-            return Refused(RefusalCode.UNAVAILABLE, problem, retryable=True)
+            return Rejection(RejectionCode.UNAVAILABLE, problem, retryable=True)
         case _:
             assert_never(outcome)
 

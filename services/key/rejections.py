@@ -7,8 +7,8 @@ from typing import assert_never
 
 from services.key.states import Destroyed, End, Ended, Over, Voided
 from shared.contracts.key.vocabulary import Algorithm, Purpose
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Rejection
 
 _ENDS = {
     End.EXPIRED: "has expired",
@@ -18,30 +18,30 @@ _ENDS = {
 }
 
 
-def invalid(problem: str) -> Refused:
-    return Refused(RefusalCode.INVALID, problem)
+def invalid(problem: str) -> Rejection:
+    return Rejection(RejectionCode.INVALID, problem)
 
 
-def not_allowed(problem: str) -> Refused:
-    return Refused(RefusalCode.NOT_ALLOWED, problem)
+def not_allowed(problem: str) -> Rejection:
+    return Rejection(RejectionCode.NOT_ALLOWED, problem)
 
 
-def conflict(problem: str) -> Refused:
-    return Refused(RefusalCode.CONFLICT, problem)
+def conflict(problem: str) -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, problem)
 
 
-def not_found(key_id: str, remedy: str = ": generate it first") -> Refused:
-    return Refused(RefusalCode.NOT_FOUND, f"there is no key {key_id}{remedy}")
+def not_found(key_id: str, remedy: str = ": generate it first") -> Rejection:
+    return Rejection(RejectionCode.NOT_FOUND, f"there is no key {key_id}{remedy}")
 
 
-def taken(key_id: str, algorithm: Algorithm, purpose: Purpose) -> Refused:
+def taken(key_id: str, algorithm: Algorithm, purpose: Purpose) -> Rejection:
     """The answer to who wants an id for another kind of key than has it."""
     return conflict(
         f"key {key_id} exists and is {algorithm} for {purpose}: ask for just that, or choose another key_id"
     )
 
 
-def never_again(key_id: str, key: Ended) -> Refused:
+def never_again(key_id: str, key: Ended) -> Rejection:
     return conflict(f"key {key_id} {end_of(key)}, and an id is never used again: choose another")
 
 

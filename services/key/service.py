@@ -16,7 +16,7 @@ from services.key.secrets.rewrap import settle
 from services.key.secrets.source import Source
 from services.key.states import Key
 from shared.contracts.key.events import KeyEvent
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve
@@ -31,7 +31,7 @@ class KeySettings:
     secret: Source
     previous: Source | None = None
     ml_dsa: bool = False
-    access: Access = ANYBODY
+    access: Access = ANONYMOUS
 
 
 def key_service(settings: KeySettings) -> Service:

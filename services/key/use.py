@@ -19,21 +19,21 @@ from shared.contracts.key.vocabulary import (
     Purpose,
     SignatureAlgorithm,
 )
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 _NO_SSH = (Algorithm.X25519, Algorithm.ML_DSA_65)
 
 
 def sign(key: Key, wish: SignWithKey, context: Context) -> Answer:
     traits = _signing(key, wish.key_id, wish.signature_algorithm, wish.purpose, context)
-    if isinstance(traits, Refused):
+    if isinstance(traits, Rejection):
         return traits
     digest = sha256(wish.message).hexdigest()
     given = _people(wish.approvals, digest)
     if (missing := traits.approvals - len(given)) > 0:
-        return Refused(
-            RefusalCode.NOT_ALLOWED,
+        return Rejection(
+            RejectionCode.NOT_ALLOWED,
             f"key {wish.key_id} signs what {traits.approvals} different people have approved by its hash: "
             f"{missing} of them {'is' if missing == 1 else 'are'} missing",
             {"message_sha256": digest, "missing": missing, "approved_by": list(given)},
@@ -54,7 +54,7 @@ def _people(approvals: tuple[Approval, ...], digest: str) -> tuple[str, ...]:
 
 def sign_batch(key: Key, wish: SignBatch, context: Context) -> Answer:
     traits = _signing(key, wish.key_id, wish.signature_algorithm, wish.purpose, context)
-    if isinstance(traits, Refused):
+    if isinstance(traits, Rejection):
         return traits
     if not RULES[traits.purpose].batches:
         return not_allowed(f"key {wish.key_id} is for {traits.purpose} and signs one thing at a time: ask key.sign")
@@ -115,7 +115,7 @@ def escrow(key: Key, wish: EscrowKey) -> Answer:
                 return conflict(f"key {wish.key_id} was never exported and lives only here: export it first")
             return KeyEscrowed(key_id=wish.key_id)
         case Escrowed():
-            return Stands()
+            return AlreadyDone()
         case Over() | Voided() | Destroyed():
             return conflict(f"key {wish.key_id} {end_of(key)} and cannot be escrowed: only a key in use can")
         case _:
@@ -124,7 +124,7 @@ def escrow(key: Key, wish: EscrowKey) -> Answer:
 
 def _signing(
     key: Key, key_id: str, signature_algorithm: SignatureAlgorithm, purpose: Purpose, context: Context
-) -> Traits | Refused:
+) -> Traits | Rejection:
     """The key that may sign so and now, or why it may not. A time that was set for it ends it by itself."""
     match key:
         case Unborn() | Prepared():

@@ -16,7 +16,7 @@ from services.repository.routes import Routes
 from services.repository.server import Server, make_room, server_of
 from shared.errors import Transient, Unusable
 from shared.nats.client import adapt
-from shared.nats.connection import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.connection import ANONYMOUS, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Settings:
     nats_url: str
     host: str = "127.0.0.1"
     port: int = 8080
-    access: Access = ANYBODY
+    access: Access = ANONYMOUS
 
 
 class Repository(AsgiFastStream):

@@ -26,14 +26,14 @@ from services.saga.saga_runner import Sagas
 from services.saga.store import Forbidden, SagaStore, UnknownVersion
 from shared.contracts.base import Command, Event
 from shared.contracts.registry import MESSAGES
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import SignalSaga, StartSaga, WithdrawSaga
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 from shared.errors import Poison, Transient
 from shared.messages import identity
-from shared.messages.envelope import Received, read_command, read_event
+from shared.messages.envelope import ReceivedCommand, decode_command, decode_event
 from shared.messages.headers import Lineage, command_lineage
-from shared.store.replies import Answers
+from shared.store.replies import Replies
 
 _EVENTS: dict[str, type[Event]] = {
     name: kind for name, kind in MESSAGES.items() if issubclass(kind, Event) and kind.aggregate_type != "saga"
@@ -49,7 +49,7 @@ class Coordinator:
         self, js: JetStreamContext, store: SagaStore, definitions: Mapping[type[StartSaga], AnyDefinition]
     ) -> None:
         self._sagas = Sagas(js, store, definitions)
-        self._answers = Answers(js, SERVICE)
+        self._answers = Replies(js, SERVICE)
         self._starts = {kind.__name__: kind for kind in definitions}
         self._commands: dict[str, type[Command]] = {
             **self._starts,
@@ -65,7 +65,7 @@ class Coordinator:
         if not self.concerns(message):
             return
         triggered = self._triggers.get((message.headers or {}).get("CIM-Event-Type", ""), ())
-        lineage, event = read_event(message, _EVENTS)
+        lineage, event = decode_event(message, _EVENTS)
         try:
             if lineage.saga is not None:
                 heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)
@@ -88,7 +88,7 @@ class Coordinator:
             await self._sagas.begin(request, _triggered_by(lineage.causation_id, lineage, now), now)
             return
         if "CIM-Event-Type" in headers:
-            lineage, event = read_event(message, self._ends)
+            lineage, event = decode_event(message, self._ends)
             if lineage.saga is None:
                 raise Poison(f"{message.subject} does not say which saga it is for")
             heard = Heard(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp)
@@ -102,12 +102,12 @@ class Coordinator:
         await self._sagas.move(saga_type, saga_id, due)
 
     async def on_command(self, message: Msg) -> None:
-        received = read_command(message, SERVICE, self._commands)
+        received = decode_command(message, SERVICE, self._commands)
         again = message.metadata.num_delivered > 1
         if again and await self._answers.given(received.lineage.message_id):
             return
         match received.body:
-            case Refused() as refused:
+            case Rejection() as refused:
                 await self._answers.give(received, refused)
             case SignalSaga() as signal:
                 await self._signal(received, signal, (message.headers or {}).get("CIM-Actor", "").strip())
@@ -119,11 +119,11 @@ class Coordinator:
                 raise Poison(f"{type(other).__name__} is no command of a saga")
 
     async def surrender_command(self, message: Msg) -> None:
-        received = read_command(message, SERVICE, self._commands)
+        received = decode_command(message, SERVICE, self._commands)
         try:
             await self._sagas.require_definition("*", received.aggregate_id or "")
         except UnknownVersion as error:
-            await self._answers.give(received, Refused(RefusalCode.UNAVAILABLE, str(error), retryable=True))
+            await self._answers.give(received, Rejection(RejectionCode.UNAVAILABLE, str(error), retryable=True))
         else:
             await self._answers.surrender(received)
 
@@ -164,7 +164,7 @@ class Coordinator:
         except ValidationError as error:
             raise Poison(f"{message.subject} holds no {kind.__name__} that can be read") from error
 
-    async def _start(self, received: Received[Any], request: StartSaga) -> None:
+    async def _start(self, received: ReceivedCommand[Any], request: StartSaga) -> None:
         lineage = received.lineage
         origin = Origin(
             lineage.message_id,
@@ -178,20 +178,20 @@ class Coordinator:
             found = await self._sagas.begin(request, origin, received.at)
         except Forbidden:
             problem = f"saga {request.saga_id} was withdrawn before it began"
-            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem))
+            await self._answers.give(received, Rejection(RejectionCode.CONFLICT, problem))
             return
         if found.saga.origin.command_id == lineage.message_id:
             return
         if found.saga.request == request:
-            await self._answers.give(received, Stands(where(found.saga)))
+            await self._answers.give(received, AlreadyDone(where(found.saga)))
         else:
             problem = f"saga {request.saga_id} exists already, with another request; choose another saga_id"
-            await self._answers.give(received, Refused(RefusalCode.CONFLICT, problem, where(found.saga)))
+            await self._answers.give(received, Rejection(RejectionCode.CONFLICT, problem, where(found.saga)))
 
-    async def _signal(self, received: Received[Any], signal: SignalSaga, actor: str) -> None:
+    async def _signal(self, received: ReceivedCommand[Any], signal: SignalSaga, actor: str) -> None:
         if actor in ("", "anonymous"):
             problem = "an approval needs a name: header CIM-Actor must say who gives it"
-            await self._answers.give(received, Refused(RefusalCode.NOT_ALLOWED, problem))
+            await self._answers.give(received, Rejection(RejectionCode.NOT_ALLOWED, problem))
             return
         command_id = received.lineage.message_id
         said = Signalled(command_id, signal.signal, actor, signal.message_sha256, signal.comment, received.at)
@@ -201,7 +201,7 @@ class Coordinator:
         elif (answer := answer_to(found.saga, said)) is not None:
             await self._answers.give(received, answer)
 
-    async def _order(self, received: Received[Any], command: OperatorCommand) -> None:
+    async def _order(self, received: ReceivedCommand[Any], command: OperatorCommand) -> None:
         order = Ordered(received.lineage.message_id, command, received.at)
         try:
             found = await self._sagas.move("*", command.saga_id, order)
@@ -212,7 +212,7 @@ class Coordinator:
         if found is not None:
             answer = answer_to_order(found.definition, found.saga, order)
         elif isinstance(command, WithdrawSaga):
-            answer = Stands({"phase": "forbidden"})
+            answer = AlreadyDone({"phase": "forbidden"})
         else:
             answer = _no_saga(command.saga_id)
         if answer is not None:
@@ -223,5 +223,5 @@ def _triggered_by(event_id: UUID, lineage: Lineage, at: datetime) -> Origin:
     return Origin(event_id, lineage.correlation_id, lineage.actor, lineage.trace, triggered=True, at=at)
 
 
-def _no_saga(saga_id: str) -> Refused:
-    return Refused(RefusalCode.NOT_FOUND, f"there is no saga {saga_id}")
+def _no_saga(saga_id: str) -> Rejection:
+    return Rejection(RejectionCode.NOT_FOUND, f"there is no saga {saga_id}")

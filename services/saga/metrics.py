@@ -13,7 +13,7 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from services.saga.core.state import Phase, Saga
-from shared.messages.identity import drawn_at
+from shared.messages.identity import timestamp_of
 from shared.telemetry import instruments
 from shared.telemetry.spans import context_of
 
@@ -36,7 +36,7 @@ def ended(saga: Saga[Any], now: datetime) -> None:
     """Measure *saga*, which has just been told to be over: at most once, for its end is stored once. Who is killed, or
     not told that it is stored, measures nothing."""
     if instruments.is_on() and (began := _began(saga)) is not None:
-        with instruments.hindering_nothing(f"the end of a {saga.saga_type}"):
+        with instruments.best_effort(f"the end of a {saga.saga_type}"):
             _measure(saga, min(began, now), now)
 
 
@@ -81,7 +81,7 @@ class Census:
 
 
 def _began(saga: Saga[Any]) -> datetime | None:
-    return saga.origin.at or drawn_at(saga.origin.command_id)
+    return saga.origin.at or timestamp_of(saga.origin.command_id)
 
 
 def _nanoseconds(at: datetime) -> int:

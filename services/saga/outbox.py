@@ -22,29 +22,29 @@ from shared.contracts.saga.protocol import (
     StartSaga,
 )
 from shared.messages import identity
-from shared.messages.envelope import Outgoing, seal_command, seal_event
+from shared.messages.envelope import OutgoingMessage, encode_command, encode_event
 from shared.messages.headers import Lineage, SagaContext
 
 SERVICE = "saga"
 ENDINGS = (Completed, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
 
 
-def asked(saga: Saga[Any], pending: Question, command: Command) -> Outgoing:
+def asked(saga: Saga[Any], pending: Question, command: Command) -> OutgoingMessage:
     """The *command* that is one of the saga's pending questions."""
     origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, pending.label)
     lineage = Lineage(pending.command_id, origin.correlation_id, pending.cause, origin.actor, context, origin.trace)
-    return seal_command(command, lineage, SERVICE)
+    return encode_command(command, lineage, SERVICE)
 
 
-def announcement(saga: Saga[Any], told: Announced) -> Outgoing:
+def announcement(saga: Saga[Any], told: Announced) -> OutgoingMessage:
     origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, getattr(told.event, "step", None) or "")
     lineage = Lineage(told.event_id, origin.correlation_id, told.cause, origin.actor, context, origin.trace)
-    return seal_event(told.event, lineage, SERVICE)
+    return encode_event(told.event, lineage, SERVICE)
 
 
-def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[Outgoing]:
+def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[OutgoingMessage]:
     """What became of this saga, for the one that began it: an answer to its start, and to its being withdrawn."""
     origin, parent = saga.origin, saga.origin.parent
     if parent is None or not isinstance(told.event, ENDINGS):
@@ -53,11 +53,11 @@ def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[Outgoing]:
         if command_id is not None:
             answer_id = identity.derive(told.event_id, f"to-parent/{command_id}")
             lineage = Lineage(answer_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
-            sealed = seal_event(told.event, lineage, SERVICE)
-            yield Outgoing(f"keys.timers.{parent.saga_id}.due", sealed.payload, sealed.headers)
+            sealed = encode_event(told.event, lineage, SERVICE)
+            yield OutgoingMessage(f"keys.timers.{parent.saga_id}.due", sealed.payload, sealed.headers)
 
 
-def timer(saga: Saga[Any], at: datetime) -> Outgoing:
+def timer(saga: Saga[Any], at: datetime) -> OutgoingMessage:
     """A message that JetStream delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
     headers = {
         **_schedule(saga.saga_id, at),
@@ -67,10 +67,10 @@ def timer(saga: Saga[Any], at: datetime) -> Outgoing:
         "CIM-Source": SERVICE,
         **dict(saga.origin.trace),
     }
-    return Outgoing(f"keys.timers.{saga.saga_id}.wake", b"", headers)
+    return OutgoingMessage(f"keys.timers.{saga.saga_id}.wake", b"", headers)
 
 
-def beginning(request: StartSaga, origin: Origin, at: datetime) -> Outgoing:
+def beginning(request: StartSaga, origin: Origin, at: datetime) -> OutgoingMessage:
     """The start of a saga that an event has triggered, delivered at *at*: till then there is no saga.
 
     On a subject of its own: told again, it replaces itself, and never the timer of the saga that it has begun.
@@ -78,8 +78,8 @@ def beginning(request: StartSaga, origin: Origin, at: datetime) -> Outgoing:
     saga_id = request.saga_id
     start_id = identity.derive(UUID(saga_id), "start")
     lineage = Lineage(start_id, origin.correlation_id, origin.command_id, origin.actor, None, origin.trace)
-    sealed = seal_command(request, lineage, SERVICE)
-    return Outgoing(f"keys.timers.{saga_id}.begin", sealed.payload, sealed.headers | _schedule(saga_id, at))
+    sealed = encode_command(request, lineage, SERVICE)
+    return OutgoingMessage(f"keys.timers.{saga_id}.begin", sealed.payload, sealed.headers | _schedule(saga_id, at))
 
 
 def _schedule(saga_id: str, at: datetime) -> dict[str, str]:

@@ -32,10 +32,10 @@ from shared.contracts.rejection import CommandRepeated
 from shared.contracts.saga.protocol import Announcement, SagaCompensating, SagaStarted, SagaWithdrawing
 from shared.errors import Poison, Unusable
 from shared.messages.catalog import LOG, catalog
-from shared.messages.envelope import read_event
+from shared.messages.envelope import decode_event
 from shared.messages.headers import Lineage, SagaContext
 from shared.messages.identity import derive
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue, to_the_end
 from shared.nats.ordered_consumer import ordered
 from shared.nats.streams import declare
@@ -67,7 +67,7 @@ class SagaLog:
 
     def _hear(self, message: Msg) -> None:
         try:
-            lineage, event = read_event(message, self._language)
+            lineage, event = decode_event(message, self._language)
         except Poison:
             return
         assert lineage.saga is not None
@@ -180,7 +180,7 @@ def _readable(definition: AnyDefinition, value: bytes) -> Saga[Any] | None:
 
 
 async def recover(
-    url: str, definitions: Iterable[AnyDefinition], words: list[str], access: Access = ANYBODY
+    url: str, definitions: Iterable[AnyDefinition], words: list[str], access: Access = ANONYMOUS
 ) -> list[str]:
     """What was done, line by line. Raises Unusable."""
     wanted = _arguments(words)

@@ -25,7 +25,7 @@ from services.saga.store import Forbidden, Found, SagaStore
 from shared.contracts.saga.protocol import StartSaga
 from shared.errors import Conflict, Poison
 from shared.messages import identity
-from shared.messages.envelope import Outgoing
+from shared.messages.envelope import OutgoingMessage
 from shared.store.publish_once import publish_once
 
 _REMEMBERED = 10_000
@@ -109,7 +109,7 @@ class Sagas:
         self._swept = swept
         self._census.report()
 
-    async def publish(self, message: Outgoing) -> bool:
+    async def publish(self, message: OutgoingMessage) -> bool:
         await self._js.publish(message.subject, message.payload, headers=message.headers)
         return True
 

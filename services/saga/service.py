@@ -16,7 +16,7 @@ from services.saga.core.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
 from services.saga.outbox import SERVICE
 from services.saga.store import SagaStore
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def saga_service(
-    nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS, access: Access = ANYBODY
+    nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS, access: Access = ANONYMOUS
 ) -> Service:
     """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
     known = sorted(definitions, key=lambda definition: definition.version)
@@ -36,13 +36,13 @@ def saga_service(
         js = client.jetstream()
         store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in known})
         coordinator = Coordinator(js, store, {d.request: d for d in known})
-        await host.read(client, "saga", coordinator.on_command, coordinator.surrender_command)
+        await host.consume(client, "saga", coordinator.on_command, coordinator.surrender_command)
         heard = coordinator.on_event, coordinator.surrender_event, coordinator.concerns
-        await host.read(client, "saga-events", *heard)
-        await host.read(client, "saga-timers", coordinator.on_timer, coordinator.surrender_event)
+        await host.consume(client, "saga-events", *heard)
+        await host.consume(client, "saga-timers", coordinator.on_timer, coordinator.surrender_event)
         host.background(_watch(coordinator, js))
 
-    host.begin(begin)
+    host.on_started(begin)
     return host.app
 
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from services.yubikey.readers.directory import DeviceError
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (
     KeyHolder,
     PukPolicy,
@@ -94,7 +94,7 @@ class Roles:
         """Raises DeviceError for one that is in no file."""
         if name not in self.by_name:
             known = ", ".join(sorted(self.by_name))
-            raise DeviceError(RefusalCode.NOT_FOUND, f"there is no role {name}; known are {known}")
+            raise DeviceError(RejectionCode.NOT_FOUND, f"there is no role {name}; known are {known}")
         return self.by_name[name]
 
 

@@ -27,7 +27,7 @@ from services.yubikey.state.intents import BUCKET
 from services.yubikey.state.leases import Leases
 from services.yubikey.state.rotation import require_ours, settle
 from services.yubikey.state.sealing import DocumentSealing, SealingKey, derived
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Handler, Stores, serve
@@ -56,7 +56,7 @@ class Settings:
     lease: float = LEASE
     patience: float = PATIENCE
     predecessor: float = PREDECESSOR
-    access: Access = ANYBODY
+    access: Access = ANONYMOUS
 
 
 def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> Service:
@@ -66,7 +66,7 @@ def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devic
     async def begin(client: Client) -> None:
         await edge.begin(client, host)
 
-    host.begin(begin)
+    host.on_started(begin)
     return serve(
         host,
         "yubikey",
@@ -91,8 +91,8 @@ class _Edge:
         await require_ours(bucket, self._sealing)
         if settings.previous_secret is not None:
             host.background(settle(bucket, self._sealing, self._agent.leases))
-        host.warn(self._agent.wait_for_nobody)
-        host.end(self._agent.close)
+        host.on_stopping(self._agent.wait_for_nobody)
+        host.on_stopped(self._agent.close)
 
     async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         assert self._agent is not None

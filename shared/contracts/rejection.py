@@ -10,7 +10,7 @@ from pydantic import Field, JsonValue
 from shared.contracts.base import Event, Id, Message
 
 
-class RefusalCode(StrEnum):
+class RejectionCode(StrEnum):
     """The closed set of reasons for a rejection (wire contract, section 3)."""
 
     MALFORMED = "malformed"
@@ -33,7 +33,7 @@ class _OfCommand(Message):
 
 
 class CommandRejected(_OfCommand, Event):
-    code: RefusalCode
+    code: RejectionCode
     message: str
     details: dict[str, JsonValue] = Field(default_factory=dict)
     retryable: bool = False

@@ -13,9 +13,9 @@ from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
 from shared.contracts.base import Command, Event, Message, OtherSchema
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import Completed, StartSaga
-from shared.decider import Context, Refused
+from shared.decider import Context, Rejection
 from shared.errors import Poison
 from shared.messages import identity
 from shared.messages.catalog import COMMANDS, EVENTS, catalog
@@ -32,7 +32,7 @@ E = TypeVar("E", bound=Event)
 
 
 @dataclass(frozen=True, slots=True)
-class Outgoing:
+class OutgoingMessage:
     """What is published: it can be published again, and is recognised by its Nats-Msg-Id."""
 
     subject: str
@@ -41,7 +41,7 @@ class Outgoing:
 
 
 @dataclass(frozen=True, slots=True)
-class Received(Generic[C]):
+class ReceivedCommand(Generic[C]):
     """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot.
 
     *named*: its client chose its id, and so may tell it again. (A saga does too, but never after it had an answer.)
@@ -51,7 +51,7 @@ class Received(Generic[C]):
     command_type: str
     aggregate_id: str | None
     at: datetime
-    body: C | Refused
+    body: C | Rejection
     named: bool = False
 
     def context(self) -> Context:
@@ -76,20 +76,20 @@ def _start_of(kind: type[StartSaga]) -> Subject:
     return COMMANDS + Subject(("saga", kind.saga_type(), "start"))
 
 
-def seal_event(event: Event, lineage: Lineage, source: str) -> Outgoing:
+def encode_event(event: Event, lineage: Lineage, source: str) -> OutgoingMessage:
     headers = to_headers(lineage, "Event", type(event).__name__, source, event.schema_version)
     headers["CIM-Aggregate-Id"] = event.identity
     headers["CIM-Aggregate-Type"] = event.aggregate_type
-    return Outgoing(str(subject_of(event)), event.model_dump_json().encode(), headers)
+    return OutgoingMessage(str(subject_of(event)), event.model_dump_json().encode(), headers)
 
 
-def seal_command(command: Command, lineage: Lineage, source: str) -> Outgoing:
+def encode_command(command: Command, lineage: Lineage, source: str) -> OutgoingMessage:
     headers = to_headers(lineage, "Command", type(command).__name__, source, command.schema_version)
     left_out = None if command.identity else {command.identified_by}  # its reader derives it from the command's id
-    return Outgoing(str(subject_of(command)), command.model_dump_json(exclude=left_out).encode(), headers)
+    return OutgoingMessage(str(subject_of(command)), command.model_dump_json(exclude=left_out).encode(), headers)
 
 
-def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
+def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
     """Read an event of *language*. Raises Poison for anything else."""
     headers = message.headers or _NO_HEADERS
     kind = language.get(headers.get("CIM-Event-Type", ""))
@@ -103,7 +103,7 @@ def read_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, 
         raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
 
 
-def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> Received[C]:
+def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> ReceivedCommand[C]:
     """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is given."""
     metadata = message.metadata
     at = metadata.timestamp
@@ -112,20 +112,20 @@ def read_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> R
         lineage = command_lineage(message.headers or _NO_HEADERS, stored)
         require_content(message.headers or _NO_HEADERS)
     except Poison as error:
-        refusal = Refused(RefusalCode.MALFORMED, str(error))
-        return Received(Lineage.root(stored), message.subject, None, at, refusal)
+        refusal = Rejection(RejectionCode.MALFORMED, str(error))
+        return ReceivedCommand(Lineage.root(stored), message.subject, None, at, refusal)
     name = catalog().commands.get(message.subject)
     kind = language.get(name) if name else _unlisted(message.subject, language)
     if kind is None:
-        return Received(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
+        return ReceivedCommand(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
     body = _read_body(message.data, kind)
-    if isinstance(body, Refused):
-        return Received(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
+    if isinstance(body, Rejection):
+        return ReceivedCommand(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
     if not body.identity:
         derived = str(identity.derive(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
     named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
-    return Received(lineage, kind.__name__, body.identity, at, body, named)
+    return ReceivedCommand(lineage, kind.__name__, body.identity, at, body, named)
 
 
 def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
@@ -133,22 +133,22 @@ def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
     return next((k for k in language.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
 
 
-def _read_body(data: bytes, kind: type[C]) -> C | Refused:
+def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
     if len(data) > kind.largest:
         problem = f"the body has {len(data)} bytes; such a command may have at most {kind.largest}"
-        return Refused(RefusalCode.INVALID, problem)
+        return Rejection(RejectionCode.INVALID, problem)
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
         if not error.errors()[0]["loc"] and error.errors()[0]["type"] in _NO_OBJECT:
-            return Refused(
-                RefusalCode.MALFORMED,
+            return Rejection(
+                RejectionCode.MALFORMED,
                 f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",
                 {"fields": list(kind.model_fields)},
             )
         problems = _problems(error, kind)
         summary = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)
-        return Refused(RefusalCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
+        return Rejection(RejectionCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
 
 
 def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
@@ -175,10 +175,10 @@ def _problem(detail: ErrorDetails, kind: type[Message]) -> str:
     return detail["msg"].removeprefix("Value error, ")
 
 
-def _unknown(subject: str, owner: str) -> Refused:
+def _unknown(subject: str, owner: str) -> Rejection:
     known = catalog().commands_of(owner)
-    return Refused(
-        RefusalCode.UNKNOWN_COMMAND,
+    return Rejection(
+        RejectionCode.UNKNOWN_COMMAND,
         f"{subject[:200]} is no command of the {owner} service; known are {', '.join(known)}",
         {"known": [*known]},
     )

@@ -29,7 +29,7 @@ def of_stream_position(stream: str, sequence: int, stored_at: datetime) -> UUID:
     return _compose(int(stored_at.timestamp() * 1000), f"{stream}/{sequence}".encode())
 
 
-def drawn_at(identity: UUID) -> datetime | None:
+def timestamp_of(identity: UUID) -> datetime | None:
     """When a version 7 id was drawn (milliseconds); None for any other kind of UUID, and past the year 9999."""
     if identity.version != 7:  # noqa: PLR2004 - RFC 9562, 5.7
         return None

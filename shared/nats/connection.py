@@ -99,7 +99,7 @@ class Access:
         return client
 
 
-ANYBODY = Access()
+ANONYMOUS = Access()
 """What a server that asks nothing lets in."""
 
 

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ConsumerProgress:
     """What a durable consumer, over all who read it, is yet to hear, has in hand, and has in hand once more."""
 
     pending: int
@@ -118,7 +118,7 @@ class PullConsumer:
         with contextlib.suppress(nats.errors.Error, TimeoutError):
             await self._client.flush(timeout=2)
 
-    async def standing(self) -> Standing:
+    async def standing(self) -> ConsumerProgress:
         """Where it stands. Raises Transient when the server does not say it, or has no such consumer."""
         subject = f"$JS.API.CONSUMER.INFO.{self._stream}.{self.durable}"
         try:
@@ -127,7 +127,7 @@ class PullConsumer:
             raise Transient(f"{self.durable}: no word of where it stands ({type(error).__name__})") from error
         if "error" in answer:
             raise Transient(f"{self.durable}: {answer['error'].get('description')}")
-        return Standing(answer["num_pending"], answer["num_ack_pending"], answer["num_redelivered"])
+        return ConsumerProgress(answer["num_pending"], answer["num_ack_pending"], answer["num_redelivered"])
 
     def _received(self, message: Msg) -> None:
         self._heard, self._asked_anew = asyncio.get_running_loop().time(), False

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 
 from shared.errors import Conflict, Poison, Transient, Unusable
 from shared.nats.client import adapt
-from shared.nats.connection import ANYBODY, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.connection import ANONYMOUS, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
 from shared.nats.kv import KeyValue
 from shared.nats.streams import ACK_WAIT, declare, declare_consumer, require_server
 from shared.process.consumer import Concerns, PullConsumer, Surrender
@@ -59,7 +59,7 @@ class Service(FastStream):
 class Host:
     """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
 
-    def __init__(self, url: str, service: str, access: Access = ANYBODY) -> None:
+    def __init__(self, url: str, service: str, access: Access = ANONYMOUS) -> None:
         self._declares = service if access.is_limited else None
         self._started = self._stopping = False
         self._consumers: list[PullConsumer] = []
@@ -85,15 +85,15 @@ class Host:
         )
         self.app = Service(self.broker, self._problems, self._start, self._stop)
 
-    def begin(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
+    def on_started(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
         """Have *beginning* called with the connection, once the server and its streams are found usable."""
         self._beginnings.append(beginning)
 
-    def warn(self, warning: Callable[[], None]) -> None:
+    def on_stopping(self, warning: Callable[[], None]) -> None:
         """Have *warning* called when the process is told to stop: before what is in hand is waited for."""
         self._warnings.append(warning)
 
-    def end(self, ending: Callable[[], Awaitable[None]]) -> None:
+    def on_stopped(self, ending: Callable[[], Awaitable[None]]) -> None:
         """Have *ending* called when nothing is worked on any more."""
         self._endings.append(ending)
 
@@ -101,7 +101,7 @@ class Host:
         """Have *work* done until the process stops. If it ends by an error, the process says that it does not work."""
         self._tasks.append(begun(work))
 
-    async def read(
+    async def consume(
         self, client: Client, durable: str, handle: Handler, surrender: Surrender, concerns: Concerns | None = None
     ) -> None:
         """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""

@@ -8,7 +8,7 @@ from opentelemetry import metrics
 
 from shared.errors import Transient
 from shared.process.consumer import PullConsumer
-from shared.telemetry.instruments import Gauge, hindering_nothing
+from shared.telemetry.instruments import Gauge, best_effort
 
 _EVERY = 15.0
 _meter = metrics.get_meter("cim-keys")
@@ -26,7 +26,7 @@ reconnects = _meter.create_counter(
 async def measure_forever(consumer: PullConsumer) -> None:
     """Tell where *consumer* stands: every process that reads it says the same."""
     while True:
-        with hindering_nothing(consumer.durable):
+        with best_effort(consumer.durable):
             await _measure(consumer)
         await asyncio.sleep(_EVERY)
 

@@ -19,14 +19,14 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Decider, Refused, Stands, run
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Decider, Rejection, run
 from shared.errors import Conflict, Poison
-from shared.messages.envelope import Received, read_command
-from shared.messages.identity import drawn_at
+from shared.messages.envelope import ReceivedCommand, decode_command
+from shared.messages.identity import timestamp_of
 from shared.process.host import Host, Service
 from shared.store.event_store import EventStore
-from shared.store.replies import Answers
+from shared.store.replies import Replies
 from shared.telemetry import instruments
 
 _MOST_CONFLICTS = 20
@@ -43,7 +43,7 @@ Effect = TypeVar("Effect")
 Outcome = TypeVar("Outcome")
 log = logging.getLogger(__name__)
 
-under_way: ContextVar[Received[Any]] = ContextVar("under_way")
+current_command: ContextVar[ReceivedCommand[Any]] = ContextVar("current_command")
 """The command that is being carried out: what an effect tells of meanwhile belongs to its conversation."""
 
 
@@ -56,7 +56,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
         decider: Decider[State, C, E, Effect, Outcome],
         perform: Callable[[Effect], Awaitable[Outcome]],
         store: EventStore[State, E],
-        answers: Answers,
+        answers: Replies,
     ) -> None:
         self._name = name
         self._decider = decider
@@ -68,7 +68,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
 
     async def handle(self, message: Msg) -> None:
         """Answer the command in *message*; when this returns, the answer is durable."""
-        received = read_command(message, self._name, self._language)
+        received = decode_command(message, self._name, self._language)
         turn = self._turns.setdefault(received.aggregate_id or "", asyncio.Lock())
         async with turn:
             try:
@@ -76,35 +76,35 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             except Poison as error:
                 log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the log of events
                 await self._answers.give(
-                    received, Refused(RefusalCode.INTERNAL, f"its history is not readable: {error}")
+                    received, Rejection(RejectionCode.INTERNAL, f"its history is not readable: {error}")
                 )
 
-    async def _answer(self, received: Received[C], *, again: bool) -> None:
+    async def _answer(self, received: ReceivedCommand[C], *, again: bool) -> None:
         perhaps_again = again or received.named or is_old(received)
         if perhaps_again and await self._answered_before(received):
             return
-        if isinstance(received.body, Refused):
+        if isinstance(received.body, Rejection):
             await self._answers.give(received, received.body)
         else:
             await self._decide(received, received.body)
 
     async def surrender(self, message: Msg) -> None:
-        received = read_command(message, self._name, self._language)
+        received = decode_command(message, self._name, self._language)
         if not await self._carried_out(received):
             await self._answers.surrender(received)
 
-    async def _decide(self, received: Received[C], command: C) -> None:
-        under_way.set(received)
+    async def _decide(self, received: ReceivedCommand[C], command: C) -> None:
+        current_command.set(received)
         aggregate_id, command_id = command.identity, received.lineage.message_id
         if isinstance(command, self._decider.beginnings):
             standing = self._store.presume_new(aggregate_id)
         else:
             standing = await self._store.load(aggregate_id)
         for _ in range(_MOST_CONFLICTS):
-            if standing.has_answered(command_id):
+            if standing.has_handled(command_id):
                 return
             answer = await run(self._decider, self._perform, standing.state, command, received.context())
-            if isinstance(answer, Refused | Stands):
+            if isinstance(answer, Rejection | AlreadyDone):
                 current = await self._store.refresh(aggregate_id, standing)
                 if current.sequence == standing.sequence:
                     await self._answers.give(received, answer)
@@ -120,7 +120,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
                 return
         raise Conflict(f"{aggregate_id} changed {_MOST_CONFLICTS} times while {received.command_type} was decided on")
 
-    async def _answered_before(self, received: Received[C]) -> bool:
+    async def _answered_before(self, received: ReceivedCommand[C]) -> bool:
         """Whether this very command has its answer: it was delivered again, or is told again by its client."""
         command_id = received.lineage.message_id
         if await self._answers.given(command_id):
@@ -129,13 +129,13 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             return False  # `_decide` recognises it by the standing, or the stream by its window
         known = await self._store.load(received.aggregate_id)
         standing = await self._store.refresh(received.aggregate_id, known)  # what lags may have forgotten less than all
-        if standing.has_answered(command_id) or standing.remembers_all:
+        if standing.has_handled(command_id) or standing.remembers_all:
             return False
-        drawn = drawn_at(command_id)
+        drawn = timestamp_of(command_id)
         since = drawn - _CLOCKS_DIFFER if drawn is not None and drawn <= received.at else _EVER
-        return await self._store.answered_in_log(received.aggregate_id, command_id, since)
+        return await self._store.handled_in_log(received.aggregate_id, command_id, since)
 
-    async def _carried_out(self, received: Received[C]) -> bool:
+    async def _carried_out(self, received: ReceivedCommand[C]) -> bool:
         """Whether the last attempt did succeed, and only the news of it was lost."""
         if received.aggregate_id is None:
             return False
@@ -143,12 +143,12 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             standing = await self._store.refresh(received.aggregate_id, await self._store.load(received.aggregate_id))
         except (Poison, ValueError, KeyError):  # the log itself cannot be read: that is why it is surrendered
             return False
-        return standing.has_answered(received.lineage.message_id)
+        return standing.has_handled(received.lineage.message_id)
 
 
-def is_old(received: Received[C]) -> bool:
+def is_old(received: ReceivedCommand[C]) -> bool:
     """Whether what the command led to may have left the stream's de-duplication window, by all that its id can tell."""
-    drawn = drawn_at(received.lineage.message_id)
+    drawn = timestamp_of(received.lineage.message_id)
     return drawn is None or abs(datetime.now(UTC) - drawn) > _WINDOW
 
 
@@ -192,10 +192,10 @@ def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, A
         stores = {each.type: store_of(js, each.type, each.decider) for each in aggregates}
         for each in aggregates:
             store, perform = stores[each.type], await each.prepare(js, stores)
-            own = services[each.type] = CommandService(service, each.decider, perform, store, Answers(js, service))
+            own = services[each.type] = CommandService(service, each.decider, perform, store, Replies(js, service))
             handlers[each.type] = await each.route(own.handle) if each.route else own.handle
             host.background(store.save_forever())
-            host.end(store.save)
+            host.on_stopped(store.save)
 
         async def handle(message: Msg) -> None:
             await handlers[message.subject.split(".")[2]](message)
@@ -203,7 +203,7 @@ def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, A
         async def surrender(message: Msg) -> None:
             await services[message.subject.split(".")[2]].surrender(message)
 
-        await host.read(client, service, handle, surrender)
+        await host.consume(client, service, handle, surrender)
 
-    host.begin(begin)
+    host.on_started(begin)
     return host.app

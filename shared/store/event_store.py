@@ -29,12 +29,12 @@ from pydantic_core import from_json, to_json
 from shared.contracts.base import Event, OtherSchema
 from shared.errors import Conflict, Poison
 from shared.messages.catalog import EVENTS, LOG
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage, event_lineage
 from shared.messages.subjects import Subject
 from shared.nats.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
 from shared.nats.ordered_consumer import ordered
-from shared.store.single_flight import Latest
+from shared.store.single_flight import SingleFlight
 
 REMEMBERED = 256
 """How many of the commands it answered an aggregate remembers by id; older ones are looked up in the log."""
@@ -50,14 +50,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Standing(Generic[State]):
+class Versioned(Generic[State]):
     """Where an aggregate stands: its state, the stream sequence of its last event (0: none), whom that answered."""
 
     state: State
     sequence: int = 0
     answered: tuple[str, ...] = ()
 
-    def has_answered(self, command_id: UUID) -> bool:
+    def has_handled(self, command_id: UUID) -> bool:
         return str(command_id) in self.answered
 
     @property
@@ -88,22 +88,22 @@ class EventStore(Generic[State, E]):
         self._states = states
         self._version = state_version
         self._bucket = KeyValue(js, "KEYS_SNAPSHOTS")
-        self._seen: OrderedDict[str, Standing[State]] = OrderedDict()
+        self._seen: OrderedDict[str, Versioned[State]] = OrderedDict()
         self._unsaved: set[str] = set()
-        self._looking = Latest(self._last_sequence)
+        self._looking = SingleFlight(self._last_sequence)
 
-    async def load(self, aggregate_id: str) -> Standing[State]:
+    async def load(self, aggregate_id: str) -> Versioned[State]:
         """Where the aggregate stood when last seen: quick, and right unless another process wrote since."""
         if (seen := self._seen.get(aggregate_id)) is not None:
             self._seen.move_to_end(aggregate_id)
             return seen
         return self._remember(aggregate_id, await self._snapshot(aggregate_id))
 
-    def presume_new(self, aggregate_id: str) -> Standing[State]:
+    def presume_new(self, aggregate_id: str) -> Versioned[State]:
         """As `load`, without looking whether there was anything: if there was, the append conflicts."""
-        return self._seen.get(aggregate_id, Standing(self._initial))
+        return self._seen.get(aggregate_id, Versioned(self._initial))
 
-    async def refresh(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
+    async def refresh(self, aggregate_id: str, standing: Versioned[State]) -> Versioned[State]:
         """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
         last = await self._looking.ask(aggregate_id)
         if not standing.sequence and last:
@@ -111,14 +111,14 @@ class EventStore(Generic[State, E]):
         if standing.sequence > last:  # a snapshot of what the log has lost (power cut, backup): the log is the truth
             log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, standing.sequence, last)
             self._seen.pop(aggregate_id, None)
-            standing = Standing(self._initial)
+            standing = Versioned(self._initial)
         while standing.sequence < last:
             standing = self._fold(standing, await self._next(aggregate_id, standing.sequence + 1))
         return self._remember(aggregate_id, standing)
 
-    async def append(self, standing: Standing[State], event: E, lineage: Lineage, source: str) -> None:
+    async def append(self, standing: Versioned[State], event: E, lineage: Lineage, source: str) -> None:
         """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is stale."""
-        sealed = seal_event(event, lineage.cause(type(event).__name__), source)
+        sealed = encode_event(event, lineage.cause(type(event).__name__), source)
         pattern = self._pattern(event.identity)
         expectation = {
             "Nats-Expected-Last-Subject-Sequence": str(standing.sequence),
@@ -137,13 +137,13 @@ class EventStore(Generic[State, E]):
         if stored.duplicate:
             self._seen.pop(event.identity, None)
             return
-        after = Standing(
+        after = Versioned(
             self._evolve(standing.state, event), stored.seq, _remembering(standing.answered, lineage.message_id)
         )
         self._remember(event.identity, after)
         self._unsaved.add(event.identity)
 
-    async def answered_in_log(self, aggregate_id: str, command_id: UUID, since: datetime) -> bool:
+    async def handled_in_log(self, aggregate_id: str, command_id: UUID, since: datetime) -> bool:
         """Whether an event that *command_id* caused was stored after *since*: for what the standing has forgotten."""
         async with aclosing(await self._since(self._pattern(aggregate_id), since)) as events:
             async for message in events:
@@ -166,7 +166,7 @@ class EventStore(Generic[State, E]):
                 except (nats.errors.Error, ValueError) as error:  # too large, or sent while there is no server
                     log.warning("snapshot %s.%s is not saved: %s", self._type, aggregate_id, error)
 
-    async def _save(self, aggregate_id: str, standing: Standing[State]) -> None:
+    async def _save(self, aggregate_id: str, standing: Versioned[State]) -> None:
         snapshot = {
             "version": self._version,
             "sequence": standing.sequence,
@@ -180,7 +180,7 @@ class EventStore(Generic[State, E]):
     def _pattern(self, aggregate_id: str) -> str:
         return str(EVENTS + Subject((self._type, "*", aggregate_id)))
 
-    def _remember(self, aggregate_id: str, standing: Standing[State]) -> Standing[State]:
+    def _remember(self, aggregate_id: str, standing: Versioned[State]) -> Versioned[State]:
         seen = self._seen.get(aggregate_id)
         if seen is not None and seen.sequence > standing.sequence:
             return standing  # somebody else of this process has appended meanwhile
@@ -190,17 +190,17 @@ class EventStore(Generic[State, E]):
             self._seen.popitem(last=False)
         return standing
 
-    async def _snapshot(self, aggregate_id: str) -> Standing[State]:
+    async def _snapshot(self, aggregate_id: str) -> Versioned[State]:
         document = await self._bucket.get(f"{self._type}.{aggregate_id}")
         if document is not None:
             try:
                 snapshot = from_json(document.value)
                 if snapshot["version"] == self._version:
                     state = self._states.validate_json(to_json(snapshot["state"]))
-                    return Standing(state, int(snapshot["sequence"]), tuple(snapshot["answered"]))
+                    return Versioned(state, int(snapshot["sequence"]), tuple(snapshot["answered"]))
             except (ValueError, KeyError, TypeError):
                 log.warning("snapshot %s.%s is not readable; its log is read instead", self._type, aggregate_id)
-        return Standing(self._initial)
+        return Versioned(self._initial)
 
     async def _last_sequence(self, aggregate_id: str) -> int:
         """Found by the subject's index; asking for the next event instead would search the log to its end for none."""
@@ -215,7 +215,7 @@ class EventStore(Generic[State, E]):
     async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg:
         return await self._js.get_msg(LOG, seq=sequence, subject=self._pattern(aggregate_id), next=True)
 
-    def _fold(self, standing: Standing[State], message: RawStreamMsg) -> Standing[State]:
+    def _fold(self, standing: Versioned[State], message: RawStreamMsg) -> Versioned[State]:
         """Raises Poison for an event that this version cannot read: what it does not know, it must not decide on."""
         where, headers = f"event {message.seq} ({message.subject})", message.headers or {}
         try:
@@ -231,7 +231,7 @@ class EventStore(Generic[State, E]):
         except ValueError as error:
             why = f": {error}" if isinstance(error, OtherSchema) else ""
             raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error
-        return Standing(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
+        return Versioned(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")

@@ -6,11 +6,11 @@ from nats.js import JetStreamContext
 from nats.js.errors import APIError, NotFoundError
 
 from shared.messages.catalog import LOG
-from shared.messages.envelope import Outgoing
+from shared.messages.envelope import OutgoingMessage
 from shared.nats.kv import WRONG_LAST_SEQUENCE
 
 
-async def publish_once(js: JetStreamContext, outgoing: Outgoing, *, perhaps_again: bool = False) -> bool:
+async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, perhaps_again: bool = False) -> bool:
     """Publish to a subject that can only ever have one message; False when it has it already.
 
     A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up.

@@ -8,27 +8,27 @@ from uuid import UUID
 
 from nats.js import JetStreamContext
 
-from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
-from shared.decider import Refused, Stands
-from shared.messages.envelope import Received, seal_event
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
+from shared.decider import AlreadyDone, Rejection
+from shared.messages.envelope import ReceivedCommand, encode_event
 from shared.store.publish_once import exists, publish_once
 from shared.telemetry import instruments
 
 log = logging.getLogger(__name__)
 
 
-class Answers:
+class Replies:
     """Where a service says that a command changed nothing, and why: said twice, it stands once."""
 
     def __init__(self, js: JetStreamContext, service: str) -> None:
         self._js = js
         self._service = service
 
-    async def give(self, received: Received[Any], answer: Refused | Stands) -> None:
+    async def give(self, received: ReceivedCommand[Any], answer: Rejection | AlreadyDone) -> None:
         command_id, kind = str(received.lineage.message_id), received.command_type
         event: CommandRejected | CommandRepeated
         match answer:
-            case Refused():
+            case Rejection():
                 event = CommandRejected(
                     command_id=command_id,
                     command_type=kind,
@@ -38,22 +38,22 @@ class Answers:
                     details=dict(answer.details),
                     retryable=answer.retryable,
                 )
-            case Stands():
+            case AlreadyDone():
                 event = CommandRepeated(
                     command_id=command_id,
                     command_type=kind,
                     aggregate_id=received.aggregate_id,
                     details=dict(answer.details),
                 )
-        instruments.answered(type(event).__name__, answer.code if isinstance(answer, Refused) else None)
+        instruments.answered(type(event).__name__, answer.code if isinstance(answer, Rejection) else None)
         lineage = received.lineage.cause(type(event).__name__)
-        await publish_once(self._js, seal_event(event, lineage, self._service))
+        await publish_once(self._js, encode_event(event, lineage, self._service))
 
-    async def surrender(self, received: Received[Any]) -> None:
+    async def surrender(self, received: ReceivedCommand[Any]) -> None:
         """Answer a command that could not be carried out however often it was tried."""
         log.error("%s %s is given up", received.command_type, received.lineage.message_id)
         problem = "it could not be carried out; the service's log says why"
-        await self.give(received, Refused(RefusalCode.INTERNAL, problem, retryable=True))
+        await self.give(received, Rejection(RejectionCode.INTERNAL, problem, retryable=True))
 
     async def given(self, command_id: UUID) -> bool:
         return await exists(self._js, f"keys.events.command.*.{command_id}")

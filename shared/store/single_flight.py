@@ -10,7 +10,7 @@ from weakref import WeakValueDictionary
 V = TypeVar("V")
 
 
-class Latest(Generic[V]):
+class SingleFlight(Generic[V]):
     """Answers no older than the asking, by fewer questions than there are who ask."""
 
     def __init__(self, look: Callable[[str], Awaitable[V]]) -> None:

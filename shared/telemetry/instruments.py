@@ -133,7 +133,7 @@ class _Sight:
 
 
 @contextmanager
-def hindering_nothing(what: str) -> Iterator[None]:
+def best_effort(what: str) -> Iterator[None]:
     """Nothing that goes wrong in the body goes further than the log: who measures must not stop what is measured."""
     try:
         yield
@@ -144,7 +144,7 @@ def hindering_nothing(what: str) -> Iterator[None]:
 @contextmanager
 def _observing(message: Msg, durable: str) -> Iterator[None]:
     sight: _Sight | None = None
-    with hindering_nothing(durable):
+    with best_effort(durable):
         sight = _sight(message, durable)
     if sight is None:
         yield
@@ -158,7 +158,7 @@ def _observing(message: Msg, durable: str) -> Iterator[None]:
         raise
     finally:
         observed.reset(told)
-        with hindering_nothing(durable):
+        with best_effort(durable):
             sight.end(time.perf_counter() - began, failed)
 
 

@@ -34,7 +34,7 @@ from faststream.nats import JStream, NatsBroker, PullSub
 
 from shared.contracts.key.commands import GenerateKey
 from shared.contracts.key.vocabulary import Algorithm
-from shared.messages.envelope import seal_command
+from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
 from shared.nats.streams import ACK_WAIT, declare, declare_consumer
 from shared.process.consumer import PullConsumer
@@ -139,7 +139,7 @@ async def consume(way, url, messages):
 
 async def publish(js, **headers):
     wish = GenerateKey(key_id=str(uuid4()), algorithm=Algorithm.EC_P256, owner="Ada Lovelace", label="bench")
-    sealed = seal_command(wish, Lineage.root(uuid4(), "operator"), "bench")
+    sealed = encode_command(wish, Lineage.root(uuid4(), "operator"), "bench")
     await js.publish(sealed.subject, sealed.payload, headers=sealed.headers | headers)
 
 

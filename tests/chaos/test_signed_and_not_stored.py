@@ -34,7 +34,7 @@ from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue, to_the_end
 from shared.nats.streams import declare, declare_consumer
 from shared.process.runtime import CommandService, store_of
-from shared.store.replies import Answers
+from shared.store.replies import Replies
 from tests.chaos.audit import audit, every_command_has_one_answer, nothing_was_done_twice
 from tests.chaos.test_kill_nine import kill_at_random
 from tests.support.authority import private_key, public_pem
@@ -93,7 +93,7 @@ class Services:
 
             perform = Issuance(current, self.pkilint).perform
         store = Dying(store, next(self.moments)) if mortal else store
-        return store, CommandService(service, DECIDERS[service], perform, store, Answers(js, service))
+        return store, CommandService(service, DECIDERS[service], perform, store, Replies(js, service))
 
     async def ask(self, command, body):
         """What is told in the end, when the first process that was given the command has died of it."""

@@ -18,9 +18,9 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.messages.catalog import LOG
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.streams import declare
@@ -58,7 +58,7 @@ class Log:
 
     async def tell(self, event):
         """Returns the instant after it: nats-py tells the same one in two ways that differ by a microsecond."""
-        sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+        sealed = encode_event(event, Lineage.root(new_id()), "certificate")
         stored = await self._js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
         return (await self._js.get_msg(LOG, seq=stored.seq)).time + TICK
 
@@ -213,11 +213,11 @@ async def test_intermediates_may_be_handed_in(log):
 @pytest.mark.parametrize(
     ("wish", "code", "words"),
     [
-        ({"pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, RefusalCode.INVALID, "in DER"),
-        ({"pem": "-----BEGIN NONSENSE-----"}, RefusalCode.INVALID, "must be one certificate in PEM"),
-        ({"intermediates_pem": ("-----BEGIN CERTIFICATE-----",)}, RefusalCode.INVALID, "intermediates_pem[0]"),
-        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RefusalCode.NOT_FOUND, "no authority"),
-        ({"name": "..."}, RefusalCode.INVALID, "name"),
+        ({"pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, RejectionCode.INVALID, "in DER"),
+        ({"pem": "-----BEGIN NONSENSE-----"}, RejectionCode.INVALID, "must be one certificate in PEM"),
+        ({"intermediates_pem": ("-----BEGIN CERTIFICATE-----",)}, RejectionCode.INVALID, "intermediates_pem[0]"),
+        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RejectionCode.NOT_FOUND, "no authority"),
+        ({"name": "..."}, RejectionCode.INVALID, "name"),
     ],
     ids=str,
 )

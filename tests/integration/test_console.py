@@ -15,7 +15,7 @@ from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
 from shared.contracts.key.events import KeyGenerated
 from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
-from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartCertificateIssuance
 from shared.contracts.saga.protocol import (
     LeftOver,
@@ -25,7 +25,7 @@ from shared.contracts.saga.protocol import (
     SagaStarted,
     SagaStepFinished,
 )
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage, SagaContext, command_lineage
 from shared.messages.identity import derive, new_id
 from shared.nats.client import settled
@@ -62,7 +62,7 @@ class Suite:
         await settled(self.client)
 
     async def tell(self, event, lineage, source="key"):
-        sealed = seal_event(event, lineage, source)
+        sealed = encode_event(event, lineage, source)
         await self.client.jetstream().publish(sealed.subject, sealed.payload, headers=sealed.headers)
         return sealed.payload
 
@@ -208,7 +208,7 @@ async def test_a_rejection_is_shown_and_is_no_success(suite):
         rejected = CommandRejected(
             command_id=str(lineage.message_id),
             command_type="GenerateKey",
-            code=RefusalCode.INVALID,
+            code=RejectionCode.INVALID,
             message="algorithm: Field required \x1b[2J",
         )
         await suite.tell(rejected, lineage.cause("CommandRejected"))
@@ -328,7 +328,7 @@ async def test_the_end_of_another_saga_with_our_id_does_not_answer_a_start_that_
     async def answer(lineage, _):
         await suite.complete(new_id(), saga_id)
         rejected = CommandRejected(
-            command_id=str(lineage.message_id), command_type="x", code=RefusalCode.CONFLICT, message="another request"
+            command_id=str(lineage.message_id), command_type="x", code=RejectionCode.CONFLICT, message="another request"
         )
         await suite.tell(rejected, lineage.cause("CommandRejected"), "saga")
 

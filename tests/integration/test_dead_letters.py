@@ -47,9 +47,9 @@ class Service:
         host = Host(url, durable)
 
         async def begin(client):
-            await host.read(client, durable, self.handle, self.surrender)
+            await host.consume(client, durable, self.handle, self.surrender)
 
-        host.begin(begin)
+        host.on_started(begin)
         return host.app
 
 

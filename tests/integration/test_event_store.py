@@ -8,12 +8,12 @@ import pytest
 
 from shared.contracts.key.events import KeyDestroyed, KeyRevoked
 from shared.errors import Conflict, Poison
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from shared.store.event_store import REMEMBERED, Standing
+from shared.store.event_store import REMEMBERED, Versioned
 from shared.store.publish_once import publish_once
 from tests.support.ledger import Ledger, generated, ledger_store
 from tests.support.waiting import until
@@ -52,8 +52,8 @@ async def _count(js):
 async def test_what_nothing_happened_to_stands_at_the_beginning(js, key_id):
     store = ledger_store(js)
 
-    assert await store.load(key_id) == Standing(Ledger())
-    assert await store.refresh(key_id, Standing(Ledger())) == Standing(Ledger())
+    assert await store.load(key_id) == Versioned(Ledger())
+    assert await store.refresh(key_id, Versioned(Ledger())) == Versioned(Ledger())
 
 
 async def test_what_was_appended_is_what_is_loaded(js, key_id):
@@ -65,7 +65,7 @@ async def test_what_was_appended_is_what_is_loaded(js, key_id):
 
     assert standing.state == Ledger(generated(key_id), ("first",))
     assert standing.sequence == 2
-    assert standing == await ledger_store(js).refresh(key_id, Standing(Ledger()))
+    assert standing == await ledger_store(js).refresh(key_id, Versioned(Ledger()))
 
 
 async def test_an_aggregate_does_not_see_the_events_of_another(js, key_id):
@@ -74,7 +74,7 @@ async def test_an_aggregate_does_not_see_the_events_of_another(js, key_id):
     await _append(store, generated(key_id))
     await _append(store, _revoked(other, "not this one"))
 
-    assert (await ledger_store(js).refresh(key_id, Standing(Ledger()))).state == Ledger(generated(key_id))
+    assert (await ledger_store(js).refresh(key_id, Versioned(Ledger()))).state == Ledger(generated(key_id))
 
 
 async def test_two_writers_cannot_both_append_to_what_they_read(js, key_id):
@@ -90,7 +90,7 @@ async def test_two_writers_cannot_both_append_to_what_they_read(js, key_id):
 
 async def test_of_many_writers_at_once_exactly_one_appends(js, key_id):
     stores = [ledger_store(js) for _ in range(20)]
-    writing = [s.append(Standing(Ledger()), generated(key_id), Lineage.root(new_id()), "key") for s in stores]
+    writing = [s.append(Versioned(Ledger()), generated(key_id), Lineage.root(new_id()), "key") for s in stores]
 
     outcomes = await asyncio.gather(*writing, return_exceptions=True)
 
@@ -114,7 +114,7 @@ async def test_who_lost_a_race_looks_again_and_then_appends(js, key_id):
 
 async def test_the_same_event_of_the_same_command_is_stored_once(js, key_id):
     lineage = Lineage.root(new_id())
-    telling = [ledger_store(js).append(Standing(Ledger()), generated(key_id), lineage, "key") for _ in range(3)]
+    telling = [ledger_store(js).append(Versioned(Ledger()), generated(key_id), lineage, "key") for _ in range(3)]
 
     outcomes = [await asyncio.gather(told, return_exceptions=True) for told in telling]
 
@@ -131,7 +131,7 @@ async def test_a_snapshot_is_read_by_another_process(js, key_id):
     standing = await other.load(key_id)
 
     assert standing == await one.load(key_id)
-    assert standing.has_answered(command_id)
+    assert standing.has_handled(command_id)
 
 
 async def test_a_snapshot_that_lags_is_found_out_by_the_append(js, key_id):
@@ -191,7 +191,7 @@ async def test_a_snapshot_of_another_shape_of_state_is_not_read(js, key_id):
 
     newer = ledger_store(js, state_version=2)
 
-    assert await newer.load(key_id) == Standing(Ledger())
+    assert await newer.load(key_id) == Versioned(Ledger())
     assert (await newer.refresh(key_id, await newer.load(key_id))).state == Ledger(generated(key_id))
 
 
@@ -222,7 +222,7 @@ async def test_what_has_not_changed_is_not_saved_again(js, key_id):
 async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
     monkeypatch.setattr("shared.store.event_store._FLUSH_EVERY", 0.01)
     store, too_much = ledger_store(js), str(new_id())
-    standing = Standing(Ledger(reasons=("x" * 2_000_000,)))
+    standing = Versioned(Ledger(reasons=("x" * 2_000_000,)))
     await store.append(standing, generated(too_much), Lineage.root(new_id()), "key")
     saving = asyncio.create_task(store.save_forever())
     await asyncio.sleep(0.05)
@@ -237,16 +237,16 @@ async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
 
 async def test_the_latest_commands_are_remembered_and_the_oldest_forgotten(js, key_id):
     store, commands = ledger_store(js), [new_id() for _ in range(REMEMBERED + 1)]
-    standing = Standing(Ledger(generated(key_id)))
+    standing = Versioned(Ledger(generated(key_id)))
     for command_id in commands:
         await store.append(standing, _revoked(key_id, "again"), Lineage.root(command_id), "key")
         standing = await store.load(key_id)
 
     assert len(standing.answered) == REMEMBERED
-    assert not standing.has_answered(commands[0])
-    assert all(standing.has_answered(command_id) for command_id in commands[1:])
+    assert not standing.has_handled(commands[0])
+    assert all(standing.has_handled(command_id) for command_id in commands[1:])
     assert not standing.remembers_all
-    assert (await ledger_store(js).refresh(key_id, Standing(Ledger()))).answered == standing.answered
+    assert (await ledger_store(js).refresh(key_id, Versioned(Ledger()))).answered == standing.answered
 
 
 async def test_a_forgotten_command_is_found_in_the_log(js, key_id):
@@ -257,24 +257,24 @@ async def test_a_forgotten_command_is_found_in_the_log(js, key_id):
     await _append(store, generated(other), elsewhere := new_id())
 
     for command_id in commands:
-        assert await store.answered_in_log(key_id, command_id, before)
-    assert not await store.answered_in_log(key_id, new_id(), before)
-    assert not await store.answered_in_log(key_id, elsewhere, before)
-    assert not await store.answered_in_log(str(new_id()), commands[0], before)
-    assert not await store.answered_in_log(key_id, commands[0], datetime.now(UTC) + timedelta(hours=1))
+        assert await store.handled_in_log(key_id, command_id, before)
+    assert not await store.handled_in_log(key_id, new_id(), before)
+    assert not await store.handled_in_log(key_id, elsewhere, before)
+    assert not await store.handled_in_log(str(new_id()), commands[0], before)
+    assert not await store.handled_in_log(key_id, commands[0], datetime.now(UTC) + timedelta(hours=1))
 
 
 async def test_an_event_that_this_version_does_not_know_is_not_passed_over(js, key_id):
     await _append(ledger_store(js), generated(key_id))
-    sealed = seal_event(KeyDestroyed(key_id=key_id), Lineage.root(new_id()).cause("KeyDestroyed"), "key")
+    sealed = encode_event(KeyDestroyed(key_id=key_id), Lineage.root(new_id()).cause("KeyDestroyed"), "key")
     await js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
 
     with pytest.raises(Poison, match="does not know"):
-        await ledger_store(js).refresh(key_id, Standing(Ledger()))
+        await ledger_store(js).refresh(key_id, Versioned(Ledger()))
 
 
 async def _publish(js, event, body, version):
-    sealed = seal_event(event, Lineage.root(new_id()), "key")
+    sealed = encode_event(event, Lineage.root(new_id()), "key")
     headers = sealed.headers | {"CIM-Schema-Version": version}
     await js.publish(sealed.subject, json.dumps(body).encode(), headers=headers)
 
@@ -286,7 +286,7 @@ async def test_an_event_of_an_earlier_schema_is_lifted_when_it_is_read(js, key_i
     monkeypatch.setattr(KeyRevoked, "lifts", (lambda body: {"key_id": body["key_id"], "reason": body["why"]},))
     monkeypatch.setattr(KeyRevoked, "schema_version", 2)
 
-    standing = await ledger_store(js).refresh(key_id, Standing(Ledger()))
+    standing = await ledger_store(js).refresh(key_id, Versioned(Ledger()))
     assert standing.state == Ledger(generated(key_id), ("lost",))
 
 
@@ -295,11 +295,11 @@ async def test_an_event_of_a_later_schema_is_not_decided_upon_and_which_it_is_is
     await _publish(js, _revoked(key_id, "lost"), {"key_id": key_id, "cause": {"kind": "lost"}}, "2")
 
     with pytest.raises(Poison, match=r"KeyRevoked is read here of version 1 of its schema, not of '2'"):
-        await ledger_store(js).refresh(key_id, Standing(Ledger()))
+        await ledger_store(js).refresh(key_id, Versioned(Ledger()))
 
 
 async def test_a_subject_that_can_have_one_message_has_one(js, key_id):
-    one, other = (seal_event(generated(key_id), Lineage.root(new_id()), "key") for _ in range(2))
+    one, other = (encode_event(generated(key_id), Lineage.root(new_id()), "key") for _ in range(2))
 
     assert await publish_once(js, one) is True
     assert await publish_once(js, other) is False

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.settings import SERVICES, LocalSuite
 from shared.nats.streams import declare, declare_consumer
-from shared.process.consumer import PullConsumer, Standing
+from shared.process.consumer import ConsumerProgress, PullConsumer
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import until
 
@@ -141,13 +141,13 @@ async def test_a_consumer_knows_what_it_has_yet_to_hear_and_what_is_in_hand(clie
     await asyncio.gather(*(client.jetstream().publish("keys.commands.key.generate", b"{}") for _ in range(9)))
 
     async def seven_are_waiting():
-        return await consumer.standing() == Standing(pending=7, ack_pending=2, redelivered=0)
+        return await consumer.standing() == ConsumerProgress(pending=7, ack_pending=2, redelivered=0)
 
     await until(seven_are_waiting)
     held.set()
 
     async def nothing_is_left():
-        return await consumer.standing() == Standing(0, 0, 0)
+        return await consumer.standing() == ConsumerProgress(0, 0, 0)
 
     await until(nothing_is_left)
     await consumer.stop()

@@ -13,7 +13,7 @@ from cryptography.x509 import ocsp
 from services.certificate.ocsp.domain import MOST
 from services.certificate.service import Settings, certificate_service
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
@@ -54,7 +54,7 @@ class Conversation:
 
     async def tell(self, *events):
         for event in events:
-            sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+            sealed = encode_event(event, Lineage.root(new_id()), "certificate")
             await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
             await self._events.next_msg(timeout=10)
 
@@ -188,7 +188,7 @@ async def test_a_crl_of_ten_thousand_passes_through_every_message_and_from_proce
     async with serving(server.url):
         people = await Conversation.begin(client, CA)
         revoked = [ALICE.revoked(RevocationReason.SUPERSEDED, serial=f"{2**126 + n:x}") for n in range(10_000)]
-        sealed = [seal_event(event, Lineage.root(new_id()), "certificate") for event in revoked]
+        sealed = [encode_event(event, Lineage.root(new_id()), "certificate") for event in revoked]
         for some in range(0, 10_000, 500):
             batch = sealed[some : some + 500]
             await asyncio.gather(*(people.js.publish(e.subject, e.payload, headers=e.headers) for e in batch))

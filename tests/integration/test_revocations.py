@@ -11,7 +11,7 @@ from services.certificate.revocation.log import Revocations
 from shared.contracts.certificate.events import CertificateRevoked
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.errors import Poison
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.streams import declare
@@ -30,7 +30,7 @@ async def _js(client):
 
 async def tell(js, *events):
     for event in events:
-        sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+        sealed = encode_event(event, Lineage.root(new_id()), "certificate")
         await js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
 
 
@@ -67,7 +67,7 @@ async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_under
 
 
 async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js):
-    event = seal_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
+    event = encode_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
     headers = event.headers | {"CIM-Timestamp": "2001-01-01T00:00:00.000000Z"}
     await js.publish(event.subject, event.payload, headers=headers)
     revocations = Revocations(js)
@@ -130,7 +130,7 @@ async def test_what_is_none_of_the_suites_is_passed_over(js):
 
 
 async def test_an_event_of_the_suite_that_cannot_be_read_is_said_and_not_passed_over(js):
-    newer = seal_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
+    newer = encode_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
     await js.publish(newer.subject, b'{"certificate_id": 1}', headers=newer.headers)
     revocations = Revocations(js)
 

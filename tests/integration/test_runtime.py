@@ -12,7 +12,7 @@ from shared.messages.identity import new_id
 from shared.nats.streams import declare, declare_consumer
 from shared.process.consumer import PullConsumer
 from shared.store.event_store import REMEMBERED
-from shared.store.replies import Answers
+from shared.store.replies import Replies
 from tests.support.ledger import ledger_service
 from tests.support.waiting import until
 
@@ -346,5 +346,5 @@ async def test_what_was_carried_out_after_all_is_not_surrendered(js):
 async def test_an_answer_that_was_given_can_be_asked_for(js):
     await _tell(js, REVOKE, {"key_id": str(new_id())}, command_id=(refused := new_id()))
 
-    assert await Answers(js, "key").given(refused)
-    assert not await Answers(js, "key").given(new_id())
+    assert await Replies(js, "key").given(refused)
+    assert not await Replies(js, "key").given(new_id())

@@ -31,7 +31,7 @@ from services.yubikey.piv.slots import pem
 from services.yubikey.state.intents import BUCKET, Intents
 from services.yubikey.state.sealing import SUITE, SealingKey
 from shared.contracts.key.vocabulary import Algorithm, sealing_info
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.errors import Conflict
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
@@ -39,7 +39,7 @@ from tests.support.yubikeys import POLICIES, SERIAL, SLOT_9A, OldDevices, certif
 
 AT = (str(SERIAL), SLOT_9A)
 SEALING_KEY = SealingKey(bytes(32))
-CONFLICT, INVALID = RefusalCode.CONFLICT, RefusalCode.INVALID
+CONFLICT, INVALID = RejectionCode.CONFLICT, RejectionCode.INVALID
 
 
 @pytest.fixture(name="intents")
@@ -283,7 +283,7 @@ class TestImporting:
 
     async def test_the_key_to_seal_to_is_told_for_devices_that_are_there(self, yubikeys):
         assert (await yubikeys.perform(FetchSealingKey(*AT))).recipient_public_key == SEALING_KEY.public
-        await refused(yubikeys, FetchSealingKey("7", SLOT_9A), RefusalCode.UNAVAILABLE, "not plugged in")
+        await refused(yubikeys, FetchSealingKey("7", SLOT_9A), RejectionCode.UNAVAILABLE, "not plugged in")
 
     async def test_what_does_not_open_or_is_of_another_kind_is_invalid(self, yubikeys):
         private_key = ec.generate_private_key(ec.SECP256R1())
@@ -350,7 +350,7 @@ async def test_refusals_leave_no_intent(yubikeys, devices, intents):
     generate(devices)
     await refused(yubikeys, generating(new_id()), CONFLICT)
     wrong = YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket, bytes(24)))
-    await refused(wrong, generating(new_id(), replace=True), RefusalCode.NOT_ALLOWED, "management key")
+    await refused(wrong, generating(new_id(), replace=True), RejectionCode.NOT_ALLOWED, "management key")
 
     assert (await intents.read(*AT))[1] == 0
 

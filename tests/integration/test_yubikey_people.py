@@ -12,14 +12,14 @@ from services.yubikey.core.prompts import PROMPT
 from services.yubikey.performer.prompts import Prompts
 from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.state.sealing import SUITE
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.prompts import pin_info
 from shared.errors import Transient
-from shared.messages.envelope import Received
+from shared.messages.envelope import ReceivedCommand
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.streams import declare
-from shared.process.runtime import store_of, under_way
+from shared.process.runtime import current_command, store_of
 from tests.support.pluggable import Hands
 from tests.support.scenario import NOON
 from tests.support.yubikey_fleet import Fleet, encoded, generating
@@ -200,7 +200,7 @@ class TestAPin:
         await declare(client)
         prompts = Prompts(store_of(client.jetstream(), "prompt", PROMPT), 30, again=0.05)
         lineage = Lineage.root(new_id())
-        under_way.set(Received(lineage, "SignWithSlot", str(SERIAL), NOON, None))
+        current_command.set(ReceivedCommand(lineage, "SignWithSlot", str(SERIAL), NOON, None))
         return prompts
 
     async def raised(self, fleet):
@@ -233,7 +233,7 @@ class TestAPin:
 
             with pytest.raises(Exception, match="does not open") as refused:
                 await asking
-        assert refused.value.code is RefusalCode.INVALID
+        assert refused.value.code is RejectionCode.INVALID
 
     async def test_a_process_that_stops_gives_its_command_back_and_its_key_is_gone(self, fleet, prompts):
         asking = asyncio.create_task(asyncio.to_thread(prompts.with_pin, SERIAL, None, lambda pin: pin))

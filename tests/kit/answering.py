@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.contracts.saga.protocol import StartSaga
 
 SAMPLES = Path(__file__).parents[1] / "contracts" / "samples"
@@ -51,7 +51,7 @@ def _fits(kind: type[Event], told: dict[str, Any]) -> bool:
     return True
 
 
-def refusal(command_id: str, command: Command, code: RefusalCode, *, retryable: bool = False) -> CommandRejected:
+def refusal(command_id: str, command: Command, code: RejectionCode, *, retryable: bool = False) -> CommandRejected:
     return CommandRejected(
         command_id=command_id,
         command_type=type(command).__name__,

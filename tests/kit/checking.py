@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from services.saga import store
 from services.saga.core import machine
 from services.saga.core.state import Phase
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import Announcement, Completed, SagaCompensated, SagaFailed
 from tests.kit.played import Effect, Played
 
@@ -37,7 +37,7 @@ def at_any_moment(played: Played) -> None:
             raise Broken(f"{type(heard.event).__name__} heard twice changes something", played)
     for sent in played.sent:
         answered = played.answers.get(sent.command_id)
-        if answered and getattr(answered.event, "code", None) is RefusalCode.NOT_FOUND:
+        if answered and getattr(answered.event, "code", None) is RejectionCode.NOT_FOUND:
             raise Broken(f"{sent.label} fails where {sent.step} never arrived: say void_if_absent", played)
         if sent.is_undo and not any(each.step == sent.step and not each.is_undo for each in played.sent):
             raise Broken(f"{sent.step} is undone and was never asked for", played)

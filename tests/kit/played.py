@@ -21,7 +21,7 @@ from services.saga.core.signals import Signalled
 from services.saga.core.state import Origin, Saga
 from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import StartSaga
 from shared.messages.identity import derive
 from tests.kit.answering import answer, done_by, failed_by, refusal, standing
@@ -171,7 +171,7 @@ class Played:
         if sent.is_undo:
             return self._undoing(sent, step, outcome)
         if effect in (Effect.UNDONE, Effect.VOID):
-            return refusal(command_id, sent.command, RefusalCode.CONFLICT), self.effects
+            return refusal(command_id, sent.command, RejectionCode.CONFLICT), self.effects
         match outcome:
             case Outcome.DONE:
                 said = self.said.get(sent.step)
@@ -183,16 +183,16 @@ class Played:
                 assert kind is not None
                 return answer(kind, sent.command), self.effects
             case Outcome.REFUSED:
-                return refusal(command_id, sent.command, RefusalCode.NOT_ALLOWED), self.effects
+                return refusal(command_id, sent.command, RejectionCode.NOT_ALLOWED), self.effects
             case Outcome.REFUSED_FOR_NOW:
-                return refusal(command_id, sent.command, RefusalCode.UNAVAILABLE, retryable=True), self.effects
+                return refusal(command_id, sent.command, RejectionCode.UNAVAILABLE, retryable=True), self.effects
 
     def _undoing(self, sent: Sent, step: Step[Any], outcome: Outcome) -> tuple[Event, Mapping[str, Effect]]:
         command_id, effect = str(sent.command_id), self.effects.get(sent.step)
         if outcome is not Outcome.DONE:
-            return refusal(command_id, sent.command, RefusalCode.NOT_ALLOWED), self.effects
+            return refusal(command_id, sent.command, RejectionCode.NOT_ALLOWED), self.effects
         if effect is None and getattr(sent.command, "void_if_absent", True) is False:
-            return refusal(command_id, sent.command, RefusalCode.NOT_FOUND), self.effects
+            return refusal(command_id, sent.command, RejectionCode.NOT_FOUND), self.effects
         last = sent.part == len(step.undo) - 1
         became = {None: Effect.VOID, Effect.DONE: Effect.UNDONE if last else Effect.DONE}.get(effect, effect)
         assert became is not None

@@ -15,7 +15,7 @@ from shared.contracts.certificate.commands import CreateCertificate, SignCertifi
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
 from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, SanKind, SubjectAlternativeName
 from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.decider import Context, Refused, Stands, run
+from shared.decider import AlreadyDone, Context, Rejection, run
 from shared.messages.identity import new_id
 from tests.support.scenario import NOON
 
@@ -105,7 +105,7 @@ class Authority:
                 return certificate_id
         return None
 
-    async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Refused | Stands:
+    async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Rejection | AlreadyDone:
         state = await self._current(command.identity)
         context = Context(new_id(), command.identity, at, actor)
         answer = await run(self._decider, self._issuance.perform, state, command, context)

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter
 from shared.contracts.key.commands import GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
 from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Rejection
 from shared.process.runtime import CommandService, store_of
 from shared.store.event_store import EventStore
-from shared.store.replies import Answers
+from shared.store.replies import Replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +41,11 @@ def decide(state: Ledger, command: GenerateKey | RevokeKey, context: Context) ->
         case GenerateKey() if state.born is None:
             return generated(context.aggregate_id, command.algorithm)
         case GenerateKey():
-            return Refused(RefusalCode.CONFLICT, "it was generated already")
+            return Rejection(RejectionCode.CONFLICT, "it was generated already")
         case RevokeKey() if state.born is None:
-            return Refused(RefusalCode.NOT_FOUND, "there is no such key")
+            return Rejection(RejectionCode.NOT_FOUND, "there is no such key")
         case RevokeKey(reason="nothing new"):
-            return Stands()
+            return AlreadyDone()
         case RevokeKey():
             return KeyRevoked(key_id=command.key_id, reason=command.reason)
 
@@ -76,4 +76,4 @@ def ledger_service(js: JetStreamContext) -> CommandService[Ledger, Any, Any, Any
     async def nothing_to_perform(_: object) -> NoReturn:
         raise AssertionError
 
-    return CommandService("key", LEDGER, nothing_to_perform, ledger_store(js), Answers(js, "key"))
+    return CommandService("key", LEDGER, nothing_to_perform, ledger_store(js), Replies(js, "key"))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nats.aio.client import Client
 
-from shared.nats.connection import ANYBODY, Access
+from shared.nats.connection import ANONYMOUS, Access
 
 BINARY = Path(sys.executable).with_name("nats-server")
 
@@ -83,7 +83,7 @@ async def nats_server(store: Path) -> AsyncIterator[NatsServer]:
 
 
 @asynccontextmanager
-async def connected(url: str, access: Access = ANYBODY, role: str = "test") -> AsyncIterator[Client]:
+async def connected(url: str, access: Access = ANONYMOUS, role: str = "test") -> AsyncIterator[Client]:
     async def quiet(_: Exception) -> None: ...
 
     client = await access.connect(url, role, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)

@@ -25,7 +25,7 @@ from shared.contracts.certificate.events import (
 from shared.contracts.certificate.ocsp import OcspPublished, SignedOcspAnswer
 from shared.contracts.certificate.trust_bundle import TrustBundlePublished
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 
@@ -207,6 +207,6 @@ async def tell(js, *events):
     """Put events into the log as the certificate service would; returns their sequences."""
     sequences = []
     for event in events:
-        sealed = seal_event(event, Lineage.root(new_id()), "certificate")
+        sealed = encode_event(event, Lineage.root(new_id()), "certificate")
         sequences.append((await js.publish(sealed.subject, sealed.payload, headers=sealed.headers)).seq)
     return sequences

@@ -9,8 +9,8 @@ from typing import Any
 from uuid import UUID
 
 from shared.contracts.base import Event
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 COMMAND_ID = UUID("0192f0c1-0000-7000-8000-000000000001")
@@ -38,11 +38,11 @@ class Scenario:
     def then_performs(self, effect: object) -> None:
         assert self.answer == Perform(effect)
 
-    def then_refuses(self, code: RefusalCode, *words: str) -> None:
-        assert isinstance(self.answer, Refused), self.answer
+    def then_refuses(self, code: RejectionCode, *words: str) -> None:
+        assert isinstance(self.answer, Rejection), self.answer
         assert self.answer.code == code
         for word in words:
             assert word in self.answer.message
 
     def then_it_stands(self) -> None:
-        assert self.answer == Stands()
+        assert self.answer == AlreadyDone()

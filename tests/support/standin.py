@@ -10,9 +10,9 @@ from dataclasses import replace
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from services.saga.service import saga_service
 from shared.contracts.registry import MESSAGES
-from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
-from shared.decider import Refused, Stands
-from shared.messages.envelope import seal_event, subject_of
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
+from shared.decider import AlreadyDone, Rejection
+from shared.messages.envelope import encode_event, subject_of
 from shared.messages.headers import command_lineage
 from shared.messages.identity import new_id
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
@@ -55,7 +55,7 @@ class StandIn:
         about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": command.identity}
         if self.refusing[step] > 0:
             self.refusing[step] -= 1
-            event = CommandRejected(**about, code=RefusalCode.UNAVAILABLE, message="not now", retryable=True)
+            event = CommandRejected(**about, code=RejectionCode.UNAVAILABLE, message="not now", retryable=True)
         else:
             event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)
             self._answers[lineage.message_id] = event
@@ -64,15 +64,15 @@ class StandIn:
 
     def _decided(self, command, about):
         match self.toys.answer(command):
-            case Refused() as no:
+            case Rejection() as no:
                 return CommandRejected(**about, code=no.code, message=no.message, retryable=no.retryable)
-            case Stands():
+            case AlreadyDone():
                 return CommandRepeated(**about)
             case event:
                 return event
 
     async def tell(self, event, lineage):
-        sealed = seal_event(event, lineage, "stand-in")
+        sealed = encode_event(event, lineage, "stand-in")
         await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
 
     def steps_asked(self, saga_id):

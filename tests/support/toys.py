@@ -24,13 +24,13 @@ from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
 from shared.contracts.key.vocabulary import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga import certificates as sagas
 from shared.contracts.saga import protocol
 from shared.contracts.saga.protocol import StartSaga
 from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, StartCertificateProvisioning
 from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64
 ISSUER_ID = "01a1fbdc-0000-7000-8000-000000000002"
@@ -54,9 +54,9 @@ class Toys:
     crl_is_current: bool = False
     children: str = "completed"
 
-    def answer(self, command: Command) -> Event | Refused | Stands:
+    def answer(self, command: Command) -> Event | Rejection | AlreadyDone:
         log = self.log[command.aggregate_type, command.identity]
-        answer: Event | Refused | Stands = getattr(self, f"_{type(command).__name__}")(command, log)
+        answer: Event | Rejection | AlreadyDone = getattr(self, f"_{type(command).__name__}")(command, log)
         if isinstance(answer, Event) and not isinstance(answer, issued.IssuanceChecked):  # which creates nothing
             log.append(answer)
         return answer
@@ -71,10 +71,10 @@ class Toys:
 
     def _SignWithKey(self, c: keys.SignWithKey, log: list[Event]) -> Any:
         if not _alive(log):
-            return Refused(RefusalCode.CONFLICT, "this key signs nothing")
+            return Rejection(RejectionCode.CONFLICT, "this key signs nothing")
         approved = {a.actor for a in c.approvals if a.message_sha256 == digest(c.message)}
         if len(approved) < getattr(log[0], "approvals", 0):
-            return Refused(RefusalCode.NOT_ALLOWED, "approvals are missing")
+            return Rejection(RejectionCode.NOT_ALLOWED, "approvals are missing")
         return kept.KeySigned(
             key_id=c.key_id,
             signature=bytes(64) if c.signature_algorithm is SignatureAlgorithm.ED25519 else b"signature",
@@ -105,7 +105,7 @@ class Toys:
         return kept.KeyEscrowed(key_id=c.key_id) if _alive(log) else _taken()
 
     def _ExpireKey(self, c: keys.ExpireKey, log: list[Event]) -> Any:
-        return kept.KeyExpired(key_id=c.key_id) if _alive(log) else Stands()
+        return kept.KeyExpired(key_id=c.key_id) if _alive(log) else AlreadyDone()
 
     def _RotateKey(self, c: keys.RotateKey, log: list[Event]) -> Any:
         successor = self.log["key", c.successor_id]
@@ -117,23 +117,23 @@ class Toys:
     def _CancelRotation(self, c: keys.CancelRotation, log: list[Event]) -> Any:
         if log and isinstance(log[-1], kept.KeyRotated):
             return kept.KeyRotationCancelled(key_id=c.key_id, reason=c.reason)
-        return Stands()
+        return AlreadyDone()
 
     def _CompleteRotation(self, c: keys.CompleteRotation, log: list[Event]) -> Any:
         if log and isinstance(log[-1], kept.KeyRotated):
             return kept.KeyRotationCompleted(key_id=c.key_id, successor_id=log[-1].successor_id)
-        return Stands()
+        return AlreadyDone()
 
     def _ArchiveKey(self, c: keys.ArchiveKey, log: list[Event]) -> Any:
-        return Stands() if log and isinstance(log[-1], kept.KeyArchived) else kept.KeyArchived(key_id=c.key_id)
+        return AlreadyDone() if log and isinstance(log[-1], kept.KeyArchived) else kept.KeyArchived(key_id=c.key_id)
 
     def _RevokeKey(self, c: keys.RevokeKey, log: list[Event]) -> Any:
         if log and not _alive(log):
-            return Stands()
+            return AlreadyDone()
         return kept.KeyRevoked(key_id=c.key_id, reason=c.reason, existed=bool(log))
 
     def _DestroyKey(self, c: keys.DestroyKey, log: list[Event]) -> Any:
-        return Stands() if log and isinstance(log[-1], kept.KeyDestroyed) else kept.KeyDestroyed(key_id=c.key_id)
+        return AlreadyDone() if log and isinstance(log[-1], kept.KeyDestroyed) else kept.KeyDestroyed(key_id=c.key_id)
 
     # -- other sagas -------------------------------------------------------------------------------------------------
 
@@ -161,7 +161,7 @@ class Toys:
 
     def _WithdrawSaga(self, c: protocol.WithdrawSaga, log: list[Event]) -> Any:
         if self.withdrawn(log):
-            return Stands()
+            return AlreadyDone()
         about = {"saga_id": c.saga_id, "saga_type": "certificate-provisioning", "sequence": len(log)}
         return protocol.SagaUndone(**about, reason=c.reason, undone=())
 
@@ -173,7 +173,7 @@ class Toys:
 
     def _CheckIssuance(self, c: certificates.CheckIssuance, log: list[Event]) -> Any:
         if c.validity_days > 3650:
-            return Refused(RefusalCode.INVALID, "it would outlive its issuer")
+            return Rejection(RejectionCode.INVALID, "it would outlive its issuer")
         asked = ("certificate_id", "profile", "issuer_id", "algorithm", "validity_days")
         return issued.IssuanceChecked(**{name: getattr(c, name) for name in asked})
 
@@ -196,7 +196,7 @@ class Toys:
 
     def _RevokeCertificate(self, c: certificates.RevokeCertificate, log: list[Event]) -> Any:
         if log and not _alive(log):
-            return Stands()
+            return AlreadyDone()
         return issued.CertificateRevoked(certificate_id=c.certificate_id, reason=c.reason, existed=bool(log))
 
     def _SupersedeCertificate(self, c: certificates.SupersedeCertificate, log: list[Event]) -> Any:
@@ -204,14 +204,16 @@ class Toys:
 
     def _AnnounceExpiry(self, c: certificates.AnnounceExpiry, log: list[Event]) -> Any:
         facts = {"profile": Profile.TLS_SERVER, "not_after": END, "renewal": True}
-        return issued.CertificateExpiring(certificate_id=c.certificate_id, **facts) if _alive(log) else Stands()
+        return issued.CertificateExpiring(certificate_id=c.certificate_id, **facts) if _alive(log) else AlreadyDone()
 
     def _ExpireCertificate(self, c: certificates.ExpireCertificate, log: list[Event]) -> Any:
-        return issued.CertificateExpired(certificate_id=c.certificate_id, not_after=END) if _alive(log) else Stands()
+        return (
+            issued.CertificateExpired(certificate_id=c.certificate_id, not_after=END) if _alive(log) else AlreadyDone()
+        )
 
     def _CreateCrl(self, c: certificates.CreateCrl, log: list[Event]) -> Any:
         if self.crl_is_current:
-            return Stands()
+            return AlreadyDone()
         tbs = f"crl of {c.certificate_id}".encode()
         return issued.CrlCreated(
             certificate_id=c.certificate_id,
@@ -268,7 +270,7 @@ class Toys:
 
     def _RevokeSshCertificate(self, c: ssh.RevokeSshCertificate, log: list[Event]) -> Any:
         if log and not _alive(log):
-            return Stands()
+            return AlreadyDone()
         facts = {"reason": c.reason, "existed": bool(log)}
         return ssh.SshCertificateRevoked(ssh_certificate_id=c.ssh_certificate_id, **facts)
 
@@ -374,5 +376,5 @@ def _alive(log: list[Event]) -> bool:
     return bool(log) and not any(isinstance(event, _ENDS) for event in log)
 
 
-def _taken() -> Refused:
-    return Refused(RefusalCode.CONFLICT, "its id is taken, or void")
+def _taken() -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, "its id is taken, or void")

@@ -23,7 +23,7 @@ from services.saga.core.state import Origin, Saga
 from services.yubikey.core import effects as devices
 from services.yubikey.core.domain import YUBIKEY
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import CommandRejected, CommandRepeated, RefusalCode
+from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.contracts.saga.protocol import CancelSaga, ResumeSaga, RetrySaga, StartSaga
 from shared.contracts.yubikey.devices import (
     KeyHolder,
@@ -35,7 +35,7 @@ from shared.contracts.yubikey.devices import (
     YubiKeyReset,
 )
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 from shared.messages.identity import derive
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
 
@@ -200,12 +200,12 @@ class World:
     def _answer(self, sent: Sent) -> Event:
         command, about = sent.command, told_of(sent)
         if type(command).__name__ in self.broken:
-            return CommandRejected(**about, code=RefusalCode.NOT_ALLOWED, message="broken")
+            return CommandRejected(**about, code=RejectionCode.NOT_ALLOWED, message="broken")
         output = self._ask_device(sent) if command.aggregate_type == "yubikey" else self.toys.answer(command)
         match output:
-            case Refused():
+            case Rejection():
                 return CommandRejected(**about, code=output.code, message=output.message, retryable=output.retryable)
-            case Stands():
+            case AlreadyDone():
                 return CommandRepeated(**about)
             case event:
                 return event
@@ -229,7 +229,7 @@ class World:
         match effect:
             case devices.GenerateInSlot() | devices.ImportKeyIntoSlot():
                 if holder not in (None, effect.key_id) and not effect.replace:
-                    return devices.DeviceRefused(RefusalCode.CONFLICT, "occupied")
+                    return devices.DeviceRefused(RejectionCode.CONFLICT, "occupied")
                 self.slots[effect.slot] = effect.key_id
                 policies = (effect.pin_policy, effect.touch_policy)
                 return devices.SlotFilled(effect, True, _PEM, _SHA, None, *policies, replaced=holder is not None)

@@ -22,7 +22,7 @@ from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
 from shared.contracts.certificate.events import CertificateExpiring
 from shared.contracts.certificate.vocabulary import Profile
-from shared.messages.envelope import seal_event
+from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
@@ -194,7 +194,7 @@ async def test_the_news_that_an_end_is_near_begins_a_renewal_where_policy_wants_
         not_after=datetime.fromisoformat(signed.body["not_after"]),
         renewal=True,
     )
-    told = seal_event(near, Lineage.root(new_id()), "certificate")
+    told = encode_event(near, Lineage.root(new_id()), "certificate")
     await life.client.jetstream().publish(told.subject, told.payload, headers=told.headers)
 
     superseded = await life.told(f"keys.events.certificate.superseded.{certificate_id}")

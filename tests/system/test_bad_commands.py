@@ -10,7 +10,7 @@ import nats.js.errors
 import pytest
 import pytest_asyncio
 
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.messages.identity import new_id
 from tests.support.waiting import until
 
@@ -203,7 +203,7 @@ async def test_in_the_end_every_bad_command_has_one_rejection_and_its_code_is_of
     for event in rejections:
         fields = {"command_id", "command_type", "aggregate_id", "code", "message", "details", "retryable"}
         assert set(event.body) == fields
-        assert event.body["code"] in set(RefusalCode)
+        assert event.body["code"] in set(RejectionCode)
         assert event.body["command_id"] == event.headers["CIM-Causation-Id"] == event.tokens[4]
         assert event.body["message"]
 

@@ -26,13 +26,13 @@ from services.certificate.x509.effects import Effect
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CrlCreated, CrlPublished
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 LARGEST_TBS = 524_288
 """Octets: what `key.sign` takes, and what a message of NATS holds in base64."""
 
-CrlDecision = CrlCreated | CrlPublished | Refused | Stands | Perform[Effect]
+CrlDecision = CrlCreated | CrlPublished | Rejection | AlreadyDone | Perform[Effect]
 
 
 def decide(certificate: Certificate, message: CreateCrl | PublishCrl | CrlOutcome, context: Context) -> CrlDecision:
@@ -52,7 +52,7 @@ def decide(certificate: Certificate, message: CreateCrl | PublishCrl | CrlOutcom
                 f"the signature does not verify with the key of {plan.issuer_id} over its CRL {plan.crl.number},"
                 " the one built last; say `number` where it is of another"
             )
-            return Refused(RefusalCode.INVALID, problem)
+            return Rejection(RejectionCode.INVALID, problem)
         case _:
             assert_never(message)
 
@@ -94,9 +94,9 @@ def _with_published(crl: CrlStanding | None, event: CrlPublished) -> CrlStanding
 def _create(certificate: Certificate, issuer_id: str, context: Context) -> CrlDecision:
     match certificate:
         case Unborn():
-            return Refused(RefusalCode.NOT_FOUND, f"there is no certificate {issuer_id} to issue a CRL with")
+            return Rejection(RejectionCode.NOT_FOUND, f"there is no certificate {issuer_id} to issue a CRL with")
         case Created():
-            return Refused(RefusalCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
+            return Rejection(RejectionCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
         case Revoked():
             return _no_more(issuer_id, "revoked")
         case Issued():
@@ -110,23 +110,23 @@ def _begin(issuer: Issued, issuer_id: str, context: Context) -> CrlDecision:
         return _no_more(issuer_id, "expired")
     if not PROFILES[issuer.profile].is_authority:
         problem = f"{issuer_id} is a {issuer.profile} certificate, not that of an authority: it has no CRL"
-        return Refused(RefusalCode.NOT_ALLOWED, problem)
+        return Rejection(RejectionCode.NOT_ALLOWED, problem)
     if issuer.key_id is None:
         problem = f"it is not known which key {issuer_id} is about: there is nobody here to sign its CRL"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     return Perform(GatherRevocations(issuer_id, issuer, issuer.key_id))
 
 
-def _no_more(issuer_id: str, why: str) -> Stands:
+def _no_more(issuer_id: str, why: str) -> AlreadyDone:
     """A timer, or a revocation on its way, may ask for it: that is nobody's mistake (docs/adr/0009, Timers)."""
-    return Stands({"because": f"{issuer_id} is {why}: nobody asks for its CRL any more"})
+    return AlreadyDone({"because": f"{issuer_id} is {why}: nobody asks for its CRL any more"})
 
 
 def _build(gathered: RevocationsGathered, context: Context) -> CrlDecision:
     issuer, crl, policy = gathered.asked.issuer, gathered.asked.issuer.crl, gathered.policy
     published = None if crl is None else crl.published
     if published is not None and gathered.changed <= published.through and context.at < published.next_at:
-        return Stands({"number": published.number})
+        return AlreadyDone({"number": published.number})
     listed = [each for each in gathered.revocations if _is_listed(each, published)]
     listed.sort(key=lambda each: each.serial)
     this_update = _this_update(context.at, crl, listed)
@@ -160,7 +160,7 @@ def _this_update(at: datetime, crl: CrlStanding | None, listed: list[Revocation]
     return max(known if crl is None else [crl.this_update, *known])
 
 
-def _created(built: CrlBuilt) -> CrlCreated | Refused:
+def _created(built: CrlBuilt) -> CrlCreated | Rejection:
     plan = built.plan
     if len(built.tbs) > LARGEST_TBS:
         problem = (
@@ -168,7 +168,7 @@ def _created(built: CrlBuilt) -> CrlCreated | Refused:
             f" one may have {LARGEST_TBS}. Issue further certificates with another authority:"
             " what is revoked leaves this CRL when it has expired"
         )
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     return CrlCreated(
         certificate_id=plan.issuer_id,
         number=plan.number,
@@ -187,11 +187,11 @@ def _publish(certificate: Certificate, command: PublishCrl) -> CrlDecision:
     issuer_id = command.certificate_id
     match certificate:
         case Unborn():
-            return Refused(RefusalCode.NOT_FOUND, f"there is no certificate {issuer_id}, and so no CRL of its own")
+            return Rejection(RejectionCode.NOT_FOUND, f"there is no certificate {issuer_id}, and so no CRL of its own")
         case Revoked():
             return _no_more(issuer_id, "revoked")
         case Created():
-            return Refused(RefusalCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
+            return Rejection(RejectionCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
         case Issued():
             return _attach(certificate, command)
         case _:
@@ -201,15 +201,15 @@ def _publish(certificate: Certificate, command: PublishCrl) -> CrlDecision:
 def _attach(issuer: Issued, command: PublishCrl) -> CrlDecision:
     issuer_id, number, crl = command.certificate_id, command.number, issuer.crl
     if crl is None:
-        return Refused(RefusalCode.CONFLICT, f"{issuer_id} has no CRL to sign; certificate.create-crl builds one")
+        return Rejection(RejectionCode.CONFLICT, f"{issuer_id} has no CRL to sign; certificate.create-crl builds one")
     if number is not None and number > crl.number:
         problem = f"{issuer_id} has no CRL {number}; the last that was built for it is {crl.number}"
-        return Refused(RefusalCode.INVALID, problem)
+        return Rejection(RejectionCode.INVALID, problem)
     if number is not None and (crl.pending is None or number < crl.pending.number):
-        return Stands({"because": f"CRL {crl.number} says all that CRL {number} does"})
+        return AlreadyDone({"because": f"CRL {crl.number} says all that CRL {number} does"})
     if crl.pending is None:
         problem = f"no CRL of {issuer_id} waits for a signature; certificate.create-crl builds the next"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     return Perform(AttachCrlSignature(issuer_id, issuer.certificate_pem, crl.pending, command.signature))
 
 

@@ -25,8 +25,8 @@ from shared.contracts.certificate.nats_jwt import (
     SignNatsJwt,
 )
 from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SignatureChecked:
     good: bool
 
 
-Decision = NatsJwtEvent | Refused | Stands | Perform[CheckSignature]
+Decision = NatsJwtEvent | Rejection | AlreadyDone | Perform[CheckSignature]
 
 
 def decide(jwt: NatsJwt, message: NatsJwtCommand | SignatureChecked, context: Context) -> Decision:
@@ -68,7 +68,7 @@ def _create(jwt: NatsJwt, wish: CreateNatsJwt, context: Context) -> Decision:
         case Unborn():
             return _created(wish, (), 1, context)
         case Created(wish=before) | Issued(wish=before) if before == wish:
-            return Stands()
+            return AlreadyDone()
         case Created() | Issued() | Revoked():
             problem = f"there was a JWT about key {wish.nats_jwt_id} already"
             return _conflict(f"{problem}: nats-jwt.revise changes an account's; else make another key")
@@ -81,7 +81,7 @@ def _revise(jwt: NatsJwt, wish: ReviseNatsJwt, context: Context) -> Decision:
         case Issued(wish=before) if before.entity is NatsEntity.ACCOUNT:
             limits = before.limits if wish.limits is None else wish.limits
             if not wish.revoke_users and limits == before.limits:
-                return Stands()
+                return AlreadyDone()
             revoked = _revoked(jwt.revoked_users, wish.revoke_users, int(context.at.timestamp()))
             return _created(before.model_copy(update={"limits": limits}), revoked, jwt.version + 1, context)
         case Issued():
@@ -90,7 +90,7 @@ def _revise(jwt: NatsJwt, wish: ReviseNatsJwt, context: Context) -> Decision:
             return _announced(jwt.wish, base64.b64decode(jwt.tbs), jwt.revoked_users, jwt.version)
         case Created():  # somebody else's revision, say: over in a moment
             problem = f"the JWT {wish.nats_jwt_id} waits for its signature; try again when it is signed"
-            return Refused(RefusalCode.CONFLICT, problem, retryable=True)
+            return Rejection(RejectionCode.CONFLICT, problem, retryable=True)
         case Unborn():
             return _missing(wish.nats_jwt_id)
         case Revoked():
@@ -144,11 +144,11 @@ def _sign(jwt: NatsJwt, command: SignNatsJwt) -> Decision:
             return Perform(CheckSignature(wish.issuer, base64.b64decode(tbs), command.signature))
         case Created():
             problem = f"version {jwt.version} of the JWT waits for a signature, not version {command.version}"
-            return Refused(RefusalCode.CONFLICT, problem, retryable=True)
+            return Rejection(RejectionCode.CONFLICT, problem, retryable=True)
         case Issued() if command.version is not None and command.version <= jwt.version:
             return _attached(jwt.wish, jwt.jwt, jwt.version)  # whatever the earlier one revoked, this one does
         case Issued():
-            return Stands()
+            return AlreadyDone()
         case Unborn():
             return _missing(command.nats_jwt_id)
         case Revoked():
@@ -157,9 +157,9 @@ def _sign(jwt: NatsJwt, command: SignNatsJwt) -> Decision:
             assert_never(jwt)
 
 
-def _signed(jwt: NatsJwt, checked: SignatureChecked) -> NatsJwtSigned | Refused:
+def _signed(jwt: NatsJwt, checked: SignatureChecked) -> NatsJwtSigned | Rejection:
     if not isinstance(jwt, Created) or not checked.good:
-        return Refused(RefusalCode.INVALID, f"the signature is not by {checked.asked.issuer} over the tbs")
+        return Rejection(RejectionCode.INVALID, f"the signature is not by {checked.asked.issuer} over the tbs")
     signature = base64.urlsafe_b64encode(checked.asked.signature).rstrip(b"=")
     return _attached(jwt.wish, (checked.asked.tbs + b"." + signature).decode(), jwt.version)
 
@@ -184,7 +184,7 @@ def _revoke(jwt: NatsJwt, command: RevokeNatsJwt) -> Decision:
         case Unborn():
             return _missing(command.nats_jwt_id)
         case Revoked():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(jwt)
 
@@ -204,12 +204,12 @@ def evolve(jwt: NatsJwt, event: NatsJwtEvent) -> NatsJwt:
             assert_never(event)
 
 
-def _missing(nats_jwt_id: str) -> Refused:
-    return Refused(RefusalCode.NOT_FOUND, f"there is no JWT {nats_jwt_id}; create it first")
+def _missing(nats_jwt_id: str) -> Rejection:
+    return Rejection(RejectionCode.NOT_FOUND, f"there is no JWT {nats_jwt_id}; create it first")
 
 
-def _conflict(problem: str) -> Refused:
-    return Refused(RefusalCode.CONFLICT, problem)
+def _conflict(problem: str) -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, problem)
 
 
 NATS_JWT: Decider[NatsJwt, NatsJwtCommand, NatsJwtEvent, CheckSignature, SignatureChecked] = Decider(

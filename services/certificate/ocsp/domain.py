@@ -35,8 +35,8 @@ from shared.contracts.certificate.ocsp import (
     PublishOcsp,
 )
 from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 MOST = 64
 """Certificates in a batch: each has two answers, and `key.sign-batch` takes 256."""
@@ -44,13 +44,13 @@ _LARGEST_EVENT = 700_000
 _ML_DSA_FROM = 2_800
 """Characters: a certificate with an ML-DSA-65 key in it has more, and a classical one that is as large does no harm."""
 
-Decision = OcspEvent | Refused | Stands | Perform[OcspEffect]
+Decision = OcspEvent | Rejection | AlreadyDone | Perform[OcspEffect]
 
 
 def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Context) -> Decision:
     match message:
         case PrepareOcsp():
-            return Perform(FetchResponder(message, context.at)) if isinstance(batch, Unborn) else Stands()
+            return Perform(FetchResponder(message, context.at)) if isinstance(batch, Unborn) else AlreadyDone()
         case ResponderFetched():
             return _plan(message, context)
         case StatusesFetched():
@@ -62,7 +62,7 @@ def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Contex
         case AnswersAssembled():
             return _published(message)
         case AnswersUnfit(code=code, reason=reason):
-            return Refused(code, reason)
+            return Rejection(code, reason)
         case _:
             assert_never(message)
 
@@ -94,18 +94,20 @@ def _plan(fetched: ResponderFetched, context: Context) -> Decision:
     request, responder, responder_id = fetched.request, fetched.responder, fetched.responder_id
     if not isinstance(fetched.issuer, Issued):
         problem = f"{request.issuer_id} is no certificate that is issued and valid; nobody answers for what it issued"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     if responder_id is None:
         problem = f"no OCSP responder of {request.issuer_id} is known; issue an {Profile.OCSP_RESPONDER} certificate"
-        return Refused(RefusalCode.NOT_FOUND, problem)
+        return Rejection(RejectionCode.NOT_FOUND, problem)
     if not isinstance(responder, Issued) or not responder.not_before <= context.at <= responder.not_after:
-        return Refused(RefusalCode.CONFLICT, f"the responder {responder_id} is no certificate that is issued and valid")
+        return Rejection(
+            RejectionCode.CONFLICT, f"the responder {responder_id} is no certificate that is issued and valid"
+        )
     if responder.profile is not Profile.OCSP_RESPONDER or responder.issuer_id != request.issuer_id:
         problem = f"{responder_id} is no {Profile.OCSP_RESPONDER} certificate issued by {request.issuer_id}"
-        return Refused(RefusalCode.NOT_ALLOWED, problem)
+        return Rejection(RejectionCode.NOT_ALLOWED, problem)
     if responder.key_id is None:
         problem = f"it is not known which key the responder {responder_id} is about; import or issue it with a key_id"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     at = context.at.replace(microsecond=0)
     plan = Plan(
         request,
@@ -120,7 +122,7 @@ def _plan(fetched: ResponderFetched, context: Context) -> Decision:
     most = room(responder.certificate_pem)
     if len(request.certificate_ids) > most:
         problem = f"answers of {responder_id} about at most {most} certificates fit into one batch; ask for fewer"
-        return Refused(RefusalCode.INVALID, problem)
+        return Rejection(RejectionCode.INVALID, problem)
     return Perform(FetchStatuses(plan, most))
 
 
@@ -137,9 +139,9 @@ def room(responder_certificate_pem: str) -> int:
 def _build(fetched: StatusesFetched) -> Decision:
     if fetched.unknown:
         issuer_id, ids = fetched.plan.request.issuer_id, ", ".join(fetched.unknown)
-        return Refused(RefusalCode.NOT_FOUND, f"{issuer_id} has issued no certificates {ids}")
+        return Rejection(RejectionCode.NOT_FOUND, f"{issuer_id} has issued no certificates {ids}")
     if not fetched.statuses:
-        return Stands({"because": f"{fetched.plan.request.issuer_id} has no certificates to answer for"})
+        return AlreadyDone({"because": f"{fetched.plan.request.issuer_id} has no certificates to answer for"})
     revoked = [each.revoked_at for each in fetched.statuses if each.revoked_at is not None]
     return Perform(BuildAnswers(fetched, max(fetched.plan.at, *revoked) if revoked else fetched.plan.at))
 
@@ -173,14 +175,14 @@ def _prepared(built: AnswersBuilt) -> OcspPrepared:
 def _publish(batch: OcspBatch, command: PublishOcsp) -> Decision:
     match batch:
         case Unborn():
-            return Refused(RefusalCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare makes one")
+            return Rejection(RejectionCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare makes one")
         case Prepared(answers=answers) if len(answers) != len(command.signatures):
             problem = f"the batch has {len(answers)} answers: as many signatures are needed, in their order"
-            return Refused(RefusalCode.INVALID, problem)
+            return Rejection(RejectionCode.INVALID, problem)
         case Prepared():
             return Perform(AttachSignatures(command.batch_id, batch, command.signatures))
         case Published():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(batch)
 

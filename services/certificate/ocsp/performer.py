@@ -41,7 +41,7 @@ from services.certificate.signatures import verify
 from services.certificate.views.issued import Listed, responders, unexpired
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.ocsp import SignedOcspAnswer
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 
 class OcspBuilding:
@@ -147,7 +147,7 @@ class OcspBuilding:
                 verify(key, batch.signature_algorithm, signature, tbs)
             except InvalidSignature:
                 problem = f"signature {index} does not verify with the responder's public key over the answer's tbs"
-                return AnswersUnfit(RefusalCode.INVALID, problem)
+                return AnswersUnfit(RejectionCode.INVALID, problem)
             if self._revocations.register.changed(batch.issuer_id, int(answer.serial, 16)) > batch.through:
                 continue  # revoked, held or released since: a batch of its own says so, and this must not undo it
             response = encoding.response(tbs, batch.signature_algorithm, signature, _der(responder))
@@ -159,7 +159,7 @@ class OcspBuilding:
 
 def _not_valid(responder_id: str) -> AnswersUnfit:
     problem = f"the responder {responder_id} is revoked or held; prepare another batch with another one"
-    return AnswersUnfit(RefusalCode.CONFLICT, problem)
+    return AnswersUnfit(RejectionCode.CONFLICT, problem)
 
 
 def _can_answer(responder: Certificate, at: datetime) -> bool:

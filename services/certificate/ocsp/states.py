@@ -9,7 +9,7 @@ from services.certificate.x509.states import Certificate
 from shared.contracts.certificate.ocsp import PrepareOcsp, SignedOcspAnswer
 from shared.contracts.certificate.vocabulary import RevocationReason
 from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +146,7 @@ class AnswersAssembled:
 
 @dataclass(frozen=True, slots=True)
 class AnswersUnfit:
-    code: RefusalCode
+    code: RejectionCode
     reason: str
 
 

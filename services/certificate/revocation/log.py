@@ -17,7 +17,7 @@ from shared.contracts.certificate.events import (
     CertificateSigned,
 )
 from shared.messages.catalog import LOG
-from shared.messages.envelope import read_event
+from shared.messages.envelope import decode_event
 from shared.nats.log_reader import LogReader
 
 _PATTERNS = tuple(f"keys.events.certificate.{kind}.*" for kind in ("held", "released", "revoked"))
@@ -62,7 +62,7 @@ class Revocations:
 
     def _hear(self, message: Msg) -> None:
         sequence, at = message.metadata.sequence.stream, message.metadata.timestamp
-        event = read_event(message, _EVENTS)[1]
+        event = decode_event(message, _EVENTS)[1]
         self.register.hear(sequence, at, event)
         if isinstance(event, CertificateRevoked) and event.existed and event.issuer_id is None:
             self._of_nobody.append((sequence, at, event))

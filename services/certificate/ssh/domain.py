@@ -32,13 +32,13 @@ from shared.contracts.certificate.ssh import (
     SshCertificateRevoked,
     SshCertificateSigned,
 )
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 BACKDATED = timedelta(minutes=5)
 """As of X.509: whoever reads it may have a clock that is slow."""
 
-Decision = SshCertificateEvent | Refused | Stands | Perform[SshEffect]
+Decision = SshCertificateEvent | Rejection | AlreadyDone | Perform[SshEffect]
 
 
 def decide(
@@ -53,14 +53,14 @@ def decide(
         case SshTbsBuilt():
             return _created(message)
         case SshRequestUnfit(reason=reason):
-            return Refused(RefusalCode.INVALID, reason)
+            return Rejection(RejectionCode.INVALID, reason)
         case SignSshCertificate():
             return _sign(certificate, message)
         case SshAssembled():
             return _signed(message)
         case SshSignatureWrong(ssh_certificate_id=ssh_certificate_id):
             problem = f"the signature does not verify with ca_public_key_pem over the tbs of {ssh_certificate_id}"
-            return Refused(RefusalCode.INVALID, problem)
+            return Rejection(RejectionCode.INVALID, problem)
         case RevokeSshCertificate():
             return _revoke(certificate, message)
         case _:
@@ -96,16 +96,16 @@ def _create(
     match certificate:
         case Unborn():
             if (denied := objection(rules, context.actor, request)) is not None:
-                return Refused(RefusalCode.NOT_ALLOWED, denied)
+                return Rejection(RejectionCode.NOT_ALLOWED, denied)
             if (problem := _unfit(request)) is not None:
-                return Refused(RefusalCode.INVALID, problem)
+                return Rejection(RejectionCode.INVALID, problem)
             now = context.at.replace(microsecond=0)
             return Perform(BuildSshTbs(request, now - BACKDATED, now + timedelta(minutes=request.validity_minutes)))
         case Created() | Issued() if certificate.signing_key_id == request.signing_key_id:
-            return Stands()
+            return AlreadyDone()
         case Created() | Issued() | Revoked():
             problem = f"{request.ssh_certificate_id} is another certificate already; ask under an id of its own"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Rejection(RejectionCode.CONFLICT, problem)
         case _:
             assert_never(certificate)
 
@@ -149,14 +149,14 @@ def _sign(certificate: SshCertificate, command: SignSshCertificate) -> Decision:
     match certificate:
         case Unborn():
             problem = f"there is no SSH certificate {command.ssh_certificate_id} to sign; create it first"
-            return Refused(RefusalCode.NOT_FOUND, problem)
+            return Rejection(RejectionCode.NOT_FOUND, problem)
         case Created():
             return Perform(AttachSshSignature(command.ssh_certificate_id, certificate, command.signature))
         case Issued():
-            return Stands()
+            return AlreadyDone()
         case Revoked():
             problem = f"{command.ssh_certificate_id} is revoked; create another under a new id"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Rejection(RejectionCode.CONFLICT, problem)
         case _:
             assert_never(certificate)
 
@@ -181,11 +181,11 @@ def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> Decis
             return _revoked(command, None, existed=False)
         case Unborn():
             problem = f"there is no SSH certificate {command.ssh_certificate_id}"
-            return Refused(RefusalCode.NOT_FOUND, f"{problem}; void_if_absent makes sure there never will be")
+            return Rejection(RejectionCode.NOT_FOUND, f"{problem}; void_if_absent makes sure there never will be")
         case Created(serial=serial) | Issued(serial=serial):
             return _revoked(command, serial, existed=True)
         case Revoked():
-            return Stands()
+            return AlreadyDone()
         case _:
             assert_never(certificate)
 

@@ -10,8 +10,8 @@ from pydantic import Field, TypeAdapter
 from services.certificate.x509.states import Certificate, Issued
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
 from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class RootsFetched:
 
 def decide(
     bundle: TrustBundle, message: PublishTrustBundle | RootsFetched, context: Context
-) -> TrustBundlePublished | Refused | Stands | Perform[FetchRoots]:
+) -> TrustBundlePublished | Rejection | AlreadyDone | Perform[FetchRoots]:
     match message:
         case PublishTrustBundle():
             return _begin(bundle, message)
@@ -60,26 +60,26 @@ def evolve(_: TrustBundle, event: TrustBundlePublished) -> TrustBundle:
     return Published(event.organization, event.version, event.certificate_ids)
 
 
-def _begin(bundle: TrustBundle, request: PublishTrustBundle) -> Refused | Stands | Perform[FetchRoots]:
+def _begin(bundle: TrustBundle, request: PublishTrustBundle) -> Rejection | AlreadyDone | Perform[FetchRoots]:
     ids = tuple(dict.fromkeys(request.certificate_ids))
     if isinstance(bundle, Published):
         if bundle.organization != request.organization:
             problem = f"{request.bundle_id} is the bundle of another organization; publish under an id of its own"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Rejection(RejectionCode.CONFLICT, problem)
         if set(bundle.certificate_ids) == set(ids):
-            return Stands({"version": bundle.version})
+            return AlreadyDone({"version": bundle.version})
     return Perform(FetchRoots(request, ids))
 
 
-def _publish(bundle: TrustBundle, fetched: RootsFetched, context: Context) -> TrustBundlePublished | Refused:
+def _publish(bundle: TrustBundle, fetched: RootsFetched, context: Context) -> TrustBundlePublished | Rejection:
     request, roots = fetched.asked.request, list[Issued]()
     for certificate_id, certificate in zip(fetched.asked.certificate_ids, fetched.certificates, strict=True):
         if not isinstance(certificate, Issued) or context.at > certificate.not_after:
             problem = f"{certificate_id} is no certificate that is issued and valid; leave it out of the bundle"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Rejection(RejectionCode.CONFLICT, problem)
         if certificate.profile is not Profile.ROOT:
             problem = f"{certificate_id} is a certificate of profile {certificate.profile}; a bundle holds roots"
-            return Refused(RefusalCode.NOT_ALLOWED, problem)
+            return Rejection(RejectionCode.NOT_ALLOWED, problem)
         roots.append(certificate)
     return TrustBundlePublished(
         bundle_id=request.bundle_id,

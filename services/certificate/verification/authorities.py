@@ -15,7 +15,7 @@ from shared.contracts.certificate.events import (
     CertificateSigned,
 )
 from shared.messages.catalog import LOG
-from shared.messages.envelope import read_event
+from shared.messages.envelope import decode_event
 from shared.nats.log_reader import LogReader
 
 _ISSUED: dict[str, type[CertificateSigned | CertificateImported]] = {
@@ -62,4 +62,4 @@ class Authorities:
         """Most are of leaves, which are not worth reading."""
         token = message.subject.split(".")[3]
         if token not in _ISSUED or any(word in message.data for word in _WORDS):
-            self.past.hear(read_event(message, _LANGUAGE)[1], message.metadata.timestamp)
+            self.past.hear(decode_event(message, _LANGUAGE)[1], message.metadata.timestamp)

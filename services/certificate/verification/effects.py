@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from shared.contracts.certificate.commands import VerifyCertificate
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,5 +28,5 @@ class Judged:
 class NotJudged:
     """What is asked cannot be answered: what it is asked about, or by, is not there or is none."""
 
-    code: RefusalCode
+    code: RejectionCode
     problem: str

@@ -20,7 +20,7 @@ from services.certificate.verification.revocation import RevocationStatus
 from services.certificate.verification.rules import Work
 from services.certificate.verification.status_history import Past, Status
 from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _STATUSES = {
@@ -31,7 +31,7 @@ _STATUSES = {
 
 
 class _Unanswerable(Exception):
-    def __init__(self, code: RefusalCode, problem: str) -> None:
+    def __init__(self, code: RejectionCode, problem: str) -> None:
         super().__init__(problem)
         self.answer = NotJudged(code, problem)
 
@@ -48,7 +48,7 @@ class Verification:
         try:
             pem = request.certificate_pem or await self._authorities.certificate_pem(request.certificate_id)
             if pem is None:
-                raise _Unanswerable(RefusalCode.NOT_FOUND, f"{request.certificate_id} was never a certificate")  # noqa: TRY301 - like all else that is wrong
+                raise _Unanswerable(RejectionCode.NOT_FOUND, f"{request.certificate_id} was never a certificate")  # noqa: TRY301 - like all else that is wrong
             leaf = _der("certificate_pem", pem)
             return _judge(plan, leaf, _Log(self._authorities.past, plan))
         except _Unanswerable as problem:
@@ -108,7 +108,7 @@ class _Log:
         wanted = self._plan.request.anchors
         for each in wanted:
             if each not in self._ours:
-                raise _Unanswerable(RefusalCode.NOT_FOUND, f"there is no authority {each} to trust; anchors are ours")
+                raise _Unanswerable(RejectionCode.NOT_FOUND, f"there is no authority {each} to trust; anchors are ours")
         roots = [each.certificate_id for each in self._past.authorities.values() if each.profile is Profile.ROOT]
         return [self._ours[each] for each in wanted or roots if self._past.status(each, self._plan.at) is Status.GOOD]
 
@@ -130,18 +130,18 @@ def _names(name: str | None) -> tuple[PeerName, ...]:
     try:
         return () if name is None else (peer_name(name),)
     except ValueError as error:
-        raise _Unanswerable(RefusalCode.INVALID, f"name: {error}") from error
+        raise _Unanswerable(RejectionCode.INVALID, f"name: {error}") from error
 
 
 def _der(field: str, pem: str) -> bytes:
     """Raises for what is no certificate; one that breaks a rule is one, and is judged."""
     encoded = _decoded(pem)
     if not encoded:
-        raise _Unanswerable(RefusalCode.INVALID, f"{field} must be one certificate in PEM")
+        raise _Unanswerable(RejectionCode.INVALID, f"{field} must be one certificate in PEM")
     try:
         parse(encoded)
     except Unreadable as error:
-        raise _Unanswerable(RefusalCode.INVALID, f"{field}: {error}") from error
+        raise _Unanswerable(RejectionCode.INVALID, f"{field}: {error}") from error
     except Malformed:
         pass
     return encoded

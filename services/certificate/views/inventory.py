@@ -23,7 +23,7 @@ from shared.contracts.certificate.events import (
     CrlPublished,
 )
 from shared.errors import Poison
-from shared.messages.envelope import read_event
+from shared.messages.envelope import decode_event
 from shared.nats.log_reader import LogReader
 from shared.telemetry.instruments import Gauge
 
@@ -62,7 +62,7 @@ class Inventory:
 
     def hear(self, message: Msg) -> None:
         try:
-            event = read_event(message, _EVENTS)[1]
+            event = decode_event(message, _EVENTS)[1]
         except Poison as error:
             log.warning("%s is not counted: %s", message.subject, error)
             return

@@ -26,7 +26,7 @@ from shared.contracts.base import Event
 from shared.contracts.certificate.events import CertificateImported, CertificateSigned
 from shared.errors import Conflict, Poison, Transient
 from shared.messages.catalog import LOG, catalog
-from shared.messages.envelope import read_event, subject_of
+from shared.messages.envelope import decode_event, subject_of
 from shared.messages.headers import event_lineage
 from shared.nats.direct_get import Stored, last, last_of_each, next_after
 from shared.nats.kv import KeyValue
@@ -85,7 +85,7 @@ class Projector:
 
     async def _changed(self, message: Msg, sequence: int) -> tuple[View, ...]:
         """The certificate as it stands now; nothing, if that is later than *message*: what is later is heard too."""
-        _, event = read_event(message, _CHANGES)
+        _, event = decode_event(message, _CHANGES)
         _require_own_subject(message, event)
         history = await self._history(event.certificate_id, sequence)
         return of_certificate(history) if history[-1].sequence == sequence else ()
@@ -131,7 +131,7 @@ class Projector:
 
 def _told(message: Msg, sequence: int) -> tuple[View, ...]:
     """What follows from the event alone: of one that begins, because whatever changes it is heard too."""
-    _, event = read_event(message, _OTHERS)
+    _, event = decode_event(message, _OTHERS)
     _require_own_subject(message, event)
     match event:
         case CertificateSigned() | CertificateImported():

@@ -9,9 +9,9 @@ from services.certificate.x509.effects import Assembled, AttachSignature, Effect
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import SignCertificate
 from shared.contracts.certificate.events import CertificateSigned
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
-Decision = Refused | Stands | Perform[Effect]
+Decision = Rejection | AlreadyDone | Perform[Effect]
 
 
 def sign(certificate: Certificate, command: SignCertificate) -> Decision:
@@ -23,7 +23,7 @@ def sign(certificate: Certificate, command: SignCertificate) -> Decision:
                 return Perform(FetchOther(command, issuer_id))
             return Perform(AttachSignature(command.certificate_id, certificate, command.signature))
         case Issued():
-            return Stands()
+            return AlreadyDone()
         case Revoked():
             return limits.conflict(f"{command.certificate_id} is revoked; create another under a new id")
         case _:
@@ -35,7 +35,7 @@ def sign_by(certificate: Certificate, command: SignCertificate, issuer: Certific
     if not isinstance(certificate, Created):
         return sign(certificate, command)
     fit = limits.fit_issuer(certificate.issuer_id or "", issuer)
-    if isinstance(fit, Refused):
+    if isinstance(fit, Rejection):
         return fit
     if context.at > fit.not_after:
         return limits.conflict(f"the issuer {certificate.issuer_id} ended on {fit.not_after.isoformat()}")

@@ -40,7 +40,7 @@ from services.certificate.x509.history import evolve
 from services.certificate.x509.states import STATE_VERSION, Certificate, Unborn
 from shared.contracts.certificate import commands as asked
 from shared.contracts.certificate import events as told
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 Asked = (
     asked.CheckIssuance
@@ -62,7 +62,7 @@ Asked = (
 )
 """The commands that are answered here."""
 
-Decision = told.CertificateEvent | Refused | Stands | Perform[Effect]
+Decision = told.CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
 
 
 def decide(policy: Policy, certificate: Certificate, message: Asked | Outcome, context: Context) -> Decision:  # noqa: C901, PLR0912 - one case a command

@@ -10,10 +10,10 @@ from services.certificate.x509.states import Certificate, Created, Issued, Revok
 from shared.contracts.certificate.commands import ImportCertificate
 from shared.contracts.certificate.events import CertificateImported
 from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
-Decision = CertificateImported | Refused | Stands | Perform[Effect]
+Decision = CertificateImported | Rejection | AlreadyDone | Perform[Effect]
 
 
 def take_over(policy: Policy, certificate: Certificate, command: ImportCertificate) -> Decision:
@@ -34,7 +34,7 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
     command = read.request
     if isinstance(certificate, Issued):
         if certificate.certificate_pem == read.certificate_pem and command.key_id in (None, certificate.key_id):
-            return Stands()
+            return AlreadyDone()
         return limits.conflict(f"{command.certificate_id} is another certificate already; import under a new id")
     if read.known_as not in (None, command.certificate_id):
         return limits.conflict(f"this certificate is here already, as {read.known_as}: no two have one serial number")
@@ -45,7 +45,7 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
     days = max(1, (read.not_after - read.not_before).days)
     asked = Asked(context.actor, command.profile, command.issuer_id, read.said.names, days)
     if (objection := policy.objection(asked)) is not None:
-        return Refused(RefusalCode.NOT_ALLOWED, objection)
+        return Rejection(RejectionCode.NOT_ALLOWED, objection)
     of_issuer, rules = policy.of_issuer(command.issuer_id), PROFILES[command.profile]
     return CertificateImported(
         certificate_id=command.certificate_id,

@@ -32,10 +32,10 @@ from shared.contracts.certificate.events import (
     IssuanceChecked,
 )
 from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Perform, Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
-Decision = CertificateEvent | Refused | Stands | Perform[Effect]
+Decision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
 
 
 def ask(policy: Policy, certificate: Certificate, request: Request, context: Context) -> Decision:
@@ -44,7 +44,7 @@ def ask(policy: Policy, certificate: Certificate, request: Request, context: Con
             return _first_step(policy, request, context)
         case Created() | Issued():
             if isinstance(request, CheckIssuance) or _stands_already(certificate, request):
-                return Stands()
+                return AlreadyDone()
             problem = f"{request.certificate_id} is another certificate already; ask under an id of its own"
             return limits.conflict(problem)
         case Revoked():
@@ -122,14 +122,14 @@ def begin(policy: Policy, wanted: Wanted, context: Context) -> Decision:
         return refused
     asked = Asked(context.actor, wanted.profile, wanted.issuer_id, wanted.names, wanted.validity_days)
     if (objection := policy.objection(asked)) is not None:
-        return Refused(RefusalCode.NOT_ALLOWED, objection)
+        return Rejection(RejectionCode.NOT_ALLOWED, objection)
     if wanted.issuer_id is not None:
         return Perform(FetchIssuer(wanted, wanted.issuer_id))
     key = limits.own_key(wanted)
-    if isinstance(key, Refused):
+    if isinstance(key, Rejection):
         return key
     validity = limits.validity(wanted.validity_days, context.at, None)
-    if isinstance(validity, Refused):
+    if isinstance(validity, Rejection):
         return validity
     return Perform(BuildTbs(wanted, None, key, key, validity.begin, validity.end, ml_dsa=policy.ml_dsa))
 
@@ -138,16 +138,16 @@ def issue(policy: Policy, heard: IssuerFetched, context: Context) -> Decision:
     wanted = heard.wanted
     issuer_id = wanted.issuer_id or ""
     issuer = limits.fit_issuer(issuer_id, heard.issuer)
-    if isinstance(issuer, Refused):
+    if isinstance(issuer, Rejection):
         return issuer
     if (refused := limits.issuer_refusal(wanted, issuer.profile, heard.path)) is not None:
         return refused
     within = limits.Validity(issuer.not_before, issuer.not_after)
     validity = limits.validity(wanted.validity_days, context.at, within)
-    if isinstance(validity, Refused):
+    if isinstance(validity, Rejection):
         return validity
     key = limits.issuing_key(wanted, issuer.key_id)
-    if isinstance(key, Refused):
+    if isinstance(key, Rejection):
         return key
     if isinstance(wanted.request, CheckIssuance):
         return IssuanceChecked(**wanted.request.model_dump(exclude={"signing_key_id", "subject", "sans"}))

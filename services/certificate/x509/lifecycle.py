@@ -25,16 +25,16 @@ from shared.contracts.certificate.events import (
     CertificateSuperseded,
 )
 from shared.contracts.certificate.vocabulary import CertificateFormat
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 
-Decision = CertificateEvent | Refused | Stands | Perform[Effect]
+Decision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
 _CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 def hold(certificate: Certificate, command: HoldCertificate, context: Context) -> Decision:
     match certificate:
         case Issued(held=True):
-            return Stands()
+            return AlreadyDone()
         case Issued() if certificate.expired or context.at > certificate.not_after:
             return limits.conflict(f"{command.certificate_id} ended on {certificate.not_after.isoformat()}: let it be")
         case Issued():
@@ -54,7 +54,7 @@ def hold(certificate: Certificate, command: HoldCertificate, context: Context) -
 def release(certificate: Certificate, command: ReleaseCertificate) -> Decision:
     match certificate:
         case Issued(held=False):
-            return Stands()
+            return AlreadyDone()
         case Issued():
             return CertificateReleased(
                 certificate_id=command.certificate_id,
@@ -75,7 +75,7 @@ def supersede(certificate: Certificate, command: SupersedeCertificate) -> Decisi
         case Issued(superseded_by=None):
             return Perform(FetchOther(command, command.successor_id))
         case Issued(superseded_by=successor) if successor == command.successor_id:
-            return Stands()
+            return AlreadyDone()
         case Issued(superseded_by=successor):
             return limits.conflict(f"{command.certificate_id} is superseded by {successor} already")
         case Unborn() | Created() | Revoked():
@@ -118,7 +118,7 @@ def revoke(certificate: Certificate, command: RevokeCertificate, context: Contex
                 ocsp=isinstance(certificate, Issued) and certificate.ocsp,
             )
         case Revoked(reason=reason) if command.void_if_absent or command.reason == reason:
-            return Stands()
+            return AlreadyDone()
         case Revoked(reason=reason):
             problem = f"{command.certificate_id} is revoked already, for {reason}; a revocation stands as it was said"
             return limits.conflict(problem)
@@ -129,7 +129,7 @@ def revoke(certificate: Certificate, command: RevokeCertificate, context: Contex
 def announce(certificate: Certificate, command: AnnounceExpiry, context: Context) -> Decision:
     match certificate:
         case Issued() if certificate.announced or certificate.expired or certificate.superseded_by is not None:
-            return Stands()
+            return AlreadyDone()
         case Issued():
             due = certificate.expiring_at or certificate.not_after
             if context.at < due - _CLOCKS_DIFFER:
@@ -141,7 +141,7 @@ def announce(certificate: Certificate, command: AnnounceExpiry, context: Context
                 renewal=certificate.renewal,
             )
         case Revoked():
-            return Stands()
+            return AlreadyDone()
         case Unborn() | Created():
             return _not_issued(certificate, command.certificate_id)
         case _:
@@ -151,7 +151,7 @@ def announce(certificate: Certificate, command: AnnounceExpiry, context: Context
 def expire(certificate: Certificate, command: ExpireCertificate, context: Context) -> Decision:
     match certificate:
         case Revoked() | Issued(expired=True):
-            return Stands()
+            return AlreadyDone()
         case Issued():
             if context.at < certificate.not_after:
                 return limits.conflict(f"{command.certificate_id} ends on {certificate.not_after.isoformat()}")
@@ -174,7 +174,7 @@ def export(certificate: Certificate, command: ExportCertificate) -> Decision:
             assert_never(certificate)
 
 
-def _not_issued(certificate: Unborn | Created | Revoked, certificate_id: str) -> Refused:
+def _not_issued(certificate: Unborn | Created | Revoked, certificate_id: str) -> Rejection:
     match certificate:
         case Unborn():
             return limits.missing(certificate_id, "; create and sign it first")

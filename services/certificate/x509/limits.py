@@ -11,8 +11,8 @@ from services.certificate.x509.states import Certificate, Created, Issued, Revok
 from shared.contracts.certificate.commands import CheckIssuance
 from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Rejection
 
 BACKDATED = timedelta(minutes=5)
 """How far in the past a certificate's life begins: whoever reads it may have a clock that is slow."""
@@ -26,7 +26,7 @@ class Validity(NamedTuple):
     end: datetime
 
 
-def refusal(wanted: Wanted, *, ml_dsa: bool) -> Refused | None:
+def refusal(wanted: Wanted, *, ml_dsa: bool) -> Rejection | None:
     """What is wrong with what is *wanted* whoever issues it."""
     rules = PROFILES[wanted.profile]
     if wanted.profile is Profile.ROOT and wanted.issuer_id is not None:
@@ -52,7 +52,7 @@ def _unfit(request: CheckIssuance, *, ml_dsa: bool) -> str | None:
     return misfit(request.profile, KEY_TYPES[request.algorithm], RSA_BITS.get(request.algorithm))
 
 
-def own_key(wanted: Wanted) -> str | Refused:
+def own_key(wanted: Wanted) -> str | Rejection:
     """The key that signs itself."""
     key = wanted.signing_key_id or wanted.key_id
     if key is None:
@@ -62,12 +62,12 @@ def own_key(wanted: Wanted) -> str | Refused:
     return key
 
 
-def fit_issuer(issuer_id: str, issuer: Certificate) -> Issued | Refused:
+def fit_issuer(issuer_id: str, issuer: Certificate) -> Issued | Rejection:
     """The issuer, where it may sign something now."""
     match issuer:
         case Unborn():
             problem = f"there is no certificate {issuer_id} to issue with; create and sign it first"
-            return Refused(RefusalCode.NOT_FOUND, problem)
+            return Rejection(RejectionCode.NOT_FOUND, problem)
         case Created():
             return conflict(f"the issuer {issuer_id} is not signed yet; sign it first")
         case Revoked():
@@ -78,7 +78,7 @@ def fit_issuer(issuer_id: str, issuer: Certificate) -> Issued | Refused:
             return issuer
 
 
-def issuer_refusal(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...]) -> Refused | None:
+def issuer_refusal(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...]) -> Rejection | None:
     """Why an issuer at the beginning of this *path* may not issue what is *wanted*."""
     if not PROFILES[issuer].is_authority:
         problem = f"{wanted.issuer_id} is a {issuer} certificate, not that of an authority: it issues nothing"
@@ -89,7 +89,7 @@ def issuer_refusal(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...])
     return _too_deep(wanted, issuer, path) or _constrained(wanted, path)
 
 
-def _too_deep(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...]) -> Refused | None:
+def _too_deep(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...]) -> Rejection | None:
     """RFC 5280, 4.2.1.9: each authority of the path says how many may follow it."""
     room = min((each.path_length - n for n, each in enumerate(path) if each.path_length is not None), default=None)
     if room is None:
@@ -103,7 +103,7 @@ def _too_deep(wanted: Wanted, issuer: Profile, path: tuple[Authority, ...]) -> R
     return None
 
 
-def _constrained(wanted: Wanted, path: tuple[Authority, ...]) -> Refused | None:
+def _constrained(wanted: Wanted, path: tuple[Authority, ...]) -> Rejection | None:
     for authority in path:
         if authority.unjudged:
             kinds = ", ".join(authority.unjudged)
@@ -117,7 +117,7 @@ def _constrained(wanted: Wanted, path: tuple[Authority, ...]) -> Refused | None:
     return None
 
 
-def issuing_key(wanted: Wanted, issuer_key: str | None) -> str | Refused:
+def issuing_key(wanted: Wanted, issuer_key: str | None) -> str | Rejection:
     """The key that the issuer's certificate is about, by its id."""
     key = wanted.signing_key_id or issuer_key
     if key is None:
@@ -127,7 +127,7 @@ def issuing_key(wanted: Wanted, issuer_key: str | None) -> str | Refused:
     return key
 
 
-def validity(days: int, at: datetime, issuer: Validity | None) -> Validity | Refused:
+def validity(days: int, at: datetime, issuer: Validity | None) -> Validity | Rejection:
     """From a little before *at*, *days* long, and within the *issuer*'s own; to the second, as X.509 has it."""
     now = at.replace(microsecond=0)
     asked = Validity(now - BACKDATED, now + days * _DAY)
@@ -142,17 +142,17 @@ def validity(days: int, at: datetime, issuer: Validity | None) -> Validity | Ref
     return Validity(max(asked.begin, issuer.begin), min(asked.end, issuer.end))
 
 
-def invalid(problem: str) -> Refused:
-    return Refused(RefusalCode.INVALID, problem)
+def invalid(problem: str) -> Rejection:
+    return Rejection(RejectionCode.INVALID, problem)
 
 
-def conflict(problem: str) -> Refused:
-    return Refused(RefusalCode.CONFLICT, problem)
+def conflict(problem: str) -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, problem)
 
 
-def missing(certificate_id: str, hint: str) -> Refused:
-    return Refused(RefusalCode.NOT_FOUND, f"there is no certificate {certificate_id}{hint}")
+def missing(certificate_id: str, hint: str) -> Rejection:
+    return Rejection(RejectionCode.NOT_FOUND, f"there is no certificate {certificate_id}{hint}")
 
 
-def _not_allowed(problem: str) -> Refused:
-    return Refused(RefusalCode.NOT_ALLOWED, problem)
+def _not_allowed(problem: str) -> Rejection:
+    return Rejection(RejectionCode.NOT_ALLOWED, problem)

@@ -7,18 +7,18 @@ from services.certificate.x509.effects import Effect
 from services.certificate.x509.states import Certificate, Created, Unborn
 from shared.contracts.certificate.commands import VerifyCertificate
 from shared.contracts.certificate.events import CertificateVerified
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Perform, Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Context, Perform, Rejection
 
 
 def verify(
     certificate: Certificate, message: VerifyCertificate | Judged | NotJudged, context: Context
-) -> CertificateVerified | Refused | Perform[Effect]:
+) -> CertificateVerified | Rejection | Perform[Effect]:
     match message:
         case VerifyCertificate():
             return _ask(certificate, message, context)
         case NotJudged(code=code, problem=problem):
-            return Refused(code, problem)
+            return Rejection(code, problem)
         case Judged(plan=plan, reason=reason, path=path):
             return CertificateVerified(
                 certificate_id=plan.request.certificate_id,
@@ -32,19 +32,19 @@ def verify(
             assert_never(message)
 
 
-def _ask(certificate: Certificate, request: VerifyCertificate, context: Context) -> Refused | Perform[Effect]:
+def _ask(certificate: Certificate, request: VerifyCertificate, context: Context) -> Rejection | Perform[Effect]:
     match certificate:
         case Unborn() if request.certificate_pem is None:
             problem = f"there is no certificate {request.certificate_id}; of one that is not ours, give certificate_pem"
-            return Refused(RefusalCode.NOT_FOUND, problem)
+            return Rejection(RejectionCode.NOT_FOUND, problem)
         case Created():
             problem = f"{request.certificate_id} is not signed yet: there is nothing to verify; sign it first"
-            return Refused(RefusalCode.CONFLICT, problem)
+            return Rejection(RejectionCode.CONFLICT, problem)
         case Unborn():
             pass
         case _ if request.certificate_pem is not None:
             problem = f"{request.certificate_id} is one of ours; give its certificate_id or another's certificate_pem"
-            return Refused(RefusalCode.INVALID, problem)
+            return Rejection(RejectionCode.INVALID, problem)
         case _:
             pass
     return Perform(Verify(request, request.at or context.at))

@@ -18,7 +18,7 @@ from services.saga.core.definition import Definition, Step
 from services.saga.core.pending_command import Question
 from services.saga.core.progress import finish, go_on
 from services.saga.core.state import Answered, Phase, Saga, Turn
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import (
     CancelSaga,
     PauseSaga,
@@ -32,7 +32,7 @@ from shared.contracts.saga.protocol import (
     StartSaga,
     WithdrawSaga,
 )
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 
 R = TypeVar("R", bound=StartSaga)
 _REMEMBERED = 16
@@ -48,7 +48,7 @@ class Ordered:
     at: datetime
 
 
-def obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Refused | Stands:
+def obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Rejection | AlreadyDone:
     """The saga after the order, or why not."""
     outcome = _obey(definition, saga, order)
     if isinstance(outcome, Saga):
@@ -56,15 +56,15 @@ def obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | 
     return outcome
 
 
-def answer_to(definition: Definition[R], saga: Saga[R], order: Ordered) -> Refused | Stands | None:
+def answer_to(definition: Definition[R], saga: Saga[R], order: Ordered) -> Rejection | AlreadyDone | None:
     """What an operator is answered whose order changed nothing; None: it did, and the saga has announced it."""
     if order.command_id in saga.orders:
         return None
     outcome = _obey(definition, saga, order)
-    return Stands() if isinstance(outcome, Saga) else outcome
+    return AlreadyDone() if isinstance(outcome, Saga) else outcome
 
 
-def _obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Refused | Stands:
+def _obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Rejection | AlreadyDone:
     match order.command:
         case CancelSaga() | WithdrawSaga() as command:
             return _turn_back(definition, saga, command, order)
@@ -82,7 +82,7 @@ def _obey(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] |
 
 def _turn_back(
     definition: Definition[R], saga: Saga[R], command: CancelSaga | WithdrawSaga, order: Ordered
-) -> Saga[R] | Refused | Stands:
+) -> Saga[R] | Rejection | AlreadyDone:
     withdrawing = isinstance(command, WithdrawSaga)
     why = Because("withdrawn" if withdrawing else "cancelled", command.reason, order.command_id, order.at)
     if saga.past_pivot and saga.phase in (Phase.RUNNING, Phase.COMPLETED):
@@ -96,25 +96,25 @@ def _turn_back(
         case Phase.COMPLETED if withdrawing:
             return withdraw(definition, by, why)
         case Phase.COMPENSATED if withdrawing:
-            return Stands()
+            return AlreadyDone()
         case Phase.FAILED if withdrawing:
             return _refused(saga, "it has failed already, and what it left over needs a person: retry or resolve")
         case _:
             return _refused(saga, f"it is {saga.phase} and cannot be cancelled any more")
 
 
-def _pause(saga: Saga[R], reason: str, order: Ordered) -> Saga[R] | Refused | Stands:
+def _pause(saga: Saga[R], reason: str, order: Ordered) -> Saga[R] | Rejection | AlreadyDone:
     if saga.over:
         return _refused(saga, f"it is {saga.phase}: there is nothing to pause")
     if saga.paused_at is not None:
-        return Stands()
+        return AlreadyDone()
     saga = saga.announcing(SagaPaused(**saga.heading, reason=reason), order.command_id)
     return replace(saga, paused_at=order.at).now(order.at)
 
 
-def _resume(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Refused | Stands:
+def _resume(definition: Definition[R], saga: Saga[R], order: Ordered) -> Saga[R] | Rejection | AlreadyDone:
     if saga.paused_at is None:
-        return Stands() if not saga.over else _refused(saga, f"it is {saga.phase} and was not paused")
+        return AlreadyDone() if not saga.over else _refused(saga, f"it is {saga.phase} and was not paused")
     for_long = max((order.at - saga.paused_at).total_seconds(), 0.0)
     saga = _unpaused(saga, order.at)
     saga = saga.announcing(SagaResumed(**saga.heading, paused_seconds=for_long), order.command_id)
@@ -132,7 +132,7 @@ def _unpaused(saga: Saga[R], at: datetime) -> Saga[R]:
     return replace(saga, paused_at=None, questions=moved)
 
 
-def _retry(definition: Definition[R], saga: Saga[R], reason: str, order: Ordered) -> Saga[R] | Refused:
+def _retry(definition: Definition[R], saga: Saga[R], reason: str, order: Ordered) -> Saga[R] | Rejection:
     waiting = tuple(each for each in saga.questions if each.stuck is not None or each.send_at is not None)
     if saga.phase is Phase.FAILED:
         retried = SagaRetried(**saga.heading, steps=tuple(left.step for left in saga.left_over), reason=reason)
@@ -150,7 +150,7 @@ def _retry(definition: Definition[R], saga: Saga[R], reason: str, order: Ordered
     return saga.now(order.at)
 
 
-def _resolve(definition: Definition[R], saga: Saga[R], command: ResolveSaga, order: Ordered) -> Saga[R] | Refused:
+def _resolve(definition: Definition[R], saga: Saga[R], command: ResolveSaga, order: Ordered) -> Saga[R] | Rejection:
     resolved = SagaResolved(
         **saga.heading, step=command.step, outcome=command.outcome, reason=command.reason, answer=command.answer
     )
@@ -175,11 +175,11 @@ def _resolve(definition: Definition[R], saga: Saga[R], command: ResolveSaga, ord
             answer = step.done.model_validate_json(to_json(command.answer))
         except ValidationError as error:
             where = "; ".join(".".join(map(str, each["loc"])) for each in error.errors(include_input=False)[:5])
-            return Refused(RefusalCode.INVALID, f"answer is no {step.done.__name__}: {where}")
+            return Rejection(RejectionCode.INVALID, f"answer is no {step.done.__name__}: {where}")
         saga = replace(saga, answers=(*saga.answers, Answered(step.name, answer)))
     elif not step.may_stand:
         need = f"step {step.name} is answered by a {step.done.__name__}, on which later steps may rest: give its body"
-        return Refused(RefusalCode.INVALID, f"{need} as answer")
+        return Rejection(RejectionCode.INVALID, f"{need} as answer")
     return finish(definition, saga, stuck, order.command_id, order.at)
 
 
@@ -188,8 +188,8 @@ def _within(definition: Definition[R], question: Question) -> timedelta:
     return step.within if question.part is None else step.undo[question.part].within
 
 
-def _refused(saga: Saga[R], problem: str) -> Refused:
-    return Refused(RefusalCode.CONFLICT, problem, where(saga))
+def _refused(saga: Saga[R], problem: str) -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, problem, where(saga))
 
 
 def where(saga: Saga[R]) -> dict[str, JsonValue]:

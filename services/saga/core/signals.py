@@ -13,10 +13,10 @@ from uuid import UUID
 from services.saga.core.definition import Await, Definition
 from services.saga.core.pending_command import People, Question
 from services.saga.core.state import Saga, Signal
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import SagaSignalled, SagaWaiting, StartSaga
 from shared.contracts.yubikey.prompts import PromptRaised
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 
 R = TypeVar("R", bound=StartSaga)
 
@@ -56,7 +56,7 @@ def wanted(saga: Saga[R], said: Signalled) -> Question | None:
     return next(of_that, waiting[0] if waiting else None)
 
 
-def answer_to(saga: Saga[R], said: Signalled) -> Refused | Stands | None:
+def answer_to(saga: Saga[R], said: Signalled) -> Rejection | AlreadyDone | None:
     """What a person is answered whose word does not count; None: it counts, or it did when it was first heard."""
     if any(kept.command_id == said.command_id for kept in saga.signals):
         return None
@@ -64,15 +64,17 @@ def answer_to(saga: Saga[R], said: Signalled) -> Refused | Stands | None:
     if asked is None or asked.people is None:
         word = (said.signal, said.actor, said.message_sha256)
         if any((kept.signal, kept.actor, kept.message_sha256) == word for kept in saga.signals):
-            return Stands()
+            return AlreadyDone()
         others = " and ".join(repr(each.people.signal) for each in saga.questions if each.people)
         waits_for = f"it waits for {others or 'nobody'}"
-        return Refused(RefusalCode.CONFLICT, f"no signal {said.signal!r} is wanted: it is {saga.phase} and {waits_for}")
+        return Rejection(
+            RejectionCode.CONFLICT, f"no signal {said.signal!r} is wanted: it is {saga.phase} and {waits_for}"
+        )
     if said.message_sha256 != (digest := asked.people.message_sha256):
         right = f"must be {digest}, of what waits to be judged" if digest else "must be left out: nothing has a hash"
-        return Refused(RefusalCode.INVALID, f"message_sha256 {right}", {"message_sha256": digest})
+        return Rejection(RejectionCode.INVALID, f"message_sha256 {right}", {"message_sha256": digest})
     if any((kept.step, kept.actor.casefold()) == (asked.step, said.actor.casefold()) for kept in saga.signals):
-        return Stands()
+        return AlreadyDone()
     return None
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import (
     SagaCompensated,
     SagaFailed,
@@ -35,7 +35,7 @@ class Retry:
     delay: timedelta = timedelta(seconds=1)
     factor: float = 2.0
     longest: timedelta = timedelta(seconds=60)
-    never: frozenset[RefusalCode] = frozenset()
+    never: frozenset[RejectionCode] = frozenset()
 
     def before(self, attempt: int) -> timedelta:
         """How long after this attempt the next one is made; as a logarithm first: after 50 doublings no timedelta

@@ -30,17 +30,17 @@ from shared.contracts.yubikey.presence import PresenceCommand, PresenceEvent
 from shared.contracts.yubikey.secrets import SecretCommand, SecretEvent
 from shared.contracts.yubikey.slots import YubiKeyCommand, YubiKeyEvent
 from shared.contracts.yubikey.use import UseCommand, UseEvent
-from shared.decider import Context, Decider, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 from shared.messages.identity import derive
 
 AnyCommand = YubiKeyCommand | PresenceCommand | LifecycleCommand | DeviceCommand | SecretCommand | UseCommand
 AnyEvent = YubiKeyEvent | PresenceEvent | LifecycleEvent | DeviceEvent | SecretEvent | UseEvent
-Answer = AnyEvent | Refused | Stands | Perform[Effect]
+Answer = AnyEvent | Rejection | AlreadyDone | Perform[Effect]
 
 
 def decide(device: Device, message: AnyCommand | Outcome, context: Context) -> Answer:
     if isinstance(message, DeviceRefused):
-        return Refused(message.code, message.message, retryable=message.retryable)
+        return Rejection(message.code, message.message, retryable=message.retryable)
     if isinstance(message, Done):
         return message.event
     if not isinstance(message, AnyCommand):

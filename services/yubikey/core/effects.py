@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (
     DeviceCommand,
     DeviceEvent,
@@ -163,7 +163,7 @@ class Done:
 class DeviceRefused:
     """The device, or its absence, said no."""
 
-    code: RefusalCode
+    code: RejectionCode
     message: str
     retryable: bool = False
 

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from services.yubikey.core.states import Fate, Life
 from shared.contracts.base import Command
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey import secrets, slots, use
 from shared.contracts.yubikey.devices import (
     ProvisionYubiKey,
@@ -37,7 +37,7 @@ from shared.contracts.yubikey.lifecycle import (
     YubiKeyTransferred,
     YubiKeyUnsealed,
 )
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 
 _PUTS_SOMETHING_ON_IT = (
     slots.GenerateSlotKey,
@@ -66,7 +66,7 @@ _CHANGES_WHAT_WAS_SEALED = (
 )
 
 
-def barred(life: Life, serial: str, command: Command) -> Refused | None:
+def barred(life: Life, serial: str, command: Command) -> Rejection | None:
     """Why what is asked must not be done to a device that is lost, retired, sealed or nobody's; None: it may be."""
     if life.fate is not Fate.IN_USE and isinstance(command, (*_PUTS_SOMETHING_ON_IT, *_USES_IT)):
         remedy = "yubikey.reset puts a lost one that was found back in use" if life.fate is Fate.LOST else "use another"
@@ -79,7 +79,7 @@ def barred(life: Life, serial: str, command: Command) -> Refused | None:
     return None
 
 
-def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | Refused | Stands:
+def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | Rejection | AlreadyDone:
     """What becomes of what somebody says about the device."""
     match command:
         case RegisterYubiKey() | DeregisterYubiKey():
@@ -91,12 +91,12 @@ def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | 
         case ReportYubiKeyLost() | RetireYubiKey():
             return _given_up(life, command, actor)
         case UnsealYubiKey(serial=serial, reason=reason):
-            return YubiKeyUnsealed(serial=serial, reason=reason) if life.sealed is not None else Stands()
+            return YubiKeyUnsealed(serial=serial, reason=reason) if life.sealed is not None else AlreadyDone()
         case _:
             assert_never(command)
 
 
-def _registered(life: Life, command: RegisterYubiKey | DeregisterYubiKey) -> LifecycleEvent | Refused | Stands:
+def _registered(life: Life, command: RegisterYubiKey | DeregisterYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
     serial = command.serial
     if isinstance(command, RegisterYubiKey):
         if command.request_id in life.void:
@@ -104,40 +104,42 @@ def _registered(life: Life, command: RegisterYubiKey | DeregisterYubiKey) -> Lif
         if life.fate is Fate.RETIRED:
             return _conflict(f"YubiKey {serial} is retired: register another")
         if life.label == command.label:
-            return Stands()
+            return AlreadyDone()
         return YubiKeyRegistered(serial=serial, label=command.label, request_id=command.request_id)
     if command.request_id is not None and command.request_id != life.label_by:
         return _void(life, command)
     if life.person_id is not None:
         return _conflict(f"YubiKey {serial} is {life.person_id}'s: ask yubikey.unassign first")
-    return YubiKeyDeregistered(serial=serial, reason=command.reason) if life.label is not None else Stands()
+    return YubiKeyDeregistered(serial=serial, reason=command.reason) if life.label is not None else AlreadyDone()
 
 
-def _given_up(life: Life, command: ReportYubiKeyLost | RetireYubiKey, actor: str) -> LifecycleEvent | Refused | Stands:
+def _given_up(
+    life: Life, command: ReportYubiKeyLost | RetireYubiKey, actor: str
+) -> LifecycleEvent | Rejection | AlreadyDone:
     serial = command.serial
     if isinstance(command, RetireYubiKey):
         if command.replacement_serial == serial:
-            return Refused(RefusalCode.INVALID, "a YubiKey does not replace itself: name another, or none")
+            return Rejection(RejectionCode.INVALID, "a YubiKey does not replace itself: name another, or none")
         if life.fate is Fate.RETIRED:
-            return Stands()
+            return AlreadyDone()
         return YubiKeyRetired(serial=serial, reason=command.reason, replacement_serial=command.replacement_serial)
     if life.fate is Fate.RETIRED:
         return _conflict(f"YubiKey {serial} is retired already")
     if life.fate is Fate.LOST:
-        return Stands()
+        return AlreadyDone()
     by = command.reported_by or actor
     return YubiKeyLost(serial=serial, person_id=life.person_id, reported_by=by, location=command.location)
 
 
-def _handed_back(life: Life, command: UnassignYubiKey) -> LifecycleEvent | Stands:
+def _handed_back(life: Life, command: UnassignYubiKey) -> LifecycleEvent | AlreadyDone:
     if command.request_id is not None and command.request_id != life.person_by:
         return _void(life, command)
     if life.person_id is None:
-        return Stands()
+        return AlreadyDone()
     return YubiKeyAssignmentRevoked(serial=command.serial, person_id=life.person_id, reason=command.reason)
 
 
-def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> LifecycleEvent | Refused | Stands:
+def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
     serial, has_it = command.serial, life.person_id
     if isinstance(command, AssignYubiKey) and command.request_id in life.void:
         return _taken_back(command)
@@ -146,7 +148,7 @@ def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> Lifecy
     if life.label is None:
         return _conflict(f"YubiKey {serial} is not registered: ask yubikey.register first")
     if has_it == command.person_id:
-        return Stands()
+        return AlreadyDone()
     to, name = command.person_id, command.person_name
     if isinstance(command, AssignYubiKey):
         if has_it is not None:
@@ -157,14 +159,14 @@ def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> Lifecy
     return YubiKeyTransferred(serial=serial, from_person_id=has_it, person_id=to, person_name=name)
 
 
-def _void(life: Life, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | Stands:
+def _void(life: Life, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | AlreadyDone:
     """Nothing stands that was asked under that id. It may still arrive: late, and after what takes it back."""
     if command.request_id is None or command.request_id in life.void:
-        return Stands()
+        return AlreadyDone()
     return YubiKeyRequestVoided(serial=command.serial, request_id=command.request_id, reason=command.reason)
 
 
-def _taken_back(command: RegisterYubiKey | AssignYubiKey) -> Refused:
+def _taken_back(command: RegisterYubiKey | AssignYubiKey) -> Rejection:
     return _conflict(f"request {command.request_id} was taken back before it arrived: ask under another id")
 
 
@@ -192,5 +194,5 @@ def after(life: Life, event: LifecycleEvent) -> Life:
             assert_never(event)
 
 
-def _conflict(problem: str) -> Refused:
-    return Refused(RefusalCode.CONFLICT, problem)
+def _conflict(problem: str) -> Rejection:
+    return Rejection(RejectionCode.CONFLICT, problem)

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, assert_never, get_args
 
 from pydantic import TypeAdapter
 
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.prompts import (
     AnswerPrompt,
     CancelPrompt,
@@ -24,7 +24,7 @@ from shared.contracts.yubikey.prompts import (
     PromptSettled,
     Wanted,
 )
-from shared.decider import Context, Decider, Refused, Stands
+from shared.decider import AlreadyDone, Context, Decider, Rejection
 
 
 class Phase(StrEnum):
@@ -43,28 +43,28 @@ class Prompt:
     outcome: PromptOutcome | None = None
 
 
-def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEvent | Refused | Stands:
+def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEvent | Rejection | AlreadyDone:
     if prompt.phase is Phase.UNKNOWN:
-        return Refused(RefusalCode.NOT_FOUND, f"there is no prompt {command.prompt_id}")
+        return Rejection(RejectionCode.NOT_FOUND, f"there is no prompt {command.prompt_id}")
     match command:
         case AnswerPrompt(sealed_pin=sealed):
             return _answer(prompt, command.prompt_id, sealed, context.at)
         case CancelPrompt() if prompt.phase is Phase.SETTLED:
             stands = prompt.outcome is PromptOutcome.CANCELLED
-            return Stands() if stands else Refused(RefusalCode.CONFLICT, f"it is over: {prompt.outcome}")
+            return AlreadyDone() if stands else Rejection(RejectionCode.CONFLICT, f"it is over: {prompt.outcome}")
         case CancelPrompt():
             return PromptSettled(prompt_id=command.prompt_id, outcome=PromptOutcome.CANCELLED)
         case _:
             assert_never(command)
 
 
-def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> PromptEvent | Refused | Stands:
+def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> PromptEvent | Rejection | AlreadyDone:
     if prompt.wanted is not Wanted.PIN:
-        return Refused(RefusalCode.INVALID, "it asks for a touch: that is answered at the device")
+        return Rejection(RejectionCode.INVALID, "it asks for a touch: that is answered at the device")
     if prompt.sealed_pin == sealed.hex():
-        return Stands()
+        return AlreadyDone()
     if prompt.phase is not Phase.OPEN or (prompt.deadline is not None and at > prompt.deadline):
-        return Refused(RefusalCode.CONFLICT, "it is answered, or nobody waits for it any more")
+        return Rejection(RejectionCode.CONFLICT, "it is answered, or nobody waits for it any more")
     return PromptAnswered(prompt_id=prompt_id, sealed_pin=sealed)
 
 

@@ -25,7 +25,7 @@ from services.yubikey.core.effects import (
 )
 from services.yubikey.core.states import VOIDED, Device, SlotContent
 from shared.contracts.key.vocabulary import Algorithm, Provenance
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import (
     AttestSlot,
     ClearSlot,
@@ -45,14 +45,14 @@ from shared.contracts.yubikey.slots import (
     YubiKeyEvent,
 )
 from shared.contracts.yubikey.use import SlotCsrCreated, SlotDecrypted, SlotMoved, SlotSignatureCreated, UseEvent
-from shared.decider import Perform, Refused, Stands
+from shared.decider import AlreadyDone, Perform, Rejection
 
 UNKNOWN_TO_DEVICES = frozenset({Algorithm.ML_DSA_65})
 
 
 def asked(
     device: Device, command: YubiKeyCommand, operation_id: str, key_id_if_none: str
-) -> Refused | Stands | Perform[Effect]:
+) -> Rejection | AlreadyDone | Perform[Effect]:
     serial, slot = command.serial, command.slot
     match command:
         case GenerateSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
@@ -78,7 +78,7 @@ def asked(
             assert_never(command)
 
 
-def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Refused:
+def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Rejection:
     serial, slot, simulated = outcome.effect.serial, outcome.effect.slot, outcome.simulated
     match outcome:
         case SlotFilled(effect=effect):
@@ -128,35 +128,35 @@ def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Refused:
             assert_never(outcome)
 
 
-def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Refused | Stands | Perform[Effect]:
+def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Rejection | AlreadyDone | Perform[Effect]:
     content = device.slots.get(effect.slot)
     if effect.algorithm in UNKNOWN_TO_DEVICES:
-        return Refused(RefusalCode.INVALID, f"no YubiKey holds {effect.algorithm} keys: keep it in the key service")
+        return Rejection(RejectionCode.INVALID, f"no YubiKey holds {effect.algorithm} keys: keep it in the key service")
     if effect.key_id in device.voided:
         problem = f"key {effect.key_id} was undone before it was done: slot {effect.slot} was cleared for it"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     if content is not None and content.key_id == effect.key_id:
-        return Stands()
+        return AlreadyDone()
     if content is not None and not effect.replace:
         problem = f"slot {effect.slot} of YubiKey {effect.serial} holds key {content.key_id}"
         remedy = 'clear it first, or say "replace": true to overwrite it for good'
-        return Refused(RefusalCode.CONFLICT, f"{problem}; {remedy}")
+        return Rejection(RejectionCode.CONFLICT, f"{problem}; {remedy}")
     return Perform(effect)
 
 
-def _verify(found: SlotContents) -> SlotVerified | Refused:
+def _verify(found: SlotContents) -> SlotVerified | Rejection:
     effect = found.effect
     where = f"slot {effect.slot} of YubiKey {effect.serial}"
     if found.public_key_pem is None:
-        return Refused(RefusalCode.CONFLICT, f"{where} has no key")
+        return Rejection(RejectionCode.CONFLICT, f"{where} has no key")
     if found.certificate is None:
-        return Refused(RefusalCode.CONFLICT, f"{where} has a key but no certificate")
+        return Rejection(RejectionCode.CONFLICT, f"{where} has a key but no certificate")
     if found.certificate.public_key_pem != found.public_key_pem:
-        return Refused(RefusalCode.CONFLICT, f"the certificate in {where} is not of the key in it")
+        return Rejection(RejectionCode.CONFLICT, f"the certificate in {where} is not of the key in it")
     actual = found.certificate.fingerprint_sha256
     if effect.expected_fingerprint not in (None, actual):
         problem = f"the certificate in {where} has the fingerprint {actual}, not {effect.expected_fingerprint}"
-        return Refused(RefusalCode.CONFLICT, problem)
+        return Rejection(RejectionCode.CONFLICT, problem)
     return SlotVerified(
         serial=effect.serial,
         slot=effect.slot,

@@ -27,12 +27,12 @@ from services.yubikey.state.intents import BUCKET, Intents
 from services.yubikey.state.leases import Holder, Leases
 from services.yubikey.state.sealing import SealingKey
 from shared.contracts.yubikey.presence import ReportPresence
-from shared.messages.envelope import seal_command
+from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
 from shared.process.runtime import Handler, Stores
-from shared.store.event_store import Standing
+from shared.store.event_store import Versioned
 
 Background = Coroutine[Any, Any, None]
 log = logging.getLogger(__name__)
@@ -77,7 +77,7 @@ class Agent:
             with self.leases.using(int(effect.serial)):
                 return await yubikeys.perform(effect)
 
-        async def standing_of(serial: int) -> Standing[Device]:
+        async def standing_of(serial: int) -> Versioned[Device]:
             store = stores["yubikey"]
             return await store.refresh(str(serial), await store.load(str(serial)))
 
@@ -125,5 +125,5 @@ class Agent:
             self._home.release()
 
     async def _report(self, report: ReportPresence) -> None:
-        sealed = seal_command(report, Lineage.root(new_id(), self._agency.name), "yubikey")
+        sealed = encode_command(report, Lineage.root(new_id(), self._agency.name), "yubikey")
         await self._client.jetstream().publish(sealed.subject, sealed.payload, headers=sealed.headers)

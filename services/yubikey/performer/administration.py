@@ -18,7 +18,7 @@ from services.yubikey.readers.directory import DeviceError
 from services.yubikey.roles import Role, Roles
 from services.yubikey.state.credentials import Credentials, Secrets
 from services.yubikey.state.sealing import SealingKey
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (
     DetectYubiKey,
     DeviceCommand,
@@ -189,7 +189,7 @@ def _require_use(use: str, slot: Slot, allowed: frozenset[Slot]) -> None:
     if slot not in allowed:
         slots = ", ".join(sorted(allowed)) or "none"
         problem = f"slot {slot} may not be used to {use} through this service; allowed are {slots}"
-        raise DeviceError(RefusalCode.NOT_ALLOWED, f"{problem} ([use] {use} in the file of YUBIKEY_ROLES_FILE)")
+        raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem} ([use] {use} in the file of YUBIKEY_ROLES_FILE)")
 
 
 def _has_tries(device: OpenDevice, role: Role, secrets: Secrets) -> bool:

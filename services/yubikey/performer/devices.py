@@ -43,7 +43,7 @@ from services.yubikey.roles import Roles
 from services.yubikey.state.credentials import Credentials
 from services.yubikey.state.intents import Intent, Intents
 from services.yubikey.state.sealing import SealError, SealingKey
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.errors import Transient
 
 T = TypeVar("T")
@@ -125,7 +125,7 @@ class YubiKeys:
         """Write down what is about to be done, then do it; where it turns out to be done, tell what came of it."""
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         if effect.key_id in intent.voided:
-            raise DeviceError(RefusalCode.CONFLICT, f"key {effect.key_id} was undone before it was done")
+            raise DeviceError(RejectionCode.CONFLICT, f"key {effect.key_id} was undone before it was done")
         try:
             found = await self._on(effect, lambda device: look(device, effect, private_key, intent))
         except DeviceError as error:
@@ -225,9 +225,9 @@ class YubiKeys:
         try:
             key = self._sealing_key.open(effect.sealed_key, effect.key_id)
         except SealError as error:
-            raise DeviceError(RefusalCode.INVALID, f"the sealed key cannot be imported: {error}") from None
+            raise DeviceError(RejectionCode.INVALID, f"the sealed key cannot be imported: {error}") from None
         if key_type_of(key) != KEY_TYPES[effect.algorithm]:
-            raise DeviceError(RefusalCode.INVALID, f"the sealed key is not an {effect.algorithm} key")
+            raise DeviceError(RejectionCode.INVALID, f"the sealed key is not an {effect.algorithm} key")
         return key
 
 

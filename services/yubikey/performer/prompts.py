@@ -22,13 +22,13 @@ from yubikit.core.smartcard import SW, ApduError
 from services.yubikey.core.prompts import Phase, Prompt
 from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.sealing import SUITE
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.prompts import PromptEvent, PromptOutcome, PromptRaised, PromptSettled, Wanted, pin_info
 from shared.contracts.yubikey.slots import Slot
 from shared.errors import Conflict, Transient
 from shared.messages.identity import derive
-from shared.process.runtime import under_way
-from shared.store.event_store import EventStore, Standing
+from shared.process.runtime import current_command
+from shared.store.event_store import EventStore, Versioned
 
 _ON_THE_LOOP = 30.0
 T = TypeVar("T")
@@ -96,10 +96,10 @@ class Prompts:
     def _wait(self, asked: _Asked, in_vain: str) -> None:
         """Raises once waiting is over, whatever is waited for."""
         if self._on_the_loop(self._prompt(asked.prompt_id)).state.phase is Phase.SETTLED:
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"{in_vain}; the prompt was cancelled")
+            raise DeviceError(RejectionCode.NOT_ALLOWED, f"{in_vain}; the prompt was cancelled")
         if datetime.now(UTC) >= asked.deadline:
             self._settle(asked, PromptOutcome.EXPIRED)
-            raise DeviceError(RefusalCode.UNAVAILABLE, f"{in_vain}; nobody did within {self._patience:g} s")
+            raise DeviceError(RejectionCode.UNAVAILABLE, f"{in_vain}; nobody did within {self._patience:g} s")
         if self._stopping.wait(self._again):
             raise Transient("this process stops; the person is waited for again, by another or by its successor")
 
@@ -122,7 +122,7 @@ class Prompts:
         """The prompt of the command under way. A touch that a dead process asked for is asked for no second time; its
         prompt for a PIN died with the key.
         """
-        command = under_way.get()
+        command = current_command.get()
         key = X25519PrivateKey.generate() if wanted is Wanted.PIN else None
         for number in count():
             prompt_id = str(derive(command.lineage.message_id, f"prompt/{wanted}/{number}"))
@@ -157,12 +157,12 @@ class Prompts:
             except Conflict:  # somebody answered or cancelled it in this moment
                 continue
 
-    async def _append(self, standing: Standing[Prompt], event: PromptRaised | PromptSettled) -> None:
+    async def _append(self, standing: Versioned[Prompt], event: PromptRaised | PromptSettled) -> None:
         """In the conversation of the command under way, but not as caused by it: that would be its answer."""
-        lineage = replace(under_way.get().lineage, message_id=UUID(event.prompt_id))
+        lineage = replace(current_command.get().lineage, message_id=UUID(event.prompt_id))
         await self._store.append(standing, event, lineage, "yubikey")
 
-    async def _prompt(self, prompt_id: str) -> Standing[Prompt]:
+    async def _prompt(self, prompt_id: str) -> Versioned[Prompt]:
         return await self._store.refresh(prompt_id, await self._store.load(prompt_id))
 
     def _on_the_loop(self, work: Coroutine[Any, Any, T]) -> T:
@@ -175,4 +175,4 @@ def _opened(asked: _Asked, sealed: bytes) -> str:
         return SUITE.decrypt(sealed, asked.key, pin_info(str(asked.serial), asked.prompt_id)).decode()
     except (InvalidTag, ValueError):
         problem = f"the PIN does not open: seal it to the key of the prompt {asked.prompt_id}, and for this device"
-        raise DeviceError(RefusalCode.INVALID, problem) from None
+        raise DeviceError(RejectionCode.INVALID, problem) from None

@@ -19,7 +19,7 @@ from services.yubikey.core.states import Device, SlotContent
 from services.yubikey.piv.attestation import fingerprint_of
 from services.yubikey.state.intents import Intent, Intents
 from shared.contracts.yubikey.slots import Slot
-from shared.store.event_store import Standing
+from shared.store.event_store import Versioned
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def finding(intent: Intent, public_key_pem: str | None, content: SlotContent | N
 async def reconcile(
     serial: str,
     intents: Intents,
-    stands: Callable[[], Awaitable[Standing[Device]]],
+    stands: Callable[[], Awaitable[Versioned[Device]]],
     perform: Callable[[ReadSlot], Awaitable[Outcome]],
 ) -> dict[Slot, Finding]:
     """What became of everything that was ever begun on the device; said where it is not as the log says. What is begun
@@ -68,7 +68,7 @@ async def reconcile(
         if not isinstance(outcome, SlotContents):
             log.warning("YubiKey %s cannot be read after it was taken over: %s", serial, outcome)
             break
-        begun = bool(intent.operation_id) and not standing.has_answered(UUID(intent.operation_id))
+        begun = bool(intent.operation_id) and not standing.has_handled(UUID(intent.operation_id))
         if (await intents.read(serial, slot))[0] != intent:
             continue
         found = finding(intent, outcome.public_key_pem, standing.state.slots.get(slot), begun=begun)

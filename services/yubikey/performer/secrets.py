@@ -19,7 +19,7 @@ from services.yubikey.piv.session import OpenDevice
 from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.credentials import Credentials, Secrets
 from services.yubikey.state.sealing import SUITE, SealingKey
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (
     KeyHolder,
     ManagementKeyAlgorithm,
@@ -143,7 +143,7 @@ class SecretKeeping:
             DeviceSecret.MANAGEMENT_KEY: secrets.management_key,
         }[secret]
         if held is None:
-            raise DeviceError(RefusalCode.NOT_FOUND, f"the {secret} of YubiKey {serial} is not held here")
+            raise DeviceError(RejectionCode.NOT_FOUND, f"the {secret} of YubiKey {serial} is not held here")
         return SUITE.encrypt(held.encode(), X25519PublicKey.from_public_bytes(recipient), secret_info(serial, secret))
 
     async def _changing(self, serial: str, pending: str, work: Callable[[OpenDevice], object]) -> None:
@@ -181,7 +181,7 @@ class SecretKeeping:
             return self._sealing_key.opened(sealed, secret_info(serial, secret)).decode()
         except (InvalidTag, ValueError):
             problem = f"the sealed {secret} does not open with this service's key for YubiKey {serial}"
-            raise DeviceError(RefusalCode.INVALID, problem) from None
+            raise DeviceError(RejectionCode.INVALID, problem) from None
 
 
 def _hold(device: OpenDevice, given: Secrets) -> None:
@@ -201,7 +201,7 @@ def _hexadecimal(key: str | None) -> str | None:
         return bytes.fromhex(key).hex()
     except ValueError:
         problem = "the management key that was sealed must be in hexadecimal digits"
-        raise DeviceError(RefusalCode.INVALID, problem) from None
+        raise DeviceError(RejectionCode.INVALID, problem) from None
 
 
 def _unknown(serial: str, error: DeviceError) -> Transient:

@@ -24,7 +24,7 @@ from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.certificate.vocabulary import DistinguishedName
 from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, Slot
 from shared.contracts.yubikey.use import (
     CreateSlotCsr,
@@ -75,7 +75,7 @@ def sign(device: OpenDevice, command: SignInSlot) -> SlotSignatureCreated:
     kinds, hashed = _SIGNING.get(command.signature_algorithm, (set(), _SHA256))
     if key.metadata.key_type not in kinds:
         problem = f"the key in slot {command.slot} is {key.metadata.key_type.name} and makes no"
-        raise DeviceError(RefusalCode.INVALID, f"{problem} {command.signature_algorithm} signatures")
+        raise DeviceError(RejectionCode.INVALID, f"{problem} {command.signature_algorithm} signatures")
     rsa_padding = padding.PKCS1v15() if isinstance(key.public_key, rsa.RSAPublicKey) else None
 
     def operation() -> bytes:
@@ -98,7 +98,7 @@ def decrypt(device: OpenDevice, command: DecryptInSlot) -> SlotDecrypted:
     if command.ciphertext is not None:
         ciphertext = command.ciphertext
         if not isinstance(key.public_key, rsa.RSAPublicKey):
-            raise DeviceError(RefusalCode.INVALID, f"the key in slot {command.slot} agrees, and decrypts nothing")
+            raise DeviceError(RejectionCode.INVALID, f"the key in slot {command.slot} agrees, and decrypts nothing")
         plaintext = _use(
             device, key, command.slot, lambda: device.session.decrypt(slot, ciphertext, padding.PKCS1v15())
         )
@@ -120,9 +120,9 @@ def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
     source, target = device.read(command.slot), device.read(command.to)
     told = SlotMoved(serial=str(device.serial), slot=command.slot, to=command.to, simulated=device.simulated)
     if source.key is None and target.key is None:
-        raise DeviceError(RefusalCode.CONFLICT, f"slot {command.slot} has no key to move")
+        raise DeviceError(RejectionCode.CONFLICT, f"slot {command.slot} has no key to move")
     if source.key is not None and (target.key is not None or target.has_object):
-        raise DeviceError(RefusalCode.CONFLICT, f"slot {command.to} is not empty: clear it first")
+        raise DeviceError(RejectionCode.CONFLICT, f"slot {command.to} is not empty: clear it first")
     device.authenticate()
     if source.key is not None:
         device.session.move_key(slot_of(command.slot), slot_of(command.to))
@@ -155,7 +155,7 @@ def _name(subject: DistinguishedName) -> x509.Name:
 def _key_in(device: OpenDevice, slot: Slot) -> SlotKey:
     key = device.read(slot).key
     if key is None:
-        raise DeviceError(RefusalCode.CONFLICT, f"slot {slot} of YubiKey {device.serial} has no key")
+        raise DeviceError(RejectionCode.CONFLICT, f"slot {slot} of YubiKey {device.serial} has no key")
     return key
 
 
@@ -163,7 +163,7 @@ def _peer(command: DecryptInSlot, key: SlotKey) -> ec.EllipticCurvePublicKey | x
     try:
         peer = load_pem_public_key((command.peer_public_key_pem or "").encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise DeviceError(RefusalCode.INVALID, "peer_public_key_pem is no public key in PEM") from None
+        raise DeviceError(RejectionCode.INVALID, "peer_public_key_pem is no public key in PEM") from None
     mine = key.public_key
     same_curve = (
         isinstance(peer, ec.EllipticCurvePublicKey)
@@ -174,4 +174,4 @@ def _peer(command: DecryptInSlot, key: SlotKey) -> ec.EllipticCurvePublicKey | x
         assert isinstance(peer, ec.EllipticCurvePublicKey | x25519.X25519PublicKey)
         return peer
     problem = f"the key in slot {command.slot} agrees with keys of its own kind only"
-    raise DeviceError(RefusalCode.INVALID, problem)
+    raise DeviceError(RejectionCode.INVALID, problem)

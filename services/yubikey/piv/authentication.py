@@ -12,7 +12,7 @@ from yubikit.core.smartcard import ApduError
 
 from services.yubikey.piv.secret_rules import DEFAULT_PIN
 from services.yubikey.readers.directory import DeviceError
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import Slot
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def authenticate(device: OpenDevice) -> None:
     problem = f"the management key of YubiKey {device.serial} is {kind.name}, of {kind.key_len} bytes; this service"
     remedy = "yubikey.adopt-secrets tells it one"
     raise DeviceError(
-        RefusalCode.NOT_ALLOWED, f"{problem} {given}, or was not touched where it asks for that; {remedy}"
+        RejectionCode.NOT_ALLOWED, f"{problem} {given}, or was not touched where it asks for that; {remedy}"
     )
 
 
@@ -124,20 +124,20 @@ def puk_is_default(device: OpenDevice) -> bool | None:
 def require_tries(left: int, device: OpenDevice, what: str) -> None:
     if left == 0:
         remedy = "yubikey.unblock-pin sets another one" if what == "PIN" else "only yubikey.reset helps"
-        raise DeviceError(RefusalCode.CONFLICT, f"the {what} of YubiKey {device.serial} is blocked: {remedy}")
+        raise DeviceError(RejectionCode.CONFLICT, f"the {what} of YubiKey {device.serial} is blocked: {remedy}")
     if left < FEWEST_TRIES:
         problem = f"the {what} of YubiKey {device.serial} has {left} try left, which is not risked here"
         remedy = "whoever knows it proves it once, or yubikey.unblock-pin" if what == "PIN" else "whoever knows it does"
-        raise DeviceError(RefusalCode.CONFLICT, f"{problem}: {remedy}")
+        raise DeviceError(RejectionCode.CONFLICT, f"{problem}: {remedy}")
 
 
 def wrong(device: OpenDevice, what: str, left: int) -> DeviceError:
     problem = f"the {what} that is held of YubiKey {device.serial} is not the device's; {left} tries left"
-    return DeviceError(RefusalCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells the right one")
+    return DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells the right one")
 
 
 def not_held(device: OpenDevice, what: str) -> DeviceError:
     problem = f"the {what} of YubiKey {device.serial} is not held here"
     return DeviceError(
-        RefusalCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells it, yubikey.reset does without"
+        RejectionCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells it, yubikey.reset does without"
     )

@@ -11,7 +11,7 @@ from services.yubikey.piv.session import KEY_TYPES, OpenDevice
 from services.yubikey.piv.slots import SlotReading
 from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.intents import Intent
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 
 def look(
@@ -26,7 +26,7 @@ def look(
     if found.is_occupied(intent.discarded) and not effect.replace:
         problem = f"slot {effect.slot} of YubiKey {effect.serial} has a key or a certificate"
         remedy = 'clear it first, or say "replace": true to overwrite it for good'
-        raise DeviceError(RefusalCode.CONFLICT, f"{problem}; {remedy}")
+        raise DeviceError(RejectionCode.CONFLICT, f"{problem}; {remedy}")
     device.check_support(effect.algorithm, effect.pin_policy, effect.touch_policy, generate=private_key is None)
     if not device.asks_for_touch:  # it would be asked for twice; a wrong key is found out later, in vain but safely
         device.authenticate()

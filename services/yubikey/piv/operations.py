@@ -23,7 +23,7 @@ from services.yubikey.piv.attestation import NotProvenError, fingerprint, spki
 from services.yubikey.piv.session import OpenDevice
 from services.yubikey.piv.slots import SlotKey, pem, public_pem
 from services.yubikey.readers.directory import DeviceError
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 Filling = GenerateInSlot | ImportKeyIntoSlot
 
@@ -78,10 +78,10 @@ def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePu
         certificate = x509.load_pem_x509_certificate(effect.certificate_pem.encode())
         public_key = certificate.public_key()
     except (ValueError, UnsupportedAlgorithm):
-        raise DeviceError(RefusalCode.INVALID, "certificate_pem is not one X.509 certificate in PEM") from None
+        raise DeviceError(RejectionCode.INVALID, "certificate_pem is not one X.509 certificate in PEM") from None
     if spki(public_key) != spki(_key_in(device, effect).public_key):
         where = f"slot {effect.slot} of YubiKey {effect.serial}"
-        raise DeviceError(RefusalCode.CONFLICT, f"the certificate is not of the key in {where}")
+        raise DeviceError(RejectionCode.CONFLICT, f"the certificate is not of the key in {where}")
     device.authenticate()
     device.put_certificate(effect.slot, certificate)
     return CertificatePut(effect, device.simulated, fingerprint(certificate))
@@ -90,7 +90,7 @@ def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePu
 def _key_in(device: OpenDevice, effect: Filling | PutCertificate) -> SlotKey:
     key = device.read(effect.slot).key
     if key is None:
-        raise DeviceError(RefusalCode.CONFLICT, f"slot {effect.slot} of YubiKey {effect.serial} has no key")
+        raise DeviceError(RejectionCode.CONFLICT, f"slot {effect.slot} of YubiKey {effect.serial} has no key")
     return key
 
 

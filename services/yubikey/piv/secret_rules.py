@@ -6,7 +6,7 @@ import secrets
 from itertools import pairwise
 
 from services.yubikey.readers.directory import DeviceError
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 
 DEFAULT_PIN, DEFAULT_PUK = "123456", "12345678"
 SHORTEST_PIN, LONGEST = 6, 8
@@ -28,7 +28,7 @@ def draw_key(length: int) -> bytes:
 def chosen(text: str, what: str) -> str:
     """What a person chose as *what*, if it may be. Raises DeviceError, which does not repeat it."""
     if (problem := problem_with(text)) is not None:
-        raise DeviceError(RefusalCode.INVALID, f"the {what} that was sealed {problem}")
+        raise DeviceError(RejectionCode.INVALID, f"the {what} that was sealed {problem}")
     return text
 
 

@@ -31,7 +31,7 @@ from services.yubikey.piv.authentication import Known, authenticate
 from services.yubikey.piv.slots import SlotKey, SlotReading
 from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 
 KEY_TYPES = {
@@ -85,14 +85,14 @@ class OpenDevice:
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
         """Do *operation* with the PIN, which is not held here: a person is asked for it."""
         if self.people is None:
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
+            raise DeviceError(RejectionCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
         return self.people.with_pin(self.serial, slot, operation)
 
     def read(self, slot: Slot) -> SlotReading:
         if self.session.version < _METADATA_SINCE:
             # An imported key without a certificate could not be seen, and would be overwritten unnoticed.
             problem = f"firmware {self.session.version} cannot tell what is in a slot; 5.3 or newer is needed"
-            raise DeviceError(RefusalCode.INVALID, problem)
+            raise DeviceError(RejectionCode.INVALID, problem)
         certificate, has_object = self._certificate(slot_of(slot))
         return SlotReading(self.simulated, self._key(slot_of(slot)), certificate, has_object)
 
@@ -133,7 +133,7 @@ class OpenDevice:
         target = slot_of(slot)
         self.session.put_certificate(target, certificate)
         if self.session.get_certificate(target) != certificate:
-            raise DeviceError(RefusalCode.INTERNAL, f"slot {slot} does not return the certificate written to it")
+            raise DeviceError(RejectionCode.INTERNAL, f"slot {slot} does not return the certificate written to it")
         self.session.put_object(OBJECT_ID.CHUID, generate_chuid())
 
     def statement(self, slot: Slot) -> tuple[x509.Certificate, x509.Certificate] | None:
@@ -185,9 +185,9 @@ def opened(
                 raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
             yield OpenDevice(session, serial, devices.simulated, devices.trust, known, people)
         except NotSupportedError as error:
-            raise DeviceError(RefusalCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
+            raise DeviceError(RejectionCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:
-            raise DeviceError(RefusalCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
+            raise DeviceError(RejectionCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
         except ApduError as error:
             raise _refusal(serial, error.sw) from error
         except ConnectionError as error:
@@ -202,7 +202,7 @@ def opened(
                     raise
         except CommandError as error:
             problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
-            raise DeviceError(RefusalCode.INTERNAL, problem) from error
+            raise DeviceError(RejectionCode.INTERNAL, problem) from error
 
 
 def _gone(serial: int) -> DeviceBusyError:
@@ -213,14 +213,14 @@ def _refusal(serial: int, status: int) -> DeviceError:
     match status:
         case SW.SECURITY_CONDITION_NOT_SATISFIED | SW.AUTH_METHOD_BLOCKED:
             problem = "was not given a right or a touch that it asks for"
-            return DeviceError(RefusalCode.NOT_ALLOWED, f"YubiKey {serial} {problem} ({status:04x})")
+            return DeviceError(RejectionCode.NOT_ALLOWED, f"YubiKey {serial} {problem} ({status:04x})")
         case SW.NO_SPACE | SW.MEMORY_FAILURE | SW.WRONG_LENGTH:
-            return DeviceError(RefusalCode.INVALID, f"YubiKey {serial} has no room for this ({status:04x})")
+            return DeviceError(RejectionCode.INVALID, f"YubiKey {serial} has no room for this ({status:04x})")
         case SW.COMMAND_ABORTED:
             return DeviceBusyError(f"YubiKey {serial} broke off ({status:04x})")
         case _:
             problem = f"YubiKey {serial} refuses with status {status:04x} of ISO 7816-4"
-            return DeviceError(RefusalCode.INVALID, problem)
+            return DeviceError(RejectionCode.INVALID, problem)
 
 
 def slot_of(slot: Slot) -> SLOT:

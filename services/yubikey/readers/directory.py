@@ -10,14 +10,14 @@ from yubikit.core.smartcard import SmartCardConnection
 
 from services.virtual_yubikey import SealedFileError, VirtualYubiKeys, reseal
 from services.yubikey.piv.attestation import Trust
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.errors import Unusable
 
 
 class DeviceError(Exception):
     """Why a device did not do what it was asked, in words for who asked."""
 
-    def __init__(self, code: RefusalCode, message: str, *, retryable: bool = False) -> None:
+    def __init__(self, code: RejectionCode, message: str, *, retryable: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.retryable = retryable
@@ -26,14 +26,14 @@ class DeviceError(Exception):
 class DeviceAbsentError(DeviceError):
     def __init__(self, serial: int | str) -> None:
         problem = f"YubiKey {serial} is not plugged in"
-        super().__init__(RefusalCode.UNAVAILABLE, problem, retryable=True)
+        super().__init__(RejectionCode.UNAVAILABLE, problem, retryable=True)
 
 
 class DeviceBusyError(DeviceError):
     """Somebody else has it, or it went away in the midst: the same again may work."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(RefusalCode.UNAVAILABLE, message, retryable=True)
+        super().__init__(RejectionCode.UNAVAILABLE, message, retryable=True)
 
 
 class Devices(Protocol):

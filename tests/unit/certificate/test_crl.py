@@ -16,8 +16,8 @@ from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CertificateRevoked, CrlCreated, CrlPublished
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import private_key
 from tests.support.crl_linting import crl_findings
@@ -48,7 +48,7 @@ def reason_of(entry):
 
 
 def refused(answer, code, *words):
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejection), answer
     assert answer.code == code
     for word in words:
         assert word in answer.message
@@ -114,7 +114,7 @@ async def test_asking_again_while_nothing_changed_and_nothing_is_due_stands():
 
     answer = await press.create(CA, NOON + DAY - MINUTE)
 
-    assert answer == Stands({"number": published.number})
+    assert answer == AlreadyDone({"number": published.number})
 
 
 async def test_the_next_one_is_built_when_it_is_due_and_when_something_changed():
@@ -133,12 +133,12 @@ async def test_of_two_built_in_the_same_second_the_later_has_the_higher_number_a
     first, second = await press.create(CA), await press.create(CA)
     assert second.number == first.number + 1
 
-    assert isinstance(await press.publish(CA, first, number=first.number), Stands)
+    assert isinstance(await press.publish(CA, first, number=first.number), AlreadyDone)
     published = await press.publish(CA, second, number=second.number)
 
     assert isinstance(published, CrlPublished)
-    assert isinstance(await press.publish(CA, first, number=first.number), Stands)
-    assert isinstance(await press.publish(CA, second, number=second.number), Stands)
+    assert isinstance(await press.publish(CA, first, number=first.number), AlreadyDone)
+    assert isinstance(await press.publish(CA, second, number=second.number), AlreadyDone)
 
 
 async def test_a_signature_that_is_not_the_issuers_over_these_bytes_is_refused():
@@ -147,19 +147,19 @@ async def test_a_signature_that_is_not_the_issuers_over_these_bytes_is_refused()
     wrong = PublishCrl(certificate_id=CA.certificate_id, signature=sign_with(ROOT.key, created.tbs))
     other = PublishCrl(certificate_id=CA.certificate_id, signature=sign_with(CA.key, b"something else"))
 
-    refused(await press.ask(wrong), RefusalCode.INVALID, "does not verify", str(created.number))
-    refused(await press.ask(other), RefusalCode.INVALID, "does not verify")
+    refused(await press.ask(wrong), RejectionCode.INVALID, "does not verify", str(created.number))
+    refused(await press.ask(other), RejectionCode.INVALID, "does not verify")
 
 
 async def test_where_nothing_waits_for_a_signature_that_is_said():
     press = Press(CA, ALICE)
     publish = PublishCrl(certificate_id=CA.certificate_id, signature=b"x")
 
-    refused(await press.ask(publish), RefusalCode.CONFLICT, "certificate.create-crl")
+    refused(await press.ask(publish), RejectionCode.CONFLICT, "certificate.create-crl")
     published = await press.crl(CA)
-    refused(await press.ask(publish), RefusalCode.CONFLICT, "certificate.create-crl")
+    refused(await press.ask(publish), RejectionCode.CONFLICT, "certificate.create-crl")
     later = publish.model_copy(update={"number": published.number + 1})
-    refused(await press.ask(later), RefusalCode.INVALID, str(published.number))
+    refused(await press.ask(later), RejectionCode.INVALID, str(published.number))
 
 
 async def test_only_an_authority_whose_key_is_known_has_crls():
@@ -168,19 +168,19 @@ async def test_only_an_authority_whose_key_is_known_has_crls():
     unsigned = Created("", Profile.INTERMEDIATE, SignatureAlgorithm.ED25519, None, "", "1", None, "", NOON, NOON)
     press.states[BOB.certificate_id] = unsigned
 
-    refused(await press.create(ALICE), RefusalCode.NOT_ALLOWED, "authority")
-    refused(await press.create(keyless), RefusalCode.CONFLICT, "key")
-    refused(await press.create(CAROL), RefusalCode.NOT_FOUND, CAROL.certificate_id)
-    refused(await press.create(BOB), RefusalCode.CONFLICT, "sign it first")
+    refused(await press.create(ALICE), RejectionCode.NOT_ALLOWED, "authority")
+    refused(await press.create(keyless), RejectionCode.CONFLICT, "key")
+    refused(await press.create(CAROL), RejectionCode.NOT_FOUND, CAROL.certificate_id)
+    refused(await press.create(BOB), RejectionCode.CONFLICT, "sign it first")
 
 
 async def test_of_an_authority_that_is_revoked_or_expired_nothing_more_is_asked_of_anybody():
     press = Press(CA)
-    assert isinstance(await press.create(CA, NOON + 4000 * DAY), Stands)
+    assert isinstance(await press.create(CA, NOON + 4000 * DAY), AlreadyDone)
 
     press.states[CA.certificate_id] = Revoked(CA.serial, existed=True, reason=RevocationReason.SUPERSEDED)
-    assert isinstance(await press.create(CA), Stands)
-    assert isinstance(await press.ask(PublishCrl(certificate_id=CA.certificate_id, signature=b"x")), Stands)
+    assert isinstance(await press.create(CA), AlreadyDone)
+    assert isinstance(await press.ask(PublishCrl(certificate_id=CA.certificate_id, signature=b"x")), AlreadyDone)
 
 
 async def test_an_expired_certificate_leaves_after_it_was_on_one_crl_that_was_issued_after_its_end():
@@ -254,7 +254,7 @@ async def test_more_than_can_be_signed_is_refused_with_what_to_do():
             )
         )
 
-    refused(await press.create(CA), RefusalCode.CONFLICT, "12000", str(LARGEST_TBS), "another authority")
+    refused(await press.create(CA), RejectionCode.CONFLICT, "12000", str(LARGEST_TBS), "another authority")
 
 
 async def test_ten_thousand_fit():

@@ -35,7 +35,7 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason, SanKind
 from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.decider import Perform
 from tests.support.authority import san
 from tests.support.scenario import NOON, Scenario
@@ -210,7 +210,7 @@ def test_a_key_must_be_fit_for_its_profile(profile, algorithm):
         assert isinstance(asked.answer, Perform)
     else:
         asked.then_refuses(
-            RefusalCode.INVALID, f"profile {profile}", KEY_TYPES[algorithm] if algorithm != "rsa-2048" else "3072"
+            RejectionCode.INVALID, f"profile {profile}", KEY_TYPES[algorithm] if algorithm != "rsa-2048" else "3072"
         )
 
 
@@ -221,7 +221,7 @@ def test_what_is_created_or_issued_stands(history):
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_what_is_revoked_would_not_be_issued(history):
-    certificate.given(*history).when(CHECK).then_refuses(RefusalCode.CONFLICT, "revoked", "never used again")
+    certificate.given(*history).when(CHECK).then_refuses(RejectionCode.CONFLICT, "revoked", "never used again")
 
 
 # -- creating: a root -----------------------------------------------------------------------------------------------
@@ -237,15 +237,15 @@ def test_a_roots_key_is_known_by_either_id(key_id, signing_key_id):
 
 
 def test_a_root_needs_the_id_of_the_key_that_signs_it():
-    certificate.given().when(with_(ROOT, key_id=None)).then_refuses(RefusalCode.INVALID, "signing_key_id")
+    certificate.given().when(with_(ROOT, key_id=None)).then_refuses(RejectionCode.INVALID, "signing_key_id")
 
 
 def test_a_root_is_signed_by_no_other_key():
-    certificate.given().when(with_(ROOT, signing_key_id=CA_KEY_ID)).then_refuses(RefusalCode.INVALID, "own key")
+    certificate.given().when(with_(ROOT, signing_key_id=CA_KEY_ID)).then_refuses(RejectionCode.INVALID, "own key")
 
 
 def test_a_root_has_no_issuer():
-    certificate.given().when(with_(ROOT, issuer_id=ISSUER_ID)).then_refuses(RefusalCode.INVALID, "issuer_id")
+    certificate.given().when(with_(ROOT, issuer_id=ISSUER_ID)).then_refuses(RejectionCode.INVALID, "issuer_id")
 
 
 # -- creating: everything else --------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ def test_a_root_has_no_issuer():
 def test_everything_but_a_root_needs_an_issuer(profile):
     wish = with_(LEAF, profile=profile, issuer_id=None)
 
-    certificate.given().when(wish).then_refuses(RefusalCode.INVALID, "issuer_id", profile)
+    certificate.given().when(wish).then_refuses(RejectionCode.INVALID, "issuer_id", profile)
 
 
 def test_its_issuer_is_looked_at_first():
@@ -279,16 +279,16 @@ def test_what_was_built_is_created():
 
 
 def test_what_cannot_be_built_is_refused_for_its_reason():
-    certificate.given().when(RequestUnfit("an RSA key")).then_refuses(RefusalCode.INVALID, "an RSA key")
+    certificate.given().when(RequestUnfit("an RSA key")).then_refuses(RejectionCode.INVALID, "an RSA key")
 
 
 # -- creating: who may issue what -----------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("issuer", "code", "word"),
     [
-        (Unborn(), RefusalCode.NOT_FOUND, "no certificate"),
-        (CREATED_STATE, RefusalCode.CONFLICT, "not signed"),
-        (Revoked("1f", True, RevocationReason.SUPERSEDED), RefusalCode.CONFLICT, "revoked"),
+        (Unborn(), RejectionCode.NOT_FOUND, "no certificate"),
+        (CREATED_STATE, RejectionCode.CONFLICT, "not signed"),
+        (Revoked("1f", True, RevocationReason.SUPERSEDED), RejectionCode.CONFLICT, "revoked"),
     ],
 )
 def test_only_an_issued_certificate_issues(issuer, code, word):
@@ -312,7 +312,7 @@ def test_an_intermediate_issues_leaves(profile):
 def test_an_intermediate_issues_no_other_authority():
     message = of_issuer(INTERMEDIATE, INTERMEDIATE_STATE)
 
-    certificate.given().when(message).then_refuses(RefusalCode.NOT_ALLOWED, "path length")
+    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "path length")
 
 
 @pytest.mark.parametrize("profile", LEAVES)
@@ -320,7 +320,7 @@ def test_an_intermediate_issues_no_other_authority():
 def test_a_leaf_issues_nothing(profile, wanted):
     message = of_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
 
-    certificate.given().when(message).then_refuses(RefusalCode.NOT_ALLOWED, "not that of an authority")
+    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "not that of an authority")
 
 
 # -- creating: the key that signs -----------------------------------------------------------------------------------
@@ -333,13 +333,13 @@ def test_the_signing_key_may_be_named():
 def test_the_signing_key_must_be_the_issuers():
     message = of_issuer(signing_key_id=OTHER_ID)
 
-    certificate.given().when(message).then_refuses(RefusalCode.INVALID, "signing_key_id", CA_KEY_ID)
+    certificate.given().when(message).then_refuses(RejectionCode.INVALID, "signing_key_id", CA_KEY_ID)
 
 
 def test_the_signing_key_must_be_named_where_the_issuers_has_no_id():
     nameless = replace(INTERMEDIATE_STATE, key_id=None)
 
-    certificate.given().when(of_issuer(issuer=nameless)).then_refuses(RefusalCode.INVALID, "signing_key_id is needed")
+    certificate.given().when(of_issuer(issuer=nameless)).then_refuses(RejectionCode.INVALID, "signing_key_id is needed")
     answer = certificate.given().when(of_issuer(issuer=nameless, signing_key_id=OTHER_ID)).answer
     assert answer.effect.signing_key_id == OTHER_ID
 
@@ -376,7 +376,7 @@ def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(
     issuer = replace(INTERMEDIATE_STATE, not_after=NOON + left)
 
     message = of_issuer(LEAF, issuer, validity_days=10)
-    certificate.given().when(message).then_refuses(RefusalCode.INVALID, f"at most {possible} validity_days")
+    certificate.given().when(message).then_refuses(RejectionCode.INVALID, f"at most {possible} validity_days")
     assert validity(issuer, possible) == (BEGIN, min(NOON + possible * DAY, issuer.not_after))
 
 
@@ -384,7 +384,7 @@ def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(
 def test_an_issuer_issues_only_while_it_is_valid(begin, end):
     issuer = replace(INTERMEDIATE_STATE, not_before=NOON + begin, not_after=NOON + end)
 
-    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(RefusalCode.CONFLICT, "valid from")
+    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(RejectionCode.CONFLICT, "valid from")
 
 
 NAMED = {
@@ -402,7 +402,7 @@ def test_each_profile_has_its_longest_validity(profile, days):
 
     assert isinstance(certificate.given().when(with_(wish, validity_days=days)).answer, Perform)
     longer = certificate.given().when(with_(wish, validity_days=days + 1))
-    longer.then_refuses(RefusalCode.INVALID, f"at most {days} days")
+    longer.then_refuses(RejectionCode.INVALID, f"at most {days} days")
 
 
 # -- creating again -------------------------------------------------------------------------------------------------
@@ -426,12 +426,12 @@ def test_the_same_certificate_is_created_once(history, signing_key_id):
     ],
 )
 def test_an_id_is_of_one_certificate(history, different):
-    certificate.given(*history).when(with_(LEAF, **different)).then_refuses(RefusalCode.CONFLICT, "another")
+    certificate.given(*history).when(with_(LEAF, **different)).then_refuses(RejectionCode.CONFLICT, "another")
 
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_the_id_of_a_revoked_certificate_is_never_used_again(history):
-    certificate.given(*history).when(LEAF).then_refuses(RefusalCode.CONFLICT, "revoked", "never used again")
+    certificate.given(*history).when(LEAF).then_refuses(RejectionCode.CONFLICT, "revoked", "never used again")
 
 
 # -- signing --------------------------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_a_root_is_its_own_issuer_and_is_signed_at_once():
     ],
 )
 def test_nothing_is_signed_once_its_issuer_is_not_good_any_more(issuer, word):
-    certificate.given(CREATED).when(OtherFetched(SIGN, issuer)).then_refuses(RefusalCode.CONFLICT, ISSUER_ID, word)
+    certificate.given(CREATED).when(OtherFetched(SIGN, issuer)).then_refuses(RejectionCode.CONFLICT, ISSUER_ID, word)
 
 
 def test_a_certificate_with_its_signature_is_signed():
@@ -469,11 +469,11 @@ def test_a_certificate_with_its_signature_is_signed():
 
 def test_a_wrong_signature_is_refused():
     wrong = certificate.given(CREATED).when(SignatureWrong(ID))
-    wrong.then_refuses(RefusalCode.INVALID, "does not verify with the issuer's public key")
+    wrong.then_refuses(RejectionCode.INVALID, "does not verify with the issuer's public key")
 
 
 def test_nothing_is_signed_that_was_not_created():
-    certificate.given().when(SIGN).then_refuses(RefusalCode.NOT_FOUND, ID, "create it first")
+    certificate.given().when(SIGN).then_refuses(RejectionCode.NOT_FOUND, ID, "create it first")
 
 
 def test_a_certificate_is_signed_once():
@@ -482,7 +482,7 @@ def test_a_certificate_is_signed_once():
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_a_revoked_certificate_is_not_signed(history):
-    certificate.given(*history).when(SIGN).then_refuses(RefusalCode.CONFLICT, "revoked")
+    certificate.given(*history).when(SIGN).then_refuses(RejectionCode.CONFLICT, "revoked")
 
 
 # -- revoking -------------------------------------------------------------------------------------------------------
@@ -500,12 +500,12 @@ def test_a_certificate_is_revoked_once(history):
 def test_another_reason_is_not_taken_for_the_one_that_stands(history):
     worse = with_(REVOKE, reason=RevocationReason.KEY_COMPROMISE)
 
-    certificate.given(*history).when(worse).then_refuses(RefusalCode.CONFLICT, "revoked already, for")
+    certificate.given(*history).when(worse).then_refuses(RejectionCode.CONFLICT, "revoked already, for")
     certificate.given(*history).when(with_(worse, void_if_absent=True)).then_it_stands()
 
 
 def test_nothing_is_revoked_that_was_not_created():
-    certificate.given().when(REVOKE).then_refuses(RefusalCode.NOT_FOUND, "void_if_absent")
+    certificate.given().when(REVOKE).then_refuses(RejectionCode.NOT_FOUND, "void_if_absent")
 
 
 def test_an_id_can_be_voided_before_anything_has_it():

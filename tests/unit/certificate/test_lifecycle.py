@@ -43,8 +43,8 @@ from shared.contracts.certificate.vocabulary import (
     SanKind,
 )
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, public_pem, request, san
 from tests.support.linting import findings
@@ -85,7 +85,7 @@ def parsed(signed):
 
 
 def refused(answer, code, *words):
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejection), answer
     assert answer.code is code
     for word in words:
         assert word in answer.message
@@ -102,9 +102,9 @@ async def test_a_certificate_is_held_and_released():
     assert isinstance(held, CertificateHeld)
     assert (held.issuer_id, held.serial, held.ocsp) == (pki.issuer.certificate_id, pki.leaf.serial, True)
     assert held.not_after == pki.leaf.not_after
-    assert again == Stands()
+    assert again == AlreadyDone()
     assert isinstance(released, CertificateReleased)
-    assert await pki.ask(ReleaseCertificate) == Stands()
+    assert await pki.ask(ReleaseCertificate) == AlreadyDone()
 
 
 async def test_what_is_on_hold_can_be_revoked_and_is_then_released_no_more():
@@ -113,14 +113,14 @@ async def test_what_is_on_hold_can_be_revoked_and_is_then_released_no_more():
 
     assert isinstance(await pki.ask(RevokeCertificate), CertificateRevoked)
 
-    refused(await pki.ask(ReleaseCertificate), RefusalCode.CONFLICT, "final")
-    refused(await pki.ask(HoldCertificate), RefusalCode.CONFLICT, "final")
+    refused(await pki.ask(ReleaseCertificate), RejectionCode.CONFLICT, "final")
+    refused(await pki.ask(HoldCertificate), RejectionCode.CONFLICT, "final")
 
 
 async def test_what_has_ended_is_not_held():
     pki = await Pki.begin()
 
-    refused(await pki.ask(HoldCertificate, NOON + 366 * DAY), RefusalCode.CONFLICT, "ended")
+    refused(await pki.ask(HoldCertificate, NOON + 366 * DAY), RejectionCode.CONFLICT, "ended")
 
 
 async def test_an_issuer_on_hold_issues_nothing_until_it_is_released():
@@ -128,7 +128,7 @@ async def test_an_issuer_on_hold_issues_nothing_until_it_is_released():
     wish = request(Profile.TLS_CLIENT, HOLDER, issuer_id=pki.issuer.certificate_id)
     await pki.ask(HoldCertificate, who=pki.issuer)
 
-    refused(await pki.authority.ask(wish), RefusalCode.CONFLICT, "on hold")
+    refused(await pki.authority.ask(wish), RejectionCode.CONFLICT, "on hold")
 
     await pki.ask(ReleaseCertificate, who=pki.issuer)
     assert isinstance(await pki.authority.ask(wish), CertificateCreated)
@@ -141,7 +141,7 @@ async def test_an_issuer_below_a_root_that_is_not_good_issues_nothing(command):
 
     answer = await pki.authority.ask(request(Profile.TLS_CLIENT, HOLDER, issuer_id=pki.issuer.certificate_id))
 
-    refused(answer, RefusalCode.CONFLICT, "above the issuer")
+    refused(answer, RejectionCode.CONFLICT, "above the issuer")
 
 
 # -- revoke ---------------------------------------------------------------------------------------------------------
@@ -163,7 +163,7 @@ async def test_a_revocation_says_since_when_and_what_a_crl_needs_to_know():
 async def test_nothing_is_invalid_since_a_day_to_come():
     pki = await Pki.begin()
 
-    refused(await pki.ask(RevokeCertificate, invalidity_date=NOON + DAY), RefusalCode.INVALID, "future")
+    refused(await pki.ask(RevokeCertificate, invalidity_date=NOON + DAY), RejectionCode.INVALID, "future")
 
 
 # -- supersede ------------------------------------------------------------------------------------------------------
@@ -175,20 +175,20 @@ async def test_a_certificate_is_superseded_once_and_then_neither_renewed_nor_ann
     superseded = await pki.ask(SupersedeCertificate, successor_id=successor.certificate_id)
 
     assert isinstance(superseded, CertificateSuperseded)
-    assert await pki.ask(SupersedeCertificate, successor_id=successor.certificate_id) == Stands()
+    assert await pki.ask(SupersedeCertificate, successor_id=successor.certificate_id) == AlreadyDone()
     other = await pki.ask(SupersedeCertificate, successor_id=pki.issuer.certificate_id)
-    refused(other, RefusalCode.CONFLICT, successor.certificate_id)
-    refused(await pki.renew(), RefusalCode.CONFLICT, successor.certificate_id)
-    assert await pki.ask(AnnounceExpiry, NOON + 360 * DAY) == Stands()
+    refused(other, RejectionCode.CONFLICT, successor.certificate_id)
+    refused(await pki.renew(), RejectionCode.CONFLICT, successor.certificate_id)
+    assert await pki.ask(AnnounceExpiry, NOON + 360 * DAY) == AlreadyDone()
     assert isinstance(await pki.ask(RevokeCertificate), CertificateRevoked)
 
 
 async def test_only_an_issued_certificate_succeeds_another():
     pki = await Pki.begin()
 
-    refused(await pki.ask(SupersedeCertificate, successor_id=str(new_id())), RefusalCode.NOT_FOUND)
+    refused(await pki.ask(SupersedeCertificate, successor_id=str(new_id())), RejectionCode.NOT_FOUND)
     itself = await pki.ask(SupersedeCertificate, successor_id=pki.leaf.certificate_id)
-    refused(itself, RefusalCode.INVALID, "itself")
+    refused(itself, RejectionCode.INVALID, "itself")
 
 
 # -- the end --------------------------------------------------------------------------------------------------------
@@ -196,12 +196,12 @@ async def test_an_end_is_announced_once_and_not_before_its_time():
     pki = await Pki.begin()
     assert pki.leaf.expiring_at == NOON + 335 * DAY
 
-    refused(await pki.ask(AnnounceExpiry, NOON + 334 * DAY), RefusalCode.CONFLICT, "announced on")
+    refused(await pki.ask(AnnounceExpiry, NOON + 334 * DAY), RejectionCode.CONFLICT, "announced on")
     announced = await pki.ask(AnnounceExpiry, pki.leaf.expiring_at - timedelta(seconds=59))
 
     assert isinstance(announced, CertificateExpiring)
     assert (announced.renewal, announced.not_after, announced.profile) == (True, pki.leaf.not_after, Profile.TLS_CLIENT)
-    assert await pki.ask(AnnounceExpiry, NOON + 340 * DAY) == Stands()
+    assert await pki.ask(AnnounceExpiry, NOON + 340 * DAY) == AlreadyDone()
 
 
 async def test_no_authority_is_renewed_by_itself():
@@ -214,12 +214,12 @@ async def test_a_certificate_expires_at_its_end_and_not_before():
     pki = await Pki.begin()
 
     refused(
-        await pki.ask(ExpireCertificate, pki.leaf.not_after - timedelta(seconds=1)), RefusalCode.CONFLICT, "ends on"
+        await pki.ask(ExpireCertificate, pki.leaf.not_after - timedelta(seconds=1)), RejectionCode.CONFLICT, "ends on"
     )
     assert isinstance(await pki.ask(ExpireCertificate, pki.leaf.not_after), CertificateExpired)
 
-    assert await pki.ask(ExpireCertificate, pki.leaf.not_after) == Stands()
-    assert await pki.ask(AnnounceExpiry, pki.leaf.not_after) == Stands()
+    assert await pki.ask(ExpireCertificate, pki.leaf.not_after) == AlreadyDone()
+    assert await pki.ask(AnnounceExpiry, pki.leaf.not_after) == AlreadyDone()
 
 
 @pytest.mark.parametrize("command", [AnnounceExpiry, ExpireCertificate])
@@ -227,7 +227,7 @@ async def test_of_what_is_revoked_no_end_is_told(command):
     pki = await Pki.begin()
     await pki.ask(RevokeCertificate)
 
-    assert await pki.ask(command, NOON + 400 * DAY) == Stands()
+    assert await pki.ask(command, NOON + 400 * DAY) == AlreadyDone()
 
 
 @given(st.integers(1, 9000), st.integers(1, 400))
@@ -252,7 +252,7 @@ async def test_a_renewed_certificate_is_like_its_predecessor():
     assert renewed.key_id == pki.authority.certificates[pki.leaf.certificate_id].key_id
     assert renewed.serial != pki.leaf.serial
     again = RenewCertificate(certificate_id=renewed.certificate_id, predecessor_id=pki.leaf.certificate_id)
-    assert await pki.authority.ask(again) == Stands()
+    assert await pki.authority.ask(again) == AlreadyDone()
 
 
 async def test_the_names_of_a_renewed_certificate_are_its_predecessors_to_the_letter():
@@ -299,27 +299,27 @@ async def test_what_ended_is_renewed_for_thirty_days_more():
     pki = await Pki.begin(validity_days=10)
 
     assert isinstance(await pki.renew(NOON + 39 * DAY), CertificateRenewed)
-    refused(await pki.renew(NOON + 41 * DAY), RefusalCode.CONFLICT, "ended on", "create another one")
+    refused(await pki.renew(NOON + 41 * DAY), RejectionCode.CONFLICT, "ended on", "create another one")
 
 
 async def test_what_is_revoked_on_hold_unsigned_or_unknown_is_not_renewed():
     pki = await Pki.begin()
     created = await pki.authority.ask(request(Profile.TLS_CLIENT, OTHER, issuer_id=pki.issuer.certificate_id))
     await pki.ask(HoldCertificate)
-    refused(await pki.renew(), RefusalCode.CONFLICT, "on hold")
+    refused(await pki.renew(), RejectionCode.CONFLICT, "on hold")
     await pki.ask(RevokeCertificate)
 
-    refused(await pki.renew(), RefusalCode.CONFLICT, "revoked")
-    refused(await pki.renew(who=created), RefusalCode.CONFLICT, "not signed")
+    refused(await pki.renew(), RejectionCode.CONFLICT, "revoked")
+    refused(await pki.renew(who=created), RejectionCode.CONFLICT, "not signed")
     unknown = RenewCertificate(certificate_id=str(new_id()), predecessor_id=str(new_id()))
-    refused(await pki.authority.ask(unknown), RefusalCode.NOT_FOUND, unknown.predecessor_id)
+    refused(await pki.authority.ask(unknown), RejectionCode.NOT_FOUND, unknown.predecessor_id)
 
 
 async def test_nothing_is_renewed_by_an_issuer_that_is_not_good():
     pki = await Pki.begin()
     await pki.ask(RevokeCertificate, who=pki.issuer)
 
-    refused(await pki.renew(), RefusalCode.CONFLICT, "issuer", "revoked")
+    refused(await pki.renew(), RejectionCode.CONFLICT, "issuer", "revoked")
 
 
 # -- cross-certify --------------------------------------------------------------------------------------------------
@@ -353,10 +353,10 @@ async def test_only_an_authority_is_cross_certified_and_only_as_deep_as_its_issu
     other = (await Pki.begin(policy=Policy())).root.certificate_pem
     deep = CrossCertify(subject_certificate_pem=other, issuer_id=pki.root.certificate_id, path_length=1, **common)
 
-    refused(await pki.authority.ask(leaf), RefusalCode.INVALID, "not an authority's")
+    refused(await pki.authority.ask(leaf), RejectionCode.INVALID, "not an authority's")
     refused(
         await pki.authority.ask(deep.model_copy(update={"issuer_id": pki.issuer.certificate_id})),
-        RefusalCode.NOT_ALLOWED,
+        RejectionCode.NOT_ALLOWED,
     )
 
 
@@ -369,11 +369,11 @@ async def test_authorities_go_as_deep_as_the_first_of_them_allows():
     for depth, path_length in ((1, 1), (2, 0)):
         wish = {"issuer_id": above.certificate_id, "key_id": str(new_id())}
         too_deep = request(Profile.INTERMEDIATE, keys[depth], path_length=path_length + 1, **wish)
-        refused(await authority.ask(too_deep), RefusalCode.NOT_ALLOWED, f"at most {path_length}")
+        refused(await authority.ask(too_deep), RejectionCode.NOT_ALLOWED, f"at most {path_length}")
         fit = request(Profile.INTERMEDIATE, keys[depth], path_length=path_length, **wish)
         above = await authority.issue(fit, keys[depth - 1])
     last = request(Profile.INTERMEDIATE, keys[3], issuer_id=above.certificate_id)
-    refused(await authority.ask(last), RefusalCode.NOT_ALLOWED, "path length")
+    refused(await authority.ask(last), RejectionCode.NOT_ALLOWED, "path length")
     assert isinstance(
         await authority.ask(request(Profile.TLS_CLIENT, keys[4], issuer_id=above.certificate_id)), CertificateCreated
     )
@@ -408,7 +408,7 @@ async def test_the_name_constraints_of_every_authority_above_hold(name, kind, wo
     if word is None:
         assert isinstance(answer, CertificateCreated)
     else:
-        refused(answer, RefusalCode.NOT_ALLOWED, "name constraints", word)
+        refused(answer, RejectionCode.NOT_ALLOWED, "name constraints", word)
 
 
 # -- export ---------------------------------------------------------------------------------------------------------
@@ -430,7 +430,7 @@ async def test_a_certificate_is_exported_in_every_format_with_its_chain():
 async def test_a_chain_is_not_one_der():
     pki = await Pki.begin()
 
-    refused(await pki.ask(ExportCertificate, format=CertificateFormat.DER, chain=True), RefusalCode.INVALID, "pkcs7")
+    refused(await pki.ask(ExportCertificate, format=CertificateFormat.DER, chain=True), RejectionCode.INVALID, "pkcs7")
 
 
 async def test_a_revoked_certificate_is_still_exported():
@@ -490,7 +490,7 @@ async def test_whatever_is_asked_in_whatever_order_a_revocation_is_final_and_eve
 
         state = pki.authority.certificates[pki.leaf.certificate_id]
         assert CERTIFICATE.states.validate_json(CERTIFICATE.states.dump_json(state)) == state
-        assert not revoked or isinstance(answer, Refused | Stands | CertificateExported)
+        assert not revoked or isinstance(answer, Rejection | AlreadyDone | CertificateExported)
         assert not isinstance(answer, CertificateExpired) or days >= 40
         revoked = revoked or isinstance(answer, CertificateRevoked)
         assert revoked is isinstance(state, Revoked)

@@ -25,7 +25,7 @@ from shared.contracts.certificate.nats_jwt import (
     SignNatsJwt,
 )
 from shared.contracts.key.vocabulary import Purpose
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import NOON, Scenario
 
 ID, SIGNER_ID = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))
@@ -127,7 +127,7 @@ def test_an_operator_vouches_for_itself_alone():
 
 def test_asked_for_again_it_stands_and_another_in_its_place_is_refused(issued):
     given(*issued).when(wish()).then_it_stands()
-    given(*issued).when(wish(name="other")).then_refuses(RefusalCode.CONFLICT, "nats-jwt.revise")
+    given(*issued).when(wish(name="other")).then_refuses(RejectionCode.CONFLICT, "nats-jwt.revise")
 
 
 def test_a_signature_by_the_issuer_makes_it_a_jwt():
@@ -145,7 +145,7 @@ def test_a_signature_by_anybody_else_does_not(signer):
     checked = asyncio.run(perform(CheckSignature(OPERATOR, first.tbs, KEYS[signer].sign(first.tbs))))
 
     assert checked == SignatureChecked(checked.asked, good=False)
-    given(first).when(checked).then_refuses(RefusalCode.INVALID, "not by", OPERATOR)
+    given(first).when(checked).then_refuses(RejectionCode.INVALID, "not by", OPERATOR)
 
 
 def test_a_revised_account_keeps_out_who_was_revoked_by_then(issued):
@@ -183,7 +183,7 @@ def test_another_revision_waits_until_the_first_is_signed(issued):
 
     answer = given(*issued, second).when(revoking(OTHER_USER)).answer
 
-    assert (answer.code, answer.retryable) == (RefusalCode.CONFLICT, True)
+    assert (answer.code, answer.retryable) == (RejectionCode.CONFLICT, True)
     assert "waits for its signature" in answer.message
 
 
@@ -216,7 +216,7 @@ def test_other_limits_are_another_jwt_and_the_same_are_none(issued):
 def test_only_an_account_s_is_revised():
     first = created(asked=wish(NatsEntity.USER))
 
-    given(first, signed(first)).when(revoking(USER)).then_refuses(RefusalCode.CONFLICT, "no account's")
+    given(first, signed(first)).when(revoking(USER)).then_refuses(RejectionCode.CONFLICT, "no account's")
 
 
 REVOKED = NatsJwtRevoked(nats_jwt_id=ID, reason="left", subject=ACCOUNT)
@@ -227,16 +227,16 @@ def test_a_revoked_one_is_never_another_again(issued):
     given(*issued).when(REVOKE).then(REVOKED)
     given(*issued, REVOKED).when(REVOKE).then_it_stands()
     for asked in (wish(), revoking(USER), SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))):
-        given(*issued, REVOKED).when(asked).then_refuses(RefusalCode.CONFLICT)
+        given(*issued, REVOKED).when(asked).then_refuses(RejectionCode.CONFLICT)
 
 
 def test_one_that_is_taken_back_before_it_is_made_is_never_made():
     void = NatsJwtRevoked(nats_jwt_id=ID, reason="left", existed=False)
 
     given().when(RevokeNatsJwt(nats_jwt_id=ID, reason="left", void_if_absent=True)).then(void)
-    given(void).when(wish()).then_refuses(RefusalCode.CONFLICT, "already")
+    given(void).when(wish()).then_refuses(RejectionCode.CONFLICT, "already")
 
 
 @pytest.mark.parametrize("asked", [REVOKE, revoking(USER), SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))])
 def test_of_one_that_there_is_not_nothing_is_done(asked):
-    given().when(asked).then_refuses(RefusalCode.NOT_FOUND, ID)
+    given().when(asked).then_refuses(RejectionCode.NOT_FOUND, ID)

@@ -13,8 +13,8 @@ from services.certificate.x509.states import Revoked
 from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import private_key
 from tests.support.press import Batches
@@ -33,7 +33,7 @@ def read(answer):
 
 
 def refused(answer, code, *words):
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejection), answer
     assert answer.code == code
     for word in words:
         assert word in answer.message
@@ -114,7 +114,7 @@ async def test_who_the_issuer_does_not_know_is_named_in_the_refusal():
 
     answer = await batches.prepare(CA, RESPONDER, ALICE, stranger, ghost)
 
-    refused(answer, RefusalCode.NOT_FOUND, stranger.certificate_id, voided)
+    refused(answer, RejectionCode.NOT_FOUND, stranger.certificate_id, voided)
     assert ALICE.certificate_id not in answer.message
 
 
@@ -123,12 +123,12 @@ async def test_only_a_responder_of_that_issuer_answers():
     keyless = replace(RESPONDER, state=replace(RESPONDER.state, key_id=None), certificate_id=str(new_id()))
     batches = Batches(CA, ROOT, RESPONDER, ALICE, elsewhere, keyless)
 
-    refused(await batches.prepare(CA, ALICE, ALICE), RefusalCode.NOT_ALLOWED, "ocsp-responder")
-    refused(await batches.prepare(CA, elsewhere, ALICE), RefusalCode.NOT_ALLOWED, CA.certificate_id)
-    refused(await batches.prepare(CA, keyless, ALICE), RefusalCode.CONFLICT, "key")
-    refused(await batches.prepare(CA, BOB, ALICE), RefusalCode.CONFLICT, BOB.certificate_id)
-    refused(await batches.prepare(CA, RESPONDER, ALICE, at=NOON + 99 * DAY), RefusalCode.CONFLICT, "valid")
-    refused(await batches.prepare(BOB, RESPONDER, ALICE), RefusalCode.CONFLICT, BOB.certificate_id)
+    refused(await batches.prepare(CA, ALICE, ALICE), RejectionCode.NOT_ALLOWED, "ocsp-responder")
+    refused(await batches.prepare(CA, elsewhere, ALICE), RejectionCode.NOT_ALLOWED, CA.certificate_id)
+    refused(await batches.prepare(CA, keyless, ALICE), RejectionCode.CONFLICT, "key")
+    refused(await batches.prepare(CA, BOB, ALICE), RejectionCode.CONFLICT, BOB.certificate_id)
+    refused(await batches.prepare(CA, RESPONDER, ALICE, at=NOON + 99 * DAY), RejectionCode.CONFLICT, "valid")
+    refused(await batches.prepare(BOB, RESPONDER, ALICE), RejectionCode.CONFLICT, BOB.certificate_id)
 
 
 async def test_a_responder_that_is_held_neither_prepares_nor_publishes():
@@ -136,13 +136,13 @@ async def test_a_responder_that_is_held_neither_prepares_nor_publishes():
     prepared = await batches.prepare(CA, RESPONDER, ALICE)
     batches.log.take(RESPONDER.held())
 
-    refused(await batches.prepare(CA, RESPONDER, ALICE), RefusalCode.CONFLICT, "held")
-    refused(await batches.publish(prepared, RESPONDER), RefusalCode.CONFLICT, "held")
+    refused(await batches.prepare(CA, RESPONDER, ALICE), RejectionCode.CONFLICT, "held")
+    refused(await batches.publish(prepared, RESPONDER), RejectionCode.CONFLICT, "held")
 
     batches.states[RESPONDER.certificate_id] = Revoked(
         RESPONDER.serial, existed=True, reason=RevocationReason.SUPERSEDED
     )
-    refused(await batches.publish(prepared, RESPONDER), RefusalCode.CONFLICT, "revoked")
+    refused(await batches.publish(prepared, RESPONDER), RejectionCode.CONFLICT, "revoked")
 
 
 async def test_what_was_revoked_since_the_answer_was_made_is_left_out_of_what_is_published():
@@ -163,11 +163,11 @@ async def test_a_wrong_signature_or_a_wrong_number_of_them_is_refused():
     def publish(*signatures):
         return batches.ask(PublishOcsp(batch_id=prepared.batch_id, signatures=signatures))
 
-    refused(await publish(good[0]), RefusalCode.INVALID, "2 answers")
-    refused(await publish(good[1], good[0]), RefusalCode.INVALID, "signature 0")
-    refused(await publish(good[0], sign_with(CA.key, prepared.answers[1].tbs)), RefusalCode.INVALID, "signature 1")
+    refused(await publish(good[0]), RejectionCode.INVALID, "2 answers")
+    refused(await publish(good[1], good[0]), RejectionCode.INVALID, "signature 0")
+    refused(await publish(good[0], sign_with(CA.key, prepared.answers[1].tbs)), RejectionCode.INVALID, "signature 1")
     assert isinstance(await publish(*good), OcspPublished)
-    assert isinstance(await publish(*good), Stands)
+    assert isinstance(await publish(*good), AlreadyDone)
 
 
 async def test_a_batch_id_used_again_stands_and_one_that_is_not_known_is_refused():
@@ -177,9 +177,9 @@ async def test_a_batch_id_used_again_stands_and_one_that_is_not_known_is_refused
 
     prepare = PrepareOcsp(batch_id=told.batch_id, issuer_id=CA.certificate_id)
 
-    assert await batches.ask(prepare) == Stands()
-    assert await batches.ask(PublishOcsp(batch_id=told.batch_id, signatures=(b"x",))) == Stands()
-    refused(await batches.ask(unknown), RefusalCode.NOT_FOUND, unknown.batch_id)
+    assert await batches.ask(prepare) == AlreadyDone()
+    assert await batches.ask(PublishOcsp(batch_id=told.batch_id, signatures=(b"x",))) == AlreadyDone()
+    refused(await batches.ask(unknown), RejectionCode.NOT_FOUND, unknown.batch_id)
 
 
 async def test_a_batch_is_no_larger_than_a_message_may_be():
@@ -190,7 +190,7 @@ async def test_a_batch_is_no_larger_than_a_message_may_be():
     batches = Batches(issuer, responder, *leaves)
     most = room(responder.pem)
 
-    refused(await batches.prepare(issuer, responder, *leaves), RefusalCode.INVALID, str(most))
+    refused(await batches.prepare(issuer, responder, *leaves), RejectionCode.INVALID, str(most))
     prepared = await batches.prepare(issuer, responder, *leaves[:most])
     told = await batches.publish(prepared, responder)
 

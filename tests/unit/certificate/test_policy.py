@@ -17,8 +17,8 @@ from shared.contracts.certificate.events import CertificateCreated
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
 from shared.contracts.certificate.vocabulary import Profile, SanKind
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Rejection
 from shared.errors import Unusable
 from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request, san
@@ -172,8 +172,8 @@ async def test_the_policy_judges_the_actor_of_a_command():
 
     refused = await authority.ask(wish, actor="eve")
 
-    assert isinstance(refused, Refused)
-    assert (refused.code, "eve" in refused.message) == (RefusalCode.NOT_ALLOWED, True)
+    assert isinstance(refused, Rejection)
+    assert (refused.code, "eve" in refused.message) == (RejectionCode.NOT_ALLOWED, True)
     assert isinstance(await authority.ask(wish, actor="alice"), CertificateCreated)
 
 

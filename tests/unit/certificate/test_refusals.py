@@ -13,7 +13,7 @@ from shared.contracts.certificate.commands import CheckIssuance
 from shared.contracts.certificate.events import CertificateCreated, IssuanceChecked
 from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, Profile, SanKind
 from shared.contracts.key.vocabulary import Algorithm
-from shared.decider import Refused
+from shared.decider import Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request, san
 
@@ -99,7 +99,7 @@ async def test_a_mistake_is_refused_with_its_reason(profile, mistake, words):
 
     answer = await authority.ask(request(profile, **fields))
 
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejection), answer
     for word in words:
         assert word in answer.message
 

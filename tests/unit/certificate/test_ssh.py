@@ -25,8 +25,8 @@ from shared.contracts.certificate.ssh import (
     SshExtension,
 )
 from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Context, Refused, run
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Context, Rejection, run
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
 ID, CA_KEY_ID, OTHER_ID = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(3))
@@ -128,8 +128,8 @@ def test_no_two_have_the_same_serial_or_nonce():
 def test_a_mistake_in_a_request_is_refused_with_the_reason(changes, word):
     answer = _ask(_request(**changes))
 
-    assert isinstance(answer, Refused)
-    assert answer.code is RefusalCode.INVALID
+    assert isinstance(answer, Rejection)
+    assert answer.code is RejectionCode.INVALID
     assert word in answer.message
 
 
@@ -137,7 +137,9 @@ def test_asking_again_changes_nothing_and_for_another_is_refused():
     created = _ask(_request())
 
     Scenario(SSH_CERTIFICATE).given(created).when(_request()).then_it_stands()
-    Scenario(SSH_CERTIFICATE).given(created).when(_request(signing_key_id=OTHER_ID)).then_refuses(RefusalCode.CONFLICT)
+    Scenario(SSH_CERTIFICATE).given(created).when(_request(signing_key_id=OTHER_ID)).then_refuses(
+        RejectionCode.CONFLICT
+    )
 
 
 # --- signed ------------------------------------------------------------------------
@@ -184,7 +186,7 @@ def test_a_signature_over_something_else_is_refused():
 
     answer = _ask(SignSshCertificate(ssh_certificate_id=ID, signature=signature), created)
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejection)
     assert "does not verify" in answer.message
 
 
@@ -205,7 +207,7 @@ def test_a_signature_that_comes_again_changes_nothing():
 def test_what_was_never_created_is_not_signed():
     command = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
 
-    Scenario(SSH_CERTIFICATE).when(command).then_refuses(RefusalCode.NOT_FOUND, "create it first")
+    Scenario(SSH_CERTIFICATE).when(command).then_refuses(RejectionCode.NOT_FOUND, "create it first")
 
 
 # --- revoked -----------------------------------------------------------------------
@@ -226,15 +228,15 @@ def test_what_never_was_is_voided_only_on_demand():
     revoke = RevokeSshCertificate(ssh_certificate_id=ID, reason="lost")
     voided = REVOKED.model_copy(update={"serial": None, "existed": False})
 
-    Scenario(SSH_CERTIFICATE).when(revoke).then_refuses(RefusalCode.NOT_FOUND, "void_if_absent")
+    Scenario(SSH_CERTIFICATE).when(revoke).then_refuses(RejectionCode.NOT_FOUND, "void_if_absent")
     Scenario(SSH_CERTIFICATE).when(revoke.model_copy(update={"void_if_absent": True})).then(voided)
 
 
 def test_what_is_revoked_is_neither_signed_nor_created_again():
     sign_it = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
 
-    Scenario(SSH_CERTIFICATE).given(REVOKED).when(sign_it).then_refuses(RefusalCode.CONFLICT, "revoked")
-    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_refuses(RefusalCode.CONFLICT, "id of its own")
+    Scenario(SSH_CERTIFICATE).given(REVOKED).when(sign_it).then_refuses(RejectionCode.CONFLICT, "revoked")
+    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_refuses(RejectionCode.CONFLICT, "id of its own")
 
 
 def test_times_are_whole_seconds_of_utc():

@@ -16,8 +16,8 @@ from shared.contracts.certificate.commands import ImportCertificate, RevokeCerti
 from shared.contracts.certificate.events import CertificateCreated, CertificateImported
 from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused, Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone, Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON
@@ -40,7 +40,7 @@ async def take(authority, pem, profile, at=NOON, **fields):
 
 
 def refused(answer, code, *words):
-    assert isinstance(answer, Refused), answer
+    assert isinstance(answer, Rejection), answer
     assert answer.code is code
     for word in words:
         assert word in answer.message
@@ -72,9 +72,11 @@ async def test_what_is_taken_over_is_kept_in_one_form_and_once():
     root = await take(authority, root_pem.replace("\n", "\r\n"), Profile.ROOT, certificate_id=certificate_id)
 
     assert root.certificate_pem == root_pem
-    assert await take(authority, root_pem, Profile.ROOT, certificate_id=certificate_id) == Stands()
+    assert await take(authority, root_pem, Profile.ROOT, certificate_id=certificate_id) == AlreadyDone()
     other = (await elsewhere())[0]
-    refused(await take(authority, other, Profile.ROOT, certificate_id=certificate_id), RefusalCode.CONFLICT, "another")
+    refused(
+        await take(authority, other, Profile.ROOT, certificate_id=certificate_id), RejectionCode.CONFLICT, "another"
+    )
 
 
 async def test_its_issuer_is_taken_over_first_and_must_be_the_one():
@@ -86,10 +88,10 @@ async def test_its_issuer_is_taken_over_first_and_must_be_the_one():
     nobody = await take(authority, issuer_pem, Profile.INTERMEDIATE)
     no_root = await take(authority, issuer_pem, Profile.ROOT)
 
-    refused(unknown, RefusalCode.NOT_FOUND, "import the issuer first")
-    refused(wrong, RefusalCode.INVALID, "issuer_id")
-    refused(nobody, RefusalCode.INVALID, "import its issuer first")
-    refused(no_root, RefusalCode.INVALID, "its own key")
+    refused(unknown, RejectionCode.NOT_FOUND, "import the issuer first")
+    refused(wrong, RejectionCode.INVALID, "issuer_id")
+    refused(nobody, RejectionCode.INVALID, "import its issuer first")
+    refused(no_root, RejectionCode.INVALID, "its own key")
 
 
 async def test_it_must_fit_its_profile():
@@ -101,9 +103,9 @@ async def test_it_must_fit_its_profile():
     as_authority = await take(authority, leaf_pem, Profile.INTERMEDIATE, issuer_id=issuer.certificate_id)
     as_leaf = await take(authority, issuer_pem, Profile.TLS_SERVER, issuer_id=root.certificate_id)
 
-    refused(as_client, RefusalCode.INVALID, "1.3.6.1.5.5.7.3.2")
-    refused(as_authority, RefusalCode.INVALID, "basicConstraints")
-    refused(as_leaf, RefusalCode.INVALID, "authority")
+    refused(as_client, RejectionCode.INVALID, "1.3.6.1.5.5.7.3.2")
+    refused(as_authority, RejectionCode.INVALID, "basicConstraints")
+    refused(as_leaf, RejectionCode.INVALID, "authority")
 
 
 async def test_what_has_ended_is_not_taken_over():
@@ -111,7 +113,7 @@ async def test_what_has_ended_is_not_taken_over():
 
     answer = await take(Authority(), root_pem, Profile.ROOT, NOON + timedelta(days=3651))
 
-    refused(answer, RefusalCode.CONFLICT, "ended on")
+    refused(answer, RejectionCode.CONFLICT, "ended on")
 
 
 def followed_by_more(pem):
@@ -133,7 +135,7 @@ def followed_by_more(pem):
 async def test_only_exactly_one_certificate_is_taken_over(spoil):
     root_pem, *_ = await elsewhere()
 
-    refused(await take(Authority(), spoil(root_pem), Profile.ROOT), RefusalCode.INVALID, "certificate_pem")
+    refused(await take(Authority(), spoil(root_pem), Profile.ROOT), RejectionCode.INVALID, "certificate_pem")
 
 
 def self_signed(*extensions, serial=1, key=ROOT_KEY):
@@ -165,7 +167,7 @@ STRANGE = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x0
     ],
 )
 async def test_an_authority_of_which_too_little_or_too_much_is_said_is_not_taken_over(extensions, word):
-    refused(await take(Authority(), self_signed(*extensions), Profile.ROOT), RefusalCode.INVALID, word)
+    refused(await take(Authority(), self_signed(*extensions), Profile.ROOT), RejectionCode.INVALID, word)
 
 
 async def test_an_authority_without_a_path_length_issues_authorities_of_any_that_is_asked_for():
@@ -182,7 +184,7 @@ async def test_an_authority_without_a_path_length_issues_authorities_of_any_that
 async def test_a_weak_key_is_not_taken_over():
     weak = self_signed(BASIC, USAGE, IDENTIFIER, key=ec.generate_private_key(ec.SECP521R1()))
 
-    refused(await take(Authority(), weak, Profile.ROOT), RefusalCode.INVALID, "P-256 or P-384")
+    refused(await take(Authority(), weak, Profile.ROOT), RejectionCode.INVALID, "P-256 or P-384")
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="cryptography makes no such certificate")
@@ -193,7 +195,7 @@ async def test_a_signature_that_can_be_forged_is_not_taken_over():
     )
     pem, _ = await process.communicate()
 
-    refused(await take(Authority(), pem.decode(), Profile.ROOT), RefusalCode.INVALID, "sha1", "forged")
+    refused(await take(Authority(), pem.decode(), Profile.ROOT), RejectionCode.INVALID, "sha1", "forged")
 
 
 async def test_an_authority_of_ml_dsa_is_taken_over():
@@ -208,8 +210,8 @@ async def test_a_certificate_is_taken_over_under_one_id_only_whatever_became_of_
     issuer = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
 
     again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
-    refused(again, RefusalCode.CONFLICT, issuer.certificate_id, "here already")
+    refused(again, RejectionCode.CONFLICT, issuer.certificate_id, "here already")
 
     await authority.ask(RevokeCertificate(certificate_id=issuer.certificate_id))
     again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
-    refused(again, RefusalCode.CONFLICT, issuer.certificate_id)
+    refused(again, RejectionCode.CONFLICT, issuer.certificate_id)

@@ -12,7 +12,7 @@ from shared.contracts.certificate.commands import VerifyCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateVerified
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason, VerifiedUsage
 from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.decider import Context, Perform
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
@@ -45,8 +45,8 @@ def test_it_is_asked_about_the_instant_that_is_named_or_else_about_now():
 
 
 def test_what_there_is_not_is_not_verified():
-    certificate.when(OURS).then_refuses(RefusalCode.NOT_FOUND, ID, "certificate_pem")
-    certificate.given(CREATED).when(OURS).then_refuses(RefusalCode.CONFLICT, "not signed yet")
+    certificate.when(OURS).then_refuses(RejectionCode.NOT_FOUND, ID, "certificate_pem")
+    certificate.given(CREATED).when(OURS).then_refuses(RejectionCode.CONFLICT, "not signed yet")
 
 
 def test_a_revoked_one_may_be_asked_about_for_it_may_have_been_good():
@@ -60,7 +60,7 @@ def test_one_of_ours_and_one_that_is_handed_in_are_not_asked_about_at_once():
 
     answer = verify(state, THEIRS, Context(COMMAND_ID, ID, NOON))
 
-    assert answer.code is RefusalCode.INVALID
+    assert answer.code is RejectionCode.INVALID
 
 
 @pytest.mark.parametrize(("reason", "path"), [(None, ("0" * 64,)), ("it was revoked by then", ())])
@@ -74,4 +74,4 @@ def test_the_answer_is_an_event_good_or_bad_and_changes_nothing(reason, path):
 
 
 def test_what_cannot_be_answered_is_refused():
-    certificate.when(NotJudged(RefusalCode.INVALID, "it is none")).then_refuses(RefusalCode.INVALID, "it is none")
+    certificate.when(NotJudged(RejectionCode.INVALID, "it is none")).then_refuses(RejectionCode.INVALID, "it is none")

@@ -28,8 +28,8 @@ from shared.contracts.certificate.vocabulary import (
     SubjectAlternativeName,
 )
 from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Refused
+from shared.contracts.rejection import RejectionCode
+from shared.decider import Rejection
 from shared.messages.identity import new_id
 from tests.support.authority import EVERYTHING, Authority, private_key, public_pem, request, san, sign
 from tests.support.linting import findings, server_findings
@@ -288,7 +288,7 @@ async def test_ml_dsa_is_refused_where_it_is_not_enabled():
         request(Profile.ROOT, private_key(Algorithm.ML_DSA_65), key_id=str(new_id()))
     )
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejection)
     assert "ML-DSA-65" in answer.message
 
 
@@ -401,8 +401,8 @@ async def test_an_alternative_name_of_the_wrong_form_is_refused(kind, value):
 
 async def refused(*words, key=P256, profile=Profile.ROOT, **fields):
     answer = await Authority().ask(request(profile, key, **({"key_id": str(new_id())} | fields)))
-    assert isinstance(answer, Refused), answer
-    assert answer.code is RefusalCode.INVALID
+    assert isinstance(answer, Rejection), answer
+    assert answer.code is RejectionCode.INVALID
     for word in words:
         assert word in answer.message
 
@@ -446,7 +446,7 @@ async def test_a_key_that_only_agrees_is_for_key_management_and_mail_alone(profi
 
     answer = await authority.ask(request(profile, private_key(Algorithm.X25519), issuer_id=by, key_id=str(new_id())))
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejection)
     assert "x25519" in answer.message
 
 
@@ -456,7 +456,7 @@ async def test_a_key_that_only_signs_is_not_for_key_management():
 
     answer = await authority.ask(request(Profile.PIV_KEY_MANAGEMENT, key, issuer_id=issuer.certificate_id))
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejection)
     assert "rsa, ec, x25519" in answer.message
 
 
@@ -465,7 +465,7 @@ async def test_nobody_but_a_root_is_issued_a_certificate_for_its_issuers_key():
 
     answer = await authority.ask(request(Profile.PIV_AUTHENTICATION, P256, issuer_id=root.certificate_id))
 
-    assert isinstance(answer, Refused)
+    assert isinstance(answer, Rejection)
     assert "issuer's own" in answer.message
 
 
@@ -520,8 +520,8 @@ async def test_a_wrong_signature_is_refused_and_a_right_one_is_taken_afterwards(
 
     answer = await authority.ask(SignCertificate(certificate_id=created.certificate_id, signature=wrong(created)))
 
-    assert isinstance(answer, Refused)
-    assert (answer.code, "issuer's public key" in answer.message) == (RefusalCode.INVALID, True)
+    assert isinstance(answer, Rejection)
+    assert (answer.code, "issuer's public key" in answer.message) == (RejectionCode.INVALID, True)
     right = sign(P256, created.signature_algorithm, created.tbs)
     signed = await authority.ask(SignCertificate(certificate_id=created.certificate_id, signature=right))
     assert isinstance(signed, CertificateSigned)

@@ -7,7 +7,7 @@ from services.key.effects import AuthorityNoted, BindCertificate, NotAnAuthority
 from shared.contracts.key.commands import BindAuthority
 from shared.contracts.key.events import AuthorityBound, KeyGenerated, KeyRevoked
 from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"
@@ -43,18 +43,18 @@ def test_what_is_noted_is_told():
 
 def test_a_certificate_that_makes_no_authority_of_the_key_is_refused_for_its_reason():
     key.given(generated()).when(NotAnAuthority(EFFECT, "another key")).then_refuses(
-        RefusalCode.INVALID, "certificate_pem", ID, "another key"
+        RejectionCode.INVALID, "certificate_pem", ID, "another key"
     )
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.CERTIFICATE_SIGNING}))
 def test_a_key_for_anything_else_is_no_authoritys(purpose):
-    key.given(generated(purpose)).when(WISH).then_refuses(RefusalCode.NOT_ALLOWED, purpose, "certificate-signing")
+    key.given(generated(purpose)).when(WISH).then_refuses(RejectionCode.NOT_ALLOWED, purpose, "certificate-signing")
 
 
 def test_a_key_that_is_not_there_is_not_bound():
-    key.given().when(WISH).then_refuses(RefusalCode.NOT_FOUND, "there is no key", ID)
+    key.given().when(WISH).then_refuses(RejectionCode.NOT_FOUND, "there is no key", ID)
 
 
 def test_a_key_that_is_over_is_not_bound():
-    key.given(generated(), REVOKED).when(WISH).then_refuses(RefusalCode.CONFLICT, "a key that is in use")
+    key.given(generated(), REVOKED).when(WISH).then_refuses(RejectionCode.CONFLICT, "a key that is in use")

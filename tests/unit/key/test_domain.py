@@ -39,7 +39,7 @@ from services.key.states import (
 from shared.contracts.key.commands import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
 from shared.contracts.key.events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
 from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import NOON, Scenario
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"
@@ -97,13 +97,13 @@ def test_an_x25519_key_is_for_key_management_unless_said_otherwise():
 def test_an_x25519_key_can_have_no_other_purpose(purpose):
     wish = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, purpose=purpose)
 
-    key.given().when(wish).then_refuses(RefusalCode.INVALID, purpose, "key-management")
+    key.given().when(wish).then_refuses(RejectionCode.INVALID, purpose, "key-management")
 
 
 def test_a_certificate_signing_key_cannot_be_exportable():
     wish = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P384, purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given().when(wish).then_refuses(RefusalCode.NOT_ALLOWED, "without exportable")
+    key.given().when(wish).then_refuses(RejectionCode.NOT_ALLOWED, "without exportable")
 
 
 def test_the_pair_that_was_made_is_reported():
@@ -131,24 +131,26 @@ def test_asking_for_a_key_that_is_there_makes_no_other(history):
 
 @pytest.mark.parametrize("history", [(MANAGEMENT,), IN_ESCROW], ids=["active", "escrowed"])
 def test_an_id_that_another_kind_of_key_has_is_taken(history):
-    key.given(*history).when(GENERATE).then_refuses(RefusalCode.CONFLICT, "x25519", "key-management", "another key_id")
+    key.given(*history).when(GENERATE).then_refuses(
+        RejectionCode.CONFLICT, "x25519", "key-management", "another key_id"
+    )
 
 
 def test_a_key_of_another_purpose_is_another_kind_of_key():
     wish = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P256, purpose=Purpose.AUTHENTICATION)
 
-    key.given(generated()).when(wish).then_refuses(RefusalCode.CONFLICT, "ec-p256", "digital-signature")
+    key.given(generated()).when(wish).then_refuses(RejectionCode.CONFLICT, "ec-p256", "digital-signature")
 
 
 @over
 def test_an_id_is_never_used_again(history):
-    key.given(*history).when(GENERATE).then_refuses(RefusalCode.CONFLICT, "never used again", "choose another")
+    key.given(*history).when(GENERATE).then_refuses(RejectionCode.CONFLICT, "never used again", "choose another")
 
 
 def test_a_pair_of_another_kind_that_is_not_told_of_yet_takes_the_id_too():
     found = KeyPairDiffers(PAIR, Algorithm.RSA_2048, Purpose.AUTHENTICATION)
 
-    key.given().when(found).then_refuses(RefusalCode.CONFLICT, "rsa-2048", "authentication")
+    key.given().when(found).then_refuses(RejectionCode.CONFLICT, "rsa-2048", "authentication")
 
 
 # -- signing -------------------------------------------------------------------
@@ -173,29 +175,31 @@ def test_an_exported_key_still_signs():
 
 
 def test_what_does_not_exist_does_not_sign():
-    key.given().when(sign()).then_refuses(RefusalCode.NOT_FOUND, ID, "generate it first")
+    key.given().when(sign()).then_refuses(RejectionCode.NOT_FOUND, ID, "generate it first")
 
 
 @over
 def test_a_key_that_is_over_signs_nothing(history):
-    key.given(*history).when(sign()).then_refuses(RefusalCode.CONFLICT, "signs nothing any more", "another key")
+    key.given(*history).when(sign()).then_refuses(RejectionCode.CONFLICT, "signs nothing any more", "another key")
 
 
 def test_an_escrowed_key_signs_nothing():
-    key.given(*IN_ESCROW).when(sign()).then_refuses(RefusalCode.CONFLICT, "escrowed", "exported to")
+    key.given(*IN_ESCROW).when(sign()).then_refuses(RejectionCode.CONFLICT, "escrowed", "exported to")
 
 
 def test_a_key_signs_for_its_own_purpose_only():
     wish = sign(purpose=Purpose.CERTIFICATE_SIGNING)
 
-    key.given(generated()).when(wish).then_refuses(RefusalCode.NOT_ALLOWED, "digital-signature", "certificate-signing")
+    key.given(generated()).when(wish).then_refuses(
+        RejectionCode.NOT_ALLOWED, "digital-signature", "certificate-signing"
+    )
 
 
 @pytest.mark.parametrize("purpose", Purpose)
 def test_a_key_management_key_signs_nothing_whatever_for(purpose):
     history = generated(Algorithm.EC_P256, Purpose.KEY_MANAGEMENT)
 
-    key.given(history).when(sign(purpose)).then_refuses(RefusalCode.NOT_ALLOWED, "key-management", "signing key")
+    key.given(history).when(sign(purpose)).then_refuses(RejectionCode.NOT_ALLOWED, "key-management", "signing key")
 
 
 @pytest.mark.parametrize("signature_algorithm", SignatureAlgorithm)
@@ -206,7 +210,7 @@ def test_the_signature_algorithm_must_fit_the_key(algorithm, signature_algorithm
     if signature_algorithm in FITTING[algorithm]:
         answer.then_performs(Sign(ID, b"hello", signature_algorithm, Purpose.DIGITAL_SIGNATURE))
     else:
-        answer.then_refuses(RefusalCode.INVALID, algorithm, signature_algorithm, *FITTING[algorithm])
+        answer.then_refuses(RejectionCode.INVALID, algorithm, signature_algorithm, *FITTING[algorithm])
 
 
 def test_these_signature_algorithms_fit():
@@ -229,7 +233,7 @@ def test_what_is_no_certificate_is_not_signed_as_one():
     request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, purpose)
 
     key.given(generated(purpose=purpose)).when(NotToBeSigned(request, purpose, "trailing")).then_refuses(
-        RefusalCode.NOT_ALLOWED, "certificate-signing", "trailing"
+        RejectionCode.NOT_ALLOWED, "certificate-signing", "trailing"
     )
 
 
@@ -248,26 +252,26 @@ def test_the_sealed_key_is_reported():
 
 
 def test_a_key_that_is_not_exportable_stays():
-    key.given(generated()).when(EXPORT).then_refuses(RefusalCode.NOT_ALLOWED, "exportable true")
+    key.given(generated()).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "exportable true")
 
 
 def test_a_certificate_signing_key_stays_even_if_its_event_says_exportable():
     history = generated(purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given(history).when(EXPORT).then_refuses(RefusalCode.NOT_ALLOWED, "certificate-signing", "never leaves")
+    key.given(history).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "certificate-signing", "never leaves")
 
 
 def test_what_does_not_exist_cannot_be_exported():
-    key.given().when(EXPORT).then_refuses(RefusalCode.NOT_FOUND, ID)
+    key.given().when(EXPORT).then_refuses(RejectionCode.NOT_FOUND, ID)
 
 
 @over
 def test_a_key_that_is_over_cannot_be_exported(history):
-    key.given(*history).when(EXPORT).then_refuses(RefusalCode.CONFLICT, "only a key in use")
+    key.given(*history).when(EXPORT).then_refuses(RejectionCode.CONFLICT, "only a key in use")
 
 
 def test_a_recipient_that_nothing_can_be_sealed_to_is_said_to_be_wrong():
-    key.given(MANAGEMENT).when(RecipientUnfit(SEAL)).then_refuses(RefusalCode.INVALID, "recipient_public_key")
+    key.given(MANAGEMENT).when(RecipientUnfit(SEAL)).then_refuses(RejectionCode.INVALID, "recipient_public_key")
 
 
 def test_an_exported_key_management_key_goes_into_escrow_once():
@@ -276,22 +280,22 @@ def test_an_exported_key_management_key_goes_into_escrow_once():
 
 
 def test_a_key_that_lives_only_here_is_not_escrowed():
-    key.given(MANAGEMENT).when(EscrowKey(key_id=ID)).then_refuses(RefusalCode.CONFLICT, "export it first")
+    key.given(MANAGEMENT).when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "export it first")
 
 
 def test_a_key_that_signs_is_not_escrowed():
     key.given(generated(exportable=True), EXPORTED).when(EscrowKey(key_id=ID)).then_refuses(
-        RefusalCode.NOT_ALLOWED, "digital-signature", "only key-management"
+        RejectionCode.NOT_ALLOWED, "digital-signature", "only key-management"
     )
 
 
 def test_what_does_not_exist_is_not_escrowed():
-    key.given().when(EscrowKey(key_id=ID)).then_refuses(RefusalCode.NOT_FOUND, ID)
+    key.given().when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID)
 
 
 @over
 def test_a_key_that_is_over_is_not_escrowed(history):
-    key.given(*history).when(EscrowKey(key_id=ID)).then_refuses(RefusalCode.CONFLICT, "only a key in use")
+    key.given(*history).when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "only a key in use")
 
 
 # -- revoking and destroying ---------------------------------------------------
@@ -309,12 +313,12 @@ def test_revocation_is_final(history):
 
 
 def test_what_does_not_exist_is_not_revoked():
-    key.given().when(RevokeKey(key_id=ID)).then_refuses(RefusalCode.NOT_FOUND, ID, "void_if_absent")
+    key.given().when(RevokeKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID, "void_if_absent")
 
 
 def test_an_id_is_voided_before_any_key_has_it():
     key.given().when(RevokeKey(key_id=ID, reason="undone", void_if_absent=True)).then(VOIDED)
-    key.given(VOIDED).when(GENERATE).then_refuses(RefusalCode.CONFLICT, "voided before it existed")
+    key.given(VOIDED).when(GENERATE).then_refuses(RejectionCode.CONFLICT, "voided before it existed")
 
 
 @pytest.mark.parametrize(
@@ -331,11 +335,11 @@ def test_what_is_out_of_use_or_lives_on_elsewhere_can_be_destroyed(history):
 def test_a_key_in_use_that_lives_only_here_is_not_destroyed(exportable):
     history = generated(exportable=exportable)
 
-    key.given(history).when(DestroyKey(key_id=ID)).then_refuses(RefusalCode.CONFLICT, "revoke it first")
+    key.given(history).when(DestroyKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "revoke it first")
 
 
 def test_what_does_not_exist_is_not_destroyed():
-    key.given().when(DestroyKey(key_id=ID)).then_refuses(RefusalCode.NOT_FOUND, ID)
+    key.given().when(DestroyKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID)
 
 
 def test_destroying_twice_is_destroying_once():
@@ -345,14 +349,14 @@ def test_destroying_twice_is_destroying_once():
 # -- what the keystore cannot do -------------------------------------------------
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_that_was_destroyed_meanwhile_is_a_conflict(request_):
-    key.given().when(KeyGone(request_)).then_refuses(RefusalCode.CONFLICT, "destroyed", ID)
+    key.given().when(KeyGone(request_)).then_refuses(RejectionCode.CONFLICT, "destroyed", ID)
 
 
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_out_of_reach_may_be_asked_for_again(request_):
     answer = key.given().when(KeyOutOfReach(request_, "restore the bucket"))
 
-    answer.then_refuses(RefusalCode.UNAVAILABLE, "restore the bucket")
+    answer.then_refuses(RejectionCode.UNAVAILABLE, "restore the bucket")
     assert answer.answer.retryable
 
 
@@ -414,4 +418,4 @@ def test_nothing_follows_destruction(history):
     after = key.given(*history, DESTROYED)
 
     for command in (sign(), EXPORT, GENERATE, EscrowKey(key_id=ID)):
-        after.when(command).then_refuses(RefusalCode.CONFLICT)
+        after.when(command).then_refuses(RejectionCode.CONFLICT)

@@ -77,8 +77,8 @@ from shared.contracts.key.vocabulary import (
     Purpose,
     SignatureAlgorithm,
 )
-from shared.contracts.rejection import RefusalCode
-from shared.decider import Stands
+from shared.contracts.rejection import RejectionCode
+from shared.decider import AlreadyDone
 from tests.support.keys import (
     DERIVE,
     EXPORTED,
@@ -133,7 +133,7 @@ def test_a_key_is_made_only_of_an_algorithm_that_fits_its_purpose(purpose, algor
     if algorithm in RULES[purpose].algorithms:
         answer.then_performs(CreateKeyPair(ID, algorithm, purpose))
     else:
-        answer.then_refuses(RefusalCode.INVALID, algorithm, purpose)
+        answer.then_refuses(RejectionCode.INVALID, algorithm, purpose)
 
 
 def test_these_algorithms_fit():
@@ -157,7 +157,7 @@ def test_these_algorithms_fit():
 
 @pytest.mark.parametrize("purpose", SIGNING)
 def test_an_authority_s_key_is_never_exportable(purpose):
-    key.given().when(wish(purpose=purpose, exportable=True)).then_refuses(RefusalCode.NOT_ALLOWED, "never leaves")
+    key.given().when(wish(purpose=purpose, exportable=True)).then_refuses(RejectionCode.NOT_ALLOWED, "never leaves")
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.KEY_MANAGEMENT}))
@@ -169,12 +169,12 @@ def test_only_key_management_keys_are_escrowable(purpose):
 @pytest.mark.parametrize("purpose", [Purpose.OCSP_SIGNING, Purpose.AUTHENTICATION, Purpose.KEY_MANAGEMENT])
 def test_approvals_are_for_keys_whose_signatures_people_can_look_at(purpose):
     key.given().when(wish(purpose=purpose, approvals=2)).then_refuses(
-        RefusalCode.NOT_ALLOWED, purpose, "without approvals"
+        RejectionCode.NOT_ALLOWED, purpose, "without approvals"
     )
 
 
 def test_a_time_that_has_passed_is_no_time_to_expire():
-    key.given().when(wish(expires_at=NOON)).then_refuses(RefusalCode.INVALID, "expires_at", "passed")
+    key.given().when(wish(expires_at=NOON)).then_refuses(RejectionCode.INVALID, "expires_at", "passed")
 
 
 def test_all_that_is_said_of_a_new_key_is_reported():
@@ -221,14 +221,14 @@ def test_a_key_of_nats_is_told_as_nats_writes_it():
 def test_a_key_that_must_be_approved_does_not_stand_for_one_that_need_not():
     history = generated(purpose=Purpose.DIGITAL_SIGNATURE)
 
-    key.given(history).when(wish(approvals=2)).then_refuses(RefusalCode.CONFLICT, "another key_id")
+    key.given(history).when(wish(approvals=2)).then_refuses(RejectionCode.CONFLICT, "another key_id")
 
 
 def test_ml_dsa_is_refused_where_it_is_not_allowed():
     pair = CreateKeyPair(ID, Algorithm.ML_DSA_65, Purpose.DIGITAL_SIGNATURE)
 
     key.given().when(AlgorithmDisabled(pair, Algorithm.ML_DSA_65)).then_refuses(
-        RefusalCode.NOT_ALLOWED, "ml-dsa-65", "ENABLE_ML_DSA=1"
+        RejectionCode.NOT_ALLOWED, "ml-dsa-65", "ENABLE_ML_DSA=1"
     )
 
 
@@ -267,7 +267,7 @@ def test_a_key_is_imported_in_two_steps():
 
 
 def test_what_was_prepared_is_told_again():
-    assert key.given(PREPARED).when(PrepareKeyImport(key_id=ID)).answer == Stands(
+    assert key.given(PREPARED).when(PrepareKeyImport(key_id=ID)).answer == AlreadyDone(
         {"recipient_public_key": "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}
     )
 
@@ -275,38 +275,38 @@ def test_what_was_prepared_is_told_again():
 def test_importing_the_same_key_again_changes_nothing():
     key.given(PREPARED, imported()).when(IMPORT).then_it_stands()
     other = IMPORT.model_copy(update={"public_key_pem": ED25519_PEM})
-    key.given(PREPARED, imported()).when(other).then_refuses(RefusalCode.CONFLICT, "another key_id")
+    key.given(PREPARED, imported()).when(other).then_refuses(RejectionCode.CONFLICT, "another key_id")
 
 
 def test_a_key_that_signs_is_imported_only_with_a_proof():
     bare = IMPORT.model_copy(update={"proof": None})
 
-    key.given(PREPARED).when(bare).then_refuses(RefusalCode.INVALID, "proof is missing", "import_proof")
+    key.given(PREPARED).when(bare).then_refuses(RejectionCode.INVALID, "proof is missing", "import_proof")
 
 
 def test_a_key_that_agrees_can_prove_nothing():
     agreeing = IMPORT.model_copy(update={"algorithm": Algorithm.X25519})
 
-    key.given(PREPARED).when(agreeing).then_refuses(RefusalCode.INVALID, "leave proof out")
+    key.given(PREPARED).when(agreeing).then_refuses(RejectionCode.INVALID, "leave proof out")
 
 
 def test_what_was_not_prepared_is_not_imported_nor_derived():
     for each in (IMPORT, DERIVE):
-        key.given().when(each).then_refuses(RefusalCode.NOT_FOUND, "key.prepare-import first")
+        key.given().when(each).then_refuses(RejectionCode.NOT_FOUND, "key.prepare-import first")
 
 
 def test_what_is_wrong_with_an_imported_key_is_said():
     key.given(PREPARED).when(NotTakenOver(TAKE, "public_key_pem is not")).then_refuses(
-        RefusalCode.INVALID, "public_key_pem is not"
+        RejectionCode.INVALID, "public_key_pem is not"
     )
-    key.given(PREPARED).when(AnotherCameFirst(TAKE)).then_refuses(RefusalCode.CONFLICT, "another key_id")
+    key.given(PREPARED).when(AnotherCameFirst(TAKE)).then_refuses(RejectionCode.CONFLICT, "another key_id")
 
 
 def test_a_prepared_id_that_is_revoked_is_void():
     void = key.given(PREPARED).when(RevokeKey(key_id=ID, reason="not needed"))
 
     void.then(KeyRevoked(key_id=ID, reason="not needed", existed=False))
-    key.given(PREPARED, void.answer).when(IMPORT).then_refuses(RefusalCode.CONFLICT, "voided")
+    key.given(PREPARED, void.answer).when(IMPORT).then_refuses(RejectionCode.CONFLICT, "voided")
 
 
 def test_a_derived_key_is_told_with_all_that_it_takes_to_make_it_again():
@@ -318,14 +318,14 @@ def test_a_derived_key_is_told_with_all_that_it_takes_to_make_it_again():
     assert (told.provenance, told.derivation) == (Provenance.DERIVED, derivation)
     key.given(PREPARED, told).when(DERIVE).then_it_stands()
     elsewhere = DERIVE.model_copy(update={"path": "pki/root/2027"})
-    key.given(PREPARED, told).when(elsewhere).then_refuses(RefusalCode.CONFLICT, "another key_id")
+    key.given(PREPARED, told).when(elsewhere).then_refuses(RejectionCode.CONFLICT, "another key_id")
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096])
 def test_rsa_keys_are_not_derived(algorithm):
     rsa = DERIVE.model_copy(update={"algorithm": algorithm})
 
-    key.given(PREPARED).when(rsa).then_refuses(RefusalCode.INVALID, algorithm, "EC or Edwards")
+    key.given(PREPARED).when(rsa).then_refuses(RejectionCode.INVALID, algorithm, "EC or Edwards")
 
 
 # -- signing -----------------------------------------------------------------------
@@ -347,7 +347,7 @@ CAREFUL = generated(approvals=2)
 def test_without_enough_approvals_nothing_is_signed(approvals, missing):
     answer = key.given(CAREFUL).when(SIGN.model_copy(update={"approvals": approvals}))
 
-    answer.then_refuses(RefusalCode.NOT_ALLOWED, "2 different people", f"{missing} of them", "missing")
+    answer.then_refuses(RejectionCode.NOT_ALLOWED, "2 different people", f"{missing} of them", "missing")
     assert answer.answer.details["message_sha256"] == HASH
     assert answer.answer.details["missing"] == missing
 
@@ -397,13 +397,13 @@ def test_status_answers_are_signed_many_at_once():
 def test_a_key_of_any_other_purpose_signs_one_thing_at_a_time(purpose):
     history, batch = generated(purpose=purpose), BATCH.model_copy(update={"purpose": purpose})
 
-    key.given(history).when(batch).then_refuses(RefusalCode.NOT_ALLOWED, purpose, "one thing at a time")
+    key.given(history).when(batch).then_refuses(RejectionCode.NOT_ALLOWED, purpose, "one thing at a time")
 
 
 def test_a_batch_is_never_for_a_key_whose_signatures_are_approved():
     history = OCSP.model_copy(update={"approvals": 1})
 
-    key.given(history).when(BATCH).then_refuses(RefusalCode.NOT_ALLOWED, "must be approved")
+    key.given(history).when(BATCH).then_refuses(RejectionCode.NOT_ALLOWED, "must be approved")
 
 
 def test_a_key_signs_nothing_from_the_moment_that_it_expires():
@@ -412,7 +412,7 @@ def test_a_key_signs_nothing_from_the_moment_that_it_expires():
 
     key.given(history).when(SIGN, at=last).then_performs(Sign(ID, SIGN.message, SIGN.signature_algorithm, SIGN.purpose))
     key.given(history).when(SIGN, at=after).then_refuses(
-        RefusalCode.CONFLICT, "expired on 2026-11-21T13:00:00+00:00", "another key"
+        RejectionCode.CONFLICT, "expired on 2026-11-21T13:00:00+00:00", "another key"
     )
 
 
@@ -429,14 +429,14 @@ def test_a_key_is_exported_in_the_form_that_is_asked_for():
     request = SealKey(ID, RECIPIENT, PrivateKeyFormat.PKCS12, certificates)
     key.given(generated()).when(ask).then_performs(request)
     key.given(generated()).when(CertificatesUnfit(request, "of another key")).then_refuses(
-        RefusalCode.INVALID, "of another key"
+        RejectionCode.INVALID, "of another key"
     )
 
 
 def test_only_a_pkcs12_holds_certificates():
     ask = ExportKey(key_id=ID, recipient_public_key=RECIPIENT, certificates_pem=("-----BEGIN CERTIFICATE-----\n",))
 
-    key.given(generated()).when(ask).then_refuses(RefusalCode.INVALID, "pkcs12")
+    key.given(generated()).when(ask).then_refuses(RejectionCode.INVALID, "pkcs12")
 
 
 @pytest.mark.parametrize("purpose", NATS)
@@ -446,7 +446,7 @@ def test_a_key_of_nats_leaves_as_a_seed_too(purpose):
     key.given(generated(Algorithm.ED25519, purpose)).when(ask).then_performs(
         SealKey(ID, RECIPIENT, PrivateKeyFormat.NKEY_SEED)
     )
-    key.given(generated(Algorithm.ED25519)).when(ask).then_refuses(RefusalCode.INVALID, "only a key of NATS")
+    key.given(generated(Algorithm.ED25519)).when(ask).then_refuses(RejectionCode.INVALID, "only a key of NATS")
 
 
 def test_a_public_key_is_shown_in_the_form_that_is_asked_for():
@@ -467,7 +467,7 @@ def test_a_public_key_is_shown_in_the_form_that_is_asked_for():
     ],
 )
 def test_a_form_that_a_key_does_not_have_is_refused(history, form):
-    key.given(history).when(ExportPublicKey(key_id=ID, format=form)).then_refuses(RefusalCode.INVALID, ID)
+    key.given(history).when(ExportPublicKey(key_id=ID, format=form)).then_refuses(RejectionCode.INVALID, ID)
 
 
 # -- authorities -------------------------------------------------------------------
@@ -505,19 +505,19 @@ def test_in_the_overlap_the_old_key_still_signs():
 def test_a_key_does_not_follow_itself():
     itself = RotateKey(key_id=ID, successor_id=ID)
 
-    key.given(generated()).when(itself).then_refuses(RefusalCode.INVALID, "its own place")
+    key.given(generated()).when(itself).then_refuses(RejectionCode.INVALID, "its own place")
 
 
 @pytest.mark.parametrize(
     ("successor", "code", "word"),
     [
-        ("unborn", RefusalCode.NOT_FOUND, "generate it first"),
-        ("prepared", RefusalCode.NOT_FOUND, "generate it first"),
-        ("rotated", RefusalCode.CONFLICT, "gives way"),
-        ("escrowed", RefusalCode.CONFLICT, "escrowed"),
-        ("revoked", RefusalCode.CONFLICT, "revoked"),
-        ("destroyed", RefusalCode.CONFLICT, "destroyed"),
-        ("voided", RefusalCode.CONFLICT, "voided"),
+        ("unborn", RejectionCode.NOT_FOUND, "generate it first"),
+        ("prepared", RejectionCode.NOT_FOUND, "generate it first"),
+        ("rotated", RejectionCode.CONFLICT, "gives way"),
+        ("escrowed", RejectionCode.CONFLICT, "escrowed"),
+        ("revoked", RejectionCode.CONFLICT, "revoked"),
+        ("destroyed", RejectionCode.CONFLICT, "destroyed"),
+        ("voided", RejectionCode.CONFLICT, "voided"),
     ],
 )
 def test_only_a_key_in_use_follows_another(successor, code, word):
@@ -526,32 +526,34 @@ def test_only_a_key_in_use_follows_another(successor, code, word):
 
 def test_a_successor_is_for_the_same_purpose_and_has_not_expired():
     other = generated(purpose=Purpose.AUTHENTICATION)
-    key.given(generated()).when(fetched(other)).then_refuses(RefusalCode.CONFLICT, "authentication", "same purpose")
-    key.given(generated()).when(fetched(generated(expires_at=PASSED))).then_refuses(RefusalCode.CONFLICT, "expired on")
+    key.given(generated()).when(fetched(other)).then_refuses(RejectionCode.CONFLICT, "authentication", "same purpose")
+    key.given(generated()).when(fetched(generated(expires_at=PASSED))).then_refuses(
+        RejectionCode.CONFLICT, "expired on"
+    )
 
 
 def test_a_key_that_is_over_by_the_time_its_successor_is_read_is_not_rotated():
     history = HISTORIES["revoked"]
 
-    key.given(*history).when(fetched(generated(key_id=OTHER))).then_refuses(RefusalCode.CONFLICT, "revoked")
+    key.given(*history).when(fetched(generated(key_id=OTHER))).then_refuses(RejectionCode.CONFLICT, "revoked")
 
 
 def test_naming_the_same_successor_again_changes_nothing_and_another_is_refused():
     key.given(generated(), rotated()).when(ROTATE).then_it_stands()
     another = RotateKey(key_id=ID, successor_id="0192f0c1-0000-7000-8000-00000000000c")
-    key.given(generated(), rotated()).when(another).then_refuses(RefusalCode.CONFLICT, OTHER, "cancel-rotation")
+    key.given(generated(), rotated()).when(another).then_refuses(RejectionCode.CONFLICT, OTHER, "cancel-rotation")
 
 
 def test_a_rotation_is_complete_when_the_overlap_has_passed():
     complete = CompleteRotation(key_id=ID)
 
     early = key.given(generated(), rotated(TO_COME)).when(complete)
-    early.then_refuses(RefusalCode.CONFLICT, "2026-11-22T12:00:00+00:00")
+    early.then_refuses(RejectionCode.CONFLICT, "2026-11-22T12:00:00+00:00")
     assert not early.answer.retryable
     done = KeyRotationCompleted(key_id=ID, successor_id=OTHER)
     key.given(generated(), rotated(TO_COME)).when(complete, at=TO_COME).then(done)
     key.given(generated(), rotated(), done).when(complete).then_it_stands()
-    key.given(generated(), rotated(), done).when(SIGN).then_refuses(RefusalCode.CONFLICT, "replaced")
+    key.given(generated(), rotated(), done).when(SIGN).then_refuses(RejectionCode.CONFLICT, "replaced")
 
 
 def test_a_rotation_that_is_cancelled_leaves_the_key_as_it_was():
@@ -567,10 +569,10 @@ def test_a_key_expires_at_its_time_and_not_before():
     history = generated(expires_at=TO_COME)
     end = ExpireKey(key_id=ID)
 
-    key.given(history).when(end).then_refuses(RefusalCode.CONFLICT, "2026-11-22T12:00:00+00:00")
+    key.given(history).when(end).then_refuses(RejectionCode.CONFLICT, "2026-11-22T12:00:00+00:00")
     key.given(history).when(end, at=TO_COME).then(KeyExpired(key_id=ID))
     key.given(history, KeyExpired(key_id=ID)).when(end, at=TO_COME).then_it_stands()
-    key.given(generated()).when(end).then_refuses(RefusalCode.CONFLICT, "no time was set")
+    key.given(generated()).when(end).then_refuses(RejectionCode.CONFLICT, "no time was set")
 
 
 @pytest.mark.parametrize("state", ["revoked", "expired", "replaced"])
@@ -578,7 +580,7 @@ def test_what_is_over_is_put_away_and_then_only_destroyed(state):
     history = (*HISTORIES[state], KeyArchived(key_id=ID))
 
     key.given(*HISTORIES[state]).when(ArchiveKey(key_id=ID)).then(KeyArchived(key_id=ID))
-    key.given(*history).when(RevokeKey(key_id=ID)).then_refuses(RefusalCode.CONFLICT, "only destroying")
+    key.given(*history).when(RevokeKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "only destroying")
     key.given(*history).when(RevokeKey(key_id=ID, void_if_absent=True)).then_it_stands()
 
 
@@ -594,10 +596,12 @@ def test_an_organisation_s_key_changes_hands():
 def test_a_person_s_own_key_never_changes_hands(owner_kind):
     wish = TransferKey(key_id=ID, owner="Unit 7", owner_kind=OwnerKind.UNIT)
 
-    key.given(generated(owner_kind=owner_kind)).when(wish).then_refuses(RefusalCode.NOT_ALLOWED, "never changes hands")
+    key.given(generated(owner_kind=owner_kind)).when(wish).then_refuses(
+        RejectionCode.NOT_ALLOWED, "never changes hands"
+    )
 
 
 def test_no_key_becomes_a_person_s_own():
     wish = TransferKey(key_id=ID, owner="ada", owner_kind=OwnerKind.PERSON)
 
-    key.given(generated()).when(wish).then_refuses(RefusalCode.NOT_ALLOWED, "cannot become it")
+    key.given(generated()).when(wish).then_refuses(RejectionCode.NOT_ALLOWED, "cannot become it")

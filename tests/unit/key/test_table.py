@@ -14,7 +14,7 @@ from shared.contracts.base import Event
 from shared.contracts.key.commands import KeyCommand
 from shared.contracts.key.events import KeyEvent
 from shared.contracts.key.vocabulary import Algorithm, Purpose
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 from tests.support.keys import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
@@ -52,9 +52,9 @@ CELLS = [(row[0], state, SHORT.get(cell, cell)) for row in ROWS for state, cell 
 
 def called(answer):
     match answer:
-        case Refused():
+        case Rejection():
             return answer.code.value
-        case Stands():
+        case AlreadyDone():
             return "stands"
         case Perform():
             return type(answer.effect).__name__
@@ -80,7 +80,7 @@ def test_the_table_has_every_command_and_every_state():
 def test_who_is_refused_is_told_which_key_and_why(command, state):
     answer = key.given(*HISTORIES[state]).when(COMMANDS[command]).answer
 
-    if isinstance(answer, Refused):
+    if isinstance(answer, Rejection):
         assert ID in answer.message or "x25519" in answer.message
         assert ":" in answer.message or "," in answer.message or "first" in answer.message
         assert not answer.retryable
@@ -139,7 +139,7 @@ def test_a_key_that_is_destroyed_stays_so(history):
 
     for name, command in COMMANDS.items():
         if name not in ("expire", "revoke", "destroy"):
-            assert isinstance(after.when(command).answer, Refused), name
+            assert isinstance(after.when(command).answer, Rejection), name
 
 
 @pytest.mark.parametrize("history", [(generated(), rotated(TO_COME)), (MANAGEMENT,)])

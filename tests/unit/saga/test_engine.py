@@ -12,7 +12,7 @@ from services.saga.core.state import Phase
 from services.saga.core.steps import flat
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
-from shared.contracts.rejection import CommandRejected, RefusalCode
+from shared.contracts.rejection import CommandRejected, RejectionCode
 from shared.contracts.saga.provisioning import KeyOrigin
 from shared.messages.identity import derive
 from tests.support.world import START, World, told_of
@@ -37,7 +37,7 @@ def go_on(world: World, steps: int) -> None:
         world.hear(world.events[-1])
 
 
-def refuse(world: World, code: RefusalCode = RefusalCode.UNAVAILABLE, *, retryable: bool = True) -> None:
+def refuse(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
     rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
     world.hear(Heard(derive(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
@@ -84,7 +84,7 @@ def test_delays_grow_and_end_in_undoing(world):
 
 
 def test_what_was_refused_for_good_is_not_asked_again(world):
-    refuse(world, RefusalCode.INVALID, retryable=False)
+    refuse(world, RejectionCode.INVALID, retryable=False)
 
     assert world.saga.phase is Phase.COMPENSATED
     assert world.phases_told() == ["SagaStarted", "SagaStepFinished", "SagaCompensating", "SagaCompensated"]
@@ -109,7 +109,7 @@ def test_what_comes_after_its_undo_is_refused(world):
 
 def test_undoing_goes_newest_first_and_touches_only_what_was_done(world):
     go_on(world, 3)
-    refuse(world, RefusalCode.INTERNAL, retryable=False)
+    refuse(world, RejectionCode.INTERNAL, retryable=False)
     world.settle()
 
     assert asked(world)[-2:] == ["RevokeCertificate", "ClearSlot"]
@@ -118,7 +118,7 @@ def test_undoing_goes_newest_first_and_touches_only_what_was_done(world):
 
 def test_an_undo_that_cannot_be_made_is_left_over_and_does_not_stop_the_others(world):
     go_on(world, 3)
-    refuse(world, RefusalCode.INTERNAL, retryable=False)
+    refuse(world, RejectionCode.INTERNAL, retryable=False)
     for _ in range(3):
         refuse(world)
         world.pass_time()
@@ -232,7 +232,7 @@ def test_an_undo_rests_on_no_answer(which):
 )
 def test_a_rejection_of_another_command_under_the_same_id_is_a_strangers(world, forged):
     sent = world.commands[-1]
-    rejected = CommandRejected(**{**told_of(sent), **forged}, code=RefusalCode.NOT_FOUND, message="no")
+    rejected = CommandRejected(**{**told_of(sent), **forged}, code=RejectionCode.NOT_FOUND, message="no")
     before = world.saga
     world.hear(Heard(derive(sent.command_id, "forged"), sent.command_id, rejected, world.now))
 

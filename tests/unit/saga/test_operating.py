@@ -10,9 +10,9 @@ import pytest
 from services.saga.core import machine
 from services.saga.core.operations import answer_to
 from services.saga.core.state import Phase
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResolveSaga, ResumeSaga, RetrySaga, WithdrawSaga
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 from tests.unit.saga.test_any_order import SAGA_ID, begun, nothing_is_left
 from tests.unit.saga.test_engine import go_on, refuse
 from tests.unit.saga.test_shapes import answer, key, pending, world_of
@@ -34,8 +34,8 @@ def answered(world, command, number=0):
 
 def refused(world, command):
     outcome = answered(world, command)
-    assert isinstance(outcome, Refused), outcome
-    assert outcome.code is RefusalCode.CONFLICT
+    assert isinstance(outcome, Rejection), outcome
+    assert outcome.code is RejectionCode.CONFLICT
     return outcome.message
 
 
@@ -109,9 +109,9 @@ def test_a_paused_saga_can_be_cancelled(world):
 
 def test_pausing_twice_and_resuming_what_runs_stands(world):
     answered(world, PAUSE)
-    assert isinstance(answered(world, PAUSE, 1), Stands)
+    assert isinstance(answered(world, PAUSE, 1), AlreadyDone)
     answered(world, RESUME)
-    assert isinstance(answered(world, RESUME, 1), Stands)
+    assert isinstance(answered(world, RESUME, 1), AlreadyDone)
 
 
 def test_the_same_order_heard_again_is_obeyed_once(world):
@@ -156,9 +156,9 @@ def test_a_person_answers_for_a_stuck_step(world):
     answer(world, "b")
 
     nothing = answered(world, resolve("b", "done"))
-    assert (nothing.code, "KeyGenerated" in nothing.message) == (RefusalCode.INVALID, True)
+    assert (nothing.code, "KeyGenerated" in nothing.message) == (RejectionCode.INVALID, True)
     wrong = answered(world, resolve("b", "done", answer={"key_id": 7}), 1)
-    assert (wrong.code, "key_id" in wrong.message) == (RefusalCode.INVALID, True)
+    assert (wrong.code, "key_id" in wrong.message) == (RejectionCode.INVALID, True)
     generated = world.saga.answers[0].event.model_copy(update={"key_id": world.saga.id_of("b")})
     assert answered(world, resolve("b", "done", answer=generated.model_dump(mode="json")), 2) is None
     assert world.saga.phase is Phase.COMPLETED
@@ -196,7 +196,7 @@ def test_what_is_lost_for_good_can_be_resolved_and_is_not_found_again():
     world.saga = replace(world.saga, request=world.saga.request.model_copy(update={"replace": True}))
     world.slots["9a"] = "somebody's"
     go_on(world, 3)
-    refuse(world, RefusalCode.INTERNAL, retryable=False)
+    refuse(world, RejectionCode.INTERNAL, retryable=False)
     world.settle()
     assert [left.step for left in world.saga.left_over] == ["generate-slot-key"]
 
@@ -214,7 +214,7 @@ def test_a_complete_saga_is_withdrawn(world):
     assert (world.saga.phase, world.saga.undone) == (Phase.COMPENSATED, ("b", "a"))
     assert [type(event).__name__ for event in world.told][-2:] == ["SagaWithdrawing", "SagaUndone"]
     assert nothing_is_left(world)
-    assert isinstance(answered(world, WITHDRAW, 1), Stands)
+    assert isinstance(answered(world, WITHDRAW, 1), AlreadyDone)
 
 
 def test_a_running_saga_that_is_withdrawn_is_compensated(world):

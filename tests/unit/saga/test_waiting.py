@@ -16,12 +16,12 @@ from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from shared.contracts.key.commands import GenerateKey, SignWithKey
 from shared.contracts.key.vocabulary import Algorithm, Provenance
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.certificates import PkiBootstrapCompleted
 from shared.contracts.saga.protocol import SagaSignalled, SagaWaiting
 from shared.contracts.saga.timed import CrlPublicationCompleted
 from shared.contracts.yubikey.slots import PinPolicy, Slot, SlotPopulated, TouchPolicy
-from shared.decider import Refused, Stands
+from shared.decider import AlreadyDone, Rejection
 from shared.messages.identity import derive
 from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
@@ -98,7 +98,7 @@ def test_the_same_person_counts_once(world):
     again = world.say("ada", number=1)
 
     assert world.saga == before
-    assert answer_to(world.saga, again) == Stands()
+    assert answer_to(world.saga, again) == AlreadyDone()
 
 
 def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
@@ -117,8 +117,8 @@ def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sh
     answer = answer_to(world.saga, said)
 
     assert world.saga == before
-    assert isinstance(answer, Refused)
-    assert answer.code is RefusalCode.INVALID
+    assert isinstance(answer, Rejection)
+    assert answer.code is RejectionCode.INVALID
     assert awaited(world) in answer.message
 
 
@@ -126,8 +126,8 @@ def test_a_signal_that_is_not_waited_for_is_refused(world):
     said = world.say("ada", signal="touch")
     answer = answer_to(world.saga, said)
 
-    assert isinstance(answer, Refused)
-    assert answer.code is RefusalCode.CONFLICT
+    assert isinstance(answer, Rejection)
+    assert answer.code is RejectionCode.CONFLICT
     assert "waits for 'approve'" in answer.message
 
 
@@ -137,8 +137,8 @@ def test_who_comes_too_late_is_told_so(world):
     world.say("bob")
     late, again = world.say("eve", sha256=sha256), world.say("bob", sha256=sha256, number=1)
 
-    assert isinstance(answer_to(world.saga, late), Refused)
-    assert answer_to(world.saga, again) == Stands()
+    assert isinstance(answer_to(world.saga, late), Rejection)
+    assert answer_to(world.saga, again) == AlreadyDone()
 
 
 def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):

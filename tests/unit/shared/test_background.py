@@ -5,7 +5,7 @@ import logging
 from unittest.mock import AsyncMock, Mock
 
 from shared.errors import Transient
-from shared.process.consumer import Standing
+from shared.process.consumer import ConsumerProgress
 from shared.process.health import _answer_with
 from shared.process.host import Host
 from shared.process.metrics import _pending, measure_forever
@@ -28,7 +28,7 @@ async def test_a_task_that_ended_by_an_error_is_said_in_the_log_and_to_who_asks(
 
 
 async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_once_stood(monkeypatch):
-    turns = [Standing(5, 1, 0), RuntimeError("a bug"), Transient("away")]
+    turns = [ConsumerProgress(5, 1, 0), RuntimeError("a bug"), Transient("away")]
     seen = []
 
     async def standing():

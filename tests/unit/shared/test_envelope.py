@@ -19,12 +19,12 @@ from shared.contracts.key.commands import ExportKey, GenerateKey, SignWithKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
 from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
 from shared.contracts.registry import MESSAGES
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import ClearSlot, GenerateSlotKey, Slot
-from shared.decider import Refused
+from shared.decider import Rejection
 from shared.errors import Poison
 from shared.messages.catalog import catalog
-from shared.messages.envelope import read_command, read_event, seal_command, seal_event, subject_of
+from shared.messages.envelope import decode_command, decode_event, encode_command, encode_event, subject_of
 from shared.messages.headers import Lineage
 from shared.messages.identity import derive, of_stream_position
 
@@ -43,12 +43,12 @@ def _read(kind, body, headers=None):
     subject = str(catalog().patterns[kind.__name__])
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     owner = subject.split(".")[2]
-    return read_command(_message(subject, data, headers), owner, COMMANDS)
+    return decode_command(_message(subject, data, headers), owner, COMMANDS)
 
 
 def _refusal(kind, body):
     received = _read(kind, body)
-    assert isinstance(received.body, Refused), received.body
+    assert isinstance(received.body, Rejection), received.body
     return received.body
 
 
@@ -74,7 +74,7 @@ def _refusal(kind, body):
 def test_a_body_that_is_no_json_object_is_malformed_and_told_what_it_should_be(body):
     refusal = _refusal(GenerateKey, body)
 
-    assert refusal.code is RefusalCode.MALFORMED
+    assert refusal.code is RejectionCode.MALFORMED
     assert "one JSON object" in refusal.message
     assert "GenerateKey" in refusal.message
     assert refusal.details == {"fields": list(GenerateKey.model_fields)}
@@ -121,7 +121,7 @@ def test_a_body_that_is_no_json_object_is_malformed_and_told_what_it_should_be(b
 def test_a_wrong_field_is_invalid_and_named_with_what_would_be_right(kind, body, words):
     refusal = _refusal(kind, body)
 
-    assert refusal.code is RefusalCode.INVALID, refusal.message
+    assert refusal.code is RejectionCode.INVALID, refusal.message
     assert kind.__name__ in refusal.message
     for word in words:
         assert word in refusal.message
@@ -150,7 +150,7 @@ def test_a_body_that_is_too_large_is_refused_with_its_size_and_the_limit():
 
     refusal = _refusal(GenerateKey, body)
 
-    assert refusal.code is RefusalCode.INVALID
+    assert refusal.code is RejectionCode.INVALID
     assert str(len(body)) in refusal.message
     assert str(GenerateKey.largest) in refusal.message
 
@@ -163,9 +163,9 @@ def test_a_body_of_the_largest_size_is_read():
 
 @pytest.mark.parametrize("verb", ["nonsense", "generate.twice", "GENERATE", "*", "a" * 500])
 def test_an_unknown_verb_is_answered_with_the_known_ones(verb):
-    received = read_command(_message(f"keys.commands.key.{verb}", b"{}"), "key", COMMANDS)
+    received = decode_command(_message(f"keys.commands.key.{verb}", b"{}"), "key", COMMANDS)
 
-    assert received.body.code is RefusalCode.UNKNOWN_COMMAND
+    assert received.body.code is RejectionCode.UNKNOWN_COMMAND
     assert received.body.details == {"known": catalog().commands_of("key")}
     assert "keys.commands.key.generate" in received.body.message
     assert len(received.body.message) < 1000
@@ -174,9 +174,9 @@ def test_an_unknown_verb_is_answered_with_the_known_ones(verb):
 def test_a_command_of_another_service_is_unknown_to_this_one():
     language = {"GenerateKey": GenerateKey}
 
-    received = read_command(_message("keys.commands.certificate.sign", b"{}"), "key", language)
+    received = decode_command(_message("keys.commands.certificate.sign", b"{}"), "key", language)
 
-    assert received.body.code is RefusalCode.UNKNOWN_COMMAND
+    assert received.body.code is RejectionCode.UNKNOWN_COMMAND
     assert received.aggregate_id is None
 
 
@@ -184,7 +184,7 @@ def test_a_command_of_another_service_is_unknown_to_this_one():
 def test_a_malformed_header_is_refused_by_name_in_a_conversation_of_its_own(name):
     received = _read(GenerateKey, {"algorithm": "ec-p256"}, {name: "bell\x07"})
 
-    assert received.body.code is RefusalCode.MALFORMED
+    assert received.body.code is RejectionCode.MALFORMED
     assert name in received.body.message
     assert received.lineage == Lineage.root(received.lineage.message_id)
 
@@ -236,7 +236,7 @@ def test_what_was_sent_in_any_field_is_never_told_back(which, secret, wrap):
     kind, field = which
     received = _read(kind, {field: wrap(secret)})
 
-    if isinstance(received.body, Refused):
+    if isinstance(received.body, Rejection):
         told = json.dumps(asdict(received.body))
         assert secret not in told
         assert base64.b64encode(secret.encode()).decode() not in told
@@ -253,7 +253,7 @@ def test_an_event_that_cannot_be_read_is_not_told_back_either(which, secret):
     message = _message(f"keys.events.key.generated.{KEY_ID}", json.dumps({which[1]: secret}).encode(), headers)
 
     with pytest.raises(Poison) as poison:
-        read_event(message, {"KeyGenerated": KeyGenerated})
+        decode_event(message, {"KeyGenerated": KeyGenerated})
 
     assert secret not in str(poison.value)
 
@@ -273,9 +273,9 @@ REVOKED = KeyRevoked(key_id=KEY_ID, reason="superseded")
 
 def test_an_event_reads_back_as_it_was_sealed():
     lineage = Lineage.root(COMMAND_ID, "alice").cause("KeyRevoked")
-    sealed = seal_event(REVOKED, lineage, "key")
+    sealed = encode_event(REVOKED, lineage, "key")
 
-    read = read_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyRevoked": KeyRevoked})
+    read = decode_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyRevoked": KeyRevoked})
 
     assert read == (lineage, REVOKED)
     assert sealed.subject == f"keys.events.key.revoked.{KEY_ID}"
@@ -285,12 +285,12 @@ def test_an_event_reads_back_as_it_was_sealed():
 
 
 def test_an_event_of_no_known_type_is_poison():
-    sealed = seal_event(REVOKED, Lineage.root(COMMAND_ID), "key")
+    sealed = encode_event(REVOKED, Lineage.root(COMMAND_ID), "key")
 
     with pytest.raises(Poison, match="KeyRevoked"):
-        read_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyGenerated": KeyGenerated})
+        decode_event(_message(sealed.subject, sealed.payload, sealed.headers), {"KeyGenerated": KeyGenerated})
     with pytest.raises(Poison, match="unknown"):
-        read_event(_message(sealed.subject, sealed.payload, None), {"KeyRevoked": KeyRevoked})
+        decode_event(_message(sealed.subject, sealed.payload, None), {"KeyRevoked": KeyRevoked})
 
 
 @pytest.mark.parametrize(
@@ -311,9 +311,9 @@ def test_an_event_of_no_known_type_is_poison():
 )
 def test_a_command_reads_back_as_it_was_sealed(command):
     lineage = Lineage.root(COMMAND_ID, "alice")
-    sealed = seal_command(command, lineage, "console")
+    sealed = encode_command(command, lineage, "console")
 
-    received = read_command(_message(sealed.subject, sealed.payload, sealed.headers), "any", COMMANDS)
+    received = decode_command(_message(sealed.subject, sealed.payload, sealed.headers), "any", COMMANDS)
 
     expected = command.identity or str(derive(COMMAND_ID, command.identified_by))
     assert received.lineage == lineage

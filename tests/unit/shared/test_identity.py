@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages.identity import derive, drawn_at, new_id, of_stream_position
+from shared.messages.identity import derive, new_id, of_stream_position, timestamp_of
 
 NAMES = st.text(max_size=30)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -79,7 +79,7 @@ def test_two_places_in_a_stream_have_two_ids(one, other):
     ids = [of_stream_position("KEYS_COMMANDS", sequence, NOON) for sequence in (one, other)]
 
     assert (ids[0] == ids[1]) == (one == other)
-    assert all(drawn_at(identity) == NOON for identity in ids)
+    assert all(timestamp_of(identity) == NOON for identity in ids)
 
 
 def test_new_ids_are_version_7_and_differ_and_sort_by_when_they_were_drawn():
@@ -91,15 +91,15 @@ def test_new_ids_are_version_7_and_differ_and_sort_by_when_they_were_drawn():
 
 
 def test_only_a_version_7_id_tells_when_it_was_drawn():
-    assert drawn_at(UUID("0192f0c1-0000-4000-8000-000000000001")) is None
-    assert drawn_at(UUID(int=0)) is None
-    assert drawn_at(UUID("00000000-03e8-7000-8000-000000000000")) == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
+    assert timestamp_of(UUID("0192f0c1-0000-4000-8000-000000000001")) is None
+    assert timestamp_of(UUID(int=0)) is None
+    assert timestamp_of(UUID("00000000-03e8-7000-8000-000000000000")) == datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)
 
 
 @given(st.uuids())
 def test_whatever_id_a_client_chose_can_be_asked_when_it_was_drawn(chosen):
     version_7 = UUID(int=chosen.int & ~(0xF << 76) | 7 << 76)
 
-    when = drawn_at(version_7)
+    when = timestamp_of(version_7)
 
     assert when is None or when.tzinfo is UTC

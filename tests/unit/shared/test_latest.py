@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from shared.store.single_flight import Latest
+from shared.store.single_flight import SingleFlight
 
 
 class World:
@@ -26,13 +26,13 @@ async def test_who_asks_alone_is_answered():
     world = World()
     world.gate.set()
 
-    assert await Latest(world.look).ask("a") == 0
-    assert await Latest(world.look).ask("a") == 0
+    assert await SingleFlight(world.look).ask("a") == 0
+    assert await SingleFlight(world.look).ask("a") == 0
 
 
 async def test_those_who_ask_while_one_looks_share_the_next_look():
     world = World()
-    latest = Latest(world.look)
+    latest = SingleFlight(world.look)
     first = asyncio.create_task(latest.ask("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
@@ -48,7 +48,7 @@ async def test_those_who_ask_while_one_looks_share_the_next_look():
 
 async def test_the_answer_is_never_older_than_the_question():
     world = World()
-    latest = Latest(world.look)
+    latest = SingleFlight(world.look)
     world.gate.set()
 
     async def ask():
@@ -69,7 +69,7 @@ async def test_the_answer_is_never_older_than_the_question():
 
 async def test_different_things_are_looked_at_apart():
     world = World()
-    latest = Latest(world.look)
+    latest = SingleFlight(world.look)
     asking = [asyncio.create_task(latest.ask(key)) for key in "abc"]
     await asyncio.sleep(0)
     world.gate.set()
@@ -80,7 +80,7 @@ async def test_different_things_are_looked_at_apart():
 
 async def test_one_who_gives_up_does_not_take_it_from_the_others():
     world = World()
-    latest = Latest(world.look)
+    latest = SingleFlight(world.look)
     impatient, patient = (asyncio.create_task(latest.ask("a")) for _ in range(2))
     await asyncio.sleep(0)
     impatient.cancel()
@@ -97,7 +97,7 @@ async def test_a_look_that_fails_fails_for_those_who_asked_and_not_for_the_next(
             raise failures.pop()
         return 7
 
-    latest = Latest(look)
+    latest = SingleFlight(look)
 
     with pytest.raises(OSError, match="not there"):
         await latest.ask("a")

@@ -8,7 +8,7 @@ from services.yubikey.piv.authentication import Known
 from services.yubikey.piv.session import KEY_TYPES, opened
 from services.yubikey.readers.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
 from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, opening, plugged_in
@@ -147,7 +147,7 @@ class TestOlderFirmware:
         with pytest.raises(DeviceError, match=r"5\.7 or later") as refused, opening(devices) as device:
             device.check_support(algorithm, *POLICIES, generate=True)
 
-        assert (refused.value.code, refused.value.retryable) == (RefusalCode.INVALID, False)
+        assert (refused.value.code, refused.value.retryable) == (RejectionCode.INVALID, False)
 
     def test_firmware_that_cannot_say_what_is_in_a_slot_is_refused(self, tmp_path):
         devices = OldDevices(tmp_path / "old", (5, 2, 7))
@@ -162,7 +162,7 @@ class TestRefusals:
         with pytest.raises(DeviceError, match="management key") as refused, opening(devices, SERIAL, key) as device:
             device.authenticate()
 
-        assert (refused.value.code, refused.value.retryable) == (RefusalCode.NOT_ALLOWED, False)
+        assert (refused.value.code, refused.value.retryable) == (RejectionCode.NOT_ALLOWED, False)
         assert key.hex() not in str(refused.value)
 
     def test_the_management_key_is_not_shown(self, devices):
@@ -173,13 +173,13 @@ class TestRefusals:
         with pytest.raises(DeviceError, match="6982") as refused, opening(devices) as device:
             device.fill(SLOT_9A, Algorithm.EC_P256, *POLICIES, None)
 
-        assert refused.value.code == RefusalCode.NOT_ALLOWED
+        assert refused.value.code == RejectionCode.NOT_ALLOWED
 
     def test_a_device_that_is_nowhere_is_absent(self, devices):
         with pytest.raises(DeviceAbsentError) as absent:
             open_device([devices], "7")
 
-        assert (absent.value.code, absent.value.retryable) == (RefusalCode.UNAVAILABLE, True)
+        assert (absent.value.code, absent.value.retryable) == (RejectionCode.UNAVAILABLE, True)
 
     def test_another_device_than_asked_for_is_not_touched(self, devices):
         with pytest.raises(DeviceAbsentError), opened(devices.open(OTHER), SERIAL, devices, DEFAULT_MANAGEMENT_KEY):

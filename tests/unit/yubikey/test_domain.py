@@ -26,7 +26,7 @@ from services.yubikey.core.effects import (
 )
 from services.yubikey.core.states import VOIDED, Device
 from shared.contracts.key.vocabulary import Algorithm, Provenance
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import (
     AttestSlot,
     ClearSlot,
@@ -118,7 +118,7 @@ class TestFillingASlot:
     def test_an_occupied_slot_is_not_overwritten_unasked(self, command):
         answer = YUBIKEYS.given(populated(OTHER)).when(command())
 
-        answer.then_refuses(RefusalCode.CONFLICT, "slot 9a", OTHER, "replace")
+        answer.then_refuses(RejectionCode.CONFLICT, "slot 9a", OTHER, "replace")
 
     @FILLING
     def test_an_occupied_slot_is_overwritten_when_asked(self, command, effect):
@@ -139,8 +139,8 @@ class TestFillingASlot:
     def test_a_key_that_was_undone_before_it_was_done_never_comes(self, command, effect):
         undone = YUBIKEYS.given(cleared(really=False))
 
-        undone.when(command()).then_refuses(RefusalCode.CONFLICT, "undone before it was done")
-        undone.when(command(replace=True)).then_refuses(RefusalCode.CONFLICT, KEY)
+        undone.when(command()).then_refuses(RejectionCode.CONFLICT, "undone before it was done")
+        undone.when(command(replace=True)).then_refuses(RejectionCode.CONFLICT, KEY)
         undone.when(command(OTHER)).then_performs(effect(OTHER))
 
     @FILLING
@@ -161,7 +161,7 @@ def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
 def test_an_algorithm_that_no_device_can_do_is_refused_before_a_device_is_asked(command):
     wish = command(algorithm=Algorithm.ML_DSA_65)
 
-    YUBIKEYS.when(wish).then_refuses(RefusalCode.INVALID, "no YubiKey holds ml-dsa-65 keys")
+    YUBIKEYS.when(wish).then_refuses(RejectionCode.INVALID, "no YubiKey holds ml-dsa-65 keys")
 
 
 def test_what_the_device_generated_populates_the_slot():
@@ -178,11 +178,11 @@ def test_an_imported_key_populates_the_slot_without_an_attestation():
 
 @pytest.mark.parametrize("retryable", [True, False])
 def test_what_the_world_refuses_is_refused_in_its_words(retryable):
-    refused = DeviceRefused(RefusalCode.UNAVAILABLE, "YubiKey 42000001 is not plugged in", retryable)
+    refused = DeviceRefused(RejectionCode.UNAVAILABLE, "YubiKey 42000001 is not plugged in", retryable)
 
     answer = YUBIKEYS.given(populated()).when(refused)
 
-    answer.then_refuses(RefusalCode.UNAVAILABLE, "not plugged in")
+    answer.then_refuses(RejectionCode.UNAVAILABLE, "not plugged in")
     assert answer.answer.retryable == retryable
 
 
@@ -241,16 +241,16 @@ class TestVerifyingASlot:
         )
 
     def test_a_slot_without_a_key_is_refused(self):
-        self.found(key=None).then_refuses(RefusalCode.CONFLICT, "no key")
+        self.found(key=None).then_refuses(RejectionCode.CONFLICT, "no key")
 
     def test_a_slot_without_a_certificate_is_refused(self):
-        self.found(certificate=None).then_refuses(RefusalCode.CONFLICT, "no certificate")
+        self.found(certificate=None).then_refuses(RejectionCode.CONFLICT, "no certificate")
 
     def test_a_certificate_of_another_key_is_refused(self):
-        self.found(key=OTHER_PEM).then_refuses(RefusalCode.CONFLICT, "not of the key")
+        self.found(key=OTHER_PEM).then_refuses(RejectionCode.CONFLICT, "not of the key")
 
     def test_another_certificate_than_expected_is_refused_naming_both(self):
-        self.found(expected=OTHER_FINGERPRINT).then_refuses(RefusalCode.CONFLICT, FINGERPRINT, OTHER_FINGERPRINT)
+        self.found(expected=OTHER_FINGERPRINT).then_refuses(RejectionCode.CONFLICT, FINGERPRINT, OTHER_FINGERPRINT)
 
 
 class TestClearingASlot:

@@ -10,12 +10,12 @@ from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.core.effects import AtDevice
 from services.yubikey.core.states import SlotContent
 from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.contracts.rejection import RefusalCode
+from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey import devices, lifecycle, secrets, slots, use
 from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
-from shared.decider import Context, Perform, Refused, Stands
+from shared.decider import AlreadyDone, Context, Perform, Rejection
 from shared.messages.identity import derive
 from tests.support.world import NOON, START
 
@@ -110,7 +110,7 @@ def test_what_is_said_of_a_device_is_told(history, command, event):
     ],
 )
 def test_what_stands_is_not_told_again(history, command):
-    assert isinstance(decided(history, command), Stands)
+    assert isinstance(decided(history, command), AlreadyDone)
 
 
 @pytest.mark.parametrize(
@@ -143,13 +143,13 @@ def test_what_stands_is_not_told_again(history, command):
 def test_what_may_not_be_is_refused_with_the_reason(history, command, why):
     refused = decided(history, command)
 
-    assert isinstance(refused, Refused), refused
-    assert (refused.code, why in refused.message) == (RefusalCode.CONFLICT, True), refused.message
+    assert isinstance(refused, Rejection), refused
+    assert (refused.code, why in refused.message) == (RejectionCode.CONFLICT, True), refused.message
 
 
 def test_a_device_does_not_replace_itself():
     wish = lifecycle.RetireYubiKey(**ABOUT, reason=RetirementReason.UPGRADED, replacement_serial=SERIAL)
-    assert decided([], wish).code is RefusalCode.INVALID
+    assert decided([], wish).code is RejectionCode.INVALID
 
 
 @pytest.mark.parametrize(
