@@ -12,6 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for top in ("shared", "services", "deploy") for path in (ROOT / top).rglob("*.py"))
+MAX_LINES = 500
+REASONS_FOR_LONG_FILES: dict[str, str] = {}
+"""By path: why one subject needs more than `MAX_LINES` lines in one file."""
 
 
 @pytest.fixture(name="tracked")
@@ -47,8 +50,10 @@ def test_names_say_what_a_thing_is(path):
 
 
 @each_module
-def test_a_file_stays_small(path):
-    assert len(path.read_text().splitlines()) <= 250
+def test_a_file_of_more_than_500_lines_has_a_reason(path):
+    name, lines = str(path.relative_to(ROOT)), len(path.read_text().splitlines())
+
+    assert (lines > MAX_LINES) == (name in REASONS_FOR_LONG_FILES)
 
 
 def test_the_lock_pins_by_hash_and_names_no_address():
