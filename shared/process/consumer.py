@@ -1,6 +1,6 @@
 """A durable pull consumer that always has as much in hand as it works on, and acknowledges when the work is durable.
 
-Why not FastStream's own subscriber on this path, with figures: docs/adr/0005-consuming.md
+Why not FastStream's own subscriber on this path, with figures: docs/adr/0005-command-consumers.md
 """
 
 from __future__ import annotations

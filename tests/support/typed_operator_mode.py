@@ -22,7 +22,7 @@ from tests.support.typed import ROOT, Typist, blocks
 from tests.support.waiting import until
 
 BOOTSTRAP, MADE, MOVED, OPERATED, REMOVED = blocks(ROOT / "docs" / "security.md", "Operator mode")
-(RENEWED,) = blocks(ROOT / "docs" / "operations.md", "Rotating every credential")
+(RENEWED,) = blocks(ROOT / "docs" / "operations.md", "Rotate every credential")
 MAKE, SAVE = MADE.splitlines()
 SERIALS = [str(serial) for serial in range(42000001, 42000009)]
 

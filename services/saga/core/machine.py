@@ -1,7 +1,7 @@
 """How any saga moves. Pure: the same definition, state and message lead to the same state; it knows nothing of keys.
 
 What is to be sent (announcements, pending commands, a timer) follows from the state alone, so that after a crash it
-is sent again with the same ids. Semantics and their reasons: docs/adr/0006-sagas.md
+is sent again with the same ids. Semantics and their reasons: docs/adr/0006-saga-state-and-compensation.md
 """
 
 from __future__ import annotations
