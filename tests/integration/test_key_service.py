@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import contextlib
 import os
 import signal
 import subprocess
@@ -26,8 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
     load_pem_public_key,
 )
-from nats.js.api import DeliverPolicy
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from services.key.__main__ import settings_from
 from services.key.secrets.imported_keys import SUITE
@@ -37,48 +35,11 @@ from shared.contracts.key.vocabulary import import_proof, sealing_info
 from shared.errors import Unusable
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
+from tests.support.service_client import ServiceClient, running
 from tests.support.to_be_signed import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]
-GENERATE, SIGN = "keys.commands.key.generate", "keys.commands.key.sign"
-
-
-class Conversation:
-    """What is said to the service, and what is heard of it."""
-
-    def __init__(self, client):
-        self._js = client.jetstream()
-
-    async def say(self, subject, body, **headers):
-        """Publish a command, with no header but those given; returns its position in the stream."""
-        data = body if isinstance(body, bytes) else to_json(body)
-        return await self._js.publish(subject, data, headers=headers or None)
-
-    async def hear(self, pattern, count=1, within=10.0):
-        """The first *count* events of *pattern*, from the beginning of the log."""
-        events = await self._js.subscribe(pattern, ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
-        try:
-            return [await events.next_msg(timeout=within) for _ in range(count)]
-        finally:
-            await events.unsubscribe()
-
-    async def answer(self, subject, body, pattern):
-        """Say something under an id of its own, and hear what that leads to."""
-        command_id = str(new_id())
-        await self.say(subject, body, **{"CIM-Command-Id": command_id})
-        async with asyncio.timeout(10):
-            while True:
-                for event in await self.all(pattern):
-                    if event.headers["CIM-Causation-Id"] == command_id:
-                        return from_json(event.data)
-                await asyncio.sleep(0.02)
-
-    async def rejection(self, subject, body):
-        return await self.answer(subject, body, "keys.events.command.rejected.*")
-
-    async def all(self, pattern="keys.events.>"):
-        info = await self._js.stream_info("KEYS_EVENTS", subjects_filter=pattern)
-        return await self.hear(pattern, sum((info.state.subjects or {}).values()))
+GENERATE, SIGN = "key.generate", "key.sign"
 
 
 @pytest.fixture(name="settings")
@@ -88,26 +49,16 @@ def _settings(server, tmp_path):
     return KeySettings(server.url, Source(passphrase_file=path))
 
 
-@contextlib.asynccontextmanager
-async def serving(settings):
-    app = key_service(settings)
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
-
-
 @pytest.fixture(name="talk")
 async def _talk(settings, client):
-    async with serving(settings):
-        yield Conversation(client)
+    async with running(key_service(settings)):
+        yield await ServiceClient(client, ids=True).connect()
 
 
 async def test_a_command_without_headers_makes_a_key(talk):
-    await talk.say(GENERATE, b'{"algorithm":"ec-p256"}')
+    await talk.publish(GENERATE, b'{"algorithm":"ec-p256"}')
 
-    (event,) = await talk.hear("keys.events.key.generated.*")
+    (event,) = await talk.logged("keys.events.key.generated.*")
     body = from_json(event.data)
 
     assert event.subject == f"keys.events.key.generated.{body['key_id']}"
@@ -120,49 +71,49 @@ async def test_a_command_without_headers_makes_a_key(talk):
 async def test_a_command_told_twice_at_once_leads_to_one_event(talk):
     command_id = str(new_id())
     for _ in range(2):  # no Nats-Msg-Id: the commands' stream keeps both
-        await talk.say(GENERATE, {"algorithm": "ed25519"}, **{"CIM-Command-Id": command_id})
+        await talk.publish(GENERATE, {"algorithm": "ed25519"}, **{"CIM-Command-Id": command_id})
 
-    await talk.answer(GENERATE, {"algorithm": "ed25519"}, "keys.events.key.generated.*")
+    await talk.accepted(GENERATE, {"algorithm": "ed25519"}, "key.generated")
     await asyncio.sleep(0.2)
 
-    assert len(await talk.all()) == 2
+    assert len(await talk.all_logged()) == 2
 
 
 async def test_a_command_told_again_after_a_restart_leads_to_one_event(talk, settings):
     command = {"CIM-Command-Id": str(new_id())}
     body = {"key_id": str(new_id()), "algorithm": "ec-p384"}
-    await talk.say(GENERATE, body, **command)
-    await talk.hear("keys.events.key.generated.*")
+    await talk.publish(GENERATE, body, **command)
+    await talk.logged("keys.events.key.generated.*")
 
-    async with serving(settings):
-        await talk.say(GENERATE, body, **command)
-        await talk.answer(GENERATE, {"algorithm": "ed25519"}, "keys.events.key.generated.*")
+    async with running(key_service(settings)):
+        await talk.publish(GENERATE, body, **command)
+        await talk.accepted(GENERATE, {"algorithm": "ed25519"}, "key.generated")
         await asyncio.sleep(0.2)
 
-        assert len(await talk.all(f"keys.events.key.*.{body['key_id']}")) == 1
+        assert len(await talk.all_logged(f"keys.events.key.*.{body['key_id']}")) == 1
 
 
 async def test_asking_for_the_same_key_in_another_command_is_repeating(talk):
     body = {"key_id": str(new_id()), "algorithm": "ec-p256"}
-    await talk.answer(GENERATE, body, "keys.events.key.generated.*")
+    await talk.accepted(GENERATE, body, "key.generated")
 
-    repeated = await talk.answer(GENERATE, body, "keys.events.command.repeated.*")
+    repeated = await talk.accepted(GENERATE, body, "command.repeated")
 
     assert repeated["aggregate_id"] == body["key_id"]
-    assert len(await talk.all("keys.events.key.>")) == 1
+    assert len(await talk.all_logged("keys.events.key.>")) == 1
 
 
 @pytest.mark.parametrize(
-    ("subject", "body", "code", "words"),
+    ("command", "body", "code", "words"),
     [
         (GENERATE, b"not json", "malformed", ["one JSON object"]),
         (GENERATE, b"[]", "malformed", ["one JSON object"]),
         (GENERATE, {"algorithm": "ec-p256", "colour": "red"}, "invalid", ["colour", "unknown field", "algorithm"]),
         (GENERATE, {"algorithm": "rot13"}, "invalid", ["algorithm", "ec-p256"]),
         (GENERATE, {"algorithm": "x25519", "purpose": "authentication"}, "invalid", ["key-management"]),
-        ("keys.commands.key.polish", {"key_id": str(new_id())}, "unknown-command", ["polish", GENERATE]),
-        ("keys.commands.key.revoke", {"key_id": str(new_id())}, "not-found", ["there is no key", "void_if_absent"]),
-        ("keys.commands.key.destroy", {"key_id": str(new_id())}, "not-found", ["there is no key"]),
+        ("key.polish", {"key_id": str(new_id())}, "unknown-command", ["polish", GENERATE]),
+        ("key.revoke", {"key_id": str(new_id())}, "not-found", ["there is no key", "void_if_absent"]),
+        ("key.destroy", {"key_id": str(new_id())}, "not-found", ["there is no key"]),
         (
             SIGN,
             {
@@ -176,13 +127,13 @@ async def test_asking_for_the_same_key_in_another_command_is_repeating(talk):
         ),
     ],
 )
-async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(talk, subject, body, code, words):
-    rejection = await talk.rejection(subject, body)
+async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(talk, command, body, code, words):
+    rejection = await talk.rejected(command, body)
 
     assert rejection["code"] == code
     for word in words:
         assert word in rejection["message"]
-    assert await talk.answer(GENERATE, {"algorithm": "ed25519"}, "keys.events.key.generated.*")
+    assert await talk.accepted(GENERATE, {"algorithm": "ed25519"}, "key.generated")
 
 
 async def test_a_key_lives_from_generation_to_destruction(talk):
@@ -190,7 +141,7 @@ async def test_a_key_lives_from_generation_to_destruction(talk):
     of_key, is_about = {"key_id": key_id}, f"keys.events.key.*.{key_id}"
 
     async def do(verb, **body):
-        return await talk.answer(f"keys.commands.key.{verb}", of_key | body, is_about)
+        return (await talk.request(f"key.{verb}", of_key | body)).body
 
     await do("generate", algorithm="ed25519", exportable=True, owner="ada")
     signed = await do("sign", message="aGVsbG8=", signature_algorithm="ed25519", purpose="digital-signature")
@@ -200,18 +151,18 @@ async def test_a_key_lives_from_generation_to_destruction(talk):
 
     assert len(_raw(signed["signature"])) == 64
     assert len(_raw(exported["sealed_key"])) == 32 + 48 + 16
-    kinds = [event.headers["CIM-Event-Type"] for event in await talk.all(is_about)]
+    kinds = [event.headers["CIM-Event-Type"] for event in await talk.all_logged(is_about)]
     assert kinds == ["KeyGenerated", "KeySigned", "KeyExported", "KeyRevoked", "KeyDestroyed"]
-    assert (await talk.rejection(GENERATE, of_key | {"algorithm": "ed25519"}))["code"] == "conflict"
+    assert (await talk.rejected(GENERATE, of_key | {"algorithm": "ed25519"}))["code"] == "conflict"
 
 
 async def test_a_certificate_signing_key_refuses_other_messages_in_an_answer(talk):
     key_id = str(new_id())
     purpose = {"purpose": "certificate-signing"}
-    await talk.answer(GENERATE, {"key_id": key_id, "algorithm": "ec-p384"} | purpose, "keys.events.key.generated.*")
+    await talk.accepted(GENERATE, {"key_id": key_id, "algorithm": "ec-p384"} | purpose, "key.generated")
 
     wish = {"key_id": key_id, "message": "aGVsbG8=", "signature_algorithm": "ecdsa-sha384"} | purpose
-    rejection = await talk.rejection(SIGN, wish)
+    rejection = await talk.rejected(SIGN, wish)
 
     assert rejection["code"] == "not-allowed"
     assert "TBSCertificate" in rejection["message"]
@@ -220,9 +171,7 @@ async def test_a_certificate_signing_key_refuses_other_messages_in_an_answer(tal
 async def test_a_hierarchy_of_keys_signs_its_way_down_also_across_a_restart(talk, settings):
     of_purpose = {"purpose": "certificate-signing", "signature_algorithm": "ecdsa-sha256"}
     top, middle = [
-        await talk.answer(
-            GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
-        )
+        await talk.accepted(GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "key.generated")
         for _ in range(2)
     ]
     of_root = root(load_pem_public_key(top["public_key_pem"].encode()))
@@ -231,20 +180,18 @@ async def test_a_hierarchy_of_keys_signs_its_way_down_also_across_a_restart(talk
 
     async def sign(who, tbs):
         wish = of_purpose | {"key_id": who["key_id"], "message": _base64(tbs)}
-        return await talk.answer(SIGN, wish, f"keys.events.key.signed.{who['key_id']}")
+        return await talk.accepted(SIGN, wish, "key.signed")
 
     await sign(top, of_root.tbs())
     signature = _raw((await sign(top, issuing.tbs()))["signature"])
     of_root.public.verify(signature, issuing.tbs(), ECDSA(SHA256()))
-    async with serving(settings):  # a replica that has heard nothing yet; either may answer
+    async with running(key_service(settings)):  # a replica that has heard nothing yet; either may answer
         for serial in range(1, 9):
             await sign(middle, leaf.but(serial=serial).tbs())
 
 
 async def test_an_authority_from_elsewhere_is_bound_and_then_signs(talk):
-    made = await talk.answer(
-        GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "keys.events.key.generated.*"
-    )
+    made = await talk.accepted(GENERATE, {"algorithm": "ec-p256", "purpose": "certificate-signing"}, "key.generated")
     of_key = {"key_id": made["key_id"]}
     issuing = authority_below(root(key().public_key()), load_pem_public_key(made["public_key_pem"].encode()))
     pem = issuing.finished(key()).public_bytes(Encoding.PEM).decode()
@@ -253,20 +200,18 @@ async def test_an_authority_from_elsewhere_is_bound_and_then_signs(talk):
         "signature_algorithm": "ecdsa-sha256",
         "purpose": "certificate-signing",
     }
-    assert "key.bind-authority" in (await talk.rejection(SIGN, of_key | crl_of_it))["message"]
+    assert "key.bind-authority" in (await talk.rejected(SIGN, of_key | crl_of_it))["message"]
 
-    bound = await talk.answer(
-        "keys.commands.key.bind-authority", of_key | {"certificate_pem": pem}, "keys.events.key.authority-bound.*"
-    )
+    bound = await talk.accepted("key.bind-authority", of_key | {"certificate_pem": pem}, "key.authority-bound")
 
     assert bound["certificate_pem"] == pem
-    assert await talk.answer(SIGN, of_key | crl_of_it, "keys.events.key.signed.*")
+    assert await talk.accepted(SIGN, of_key | crl_of_it, "key.signed")
 
 
 async def test_a_hundred_keys_asked_for_at_once_are_made_once_each(talk):
-    await asyncio.gather(*(talk.say(GENERATE, {"algorithm": "ec-p256"}) for _ in range(100)))
+    await asyncio.gather(*(talk.publish(GENERATE, {"algorithm": "ec-p256"}) for _ in range(100)))
 
-    events = await talk.hear("keys.events.>", 100)
+    events = await talk.logged("keys.events.>", 100)
 
     assert {event.headers["CIM-Event-Type"] for event in events} == {"KeyGenerated"}
     assert len({event.subject for event in events}) == 100
@@ -281,15 +226,15 @@ class Key:
         self.key_id = str(new_id())
 
     async def do(self, verb, **body):
-        told = f"keys.events.key.*.{self.key_id}"
-        return await self.talk.answer(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body, told)
+        outcome = await self.talk.request(f"key.{verb}", {"key_id": self.key_id} | body)
+        assert outcome.kind.startswith("key."), outcome
+        return outcome.body
 
     async def refused(self, verb, **body):
-        return await self.talk.rejection(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body)
+        return await self.talk.rejected(f"key.{verb}", {"key_id": self.key_id} | body)
 
     async def repeats(self, verb, **body):
-        told = "keys.events.command.repeated.*"
-        return await self.talk.answer(f"keys.commands.key.{verb}", {"key_id": self.key_id} | body, told)
+        return await self.talk.accepted(f"key.{verb}", {"key_id": self.key_id} | body, "command.repeated")
 
     async def signs(self, message=b"hello", algorithm="ecdsa-sha256", purpose="digital-signature", **more):
         wish = {"message": _base64(message), "signature_algorithm": algorithm, "purpose": purpose}
@@ -341,7 +286,7 @@ async def test_a_key_made_elsewhere_is_imported_signs_and_leaves_again(talk):
     theirs.public_key().verify(await key.signs(), b"hello", ec.ECDSA(SHA256()))
     back = load_der_private_key(await key.exported(), None)
     assert back.private_numbers() == theirs.private_numbers()
-    kinds = [event.headers["CIM-Event-Type"] for event in await talk.all(f"keys.events.key.*.{key.key_id}")]
+    kinds = [event.headers["CIM-Event-Type"] for event in await talk.all_logged(f"keys.events.key.*.{key.key_id}")]
     assert kinds == ["KeyImportPrepared", "KeyImported", "KeySigned", "KeyExported"]
 
 
@@ -357,7 +302,7 @@ async def test_a_derived_key_is_the_same_again_and_tells_how(talk):
     assert made[0]["public_key_pem"] == made[1]["public_key_pem"]
     assert made[0]["fingerprint_sha256"] == "f1f63c42a9c47f6e7cb1807f457638764e860f35c5b9e5f84099d650f4480693"
     assert (made[0]["provenance"], made[0]["derivation"]["path"]) == ("derived", "pki/root/2026")
-    assert b"correct horse" not in b"".join([event.data for event in await talk.all()])
+    assert b"correct horse" not in b"".join([event.data for event in await talk.all_logged()])
 
 
 async def test_a_key_gives_way_to_its_successor(talk):
@@ -490,23 +435,23 @@ async def test_an_organisation_s_key_changes_hands(talk):
 async def test_rsa_keys_in_the_making_hold_up_nobody(talk):
     slow = [{"CIM-Command-Id": str(new_id())} for _ in range(6)]
     for command in slow:
-        await talk.say(GENERATE, {"algorithm": "rsa-4096"}, **command)
+        await talk.publish(GENERATE, {"algorithm": "rsa-4096"}, **command)
 
-    await talk.answer(GENERATE, {"algorithm": "ec-p256"}, "keys.events.key.generated.*")
+    await talk.accepted(GENERATE, {"algorithm": "ec-p256"}, "key.generated")
 
-    assert len(await talk.all("keys.events.key.generated.*")) < 7
-    await talk.hear("keys.events.key.generated.*", 7, within=60)
+    assert len(await talk.all_logged("keys.events.key.generated.*")) < 7
+    await talk.logged("keys.events.key.generated.*", 7, within_s=60)
 
 
 async def test_ml_dsa_is_refused_where_it_is_not_allowed(talk):
-    refused = await talk.rejection(GENERATE, {"algorithm": "ml-dsa-65"})
+    refused = await talk.rejected(GENERATE, {"algorithm": "ml-dsa-65"})
     assert refused["code"] == "not-allowed"
     assert "ENABLE_ML_DSA=1" in refused["message"]
 
 
 async def test_where_ml_dsa_is_allowed_its_signatures_verify(settings, client):
-    async with serving(replace(settings, ml_dsa=True)):
-        key = Key(Conversation(client))
+    async with running(key_service(replace(settings, ml_dsa=True))):
+        key = Key(await ServiceClient(client, ids=True).connect())
         made = await key.do("generate", algorithm="ml-dsa-65")
 
         signature = await key.signs(algorithm="ml-dsa-65")
@@ -540,7 +485,7 @@ async def ended(process):
 
 
 async def test_a_wrong_passphrase_ends_the_process_with_one_clear_line(settings, server, tmp_path):
-    async with serving(settings):
+    async with running(key_service(settings)):
         pass
     wrong = tmp_path / "wrong"
     wrong.write_text("an altogether other passphrase\n")
@@ -562,7 +507,8 @@ async def test_the_process_serves_until_it_is_told_to_stop(settings, client):
     process, line = await run(NATS_URL=settings.nats_url, KEY_PASSPHRASE_FILE=str(settings.secret.passphrase_file))
     assert "serving" in line
 
-    await Conversation(client).answer(GENERATE, {"algorithm": "rsa-2048"}, "keys.events.key.generated.*")
+    service = await ServiceClient(client, ids=True).connect()
+    await service.accepted(GENERATE, {"algorithm": "rsa-2048"}, "key.generated")
     process.send_signal(signal.SIGTERM)
 
     assert await ended(process) == (0, "")
