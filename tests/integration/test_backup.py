@@ -22,6 +22,7 @@ from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
 from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign
+from tests.support.service_client import running
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -34,14 +35,8 @@ def _backup(tmp_path):
     return tmp_path / "backup"
 
 
-@contextlib.asynccontextmanager
-async def serving(server, **source):
-    app = key_service(KeySettings(server.url, Source(**source or {"passphrase": PASSPHRASE})))
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
+def serving(server, **source):
+    return running(key_service(KeySettings(server.url, Source(**source or {"passphrase": PASSPHRASE}))))
 
 
 async def log_of(client):

@@ -5,7 +5,8 @@ import json
 import random
 from datetime import datetime
 
-from tests.integration.test_certificate_service import INTERMEDIATE, LEAF, ROOT_KEY, Conversation, serving
+from tests.integration.test_certificate_service import INTERMEDIATE, LEAF, ROOT_KEY, issue, issue_root, serving
+from tests.support.service_client import ServiceClient
 
 PROFILES = ("authentication", "tls-client", "digital-signature", "card-authentication", "code-signing", "intermediate")
 
@@ -21,10 +22,10 @@ def a_wish(chance, issuers):
 async def test_of_hundreds_of_wishes_none_shares_a_serial_nor_outlives_its_issuer(server, client):
     chance = random.Random(11)  # noqa: S311 - wishes, no secrets
     async with serving(server.url):
-        people = await Conversation.begin(client)
-        root = await people.root()
+        people = await ServiceClient(client).connect()
+        root = await issue_root(people)
         short = INTERMEDIATE | {"validity_days": 400, "issuer_id": root["certificate_id"]}
-        issuer = await people.issue(ROOT_KEY, **short)
+        issuer = await issue(people, ROOT_KEY, **short)
         ends = {each["certificate_id"]: datetime.fromisoformat(each["not_after"]) for each in (root, issuer)}
         created, refused = [], 0
         js = client.jetstream()
@@ -32,8 +33,8 @@ async def test_of_hundreds_of_wishes_none_shares_a_serial_nor_outlives_its_issue
             body = json.dumps(a_wish(chance, list(ends))).encode()
             await js.publish("keys.commands.certificate.create", body)
         for _ in range(400):
-            kind, told = await people.hear()
-            if kind == ["certificate", "created"]:
+            kind, told = await people.next_event()
+            if kind == "certificate.created":
                 created.append(told)
             else:
                 assert told["code"] in {"invalid", "not-allowed"}, told

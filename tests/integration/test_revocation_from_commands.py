@@ -1,7 +1,6 @@
 """From `certificate.revoke` to the CRL and the status answer that say so, by commands alone."""
 
 import base64
-import json
 
 import pytest
 from cryptography import x509
@@ -12,49 +11,41 @@ from shared.contracts.key.vocabulary import Algorithm
 from shared.messages.identity import new_id
 from tests.support.authority import private_key, public_pem
 from tests.support.revocable import sign_with
+from tests.support.service_client import ServiceClient, running
 
 ROOT_KEY, CA_KEY, RESPONDER_KEY, LEAF_KEY = (
     private_key(Algorithm.EC_P256, which) for which in ("root", "ca", "responder", "leaf")
 )
 
 
-class Conversation:
-    """Asks, signs what it is given to sign, and hears what stands in the log."""
-
-    def __init__(self, client, events):
-        self._js, self._events = client.jetstream(), events
-
-    async def ask(self, command, **body):
-        await self._js.publish(f"keys.commands.{command}", json.dumps(body).encode())
-        event = await self._events.next_msg(timeout=10)
-        return event.subject.split(".")[3], json.loads(event.data)
+class RevocationClient(ServiceClient):
+    """Issues and revokes, and signs what the service asks to be signed."""
 
     async def issue(self, key, signer, **body):
         wish = {"subject": {"common_name": body["profile"]}, "public_key_pem": public_pem(key), "validity_days": 30}
-        _, created = await self.ask("certificate.create", **(wish | body))
-        signature = signed(signer, created["tbs"])
-        kind, told = await self.ask("certificate.sign", certificate_id=created["certificate_id"], signature=signature)
-        assert kind == "signed", told
-        return told
+        created = await self.accepted("certificate.create", wish | body, "certificate.created")
+        body = {"certificate_id": created["certificate_id"], "signature": signed(signer, created["tbs"])}
+        return await self.accepted("certificate.sign", body, "certificate.signed")
 
     async def crl(self, issuer, key):
         """The serials on the issuer's next CRL; None where the one before says all."""
         issuer_id = issuer["certificate_id"]
-        kind, created = await self.ask("certificate.create-crl", certificate_id=issuer_id)
-        if kind == "repeated":
+        kind, created = await self.request("certificate.create-crl", {"certificate_id": issuer_id})
+        if kind == "command.repeated":
             return None
-        assert kind == "crl-created", created
-        signature = signed(key, created["tbs"])
-        _, told = await self.ask("certificate.publish-crl", certificate_id=issuer_id, signature=signature)
-        return {f"{each.serial_number:x}" for each in x509.load_pem_x509_crl(told["crl_pem"].encode())}
+        assert kind == "certificate.crl-created", created
+        body = {"certificate_id": issuer_id, "signature": signed(key, created["tbs"])}
+        published = await self.accepted("certificate.publish-crl", body, "certificate.crl-published")
+        return {f"{each.serial_number:x}" for each in x509.load_pem_x509_crl(published["crl_pem"].encode())}
 
     async def status(self, leaf, issuer, responder):
         about = {"issuer_id": issuer["certificate_id"], "responder_id": responder["certificate_id"]}
-        kind, prepared = await self.ask("ocsp.prepare", **about, certificate_ids=[leaf["certificate_id"]])
-        assert kind == "prepared", prepared
+        body = about | {"certificate_ids": [leaf["certificate_id"]]}
+        prepared = await self.accepted("ocsp.prepare", body, "ocsp.prepared")
         signatures = [signed(RESPONDER_KEY, each["tbs"]) for each in prepared["answers"]]
-        _, told = await self.ask("ocsp.publish", batch_id=prepared["batch_id"], signatures=signatures)
-        response = ocsp.load_der_ocsp_response(base64.b64decode(told["answers"][0]["response"]))
+        body = {"batch_id": prepared["batch_id"], "signatures": signatures}
+        published = await self.accepted("ocsp.publish", body, "ocsp.published")
+        response = ocsp.load_der_ocsp_response(base64.b64decode(published["answers"][0]["response"]))
         return response.certificate_status, response.revocation_reason
 
 
@@ -62,13 +53,14 @@ def signed(key, tbs):
     return base64.b64encode(sign_with(key, base64.b64decode(tbs))).decode()
 
 
+async def revoke(people, certificate_id, **reason):
+    return await people.request("certificate.revoke", {"certificate_id": certificate_id, **reason})
+
+
 @pytest.fixture(name="people")
 async def _people(server, client):
-    app = certificate_service(Settings(nats_url=server.url))
-    await app.start()
-    log = await client.jetstream().subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
-    yield Conversation(client, log)
-    await app.stop()
+    async with running(certificate_service(Settings(nats_url=server.url))):
+        yield await RevocationClient(client).connect(from_log=True)
 
 
 async def test_what_is_held_released_and_revoked_by_command_is_told_to_relying_parties(people):
@@ -83,16 +75,16 @@ async def test_what_is_held_released_and_revoked_by_command_is_told_to_relying_p
 
     assert (await people.crl(ca, CA_KEY), await people.crl(ca, CA_KEY)) == (set(), None)
     assert await people.status(leaf, ca, responder) == (good, None)
-    await people.ask("certificate.hold", **named)
+    await people.request("certificate.hold", named)
     assert await people.crl(ca, CA_KEY) == {leaf["serial"]}
     assert await people.status(leaf, ca, responder) == (revoked, x509.ReasonFlags.certificate_hold)
-    await people.ask("certificate.release", **named)
+    await people.request("certificate.release", named)
     assert await people.crl(ca, CA_KEY) == set()
     assert await people.status(leaf, ca, responder) == (good, None)
-    await people.ask("certificate.revoke", **named, reason="key-compromise")
+    await people.request("certificate.revoke", named | {"reason": "key-compromise"})
     assert await people.crl(ca, CA_KEY) == {leaf["serial"]}
     assert await people.status(leaf, ca, responder) == (revoked, x509.ReasonFlags.key_compromise)
-    await people.ask("certificate.revoke", certificate_id=ca["certificate_id"], reason="ca-compromise")
+    await revoke(people, ca["certificate_id"], reason="ca-compromise")
     assert await people.crl(root, ROOT_KEY) == {ca["serial"]}
     assert await people.crl(ca, CA_KEY) is None
 
@@ -102,7 +94,7 @@ async def test_a_renewed_authority_tells_of_what_it_revoked_before_also_when_the
     same = {"profile": "intermediate", "key_id": str(new_id()), "issuer_id": root["certificate_id"]}
     first, second = [await people.issue(CA_KEY, ROOT_KEY, **same) for _ in range(2)]
     leaf = await people.issue(LEAF_KEY, CA_KEY, profile="tls-client", issuer_id=first["certificate_id"])
-    await people.ask("certificate.revoke", certificate_id=leaf["certificate_id"])
-    await people.ask("certificate.revoke", certificate_id=first["certificate_id"], reason="superseded")
+    await revoke(people, leaf["certificate_id"])
+    await revoke(people, first["certificate_id"], reason="superseded")
 
     assert await people.crl(second, CA_KEY) == {leaf["serial"]}

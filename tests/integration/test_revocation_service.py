@@ -3,7 +3,6 @@
 import asyncio
 import base64
 import json
-from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from shared.messages.headers import Lineage
 from shared.messages.identity import new_id
 from shared.nats.kv import KeyValue
 from tests.support.revocable import DAY, holder, now, sign_with
+from tests.support.service_client import ServiceClient, running
 from tests.support.waiting import until
 
 SINCE = now() - 10 * DAY
@@ -27,71 +27,40 @@ RESPONDER = holder(Profile.OCSP_RESPONDER, CA, days=100, since=SINCE)
 ALICE, BOB = (holder(Profile.PIV_AUTHENTICATION, CA, name=name, since=SINCE) for name in ("Alice", "Bob"))
 
 
-@asynccontextmanager
-async def serving(url):
-    app = certificate_service(Settings(nats_url=url))
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
+def serving(url):
+    return running(certificate_service(Settings(nats_url=url)))
 
 
-class Conversation:
-    """Asks, and hears what stands in the log; puts into the log and the views what other parts of the suite would."""
-
-    def __init__(self, client, events):
-        self.js = client.jetstream()
-        self._events = events
+class RevocationClient(ServiceClient):
+    """Asks for CRLs and OCSP responses; stores in the log and the views what other parts of the suite would."""
 
     @classmethod
     async def begin(cls, client, *holders):
-        log = await client.jetstream().subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
-        self = cls(client, log)
+        self = await cls(client).connect(from_log=True)
         for each in holders:
-            await self.tell(*each.told())
+            await self.store(*each.told())
         return self
 
-    async def tell(self, *events):
-        for event in events:
-            sealed = encode_event(event, Lineage.root(new_id()), "certificate")
-            await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
-            await self._events.next_msg(timeout=10)
-
-    async def ask(self, command, **body):
-        await self.js.publish(f"keys.commands.{command}", json.dumps(body).encode())
-        return await self.hear()
-
-    async def hear(self):
-        event = await self._events.next_msg(timeout=10)
-        return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
-
     async def create_crl(self):
-        return await self.ask("certificate.create-crl", certificate_id=CA.certificate_id)
+        return await self.request("certificate.create-crl", {"certificate_id": CA.certificate_id})
 
     async def crl(self):
-        kind, created = await self.create_crl()
-        assert kind == "certificate.crl-created", created
-        return await self.publish_crl(created)
+        body = {"certificate_id": CA.certificate_id}
+        return await self.publish_crl(await self.accepted("certificate.create-crl", body, "certificate.crl-created"))
 
     async def publish_crl(self, created):
-        kind, published = await self.ask(
-            "certificate.publish-crl",
-            certificate_id=CA.certificate_id,
-            number=created["number"],
-            signature=signed(CA, created["tbs"]),
-        )
-        assert kind == "certificate.crl-published", published
+        signature = signed(CA, created["tbs"])
+        body = {"certificate_id": CA.certificate_id, "number": created["number"], "signature": signature}
+        published = await self.accepted("certificate.publish-crl", body, "certificate.crl-published")
         return x509.load_pem_x509_crl(published["crl_pem"].encode())
 
     async def prepare(self, **body):
-        return await self.ask("ocsp.prepare", issuer_id=CA.certificate_id, **body)
+        return await self.request("ocsp.prepare", {"issuer_id": CA.certificate_id, **body})
 
     async def answers(self, prepared):
         signatures = [signed(RESPONDER, each["tbs"]) for each in prepared["answers"]]
-        kind, told = await self.ask("ocsp.publish", batch_id=prepared["batch_id"], signatures=signatures)
-        assert kind == "ocsp.published", told
-        return told
+        body = {"batch_id": prepared["batch_id"], "signatures": signatures}
+        return await self.accepted("ocsp.publish", body, "ocsp.published")
 
     async def view(self, key, value):
         await KeyValue(self.js, "KEYS_VIEWS").put(key, value, 0)
@@ -117,16 +86,16 @@ def serials(crl):
 @pytest.fixture(name="people")
 async def _people(server, client):
     async with serving(server.url):
-        yield await Conversation.begin(client, ROOT, CA, RESPONDER, ALICE, BOB)
+        yield await RevocationClient.begin(client, ROOT, CA, RESPONDER, ALICE, BOB)
 
 
 async def test_a_crl_is_built_signed_and_published_and_tells_the_next_of_each_revocation(people):
     assert serials(await people.crl()) == set()
     assert (await people.create_crl())[0] == "command.repeated"
 
-    await people.tell(ALICE.held())
+    await people.store(ALICE.held())
     assert serials(await people.crl()) == {ALICE.serial}
-    await people.tell(ALICE.released(), BOB.revoked(RevocationReason.KEY_COMPROMISE))
+    await people.store(ALICE.released(), BOB.revoked(RevocationReason.KEY_COMPROMISE))
     crl = await people.crl()
 
     assert serials(crl) == {BOB.serial}
@@ -139,19 +108,19 @@ async def test_a_signature_over_a_crl_that_has_a_successor_is_let_be(people):
     _, second = await people.create_crl()
     body = {"certificate_id": CA.certificate_id, "number": first["number"], "signature": signed(CA, first["tbs"])}
 
-    assert (await people.ask("certificate.publish-crl", **body))[0] == "command.repeated"
+    assert (await people.request("certificate.publish-crl", body))[0] == "command.repeated"
     await people.publish_crl(second)
-    assert (await people.ask("certificate.publish-crl", **body))[0] == "command.repeated"
-    _, refused = await people.ask("certificate.publish-crl", **(body | {"number": None}))
+    assert (await people.request("certificate.publish-crl", body))[0] == "command.repeated"
+    _, refused = await people.request("certificate.publish-crl", body | {"number": None})
     assert (refused["code"], "certificate.create-crl" in refused["message"]) == ("conflict", True)
 
 
 async def test_another_process_goes_on_where_the_first_one_stopped_and_numbers_grow(server, client):
     async with serving(server.url):
-        people = await Conversation.begin(client, CA, ALICE, BOB)
-        await people.tell(ALICE.revoked())
+        people = await RevocationClient.begin(client, CA, ALICE, BOB)
+        await people.store(ALICE.revoked())
         first = await people.crl()
-        await people.tell(BOB.revoked())
+        await people.store(BOB.revoked())
         _, created = await people.create_crl()
 
     async with serving(server.url):
@@ -165,11 +134,11 @@ async def test_another_process_goes_on_where_the_first_one_stopped_and_numbers_g
 
 async def test_whichever_replica_is_asked_the_crl_tells_of_every_revocation(server, client):
     async with serving(server.url), serving(server.url):
-        people = await Conversation.begin(client, CA)
+        people = await RevocationClient.begin(client, CA)
         known = set()
         for _ in range(10):
             leaf = holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE)
-            await people.tell(leaf.revoked())
+            await people.store(leaf.revoked())
             known.add(leaf.serial)
             assert serials(await people.crl()) == known
 
@@ -178,7 +147,7 @@ async def test_many_ask_for_a_crl_at_once_and_each_has_a_number_of_its_own(peopl
     body = json.dumps({"certificate_id": CA.certificate_id}).encode()
     await asyncio.gather(*(people.js.publish("keys.commands.certificate.create-crl", body) for _ in range(20)))
 
-    heard = [await people.hear() for _ in range(20)]
+    heard = [await people.next_event() for _ in range(20)]
 
     assert {kind for kind, _ in heard} == {"certificate.crl-created"}
     assert len({told["number"] for _, told in heard}) == 20
@@ -186,14 +155,14 @@ async def test_many_ask_for_a_crl_at_once_and_each_has_a_number_of_its_own(peopl
 
 async def test_a_crl_of_ten_thousand_passes_through_every_message_and_from_process_to_process(server, client):
     async with serving(server.url):
-        people = await Conversation.begin(client, CA)
+        people = await RevocationClient.begin(client, CA)
         revoked = [ALICE.revoked(RevocationReason.SUPERSEDED, serial=f"{2**126 + n:x}") for n in range(10_000)]
         sealed = [encode_event(event, Lineage.root(new_id()), "certificate") for event in revoked]
         for some in range(0, 10_000, 500):
             batch = sealed[some : some + 500]
             await asyncio.gather(*(people.js.publish(e.subject, e.payload, headers=e.headers) for e in batch))
         for _ in revoked:
-            await people.hear()
+            await people.next_event()
         kind, created = await people.create_crl()
         assert (kind, created["entries"]) == ("certificate.crl-created", 10_000)
 
@@ -206,7 +175,7 @@ async def test_answers_about_one_certificate_follow_its_revocation(people):
     about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
     _, prepared = await people.prepare(**about)
     good = await people.answers(prepared)
-    await people.tell(ALICE.revoked(RevocationReason.SUPERSEDED))
+    await people.store(ALICE.revoked(RevocationReason.SUPERSEDED))
     _, prepared = await people.prepare(**about)
     revoked = await people.answers(prepared)
 
@@ -228,7 +197,7 @@ async def test_what_the_service_does_not_know_it_does_not_answer_for(people):
 
 async def test_where_no_responder_is_known_or_what_names_it_is_nonsense_it_says_what_is_missing(server, client):
     async with serving(server.url):
-        people = await Conversation.begin(client, ROOT, CA, ALICE)
+        people = await RevocationClient.begin(client, ROOT, CA, ALICE)
         _, refused = await people.prepare()
         assert (refused["code"], "ocsp-responder" in refused["message"]) == ("not-found", True)
 
@@ -245,8 +214,8 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
         f"issued.{CA.certificate_id}.f0",
         json.dumps({"certificate_id": forged, "not_after": (now() + DAY).isoformat()}).encode(),
     )
-    await people.tell(*(event for each in (expired, *leaves) for event in each.told()))
-    await people.tell(leaves[3].revoked(), leaves[-1].held())
+    await people.store(*(event for each in (expired, *leaves) for event in each.told()))
+    await people.store(leaves[3].revoked(), leaves[-1].held())
     await people.projected()
 
     _, first = await people.prepare()
@@ -272,7 +241,7 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
 
 async def test_exactly_one_page_has_no_page_after_it(people):
     leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MOST - 3)]
-    await people.tell(*(event for each in leaves for event in each.told()))
+    await people.store(*(event for each in leaves for event in each.told()))
     await people.projected()
 
     _, prepared = await people.prepare(responder_id=RESPONDER.certificate_id)
@@ -283,7 +252,7 @@ async def test_exactly_one_page_has_no_page_after_it(people):
 async def test_a_batch_that_one_process_prepared_another_publishes(server, client):
     about = {"certificate_ids": [ALICE.certificate_id], "responder_id": RESPONDER.certificate_id}
     async with serving(server.url):
-        people = await Conversation.begin(client, ROOT, CA, RESPONDER, ALICE)
+        people = await RevocationClient.begin(client, ROOT, CA, RESPONDER, ALICE)
         _, prepared = await people.prepare(**about)
 
     async with serving(server.url):
@@ -292,12 +261,12 @@ async def test_a_batch_that_one_process_prepared_another_publishes(server, clien
 
 async def test_a_trust_bundle_has_versions(people):
     successor = holder(Profile.ROOT, days=3650, since=SINCE)
-    await people.tell(*successor.told())
+    await people.store(*successor.told())
     bundle = {"bundle_id": str(new_id()), "organization": "CIM"}
 
     async def publish(*roots):
         ids = [each.certificate_id for each in roots]
-        return await people.ask("trust-bundle.publish", certificate_ids=ids, **bundle)
+        return await people.request("trust-bundle.publish", bundle | {"certificate_ids": ids})
 
     told = [await publish(ROOT), await publish(ROOT), await publish(ROOT, successor), await publish(CA)]
 

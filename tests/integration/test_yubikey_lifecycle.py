@@ -2,7 +2,6 @@
 
 import base64
 import json
-from contextlib import asynccontextmanager
 
 import pytest
 from cryptography import x509
@@ -16,7 +15,8 @@ from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.yubikey.use import plaintext_info
 from shared.messages.identity import new_id
-from tests.support.device_talk import READER, RECIPIENT, Conversation
+from tests.support.device_talk import READER, RECIPIENT, DeviceClient
+from tests.support.service_client import running
 from tests.support.together import SECRET, DevicesInHand
 
 SERIAL, OLD = 42000001, 42000002
@@ -52,21 +52,15 @@ def _settings(server, tmp_path):
     return Settings(server.url, tmp_path / "yubikey", SECRET, roles_file=tmp_path / "roles.toml", patience=1.0)
 
 
-@asynccontextmanager
-async def serving(settings, yubikeys):
-    app = yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)])
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
+def serving(settings, yubikeys):
+    return running(yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)]))
 
 
 @pytest.fixture(name="talk")
 async def _talk(client, settings, yubikeys):
-    events = await client.subscribe("keys.events.>")
+    service = await DeviceClient(client).connect()
     async with serving(settings, yubikeys):
-        yield Conversation(client, events)
+        yield service
 
 
 def session(yubikeys, serial=SERIAL):

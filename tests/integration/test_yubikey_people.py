@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-from contextlib import asynccontextmanager
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
@@ -22,6 +21,7 @@ from shared.nats.streams import declare
 from shared.process.runtime import current_command, store_of
 from tests.support.pluggable import Hands
 from tests.support.scenario import NOON
+from tests.support.service_client import running
 from tests.support.yubikey_fleet import Fleet, encoded, generating
 from tests.support.yubikeys import OTHER, SERIAL, opening
 
@@ -43,14 +43,8 @@ def _fleet(server, client, tmp_path):
     return Fleet(server.url, client, tmp_path)
 
 
-@asynccontextmanager
-async def serving(settings, hands):
-    app = yubikey_service(settings, lambda _: [hands])
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
+def serving(settings, hands):
+    return running(yubikey_service(settings, lambda _: [hands]))
 
 
 class TestHotPlug:

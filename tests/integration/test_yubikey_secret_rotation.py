@@ -16,7 +16,8 @@ from services.yubikey.state.sealing import DocumentSealing
 from shared.errors import Poison, Unusable
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.device_talk import SERIAL, Conversation
+from tests.support.device_talk import SERIAL, DeviceClient
+from tests.support.service_client import running
 from tests.support.waiting import until
 
 BEFORE, NOW = bytes(range(32)), bytes(range(1, 33))
@@ -36,14 +37,9 @@ async def _bucket(client):
 
 @asynccontextmanager
 async def serving(client, settings):
-    events = await client.subscribe("keys.events.>")
-    app = yubikey_service(settings)
-    await app.start()
-    try:
-        yield Conversation(client, events)
-    finally:
-        await app.stop()
-        await events.unsubscribe()
+    service = await DeviceClient(client).connect()
+    async with running(yubikey_service(settings)):
+        yield service
 
 
 @pytest.fixture(name="pin")

@@ -2,8 +2,6 @@
 
 import asyncio
 import base64
-import json
-from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import pytest
@@ -12,6 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.yubikey.piv.slots import pem
 from services.yubikey.service import Settings, yubikey_service
+from tests.support.service_client import ServiceClient, running
 from tests.support.yubikeys import SERIAL, certify
 
 AT = {"serial": str(SERIAL), "slot": "9a"}
@@ -22,112 +21,84 @@ def _settings(server, tmp_path):
     return Settings(server.url, tmp_path / "yubikey", bytes(range(32)), virtual_serials=(SERIAL,))
 
 
-@asynccontextmanager
-async def serving(settings):
-    app = yubikey_service(settings)
-    await app.start()
-    try:
-        yield
-    finally:
-        await app.stop()
+IGNORED = ("yubikey.inserted", "yubikey.removed")
+"""Events of the world, not outcomes of commands."""
 
 
-class Conversation:
-    """Asks as `nats pub` does: a subject and a body; hears every event."""
-
-    def __init__(self, client, events):
-        self._client = client
-        self._events = events
-
-    async def publish(self, verb, body, **headers):
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        await self._client.jetstream().publish(f"keys.commands.yubikey.{verb}", raw, headers=headers or None)
-
-    async def ask(self, verb, body, **headers):
-        await self.publish(verb, body, **headers)
-        return await self.hear()
-
-    async def hear(self, within=10):
-        event = await self._events.next_msg(timeout=within)
-        while event.subject.split(".")[3] in ("inserted", "removed"):  # the world's, not an answer
-            event = await self._events.next_msg(timeout=within)
-        return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
-
-    async def refused(self, verb, body):
-        kind, rejection = await self.ask(verb, body)
-        assert kind == "command.rejected", rejection
-        return rejection["code"], rejection["message"]
-
-    async def generated(self, **rest):
-        kind, event = await self.ask("generate-key", {**AT, "algorithm": "ec-p256", **rest})
-        assert kind == "yubikey.slot-populated", event
-        return event
+async def generated(service, **rest):
+    body = {**AT, "algorithm": "ec-p256", **rest}
+    return await service.accepted("yubikey.generate-key", body, "yubikey.slot-populated")
 
 
-@pytest.fixture(name="conversation")
-async def _conversation(client, settings):
-    events = await client.subscribe("keys.events.>")
-    async with serving(settings):
-        yield Conversation(client, events)
+async def refused(service, verb, body):
+    rejection = await service.rejected(f"yubikey.{verb}", body)
+    return rejection["code"], rejection["message"]
 
 
-async def test_a_device_is_provisioned(conversation):
-    populated = await conversation.generated(pin_policy="once", touch_policy="never")
+@pytest.fixture(name="service")
+async def _service(client, settings):
+    service = await ServiceClient(client, ignored=IGNORED).connect()
+    async with running(yubikey_service(settings)):
+        yield service
+
+
+async def test_a_device_is_provisioned(service):
+    populated = await generated(service, pin_policy="once", touch_policy="never")
     assert populated["simulated"] is True
     assert (populated["provenance"], populated["replaced"]) == ("on-device", False)
     assert populated["attestation"].count("BEGIN CERTIFICATE") == 2
 
-    kind, attested = await conversation.ask("attest", AT)
+    kind, attested = await service.request("yubikey.attest", AT)
     assert kind == "yubikey.attested"
     assert (attested["firmware"], attested["pin_policy"], attested["touch_policy"]) == ("5.7.4", "once", "never")
     assert attested["public_key_pem"] == populated["public_key_pem"]
 
     certificate = certify(load_pem_public_key(populated["public_key_pem"].encode()))
-    kind, imported = await conversation.ask("import-certificate", {**AT, "certificate_pem": pem(certificate)})
+    kind, imported = await service.request("yubikey.import-certificate", {**AT, "certificate_pem": pem(certificate)})
     assert kind == "yubikey.certificate-imported"
 
     expected = {"fingerprint_sha256": imported["fingerprint_sha256"]}
-    kind, verified = await conversation.ask("verify-slot", {**AT, **expected})
+    kind, verified = await service.request("yubikey.verify-slot", {**AT, **expected})
     assert kind == "yubikey.slot-verified"
     assert x509.load_pem_x509_certificate(verified["certificate_pem"].encode()) == certificate
 
-    kind, cleared = await conversation.ask("clear-slot", {**AT, "key_id": populated["key_id"]})
+    kind, cleared = await service.request("yubikey.clear-slot", {**AT, "key_id": populated["key_id"]})
     assert (kind, cleared["cleared"]) == ("yubikey.slot-cleared", True)
-    assert await conversation.refused("verify-slot", AT) == ("conflict", "slot 9a of YubiKey 42000001 has no key")
+    assert await refused(service, "verify-slot", AT) == ("conflict", "slot 9a of YubiKey 42000001 has no key")
 
 
-async def test_an_import_is_prepared(conversation):
-    kind, prepared = await conversation.ask("prepare-import", AT)
+async def test_an_import_is_prepared(service):
+    kind, prepared = await service.request("yubikey.prepare-import", AT)
 
     assert kind == "yubikey.import-prepared"
     assert len(base64.b64decode(prepared["recipient_public_key"])) == 32
 
 
-async def test_a_saga_undoes_what_it_does_not_know_to_be_done(conversation):
+async def test_a_saga_undoes_what_it_does_not_know_to_be_done(service):
     key_id = str(uuid4())
 
-    kind, cleared = await conversation.ask("clear-slot", {**AT, "key_id": key_id})
+    kind, cleared = await service.request("yubikey.clear-slot", {**AT, "key_id": key_id})
     assert (kind, cleared["cleared"]) == ("yubikey.slot-cleared", False)
-    code, message = await conversation.refused("generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
+    code, message = await refused(service, "generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
 
     assert code == "conflict"
     assert "undone before it was done" in message
 
 
-async def test_a_command_told_again_is_answered_once(conversation):
+async def test_a_command_told_again_is_answered_once(service):
     command_id = str(uuid4())
     headers = {"CIM-Command-Id": command_id}
     body = {**AT, "algorithm": "ec-p256"}
 
-    kind, _ = await conversation.ask("generate-key", body, **headers)
+    kind, _ = await service.request("yubikey.generate-key", body, command_id=command_id)
     assert kind == "yubikey.slot-populated"
-    await conversation.publish("generate-key", body, **headers)
+    await service.publish("yubikey.generate-key", body, **headers)
 
     with pytest.raises(TimeoutError):
-        await conversation.hear(within=0.5)
+        await service.next_event(within_s=0.5)
 
 
-async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(conversation):
+async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(service):
     absent = {"serial": "7", "slot": "9a"}
     bad = [
         ("generate-key", {**absent, "algorithm": "ec-p256"}, "unavailable"),
@@ -145,50 +116,49 @@ async def test_what_cannot_be_done_is_answered_and_the_service_goes_on(conversat
         ("dance", AT, "unknown-command"),
     ]
 
-    codes = [(await conversation.refused(verb, body))[0] for verb, body, _ in bad]
+    codes = [(await refused(service, verb, body))[0] for verb, body, _ in bad]
 
     assert codes == [code for *_, code in bad]
-    await conversation.generated()
+    await generated(service)
 
 
-async def test_an_occupied_slot_is_overwritten_only_when_asked(conversation):
-    first = await conversation.generated()
+async def test_an_occupied_slot_is_overwritten_only_when_asked(service):
+    first = await generated(service)
 
-    code, message = await conversation.refused("generate-key", {**AT, "algorithm": "ec-p256"})
+    code, message = await refused(service, "generate-key", {**AT, "algorithm": "ec-p256"})
     assert (code, first["key_id"] in message) == ("conflict", True)
-    assert (await conversation.generated(replace=True))["replaced"] is True
+    assert (await generated(service, replace=True))["replaced"] is True
 
 
 async def test_after_a_restart_the_device_and_its_history_are_known(client, settings):
-    events = await client.subscribe("keys.events.>")
-    conversation = Conversation(client, events)
-    async with serving(settings):
-        populated = await conversation.generated()
-    async with serving(settings):
-        kind, attested = await conversation.ask("attest", AT)
+    service = await ServiceClient(client, ignored=IGNORED).connect()
+    async with running(yubikey_service(settings)):
+        populated = await generated(service)
+    async with running(yubikey_service(settings)):
+        kind, attested = await service.request("yubikey.attest", AT)
         assert attested["public_key_pem"] == populated["public_key_pem"], kind
         key_id = populated["key_id"]
-        kind, _ = await conversation.ask("generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
+        kind, _ = await service.request("yubikey.generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
         assert kind == "command.repeated"
 
 
-async def test_many_slots_are_asked_for_at_once(conversation):
+async def test_many_slots_are_asked_for_at_once(service):
     slots = ["9a", "9c", "9d", "9e", *(f"{number:02x}" for number in range(0x82, 0x96))]
     bodies = [{**AT, "slot": slot, "algorithm": "ec-p256"} for slot in slots]
-    await asyncio.gather(*(conversation.publish("generate-key", body) for body in bodies))
+    await asyncio.gather(*(service.publish("yubikey.generate-key", body) for body in bodies))
 
-    heard = [await conversation.hear() for _ in slots]
+    heard = [await service.next_event() for _ in slots]
 
     assert {kind for kind, _ in heard} == {"yubikey.slot-populated"}
     assert {event["slot"] for _, event in heard} == set(slots)
 
 
-async def test_ml_dsa_is_refused_at_once_whether_the_key_is_to_be_made_or_imported(conversation):
+async def test_ml_dsa_is_refused_at_once_whether_the_key_is_to_be_made_or_imported(service):
     sealed = base64.b64encode(b"sealed").decode()
 
-    generated = await conversation.refused("generate-key", {**AT, "algorithm": "ml-dsa-65"})
+    to_generate = await refused(service, "generate-key", {**AT, "algorithm": "ml-dsa-65"})
     body = {**AT, "algorithm": "ml-dsa-65", "key_id": str(uuid4()), "sealed_key": sealed}
-    imported = await conversation.refused("import-key", body)
+    to_import = await refused(service, "import-key", body)
 
-    assert generated == imported == ("invalid", "no YubiKey holds ml-dsa-65 keys: keep it in the key service")
-    await conversation.generated()  # and the slot is as empty as before
+    assert to_generate == to_import == ("invalid", "no YubiKey holds ml-dsa-65 keys: keep it in the key service")
+    await generated(service)  # and the slot is as empty as before

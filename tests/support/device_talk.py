@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 import base64
-import json
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.yubikey.secrets import DeviceSecret, secret_info
-from shared.messages.identity import new_id
+from tests.support.service_client import ServiceClient
 
 SERIAL = 42000001
 READER = X25519PrivateKey.generate()
 RECIPIENT = base64.b64encode(READER.public_key().public_bytes_raw()).decode()
 
 
-class Conversation:
-    def __init__(self, client, events):
-        self._client = client
-        self._events = events
+class DeviceClient(ServiceClient):
+    """Commands about one device; *serial* is the first one's where a test has several."""
+
+    def __init__(self, client):
+        super().__init__(client, ids=True)
 
     async def ask(self, verb, serial=SERIAL, *, command_id=None, **body):
-        command_id = command_id or str(new_id())
-        raw, headers = json.dumps({"serial": str(serial), **body}).encode(), {"CIM-Command-Id": command_id}
-        await self._client.jetstream().publish(f"keys.commands.yubikey.{verb}", raw, headers=headers)
-        while True:
-            event = await self._events.next_msg(timeout=20)
-            if event.headers.get("CIM-Causation-Id") == command_id:
-                return ".".join(event.subject.split(".")[2:4]), json.loads(event.data)
+        return await self.request(f"yubikey.{verb}", {"serial": str(serial), **body}, command_id=command_id)
 
     async def done(self, event, verb, serial=SERIAL, **body):
-        kind, told = await self.ask(verb, serial, **body)
-        assert kind == f"yubikey.{event}", told
-        return told
+        return await self.accepted(f"yubikey.{verb}", {"serial": str(serial), **body}, f"yubikey.{event}")
 
     async def refused(self, verb, serial=SERIAL, **body):
-        kind, told = await self.ask(verb, serial, **body)
-        assert kind == "command.rejected", (kind, told)
-        return told["code"], told["message"]
+        rejection = await self.rejected(f"yubikey.{verb}", {"serial": str(serial), **body})
+        return rejection["code"], rejection["message"]
 
     async def released(self, secret, serial=SERIAL):
         told = await self.done(

@@ -39,8 +39,10 @@ async def running(service: Service) -> AsyncIterator[None]:
 
 
 class ServiceClient:
-    """Commands are named `<aggregate>.<verb>`. With *ids* each request has a command id of its own and returns the event
-    that it caused; without, a command has no header and the next event is the outcome, as for `nats pub`.
+    """Publishes commands, named `<aggregate>.<verb>`, and reads their outcomes.
+
+    With *ids* each request has a command id of its own and returns the event that it caused; without, a command has no
+    header and the next event is its outcome, as for `nats pub`.
 
     *ignored*: kinds of events that answer no command.
     """
