@@ -1,6 +1,6 @@
 #!/bin/sh
 # Builds every image without a Docker engine (buildah, in a chroot, on a base made of Debian's packages) and runs the suite in
-# them: root file systems read-only, user 10001. Needs root; apt-get install buildah mmdebstrap. ADR 0029 has what was seen.
+# them: root file systems read-only, user 10001. Needs root; apt-get install buildah mmdebstrap. ADR 0029 has results.
 set -eu
 cd "$(dirname "$0")/../.."
 WORK=${WORK:-$(mktemp -d)}
@@ -15,15 +15,19 @@ if ! buildah inspect --type image "$BASE" > /dev/null 2>&1; then
   printf 'FROM scratch\nADD base.tar /\n' > "$WORK/Basefile"
   buildah bud --quiet --pull-never -f "$WORK/Basefile" -t "$BASE" "$WORK" > /dev/null
 fi
-for image in $IMAGES; do
-  buildah bud --quiet --pull-never -v /etc/ssl/certs:/etc/ssl/certs:ro --build-arg SERVICE="$image" -t "cim-keys-$image" . > /dev/null
+build() { # build IMAGE [BUILD ARGUMENT ...]
+  image=$1; shift
+  for argument in "$@"; do set -- "$@" --build-arg "$argument"; shift; done
+  buildah bud --quiet --pull-never -v /etc/ssl/certs:/etc/ssl/certs:ro "$@" -t "cim-keys-$image" . > /dev/null
   echo "built cim-keys-$image"
-done
+}
+for image in $IMAGES; do build "$image" SERVICE="$image"; done
+build yubikey-virtual SERVICE=yubikey VIRTUAL_YUBIKEY=1
 buildah bud --quiet --pull-never --build-arg DEBIAN="$BASE" -f deploy/images/pcscd.Dockerfile -t cim-keys-pcscd . > /dev/null
 echo "built cim-keys-pcscd"
 
 pids=""
-stop() { # the services first: they finish or hand back what they hold
+stop() { # the services before the server: they finish or nak what is in flight
   for pid in $pids; do kill "$pid" 2> /dev/null || true; done
   for pid in $pids; do wait "$pid" || true; done
   kill "$nats"; wait
@@ -35,8 +39,8 @@ mkdir -p "$WORK/secrets" "$WORK/state" && chmod 700 "$WORK/secrets" "$WORK/state
 for name in key.passphrase yubikey.secret; do (umask 077; head -c 48 /dev/urandom | base64 > "$WORK/secrets/$name"); done
 chown -R 10001:10001 "$WORK/secrets" "$WORK/state"
 
-# A container is asked for little: the image's files, read-only, /secrets and /state, nobody's rights, this machine's loopback.
-contained() { # (contained SERVICE [ARGUMENT ...]): in a process of its own, which becomes the service
+# A container gets the image's files, read-only, /secrets and /state, no privileges, and the loopback of this machine.
+contained() { # (contained IMAGE [ARGUMENT ...]): in a subshell, whose process becomes the service
   root=$(buildah mount "$(buildah from --pull-never "cim-keys-$1")"); shift
   exec unshare --mount sh -euc '
     root=$1; work=$2; shift 2
@@ -50,7 +54,7 @@ contained() { # (contained SERVICE [ARGUMENT ...]): in a process of its own, whi
 }
 sleep 1
 (contained declare)
-for service in key certificate yubikey saga repository; do
+for service in key certificate yubikey-virtual saga repository; do
   (contained "$service") > "$WORK/$service.log" 2>&1 &
   pids="$pids $!"
 done

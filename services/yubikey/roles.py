@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.errors import DeviceError
 from shared.contracts.key.vocabulary import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (

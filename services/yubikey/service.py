@@ -17,9 +17,9 @@ from services.yubikey.core.effects import Effect, Outcome
 from services.yubikey.core.prompts import PROMPT
 from services.yubikey.fleet.agent import Agency, Agent
 from services.yubikey.performer.devices import Keeping
-from services.yubikey.piv.attestation import yubico_trust
-from services.yubikey.readers.directory import Devices, VirtualDevices
+from services.yubikey.readers.directory import Devices
 from services.yubikey.readers.pcsc import PcscYubiKeys
+from services.yubikey.readers.virtual import VirtualDevices, load_distribution
 from services.yubikey.roles import read_roles
 from services.yubikey.state.credentials import PURPOSE, Credentials
 from services.yubikey.state.home import Home
@@ -27,6 +27,7 @@ from services.yubikey.state.intents import BUCKET
 from services.yubikey.state.leases import Leases
 from services.yubikey.state.rotation import require_ours, settle
 from services.yubikey.state.sealing import DocumentSealing, SealingKey, derived
+from services.yubikey.trust import yubico_trust
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
@@ -61,6 +62,8 @@ class Settings:
 
 def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> Service:
     """*sources*: where devices come from; default: whence the settings say."""
+    if sources is None and settings.virtual_serials:
+        load_distribution()  # say at once that it is missing, not once a server is found
     host, edge = Host(settings.nats_url, "yubikey", settings.access), _Edge(settings, sources or _sources)
 
     async def begin(client: Client) -> None:

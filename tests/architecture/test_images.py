@@ -1,6 +1,9 @@
 """What is built and started as containers: one service an image, pinned like everything else, and shut."""
 
+import os
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -33,12 +36,56 @@ def test_an_image_installs_what_was_tested_and_only_that_is_needed(image):
     assert ("cryptography" in mine) == ("cryptography" in " ".join(requirements_of(image)))
 
 
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize("service", [each for each in SERVICES if each != "yubikey"])
 def test_each_service_is_in_the_composition_by_an_image_of_its_own(service):
     said = COMPOSE[service]
 
     assert said["image"] == f"cim-keys-{service}"
     assert said["build"]["args"] == {"SERVICE": service}
+
+
+def test_the_composition_is_for_development_and_its_yubikey_image_has_the_simulator():
+    said = COMPOSE["yubikey"]
+
+    assert said["image"] == "cim-keys-yubikey-virtual"
+    assert said["build"]["args"] == {"SERVICE": "yubikey", "VIRTUAL_YUBIKEY": "1"}
+    assert "VIRTUAL_YUBIKEYS" in said["environment"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_an_image_contains_the_sources_of_its_service_and_no_simulator(service, tmp_path):
+    assert sources_in_the_image(tmp_path, SERVICE=service) == {service}
+
+
+def test_the_development_image_of_the_yubikey_service_also_contains_the_simulator(tmp_path):
+    found = sources_in_the_image(tmp_path, SERVICE="yubikey", VIRTUAL_YUBIKEY="1")
+
+    assert found == {"yubikey", "virtual_yubikey"}
+
+
+def test_the_simulator_needs_no_package_that_the_lock_of_the_yubikey_image_has_not():
+    project = tomllib.loads((ROOT / "services" / "virtual_yubikey" / "pyproject.toml").read_text())["project"]
+
+    for need in project["dependencies"]:
+        assert re.split(r"[\[><=]", need)[0] in pins(lock_of("yubikey"))
+
+
+def sources_in_the_image(directory, **arguments):
+    """The packages of `services` in the final stage: the step that copies them, run here with these build arguments."""
+    build, final = DOCKERFILE.split("\nFROM ${PYTHON}\n")
+    assert re.findall(r"^COPY (.+)$", final, re.MULTILINE) == ["--from=build /app /app"]
+    assert re.findall(r"^COPY services (.+)$", build, re.MULTILINE) == ["/build/services"]
+    assert "services" not in final
+    (step,) = re.findall(r"^RUN (if \[ \S+ = declare.+?compileall -q /app/src)$", build, re.MULTILINE | re.DOTALL)
+    app, source = directory / "app", directory / "build"
+    (app / "src").mkdir(parents=True)
+    (app / "bin").mkdir()
+    for service in (ROOT / "services").iterdir():
+        (source / "services" / service.name).mkdir(parents=True)
+    step = step.replace("/app/bin/python -m compileall -q /app/src", "true")
+    script = re.sub(r"(?<![\w.])/(app|build)\b", lambda found: str({"app": app, "build": source}[found[1]]), step)
+    subprocess.run(["sh", "-euc", script], env={"PATH": os.environ["PATH"], **arguments}, check=True)
+    return {path.name for path in (app / "src" / "services").iterdir()}
 
 
 @pytest.mark.parametrize("service", SERVICES)

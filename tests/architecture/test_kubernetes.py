@@ -81,9 +81,22 @@ def test_every_image_is_one_that_is_built_here_and_has_a_tag(name):
         for container in ours(pod):
             image, _, tag = container["image"].rpartition(":")
             built = image.rpartition("/")[2].removeprefix("cim-keys-")
+            built = "yubikey" if (name, built) == ("development", "yubikey-virtual") else built
             assert built in IMAGES
             assert built == workload or (workload, built) == ("upgrade", "declare")
             assert tag not in {"", "latest"}
+
+
+def test_only_development_runs_the_image_with_virtual_yubikeys_and_plugs_one_in():
+    for name in RENDERED:
+        (container,) = ours(pods(rendered(name))["yubikey"])
+        image = container["image"].rpartition("/")[2].partition(":")[0]
+        settings = {each["name"] for each in container["env"]}
+
+        development = name == "development"
+        assert image == ("cim-keys-yubikey-virtual" if development else "cim-keys-yubikey")
+        assert ("VIRTUAL_YUBIKEYS" in settings) == development
+        assert ("YUBIKEY_PCSC" in settings) == (not development)
 
 
 @each_overlay

@@ -17,9 +17,9 @@ from pathlib import Path
 import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.yubikey.piv.authentication import Known
-from services.yubikey.piv.session import opened
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.piv.authentication import authenticate
+from services.yubikey.piv.session import CandidateSecrets, opened
+from services.yubikey.readers.virtual import VirtualDevices
 from shared.contracts.key.vocabulary import Algorithm
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 from tests.bench import processor
@@ -29,7 +29,7 @@ from tests.support.nats import connected
 from tests.support.yubikeys import certify
 
 DEVICES, ROUNDS = 50, 4
-FACTORY = Known((bytes(range(1, 9)) * 3,))
+FACTORY = CandidateSecrets((bytes(range(1, 9)) * 3,))
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,10 @@ def _provision(devices: _Counting, serial: int, issuer) -> None:
         with opened(devices.open(serial), serial, devices, FACTORY) as device:
             return work(device)
 
-    conversation(lambda device: (device.read(slot), device.authenticate()))
+    conversation(lambda device: (device.read(slot), authenticate(device)))
 
     def generate(device):
-        device.authenticate()
+        authenticate(device)
         device.fill(slot, algorithm, *policies, None)
         return device.read(slot).key, device.statement(slot)
 
@@ -117,7 +117,7 @@ def _provision(devices: _Counting, serial: int, issuer) -> None:
 
     def put(device):
         device.read(slot)
-        device.authenticate()
+        authenticate(device)
         device.put_certificate(slot, certificate)
 
     conversation(put)

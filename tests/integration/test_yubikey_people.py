@@ -9,6 +9,7 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
 from services.yubikey.core.prompts import PROMPT
 from services.yubikey.performer.prompts import Prompts
+from services.yubikey.piv.authentication import authenticate
 from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.rejection import RejectionCode
@@ -99,7 +100,7 @@ class TestHotPlug:
 
 def require_touch(hands, serial=SERIAL):
     with opening(hands, serial) as device:
-        device.authenticate()
+        authenticate(device)
         device.session.set_management_key(MANAGEMENT_KEY_TYPE.AES192, DEFAULT_MANAGEMENT_KEY, require_touch=True)
     hands.untouched[serial] = 0
     hands.tries[serial] = 0

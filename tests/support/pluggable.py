@@ -2,7 +2,8 @@
 
 from yubikit.core.smartcard import SW, SmartCardConnection
 
-from services.yubikey.readers.directory import DeviceAbsentError, VirtualDevices
+from services.yubikey.errors import DeviceAbsentError
+from services.yubikey.readers.virtual import VirtualDevices
 
 GENERAL_AUTHENTICATE, MANAGEMENT_KEY_SLOT = 0x87, 0x9B
 

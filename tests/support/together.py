@@ -21,9 +21,10 @@ from services.saga.core.definition import AnyDefinition
 from services.saga.service import saga_service
 from services.virtual_yubikey import VirtualYubiKeys
 from services.yubikey.core.domain import YUBIKEY
-from services.yubikey.piv.attestation import Trust, spki
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.piv.attestation import spki
+from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.trust import Trust
 from shared.contracts.registry import MESSAGES
 from tests.support.nats import NatsServer, connected
 from tests.support.suite import Suite

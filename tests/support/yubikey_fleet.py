@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from nats.js.errors import NotFoundError
 
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.state.sealing import derived
 from shared.messages.identity import new_id
 from shared.nats.kv import to_the_end

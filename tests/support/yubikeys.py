@@ -10,12 +10,12 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.virtual_yubikey import VirtualYubiKeys
 from services.yubikey.performer.devices import Keeping
-from services.yubikey.piv.attestation import Trust
-from services.yubikey.piv.authentication import Known
-from services.yubikey.piv.session import opened
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.piv.authentication import authenticate
+from services.yubikey.piv.session import CandidateSecrets, opened
+from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.roles import read_roles
 from services.yubikey.state.credentials import Credentials
+from services.yubikey.trust import Trust
 from shared.contracts.key.vocabulary import Algorithm
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 
@@ -37,12 +37,12 @@ def plugged_in(directory):
 
 
 def opening(devices, serial=SERIAL, management_key=DEFAULT_MANAGEMENT_KEY):
-    return opened(devices.open(serial), serial, devices, Known((management_key,)))
+    return opened(devices.open(serial), serial, devices, CandidateSecrets((management_key,)))
 
 
 def generate(devices, algorithm=Algorithm.EC_P256, serial=SERIAL, slot=SLOT_9A):
     with opening(devices, serial) as device:
-        device.authenticate()
+        authenticate(device)
         device.fill(slot, algorithm, *POLICIES, None)
         return device.read(slot).key
 

@@ -3,7 +3,8 @@
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 
 from deploy.settings import LocalSuite
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.piv.authentication import authenticate
+from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.state.sealing import derived
 from tests.support.suite import suite_up
 from tests.support.yubikeys import SERIAL, opening
@@ -15,7 +16,7 @@ def require_touch(state):
     key = derived(secret, b"cim-keys/yubikey/virtual-devices/v1")
     devices = VirtualDevices(state / "yubikey" / "virtual", key, [SERIAL])
     with opening(devices) as device:
-        device.authenticate()
+        authenticate(device)
         device.session.set_management_key(MANAGEMENT_KEY_TYPE.AES192, DEFAULT_MANAGEMENT_KEY, require_touch=True)
 
 

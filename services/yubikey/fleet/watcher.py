@@ -13,7 +13,8 @@ from yubikit.core import CommandError, NotSupportedError
 from yubikit.management import ManagementSession
 
 from services.yubikey.core.states import Presence
-from services.yubikey.readers.directory import DeviceError, Devices
+from services.yubikey.errors import DeviceError
+from services.yubikey.readers.directory import Devices
 from services.yubikey.state.leases import Leases
 from shared.contracts.yubikey.presence import ReportPresence
 from shared.errors import Conflict, Transient

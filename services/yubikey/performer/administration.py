@@ -9,12 +9,13 @@ from yubikit.core import NotSupportedError
 from yubikit.piv import OBJECT_ID
 
 from services.yubikey.core.effects import AtDevice
+from services.yubikey.errors import DeviceError
 from services.yubikey.performer import slot_use
 from services.yubikey.performer.secrets import OnDevice, SecretKeeping
 from services.yubikey.piv import inventory
+from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.pins import ALGORITHMS
 from services.yubikey.piv.session import OpenDevice
-from services.yubikey.readers.directory import DeviceError
 from services.yubikey.roles import Role, Roles
 from services.yubikey.state.credentials import Credentials, Secrets
 from services.yubikey.state.sealing import SealingKey
@@ -209,7 +210,7 @@ def _identify(device: OpenDevice) -> None:
         if not inventory.has_object(device, name)
     ]
     if missing:
-        device.authenticate()
+        authenticate(device)
     for name, generate in missing:
         device.session.put_object(name, generate())
 

@@ -31,14 +31,14 @@ from services.yubikey.core.effects import (
     SlotEmptied,
     SlotFilled,
 )
+from services.yubikey.errors import DeviceError
 from services.yubikey.performer.administration import Administration
-from services.yubikey.performer.prompts import People
-from services.yubikey.piv.authentication import Known
+from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.diff import is_to_go, look
 from services.yubikey.piv.operations import Filling, attest, contents, filled, key_type_of, put_certificate
-from services.yubikey.piv.session import KEY_TYPES, OpenDevice, opened
+from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, OpenDevice, Prompter, opened
 from services.yubikey.piv.slots import SlotReading
-from services.yubikey.readers.directory import DeviceError, Devices, open_device
+from services.yubikey.readers.directory import Devices, open_device
 from services.yubikey.roles import Roles
 from services.yubikey.state.credentials import Credentials
 from services.yubikey.state.intents import Intent, Intents
@@ -71,13 +71,13 @@ class YubiKeys:
         intents: Intents,
         sealing_key: SealingKey,
         keeping: Keeping,
-        people: People | None = None,
+        prompter: Prompter | None = None,
     ) -> None:
         self._sources = sources
         self._intents = intents
         self._sealing_key = sealing_key
         self._keeping = keeping
-        self._people = people
+        self._prompter = prompter
         self._administration = Administration(keeping.credentials, sealing_key, keeping.roles, self._conversing)
         self._threads = ThreadPoolExecutor(_MOST_DEVICES, "device")
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -146,7 +146,7 @@ class YubiKeys:
         await self._intents.write(effect.serial, effect.slot, about, revision)
 
         def fill(device: OpenDevice) -> SlotFilled:
-            device.authenticate()
+            authenticate(device)
             device.fill(effect.slot, effect.algorithm, effect.pin_policy, effect.touch_policy, private_key)
             return filled(device, effect, about.occupied)
 
@@ -192,7 +192,7 @@ class YubiKeys:
             revision = await self._intents.write(effect.serial, effect.slot, intent, revision)
 
         def empty(device: OpenDevice) -> str | None:
-            device.authenticate()
+            authenticate(device)
             return device.empty(effect.slot)
 
         discarded = await self._on(effect, empty)
@@ -206,8 +206,8 @@ class YubiKeys:
 
     async def _conversing(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
         secrets = await self._keeping.credentials.read(serial)
-        known = Known((*secrets.management_keys, self._keeping.management_key), secrets.pins)
-        return await self._on_a_thread(self._work, serial, known, work)
+        candidates = CandidateSecrets((*secrets.management_keys, self._keeping.management_key), secrets.pins)
+        return await self._on_a_thread(self._work, serial, candidates, work)
 
     async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Not one of the loop's few threads: while a person is waited for here, others work there."""
@@ -216,9 +216,9 @@ class YubiKeys:
             self._threads, lambda: context.run(work, *args, **kwargs)
         )
 
-    def _work(self, serial: str, known: Known, work: Callable[[OpenDevice], T]) -> T:
+    def _work(self, serial: str, candidates: CandidateSecrets, work: Callable[[OpenDevice], T]) -> T:
         devices, connection = open_device(self._sources, serial)
-        with opened(connection, int(serial), devices, known, self._people) as device:
+        with opened(connection, int(serial), devices, candidates, self._prompter) as device:
             return work(device)
 
     def _unsealed(self, effect: ImportKeyIntoSlot) -> PrivateKey:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from yubikit.core.smartcard import SW, ApduError
 
 from services.yubikey.core.prompts import Phase, Prompt
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.errors import DeviceError
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.prompts import PromptEvent, PromptOutcome, PromptRaised, PromptSettled, Wanted, pin_info
@@ -32,18 +32,6 @@ from shared.store.event_store import EventStore, Versioned
 
 _ON_THE_LOOP = 30.0
 T = TypeVar("T")
-
-
-class People(Protocol):
-    """Who is at the devices. Both take what is done with the device, and may do it more than once."""
-
-    def touched(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
-        """Do what the device wants to be touched for; raises DeviceError where nobody touches it in time."""
-        ...
-
-    def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Do what needs a PIN that is not held here; raises DeviceError where nobody gives it in time."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +60,7 @@ class Prompts:
         """Have every thread that waits give its command back: it is delivered again, and waits elsewhere."""
         self._stopping.set()
 
-    def touched(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
+    def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
         in_vain = f"YubiKey {serial} was not touched: touch it when it blinks"
         if slot is None:
             in_vain += (

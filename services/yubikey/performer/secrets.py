@@ -13,10 +13,10 @@ from typing import Protocol, TypeVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
+from services.yubikey.errors import DeviceError
 from services.yubikey.piv import pins, secret_rules
-from services.yubikey.piv.authentication import Known, authenticate, prove_pin
-from services.yubikey.piv.session import OpenDevice
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.piv.authentication import authenticate, prove_pin
+from services.yubikey.piv.session import CandidateSecrets, OpenDevice
 from services.yubikey.state.credentials import Credentials, Secrets
 from services.yubikey.state.sealing import SUITE, SealingKey
 from shared.contracts.rejection import RejectionCode
@@ -165,7 +165,7 @@ class SecretKeeping:
         """Whether the device has that management key by now, as far as can be told: asking costs no tries."""
 
         def accepts(device: OpenDevice) -> None:
-            authenticate(replace(device, known=Known((key,))))
+            authenticate(replace(device, candidates=CandidateSecrets((key,))))
 
         try:
             await self._on(serial, accepts)
@@ -187,9 +187,9 @@ class SecretKeeping:
 def _hold(device: OpenDevice, given: Secrets) -> None:
     """Raises DeviceError when one of them is not the device's."""
     if given.management_key is not None:
-        authenticate(replace(device, known=Known(given.management_keys)))
+        authenticate(replace(device, candidates=CandidateSecrets(given.management_keys)))
     if given.pin is not None:
-        prove_pin(replace(device, known=Known((), (given.pin,))))
+        prove_pin(replace(device, candidates=CandidateSecrets((), (given.pin,))))
     if given.puk is not None:
         pins.set_puk(device, given, given.puk)
 

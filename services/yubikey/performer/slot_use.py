@@ -17,10 +17,10 @@ from cryptography.x509.oid import NameOID
 from ykman.piv import sign_csr_builder
 from yubikit.piv import KEY_TYPE
 
-from services.yubikey.piv.authentication import with_pin
+from services.yubikey.errors import DeviceError
+from services.yubikey.piv.authentication import authenticate, with_pin
 from services.yubikey.piv.session import OpenDevice, slot_of
 from services.yubikey.piv.slots import SlotKey
-from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.certificate.vocabulary import DistinguishedName
 from shared.contracts.key.vocabulary import SignatureAlgorithm
@@ -123,7 +123,7 @@ def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
         raise DeviceError(RejectionCode.CONFLICT, f"slot {command.slot} has no key to move")
     if source.key is not None and (target.key is not None or target.has_object):
         raise DeviceError(RejectionCode.CONFLICT, f"slot {command.to} is not empty: clear it first")
-    device.authenticate()
+    authenticate(device)
     if source.key is not None:
         device.session.move_key(slot_of(command.slot), slot_of(command.to))
     if source.certificate is not None:

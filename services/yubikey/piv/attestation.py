@@ -10,26 +10,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from importlib.resources import files
-from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import NameOID
 from yubikit.piv import PIN_POLICY, SLOT, TOUCH_POLICY
 
-from shared.errors import Unusable
-
-YUBICO_ROOTS = {
-    "63ece914e54dd87915f34033c85af4c0696ba1512f8add66ced738331207b546": "Yubico PIV Root CA Serial 263751",
-    "7e996a28e3055223733c9aec897900eda9b746e3e15d419556ac6a1179879a50": "the same root as encoded before 2018",
-    "62760c6a6ef91679f454c8902b80fd009825b3f25da90f1fbace2ec6586cd5a8": "Yubico Attestation Root 1 (firmware 5.7.4)",
-    "0fa1386f80eb8713263ae5c1d84deb455bdf08aea50ab05503cefee82b092d42": "Yubico U2F Root CA Serial 457200631",
-}
-"""SHA-256 of the DER; they are in roots/, with their source. The intermediates below them are data and need no pin."""
+from services.yubikey.trust import Trust, fingerprint
 
 # Yubico's extensions of a statement: https://developers.yubico.com/PIV/Introduction/PIV_attestation.html
 _FIRMWARE = x509.ObjectIdentifier("1.3.6.1.4.1.41482.3.3")
@@ -42,14 +31,6 @@ _TAG_AND_LENGTH = 2
 
 class NotProvenError(Exception):
     """The attestation does not prove what is claimed; the message says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Under which roots devices of one make attest, and what may stand between."""
-
-    roots: tuple[x509.Certificate, ...] = ()
-    intermediates: tuple[x509.Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,33 +50,6 @@ class Proof:
     root_fingerprint_sha256: str
 
 
-def yubico_trust(more: Path | None = None) -> Trust:
-    """Under what real devices attest: the shipped certificates, and those in the PEM files of the directory *more*."""
-    shipped = [
-        certificate
-        for file in (files("services.yubikey") / "roots").iterdir()
-        if file.name.endswith(".pem")
-        for certificate in x509.load_pem_x509_certificates(file.read_bytes())
-    ]
-    certificates = shipped + (_certificates_in(more) if more is not None else [])
-    roots = {fingerprint(c): c for c in certificates if c.subject == c.issuer}
-    if not roots.keys() <= YUBICO_ROOTS.keys():
-        problem = f"YUBIKEY_ROOTS: {more} has a root that is none of Yubico's, https://developers.yubico.com/PKI/"
-        raise Unusable(f"{problem}; only intermediates need not be pinned")
-    return Trust(tuple(roots.values()), tuple(c for c in certificates if c.subject != c.issuer))
-
-
-def _certificates_in(directory: Path) -> list[x509.Certificate]:
-    try:
-        pems = [file.read_bytes() for file in sorted(directory.glob("*.pem"))]
-        certificates = [certificate for pem in pems for certificate in x509.load_pem_x509_certificates(pem)]
-    except (OSError, ValueError) as error:
-        raise Unusable(f"YUBIKEY_ROOTS: {directory} has a file that is no PEM of certificates") from error
-    if not certificates:
-        raise Unusable(f"YUBIKEY_ROOTS: {directory} has no certificate in a file *.pem")
-    return certificates
-
-
 def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, trust: Trust) -> Proof:
     """Raises NotProvenError unless a root of *trust* stands behind a *statement* that confirms the *claim*."""
     if not _issued(statement, device):
@@ -113,10 +67,6 @@ def prove(claim: Claim, statement: x509.Certificate, device: x509.Certificate, t
     if _extension(statement, _POLICIES) != bytes([claim.pin_policy, claim.touch_policy]):
         raise NotProvenError("the statement names other PIN and touch policies than the slot's")
     return Proof(".".join(map(str, _extension(statement, _FIRMWARE))), fingerprint(root))
-
-
-def fingerprint(certificate: x509.Certificate) -> str:
-    return certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def fingerprint_of(public_key: PublicKeyTypes) -> str:

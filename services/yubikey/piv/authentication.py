@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from ykman.piv import get_pivman_data, get_pivman_protected_data
 from yubikit.core import BadResponseError, InvalidPinError, NotSupportedError
 from yubikit.core.smartcard import ApduError
 
+from services.yubikey.errors import DeviceError
 from services.yubikey.piv.secret_rules import DEFAULT_PIN
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.piv.session import OpenDevice
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import Slot
 
-if TYPE_CHECKING:
-    from services.yubikey.piv.session import OpenDevice
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What this service knows of a device's secrets, the likeliest first."""
-
-    management_keys: tuple[bytes, ...] = field(repr=False)
-    pins: tuple[str, ...] = field(default=(), repr=False)
 
 
 FEWEST_TRIES = 2
@@ -39,11 +28,11 @@ def authenticate(device: OpenDevice) -> None:
     Wrong ones cost no tries: those that are known are tried, the likeliest first, then the one that the device keeps.
     """
     kind = device.session.management_key_type
-    fitting = [key for key in dict.fromkeys(device.known.management_keys) if len(key) == kind.key_len]
+    fitting = [key for key in dict.fromkeys(device.candidates.management_keys) if len(key) == kind.key_len]
     for key in fitting:
         if _accepts(device, key):
             return
-    if get_pivman_data(device.session).has_protected_key and device.known.pins:
+    if get_pivman_data(device.session).has_protected_key and device.candidates.pins:
         prove_pin(device)
         protected = get_pivman_protected_data(device.session).key
         if protected is not None and _accepts(device, protected):
@@ -59,7 +48,7 @@ def authenticate(device: OpenDevice) -> None:
 def _accepts(device: OpenDevice, key: bytes) -> bool:
     try:
         if device.asks_for_touch:
-            device.touched(None, lambda: device.session.authenticate(key))
+            device.with_touch(None, lambda: device.session.authenticate(key))
         else:
             device.session.authenticate(key)
     except (ApduError, BadResponseError):
@@ -69,7 +58,7 @@ def _accepts(device: OpenDevice, key: bytes) -> bool:
 
 def with_pin(device: OpenDevice, slot: Slot | None, operation: Callable[[], T]) -> T:
     """Do *operation* once the PIN is proved: the one that is held, or that every device is sold with, or a person's."""
-    if device.known.pins or pin_is_default(device):
+    if device.candidates.pins or pin_is_default(device):
         prove_pin(device)
         return operation()
 
@@ -85,7 +74,7 @@ def prove_pin(device: OpenDevice) -> str:
     if pin_is_default(device):
         _verify(device, DEFAULT_PIN)
         return DEFAULT_PIN
-    known = device.known.pins or ((DEFAULT_PIN,) if pin_is_default(device) is None else ())
+    known = device.candidates.pins or ((DEFAULT_PIN,) if pin_is_default(device) is None else ())
     for pin in known[:-1]:
         try:
             _verify(device, pin)

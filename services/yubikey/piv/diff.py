@@ -5,11 +5,12 @@ from __future__ import annotations
 from yubikit.piv import PrivateKey
 
 from services.yubikey.core.effects import EmptySlot, SlotFilled
+from services.yubikey.errors import DeviceError
 from services.yubikey.piv.attestation import spki
+from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.operations import Filling, filled
 from services.yubikey.piv.session import KEY_TYPES, OpenDevice
 from services.yubikey.piv.slots import SlotReading
-from services.yubikey.readers.directory import DeviceError
 from services.yubikey.state.intents import Intent
 from shared.contracts.rejection import RejectionCode
 
@@ -29,7 +30,7 @@ def look(
         raise DeviceError(RejectionCode.CONFLICT, f"{problem}; {remedy}")
     device.check_support(effect.algorithm, effect.pin_policy, effect.touch_policy, generate=private_key is None)
     if not device.asks_for_touch:  # it would be asked for twice; a wrong key is found out later, in vain but safely
-        device.authenticate()
+        authenticate(device)
     return found
 
 

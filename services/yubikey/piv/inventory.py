@@ -10,10 +10,10 @@ from yubikit.core import NotSupportedError
 from yubikit.management import CAPABILITY, ManagementSession
 from yubikit.piv import KEY_TYPE, OBJECT_ID, PivSession
 
-from services.yubikey.piv.attestation import fingerprint
 from services.yubikey.piv.authentication import pin_is_default, puk_is_default
 from services.yubikey.piv.pins import ALGORITHMS
 from services.yubikey.piv.session import KEY_TYPES, OpenDevice
+from services.yubikey.trust import fingerprint
 from shared.contracts.yubikey.devices import (
     SlotDescription,
     YubiKeyDetected,

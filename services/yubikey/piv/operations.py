@@ -19,10 +19,12 @@ from services.yubikey.core.effects import (
     SlotFilled,
     StoredCertificate,
 )
-from services.yubikey.piv.attestation import NotProvenError, fingerprint, spki
+from services.yubikey.errors import DeviceError
+from services.yubikey.piv.attestation import NotProvenError, spki
+from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.session import OpenDevice
 from services.yubikey.piv.slots import SlotKey, pem, public_pem
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.trust import fingerprint
 from shared.contracts.rejection import RejectionCode
 
 Filling = GenerateInSlot | ImportKeyIntoSlot
@@ -82,7 +84,7 @@ def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePu
     if spki(public_key) != spki(_key_in(device, effect).public_key):
         where = f"slot {effect.slot} of YubiKey {effect.serial}"
         raise DeviceError(RejectionCode.CONFLICT, f"the certificate is not of the key in {where}")
-    device.authenticate()
+    authenticate(device)
     device.put_certificate(effect.slot, certificate)
     return CertificatePut(effect, device.simulated, fingerprint(certificate))
 

@@ -9,6 +9,7 @@ from yubikit.core import InvalidPinError
 from yubikit.piv import MANAGEMENT_KEY_TYPE
 
 from services.yubikey.piv.authentication import (
+    authenticate,
     not_held,
     pin_is_default,
     prove_pin,
@@ -77,7 +78,7 @@ def _by_puk(device: OpenDevice, secrets: Secrets, work: Callable[[str], None]) -
 
 def set_tries(device: OpenDevice, pin_retries: int, puk_retries: int) -> None:
     """How often PIN and PUK may be got wrong. The device puts both back to factory values at that."""
-    device.authenticate()
+    authenticate(device)
     prove_pin(device)
     device.session.set_pin_attempts(pin_retries, puk_retries)
 
@@ -100,7 +101,7 @@ def algorithm_for(device: OpenDevice, wanted: ManagementKeyAlgorithm | None) -> 
 
 
 def set_management_key(device: OpenDevice, algorithm: ManagementKeyAlgorithm, key: bytes, held_by: KeyHolder) -> None:
-    device.authenticate()
+    authenticate(device)
     stored = held_by is KeyHolder.DEVICE
     if stored:
         prove_pin(device)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from itertools import pairwise
 
-from services.yubikey.readers.directory import DeviceError
+from services.yubikey.errors import DeviceError
 from shared.contracts.rejection import RejectionCode
 
 DEFAULT_PIN, DEFAULT_PUK = "123456", "12345678"

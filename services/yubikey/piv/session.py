@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from cryptography import x509
 from ykman.piv import generate_chuid
@@ -25,11 +25,11 @@ from yubikit.piv import (
     PrivateKey,
 )
 
-from services.yubikey.performer.prompts import People
-from services.yubikey.piv.attestation import Claim, Proof, Trust, prove, spki
-from services.yubikey.piv.authentication import Known, authenticate
+from services.yubikey.errors import DeviceAbsentError, DeviceBusyError, DeviceError
+from services.yubikey.piv.attestation import Claim, Proof, prove, spki
 from services.yubikey.piv.slots import SlotKey, SlotReading
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError, DeviceError, Devices
+from services.yubikey.readers.directory import Devices
+from services.yubikey.trust import Trust
 from shared.contracts.key.vocabulary import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
@@ -50,6 +50,26 @@ _TOUCHED = (TouchPolicy.ALWAYS, TouchPolicy.CACHED)
 _NOTHING_THERE = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
 
 
+class Prompter(Protocol):
+    """Asks the person at a device for a touch or a PIN. Both methods may call *operation* more than once."""
+
+    def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
+        """Run *operation*, which needs a touch. Raises DeviceError if nobody touches the device in time."""
+        ...
+
+    def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
+        """Run *operation* with the PIN that the person answers. Raises DeviceError if nobody does in time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateSecrets:
+    """Secrets that the service has for a device, the likeliest first."""
+
+    management_keys: tuple[bytes, ...] = field(repr=False)
+    pins: tuple[str, ...] = field(default=(), repr=False)
+
+
 @dataclass(frozen=True, slots=True)
 class OpenDevice:
     """A device that is connected and was found to be the one that was asked for."""
@@ -58,12 +78,8 @@ class OpenDevice:
     serial: int
     simulated: bool
     trust: Trust
-    known: Known
-    people: People | None = None
-
-    def authenticate(self) -> None:
-        """With the management key. Raises DeviceError when none that is known is the device's."""
-        authenticate(self)
+    candidates: CandidateSecrets
+    prompter: Prompter | None = None
 
     @property
     def asks_for_touch(self) -> bool:
@@ -72,21 +88,21 @@ class OpenDevice:
             return False
         return self.session.get_management_key_metadata().touch_policy is not TOUCH_POLICY.NEVER
 
-    def touched(self, slot: Slot | None, operation: Callable[[], T]) -> T:
+    def with_touch(self, slot: Slot | None, operation: Callable[[], T]) -> T:
         """Do *operation*, which takes a touch: people are asked for it. It may be done again, so it must be repeatable
         as long as it was refused for want of one (6982); the PIN, where one is wanted, is verified already.
         """
-        return operation() if self.people is None else self.people.touched(self.serial, slot, operation)
+        return operation() if self.prompter is None else self.prompter.with_touch(self.serial, slot, operation)
 
     def use(self, slot: Slot, key: SlotKey, operation: Callable[[], T]) -> T:
         """Do *operation* with the slot's key, touched where its policy asks for that."""
-        return self.touched(slot, operation) if key.touch_policy in _TOUCHED else operation()
+        return self.with_touch(slot, operation) if key.touch_policy in _TOUCHED else operation()
 
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
         """Do *operation* with the PIN, which is not held here: a person is asked for it."""
-        if self.people is None:
+        if self.prompter is None:
             raise DeviceError(RejectionCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
-        return self.people.with_pin(self.serial, slot, operation)
+        return self.prompter.with_pin(self.serial, slot, operation)
 
     def read(self, slot: Slot) -> SlotReading:
         if self.session.version < _METADATA_SINCE:
@@ -174,8 +190,8 @@ def opened(
     connection: SmartCardConnection,
     serial: int,
     devices: Devices,
-    known: Known,
-    people: People | None = None,
+    candidates: CandidateSecrets,
+    prompter: Prompter | None = None,
 ) -> Iterator[OpenDevice]:
     """The device behind *connection*, until the end of the block; what it refuses is raised as DeviceError."""
     with connection:
@@ -183,7 +199,7 @@ def opened(
             session = PivSession(connection)
             if session.get_serial() != serial:
                 raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
-            yield OpenDevice(session, serial, devices.simulated, devices.trust, known, people)
+            yield OpenDevice(session, serial, devices.simulated, devices.trust, candidates, prompter)
         except NotSupportedError as error:
             raise DeviceError(RejectionCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:

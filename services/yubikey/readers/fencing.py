@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
 
-from services.yubikey.piv.attestation import Trust
-from services.yubikey.readers.directory import DeviceAbsentError, Devices
+from services.yubikey.errors import DeviceAbsentError
+from services.yubikey.readers.directory import Devices
 from services.yubikey.state.leases import Leases
+from services.yubikey.trust import Trust
 
 
 class FencedDevices:

@@ -18,8 +18,8 @@ from yubikit.core import TRANSPORT, ApplicationNotAvailableError, NotSupportedEr
 from yubikit.core.smartcard import ApduError, SmartCardConnection
 from yubikit.piv import PivSession
 
-from services.yubikey.piv.attestation import Trust
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
+from services.yubikey.trust import Trust
 from shared.errors import Unusable
 
 _PATIENCE = 2.0

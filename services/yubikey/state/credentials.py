@@ -7,18 +7,15 @@ device says which of the two holds (docs/adr/0019).
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 from cryptography.exceptions import InvalidTag
 from pydantic import TypeAdapter
 
+from services.yubikey.state.leases import Leases
 from services.yubikey.state.sealing import DocumentSealing
 from shared.contracts.yubikey.devices import KeyHolder, PukPolicy
 from shared.errors import Poison
 from shared.nats.kv import KeyValue
-
-if TYPE_CHECKING:
-    from services.yubikey.state.leases import Leases
 
 PURPOSE = b"cim-keys/yubikey/device-secrets/v1"
 

@@ -5,9 +5,9 @@ from ykman import pcsc
 from yubikit.core.smartcard import SmartCardConnection
 from yubikit.piv import PivSession
 
-from services.yubikey.piv.attestation import Trust
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.readers.pcsc import PcscYubiKeys
+from services.yubikey.trust import Trust
 from tests.support.readers import SERIAL
 
 

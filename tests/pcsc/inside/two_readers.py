@@ -13,9 +13,9 @@ from deploy.virtual_yubikey import PORT
 from services.virtual_yubikey import VirtualYubiKeys
 from services.virtual_yubikey.faults import PowerCut, Unplugged, whenever
 from services.virtual_yubikey.reader import Powered, Slot
-from services.yubikey.piv.attestation import Trust
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
+from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.readers.pcsc import PcscYubiKeys
+from services.yubikey.trust import Trust
 
 ONE, OTHER = 42_000_001, 42_000_002
 SIGN = 0x87

@@ -9,8 +9,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.piv import PIN_POLICY, SLOT
 
-from services.yubikey.piv.attestation import Claim, NotProvenError, Trust, fingerprint, prove, yubico_trust
-from services.yubikey.readers.directory import VirtualDevices
+from services.yubikey.piv.attestation import Claim, NotProvenError, prove
+from services.yubikey.piv.authentication import authenticate
+from services.yubikey.readers.virtual import VirtualDevices
+from services.yubikey.trust import Trust, fingerprint, yubico_trust
 from shared.contracts.key.vocabulary import Algorithm
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, certify, generate, opening, plugged_in
@@ -92,7 +94,7 @@ class TestAttestation:
 
     def test_an_imported_key_is_stated_nothing_about(self, devices):
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             device.fill(SLOT_9A, Algorithm.EC_P256, *POLICIES, ec.generate_private_key(ec.SECP256R1()))
 
             assert device.statement(SLOT_9A) is None

@@ -4,14 +4,18 @@ import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
 from services.yubikey.core.slots import UNKNOWN_TO_DEVICES
-from services.yubikey.piv.authentication import Known
-from services.yubikey.piv.session import KEY_TYPES, opened
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceError, VirtualDevices, open_device
+from services.yubikey.errors import DeviceAbsentError, DeviceError
+from services.yubikey.piv.authentication import authenticate
+from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, opened
+from services.yubikey.readers.directory import open_device
+from services.yubikey.readers.virtual import VirtualDevices
 from shared.contracts.key.vocabulary import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, OldDevices, certify, generate, opening, plugged_in
+
+DEFAULT_SECRETS = CandidateSecrets((DEFAULT_MANAGEMENT_KEY,))
 
 
 @pytest.fixture(name="devices")
@@ -38,7 +42,7 @@ class TestASlot:
     def test_filling_it_again_takes_the_old_certificate_away(self, devices):
         old = generate(devices)
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             device.put_certificate(SLOT_9A, certify(old.public_key))
 
         new = generate(devices)
@@ -50,7 +54,7 @@ class TestASlot:
     def test_a_certificate_alone_occupies_it(self, devices):
         key = generate(devices)
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             device.put_certificate(SLOT_9A, certify(key.public_key))
             device.session.delete_key(SLOT.AUTHENTICATION)
             found = device.read(SLOT_9A)
@@ -62,7 +66,7 @@ class TestASlot:
 
     def test_an_unreadable_object_occupies_it(self, devices):
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             device.session.put_object(OBJECT_ID.AUTHENTICATION, b"what is this")
 
             assert device.read(SLOT_9A).is_occupied(None)
@@ -72,7 +76,7 @@ class TestASlot:
         seen = set()
         for _ in range(2):
             with opening(devices) as device:
-                device.authenticate()
+                authenticate(device)
                 device.put_certificate(SLOT_9A, certificate)
                 seen.add(device.session.get_object(OBJECT_ID.CHUID))
 
@@ -85,7 +89,7 @@ class Somebody:
     def __init__(self):
         self.asked = []
 
-    def touched(self, serial, slot, operation):
+    def with_touch(self, serial, slot, operation):
         self.asked.append((serial, slot))
         return operation()
 
@@ -101,8 +105,8 @@ class TestPeople:
     )
     def test_they_are_asked_for_a_touch_where_the_keys_policy_asks_for_one(self, devices, touch, asked):
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
-            device.authenticate()
+        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
+            authenticate(device)
             device.fill(SLOT_9A, Algorithm.EC_P256, PinPolicy.NEVER, touch, None)
 
             assert device.use(SLOT_9A, device.read(SLOT_9A).key, lambda: "used") == "used"
@@ -111,17 +115,17 @@ class TestPeople:
 
     def test_they_are_asked_for_a_touch_where_the_management_key_does(self, devices):
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             kind = device.session.management_key_type
             device.session.set_management_key(kind, DEFAULT_MANAGEMENT_KEY, require_touch=True)
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), people) as device:
-            device.authenticate()
+        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
+            authenticate(device)
 
         assert people.asked == [(SERIAL, None)]
 
     def test_they_give_the_pin_and_without_them_there_is_none(self, devices):
-        with opened(devices.open(SERIAL), SERIAL, devices, Known((DEFAULT_MANAGEMENT_KEY,)), Somebody()) as device:
+        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, Somebody()) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)
         with pytest.raises(DeviceError, match="not held here"), opening(devices) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)
@@ -133,7 +137,7 @@ class TestOlderFirmware:
         key = generate(devices)
 
         with opening(devices) as device:
-            device.authenticate()
+            authenticate(device)
             discarded = device.empty(SLOT_9A)
             found = device.read(SLOT_9A)
 
@@ -160,7 +164,7 @@ class TestRefusals:
     @pytest.mark.parametrize("key", [bytes(24), bytes(32)])
     def test_a_wrong_management_key_is_not_allowed_and_not_told(self, devices, key):
         with pytest.raises(DeviceError, match="management key") as refused, opening(devices, SERIAL, key) as device:
-            device.authenticate()
+            authenticate(device)
 
         assert (refused.value.code, refused.value.retryable) == (RejectionCode.NOT_ALLOWED, False)
         assert key.hex() not in str(refused.value)

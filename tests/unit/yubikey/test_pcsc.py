@@ -7,10 +7,10 @@ import pytest
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SW, SmartCardConnection
 
-from services.yubikey.piv.attestation import Trust
+from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.piv.session import opened
-from services.yubikey.readers.directory import DeviceAbsentError, DeviceBusyError
 from services.yubikey.readers.pcsc import PcscYubiKeys
+from services.yubikey.trust import Trust
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, SERIAL, plugged_in
 

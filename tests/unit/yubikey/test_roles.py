@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from services.yubikey.errors import DeviceError
 from services.yubikey.piv.secret_rules import draw, problem_with
-from services.yubikey.readers.directory import DeviceError
 from services.yubikey.roles import read_roles
 from shared.contracts.key.vocabulary import Algorithm
 from shared.errors import Unusable

@@ -7,7 +7,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.piv import PIN_POLICY, SLOT, TOUCH_POLICY
 
-from services.yubikey.piv.attestation import YUBICO_ROOTS, Claim, NotProvenError, fingerprint, prove, yubico_trust
+from services.yubikey.piv.attestation import Claim, NotProvenError, prove
+from services.yubikey.trust import YUBICO_ROOTS, fingerprint, yubico_trust
 from shared.errors import Unusable
 from tests.support.yubikeys import certify, generate, opening, plugged_in
 
