@@ -8,15 +8,14 @@ import socket
 from dataclasses import dataclass
 
 from faststream.asgi import AsgiFastStream
-from faststream.nats import NatsBroker
 
 from services.repository.documents import Documents
 from services.repository.http import Http, Receive, Scope, Send
 from services.repository.routes import Routes
 from services.repository.server import Server, make_room, server_of
 from shared.errors import Transient, Unusable
-from shared.nats.client import adapt
-from shared.nats.connection import ANONYMOUS, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.connection import ANONYMOUS, Access
+from shared.process.broker import ServiceBroker
 
 log = logging.getLogger(__name__)
 
@@ -35,19 +34,13 @@ class Repository(AsgiFastStream):
         self._documents = Documents()
         self._http = Http(Routes(self._documents))
         self._serving: Server | None = None
-        self._broker = NatsBroker(
-            servers(settings.nats_url),
-            dont_randomize=True,
-            name="cim-keys-repository",
-            inbox_prefix=inbox("repository"),
-            security=settings.access.security,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=0.25,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
-            ping_interval=PING_EVERY,
-            max_outstanding_pings=MOST_UNANSWERED,
-            error_cb=self._on_error,
-            closed_cb=self._on_closed,
-            logger=None,
+        self._broker = ServiceBroker(
+            settings.nats_url,
+            "repository",
+            settings.access,
+            on_error=self._on_error,
+            on_closed=self._on_closed,
+            reconnect_wait_s=0.25,
         )
         super().__init__(self._broker, logger=None, after_startup=[self._connected])
 
@@ -73,7 +66,6 @@ class Repository(AsgiFastStream):
         return []
 
     async def _connected(self) -> None:
-        adapt(self._broker.connection)
         self._documents.connect(self._broker.connection)
         log.info("serving on http://%s:%d", self._settings.host, self._settings.port)
 

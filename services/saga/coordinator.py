@@ -62,7 +62,7 @@ class Coordinator:
 
     async def on_event(self, message: Msg) -> None:
         """An event: if a saga asked for it, its saga moves; if it is a trigger, sagas begin, now or at their time."""
-        if not self.concerns(message):
+        if not self.is_relevant(message):
             return
         triggered = self._triggers.get((message.headers or {}).get("CIM-Event-Type", ""), ())
         lineage, event = decode_event(message, _EVENTS)
@@ -74,7 +74,7 @@ class Coordinator:
             for beginning in triggers.beginnings(triggered, lineage.message_id, event, message.metadata.timestamp):
                 await self._begin_in_time(beginning, lineage)
 
-    def concerns(self, message: Msg) -> bool:
+    def is_relevant(self, message: Msg) -> bool:
         """Whether a saga asked for the event, or it is a trigger: most are neither."""
         headers = message.headers or {}
         return "CIM-Saga-Id" in headers or headers.get("CIM-Event-Type", "") in self._triggers
@@ -118,16 +118,16 @@ class Coordinator:
             case other:
                 raise Poison(f"{type(other).__name__} is no command of a saga")
 
-    async def surrender_command(self, message: Msg) -> None:
+    async def give_up_command(self, message: Msg) -> None:
         received = decode_command(message, SERVICE, self._commands)
         try:
             await self._sagas.require_definition("*", received.aggregate_id or "")
         except UnknownVersion as error:
             await self._answers.give(received, Rejection(RejectionCode.UNAVAILABLE, str(error), retryable=True))
         else:
-            await self._answers.surrender(received)
+            await self._answers.give_up(received)
 
-    async def surrender_event(self, message: Msg) -> bool:
+    async def give_up_event(self, message: Msg) -> bool:
         """What cannot be heard is let go: the step's own deadline decides what becomes of the saga. True: it was heard.
 
         What is for a saga whose definition is not here is not let go: it comes again (UnknownVersion), however often,

@@ -36,10 +36,10 @@ def saga_service(
         js = client.jetstream()
         store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in known})
         coordinator = Coordinator(js, store, {d.request: d for d in known})
-        await host.consume(client, "saga", coordinator.on_command, coordinator.surrender_command)
-        heard = coordinator.on_event, coordinator.surrender_event, coordinator.concerns
+        await host.consume(client, "saga", coordinator.on_command, coordinator.give_up_command)
+        heard = coordinator.on_event, coordinator.give_up_event, coordinator.is_relevant
         await host.consume(client, "saga-events", *heard)
-        await host.consume(client, "saga-timers", coordinator.on_timer, coordinator.surrender_event)
+        await host.consume(client, "saga-timers", coordinator.on_timer, coordinator.give_up_event)
         host.background(_watch(coordinator, js))
 
     host.on_started(begin)

@@ -23,9 +23,9 @@ from shared.nats.client import acknowledge, adapt, leave, listen
 from shared.telemetry.instruments import observing
 
 Handler = Callable[[Msg], Awaitable[None]]
-Surrender = Callable[[Msg], Awaitable[bool | None]]
+GiveUp = Callable[[Msg], Awaitable[bool | None]]
 """True: the message was carried out after all, and there is nothing to be kept of it."""
-Concerns = Callable[[Msg], bool]
+IsRelevant = Callable[[Msg], bool]
 Bury = Callable[[Msg, str], Awaitable[None]]
 
 MOST_DELIVERIES = 12
@@ -55,7 +55,7 @@ class PullConsumer:
     """Reads a durable consumer and handles each message in a task of its own, at most *limit* at a time.
 
     How *handle* ends decides: it returns: acknowledged; it raises because the world is not ready, or because of a bug:
-    delivered again after a growing delay; it raises Poison, or was tried MOST_DELIVERIES times: *surrender* answers in
+    delivered again after a growing delay; it raises Poison, or was tried MOST_DELIVERIES times: *give_up* answers in
     its stead. What does not *concerns* it is acknowledged as it is read, and costs no task: most of a log is not a
     given reader's.
     """
@@ -66,11 +66,11 @@ class PullConsumer:
         stream: str,
         durable: str,
         handle: Handler,
-        surrender: Surrender,
+        give_up: GiveUp,
         *,
         ack_wait: float,
         limit: int = 256,
-        concerns: Concerns | None = None,
+        is_relevant: IsRelevant | None = None,
         bury: Bury | None = None,
     ) -> None:
         self._client = client
@@ -78,10 +78,10 @@ class PullConsumer:
         self._stream = stream
         self.durable = durable
         self._handle = handle
-        self._surrender = surrender
+        self._answer_instead = give_up
         self._ack_wait = ack_wait
         self._limit = limit
-        self._concerns = concerns
+        self._concerns = is_relevant
         self._bury = bury
         self._last_errors: dict[int, str] = {}
         self._worth_asking = max(limit // 2, 1)
@@ -205,7 +205,7 @@ class PullConsumer:
 
     async def _give_up(self, message: Msg, reason: str) -> None:
         """Have it answered, then kept: once that is so, it is acknowledged."""
-        carried_out = await self._surrender(message)
+        carried_out = await self._answer_instead(message)
         if self._bury is not None and not carried_out:
             await self._bury(message, reason)
 

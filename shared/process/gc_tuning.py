@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 
-_COLLECT_AFTER = (20_000, 20, 100)
+GC_THRESHOLDS = (20_000, 20, 100)
 
 
-def collect_seldom() -> None:
+def tune_gc() -> None:
     """Look for cycles of garbage seldom, and never among what stands from the start: nearly all that a message leaves
     behind is freed by its count of references, and each full look walks every state that is remembered."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(*_COLLECT_AFTER)
+    gc.set_threshold(*GC_THRESHOLDS)

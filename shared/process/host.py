@@ -18,15 +18,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.errors import Conflict, Poison, Transient, Unusable
-from shared.nats.client import adapt
-from shared.nats.connection import ANONYMOUS, MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.nats.streams import ACK_WAIT, declare, declare_consumer, require_server
-from shared.process.consumer import Concerns, PullConsumer, Surrender
-from shared.process.gc_tuning import collect_seldom
+from shared.process.broker import ServiceBroker
+from shared.process.consumer import GiveUp, IsRelevant, PullConsumer
+from shared.process.gc_tuning import tune_gc
 from shared.process.health import Probes, Problems, answering
 from shared.process.metrics import buried, measure_forever, reconnects
-from shared.process.tasks import begun, ended
+from shared.process.tasks import failed_tasks, start_task
 from shared.store.dead_letters import BUCKET, DeadLetters
 from shared.telemetry import instruments
 from shared.telemetry.logs import log_to_stderr
@@ -67,21 +67,13 @@ class Host:
         self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
         self._endings: list[Callable[[], Awaitable[None]]] = []
         self._warnings: list[Callable[[], None]] = []
-        self.broker = NatsBroker(
-            servers(url),
-            dont_randomize=True,
-            name=f"cim-keys-{service}",
-            inbox_prefix=inbox(service),
-            security=access.security,
-            max_reconnect_attempts=-1,
-            reconnect_time_wait=1,
-            ping_interval=PING_EVERY,
-            max_outstanding_pings=MOST_UNANSWERED,
-            pending_size=32 * 1024 * 1024,
-            error_cb=self._on_error,
-            reconnected_cb=self._on_reconnected,
-            closed_cb=self._on_closed,
-            logger=None,
+        self.broker = ServiceBroker(
+            url,
+            service,
+            access,
+            on_error=self._on_error,
+            on_closed=self._on_closed,
+            on_reconnected=self._on_reconnected,
         )
         self.app = Service(self.broker, self._problems, self._start, self._stop)
 
@@ -99,10 +91,10 @@ class Host:
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Have *work* done until the process stops. If it ends by an error, the process says that it does not work."""
-        self._tasks.append(begun(work))
+        self._tasks.append(start_task(work))
 
     async def consume(
-        self, client: Client, durable: str, handle: Handler, surrender: Surrender, concerns: Concerns | None = None
+        self, client: Client, durable: str, handle: Handler, give_up: GiveUp, is_relevant: IsRelevant | None = None
     ) -> None:
         """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
         stream = await declare_consumer(client, durable)
@@ -113,7 +105,7 @@ class Host:
             buried.add(1, {"messaging.consumer.group.name": durable})
 
         consumer = PullConsumer(
-            client, stream, durable, handle, surrender, ack_wait=ACK_WAIT, concerns=concerns, bury=bury
+            client, stream, durable, handle, give_up, ack_wait=ACK_WAIT, is_relevant=is_relevant, bury=bury
         )
         await self._hand_back(client, durable, letters, handle)
         await consumer.start()
@@ -147,12 +139,11 @@ class Host:
 
     async def _start(self) -> None:
         client = self.broker.connection
-        adapt(client)
         require_server(client)
         await declare(client, self._declares)
         for beginning in self._beginnings:
             await beginning(client)
-        collect_seldom()
+        tune_gc()
         self._started = True
         log.info("serving")
 
@@ -186,7 +177,7 @@ class Host:
             (c.durable, s.pending) for c, s in zip(self._consumers, standing, strict=True) if s.pending > _BACKLOG
         ]
         return [
-            *ended(self._tasks),
+            *failed_tasks(self._tasks),
             *(f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind),
         ]
 

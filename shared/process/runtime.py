@@ -88,10 +88,10 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
         else:
             await self._decide(received, received.body)
 
-    async def surrender(self, message: Msg) -> None:
+    async def give_up(self, message: Msg) -> None:
         received = decode_command(message, self._name, self._language)
         if not await self._carried_out(received):
-            await self._answers.surrender(received)
+            await self._answers.give_up(received)
 
     async def _decide(self, received: ReceivedCommand[C], command: C) -> None:
         current_command.set(received)
@@ -200,10 +200,10 @@ def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, A
         async def handle(message: Msg) -> None:
             await handlers[message.subject.split(".")[2]](message)
 
-        async def surrender(message: Msg) -> None:
-            await services[message.subject.split(".")[2]].surrender(message)
+        async def give_up(message: Msg) -> None:
+            await services[message.subject.split(".")[2]].give_up(message)
 
-        await host.consume(client, service, handle, surrender)
+        await host.consume(client, service, handle, give_up)
 
     host.on_started(begin)
     return host.app

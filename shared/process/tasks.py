@@ -10,14 +10,14 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 
-def begun(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+def start_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """*work* as a task under its own name."""
     task = asyncio.create_task(work, name=getattr(work, "__qualname__", None))
     task.add_done_callback(_say_what_ended)
     return task
 
 
-def ended(tasks: Iterable[asyncio.Task[None]]) -> list[str]:
+def failed_tasks(tasks: Iterable[asyncio.Task[None]]) -> list[str]:
     """Which of *tasks* have ended by an error, each as a problem of its process."""
     return [f"{task.get_name()} has ended; the log says why" for task in tasks if _error_of(task) is not None]
 

@@ -49,7 +49,7 @@ class Replies:
         lineage = received.lineage.cause(type(event).__name__)
         await publish_once(self._js, encode_event(event, lineage, self._service))
 
-    async def surrender(self, received: ReceivedCommand[Any]) -> None:
+    async def give_up(self, received: ReceivedCommand[Any]) -> None:
         """Answer a command that could not be carried out however often it was tried."""
         log.error("%s %s is given up", received.command_type, received.lineage.message_id)
         problem = "it could not be carried out; the service's log says why"

@@ -36,8 +36,8 @@ async def _never(message):
 
 
 @asynccontextmanager
-async def _reading(client, handle, surrender=_never, *, ack_wait=4.0, limit=256):
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", handle, surrender, ack_wait=ack_wait, limit=limit)
+async def _reading(client, handle, give_up=_never, *, ack_wait=4.0, limit=256):
+    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", handle, give_up, ack_wait=ack_wait, limit=limit)
     await consumer.start()
     try:
         yield consumer
@@ -154,11 +154,11 @@ async def test_poison_is_surrendered_at_once(client, js):
         tried.append(message.data)
         raise Poison("never")
 
-    async def surrender(message):
+    async def give_up(message):
         surrendered.append(message.data)
 
     await _tell(js, "poison")
-    async with _reading(client, handle, surrender):
+    async with _reading(client, handle, give_up):
         await _all_acknowledged(js, within=1)
 
     assert tried == surrendered == [b"poison"]
@@ -170,13 +170,13 @@ async def test_poison_that_cannot_be_surrendered_yet_is_put_off_like_anything_el
     async def handle(_):
         raise Poison("never")
 
-    async def surrender(message):
+    async def give_up(message):
         surrendered.append(message.data)
         if len(surrendered) < 3:
             raise ConnectionError
 
     await _tell(js, "poison")
-    async with _reading(client, handle, surrender):
+    async with _reading(client, handle, give_up):
         await _all_acknowledged(js, within=2)
 
     assert surrendered == [b"poison"] * 3
@@ -191,11 +191,11 @@ async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, monk
         tried.append(message.data)
         raise ValueError("always")
 
-    async def surrender(message):
+    async def give_up(message):
         surrendered.append(message.data)
 
     await _tell(js, "poison")
-    async with _reading(client, handle, surrender):
+    async with _reading(client, handle, give_up):
         await _all_acknowledged(js)
 
     assert tried == [b"poison"] * 3
@@ -210,13 +210,13 @@ async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, monke
     async def handle(_):
         raise Transient("always")
 
-    async def surrender(message):
+    async def give_up(message):
         surrendered.append(message.data)
         if len(surrendered) < 4:
             raise ConnectionError
 
     await _tell(js, "poison")
-    async with _reading(client, handle, surrender):
+    async with _reading(client, handle, give_up):
         await _all_acknowledged(js)
 
     assert len(surrendered) == 4

@@ -40,14 +40,14 @@ class Service:
             raise self.error
         self.handled.append((message.subject, message.data, message.metadata.sequence.stream))
 
-    async def surrender(self, _):
+    async def give_up(self, _):
         self.surrendered += 1
 
     def app(self, url, durable):
         host = Host(url, durable)
 
         async def begin(client):
-            await host.consume(client, durable, self.handle, self.surrender)
+            await host.consume(client, durable, self.handle, self.give_up)
 
         host.on_started(begin)
         return host.app

@@ -28,7 +28,7 @@ async def _js(client):
 
 @asynccontextmanager
 async def _serving(client, service):
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", service.handle, service.surrender, ack_wait=4)
+    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", service.handle, service.give_up, ack_wait=4)
     await consumer.start()
     try:
         yield
@@ -327,7 +327,7 @@ async def _in_hand(js):
 
 
 async def test_a_command_that_cannot_be_carried_out_is_answered_in_the_end(js):
-    await ledger_service(js).surrender(await _in_hand(js))
+    await ledger_service(js).give_up(await _in_hand(js))
 
     rejection = await _rejection(js)
     assert (rejection["code"], rejection["retryable"]) == ("internal", True)
@@ -337,7 +337,7 @@ async def test_what_was_carried_out_after_all_is_not_surrendered(js):
     message = await _in_hand(js)
     await ledger_service(js).handle(message)  # and its acknowledgement is lost
 
-    await ledger_service(js).surrender(message)
+    await ledger_service(js).give_up(message)
 
     assert await _kinds(js) == ["key.generated"]
 

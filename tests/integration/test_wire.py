@@ -70,7 +70,14 @@ async def test_what_does_not_concern_a_reader_is_acknowledged_unread(tmp_path):
             handled.append(message.subject)
 
         reader = PullConsumer(
-            ours, "LOG", "reader", handle, handle, ack_wait=30, limit=16, concerns=lambda m: m.subject.endswith("mine")
+            ours,
+            "LOG",
+            "reader",
+            handle,
+            handle,
+            ack_wait=30,
+            limit=16,
+            is_relevant=lambda m: m.subject.endswith("mine"),
         )
         await reader.start()
         for number in range(200):

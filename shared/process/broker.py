@@ -1,0 +1,56 @@
+"""FastStream's NATS broker with the connection settings that all services share."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from faststream.nats import NatsBroker
+from nats.aio.client import Client
+
+from shared.nats.client import adapt
+from shared.nats.connection import MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+
+PENDING_BYTES = 32 * 1024 * 1024
+"""Limit of nats-py's write buffer; its default of 2 MiB is reached by 256 commands in flight."""
+
+
+class ServiceBroker(NatsBroker):
+    """The broker of one service: it never stops reconnecting, and its client is of *client_class*."""
+
+    client_class: type[Client] = Client
+
+    def __init__(
+        self,
+        url: str,
+        service: str,
+        access: Access,
+        *,
+        on_error: Callable[[Exception], Awaitable[None]],
+        on_closed: Callable[[], Awaitable[None]],
+        on_reconnected: Callable[[], Awaitable[None]] | None = None,
+        reconnect_wait_s: float = 1.0,
+    ) -> None:
+        super().__init__(
+            servers(url),
+            dont_randomize=True,
+            name=f"cim-keys-{service}",
+            inbox_prefix=inbox(service),
+            security=access.security,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=reconnect_wait_s,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
+            ping_interval=PING_EVERY,
+            max_outstanding_pings=MOST_UNANSWERED,
+            pending_size=PENDING_BYTES,
+            error_cb=on_error,
+            reconnected_cb=on_reconnected,
+            closed_cb=on_closed,
+            logger=None,
+        )
+
+    async def _connect(self) -> Client:
+        """Connects by *client_class*; FastStream's own method always takes nats-py's `Client`."""
+        client = self.client_class()
+        await client.connect(**self._connection_kwargs)
+        adapt(client)
+        self.config.connect(client)
+        return client
