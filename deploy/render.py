@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic.json_schema import models_json_schema
 
+from shared import __version__
 from shared.contracts.registry import MESSAGES
 from shared.contracts.saga.protocol import OneOfSeveral
 from shared.messages.catalog import Route, catalog
@@ -32,7 +33,7 @@ def asyncapi() -> str:
         "asyncapi": "3.0.0",
         "info": {
             "title": "CIM Keys",
-            "version": "0.1.0",
+            "version": __version__,
             "description": "An event-sourced PKI on NATS. Every command ends in one event, or in one rejection.",
         },
         "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats"}},

@@ -6,9 +6,12 @@ import ast
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+
+from shared import __version__
 
 ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for top in ("shared", "services", "deploy") for path in (ROOT / top).rglob("*.py"))
@@ -84,3 +87,23 @@ def test_no_tracked_file_names_a_path_of_a_machine(tracked):
     ]
 
     assert guilty == []
+
+
+DISTRIBUTIONS = sorted(
+    [ROOT / "pyproject.toml", *ROOT.glob("shared/pyproject.toml"), *ROOT.glob("services/*/pyproject.toml")]
+)
+
+
+@pytest.mark.parametrize("path", DISTRIBUTIONS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_distribution_has_the_version_and_the_licence_of_the_suite(path):
+    project = tomllib.loads(path.read_text())["project"]
+
+    assert (project["version"], project["license"]) == (__version__, "Apache-2.0")
+
+
+def test_changelog_asyncapi_and_images_in_production_have_the_version_of_the_suite():
+    production = (ROOT / "deploy" / "kubernetes" / "overlays" / "production" / "kustomization.yaml").read_text()
+
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == __version__
+    assert f"\n  version: {__version__}\n" in (ROOT / "docs" / "asyncapi.yaml").read_text()
+    assert set(re.findall(r"newTag: (\S+?)}", production)) == {__version__}
