@@ -72,18 +72,18 @@ class CertificateProfile:
     4.2.2.2.1).
     """
 
-    longest_days: int
+    max_validity_days: int
     key_usage: Mapping[KeyType, Usages]
     names: frozenset[SanKind]
-    required_names: frozenset[SanKind] = frozenset()
+    required_san_kinds: frozenset[SanKind] = frozenset()
     path_length: int | None = None
     extended_key_usage: tuple[ExtendedKeyUsage, ...] = ()
     extended_key_usage_critical: bool = False
-    account_usage: tuple[ExtendedKeyUsage, ...] = ()
-    smallest_rsa: int = 2048
+    upn_extended_key_usage: tuple[ExtendedKeyUsage, ...] = ()
+    min_rsa_bits: int = 2048
     wildcards: bool = False
-    named_by_host: bool = False
-    answers_for_itself: bool = False
+    common_name_in_sans: bool = False
+    ocsp_no_check: bool = False
     version: int = 1
 
     @property
@@ -104,51 +104,51 @@ _OF_SERVERS = frozenset({SanKind.DNS, SanKind.IP})
 
 PROFILES: Mapping[Profile, CertificateProfile] = {
     Profile.ROOT: CertificateProfile(
-        longest_days=9131,
+        max_validity_days=9131,
         key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
         names=_OF_THINGS,
         path_length=1,
         version=2,
     ),
     Profile.INTERMEDIATE: CertificateProfile(
-        longest_days=5479,
+        max_validity_days=5479,
         key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
         names=_OF_THINGS,
         path_length=0,
         version=2,
     ),
     Profile.TLS_SERVER: CertificateProfile(
-        longest_days=397,
+        max_validity_days=397,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),  # RFC 9325, 4.1: nobody encrypts to a server's key any more
         names=_OF_SERVERS,
-        required_names=_OF_SERVERS,
+        required_san_kinds=_OF_SERVERS,
         extended_key_usage=(ExtendedKeyUsage.SERVER_AUTH,),
         wildcards=True,
-        named_by_host=True,
+        common_name_in_sans=True,
     ),
     Profile.TLS_CLIENT: CertificateProfile(
-        longest_days=825,
+        max_validity_days=825,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=_ANY_NAME,
         extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
     ),
     Profile.PIV_AUTHENTICATION: CertificateProfile(
-        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=_ANY_NAME,
         extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
-        account_usage=(ExtendedKeyUsage.SMARTCARD_LOGON,),
+        upn_extended_key_usage=(ExtendedKeyUsage.SMARTCARD_LOGON,),
         version=2,
     ),
     Profile.PIV_DIGITAL_SIGNATURE: CertificateProfile(
-        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE, KeyUsage.CONTENT_COMMITMENT),
         names=_OF_PEOPLE,
         extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION, ExtendedKeyUsage.DOCUMENT_SIGNING),
         version=2,
     ),
     Profile.PIV_KEY_MANAGEMENT: CertificateProfile(
-        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
         key_usage={
             KeyType.RSA: frozenset({KeyUsage.KEY_ENCIPHERMENT}),
             KeyType.EC: frozenset({KeyUsage.KEY_AGREEMENT}),
@@ -159,7 +159,7 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
         version=2,
     ),
     Profile.PIV_CARD_AUTHENTICATION: CertificateProfile(
-        longest_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=_OF_PEOPLE,
         extended_key_usage=(ExtendedKeyUsage.PIV_CARD_AUTH,),
@@ -167,14 +167,14 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
         version=2,
     ),
     Profile.CODE_SIGNING: CertificateProfile(
-        longest_days=460,
+        max_validity_days=460,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=_OF_THINGS,
         extended_key_usage=(ExtendedKeyUsage.CODE_SIGNING,),
-        smallest_rsa=3072,  # CA/Browser Forum, Code Signing Baseline Requirements, 6.1.5.2
+        min_rsa_bits=3072,  # CA/Browser Forum, Code Signing Baseline Requirements, 6.1.5.2
     ),
     Profile.EMAIL: CertificateProfile(
-        longest_days=825,
+        max_validity_days=825,
         key_usage={  # RFC 8550, 4.4.2: a key that does both says both
             **_signing(KeyUsage.DIGITAL_SIGNATURE),
             KeyType.RSA: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_ENCIPHERMENT}),
@@ -182,15 +182,15 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
             KeyType.X25519: frozenset({KeyUsage.KEY_AGREEMENT}),
         },
         names=frozenset({SanKind.EMAIL, SanKind.UPN}),
-        required_names=frozenset({SanKind.EMAIL}),
+        required_san_kinds=frozenset({SanKind.EMAIL}),
         extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION,),
     ),
     Profile.OCSP_RESPONDER: CertificateProfile(
-        longest_days=90,
+        max_validity_days=90,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=frozenset({SanKind.DNS, SanKind.URI}),
         extended_key_usage=(ExtendedKeyUsage.OCSP_SIGNING,),
-        answers_for_itself=True,
+        ocsp_no_check=True,
     ),
 }
 
@@ -208,11 +208,11 @@ class CrlProfile:
 CRL = CrlProfile()
 
 
-def misfit(profile: Profile, key: KeyType, rsa_bits: int | None = None) -> str | None:
+def check_key(profile: Profile, key: KeyType, rsa_bits: int | None = None) -> str | None:
     """Why a key of this type and size gets no certificate of *profile*; None: it does."""
     rules = PROFILES[profile]
     if key not in rules.key_usage:
         return f"an {key} key does not fit profile {profile}; it takes {', '.join(rules.key_usage)}"
-    if rsa_bits is not None and rsa_bits < rules.smallest_rsa:
-        return f"an RSA key of profile {profile} must have {rules.smallest_rsa} bits or more, not {rsa_bits}"
+    if rsa_bits is not None and rsa_bits < rules.min_rsa_bits:
+        return f"an RSA key of profile {profile} must have {rules.min_rsa_bits} bits or more, not {rsa_bits}"
     return None

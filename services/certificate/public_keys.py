@@ -10,7 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from services.certificate.profiles import KeyType, misfit
+from services.certificate.profiles import KeyType, check_key
 from services.certificate.signatures import VerifyingKey
 from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.key.vocabulary import SignatureAlgorithm
@@ -63,7 +63,7 @@ def fit(key: object, profile: Profile, *, ml_dsa: bool) -> SubjectKey:
     """The key, where it is strong enough, and of a type that *profile* takes."""
     known = _known(key, ml_dsa=ml_dsa)
     bits = known.key_size if isinstance(known, rsa.RSAPublicKey) else None
-    if (problem := misfit(profile, key_type(known), bits)) is not None:
+    if (problem := check_key(profile, key_type(known), bits)) is not None:
         raise ValueError(problem)
     return known
 

@@ -15,20 +15,19 @@ from services.certificate.nats_jwt.domain import NATS_JWT, CheckSignature, Signa
 from services.certificate.ocsp.domain import OCSP
 from services.certificate.ocsp.performer import OcspBuilding
 from services.certificate.ocsp.states import OcspEffect, OcspOutcome
-from services.certificate.policy.ocsp import OcspPolicy
-from services.certificate.policy.rules import Policy
-from services.certificate.policy.ssh import SshRule
-from services.certificate.revocation.log import Revocations
+from services.certificate.policy.issuers import OcspPolicy
+from services.certificate.policy.rules import Policy, SshRule
+from services.certificate.revocation.log import RevocationLog
 from services.certificate.ssh import performer as ssh_building
 from services.certificate.ssh.domain import ssh_certificate_decider
 from services.certificate.ssh.effects import SshEffect, SshOutcome
 from services.certificate.trust_bundle.domain import TRUST_BUNDLE, FetchRoots, RootsFetched
-from services.certificate.verification.authorities import Authorities
-from services.certificate.verification.effects import Verify
-from services.certificate.verification.performer import Verification
+from services.certificate.verification.effects import CheckPath
+from services.certificate.verification.performer import PathChecker
+from services.certificate.verification.status_log import StatusLog
 from services.certificate.views.inventory import report_forever
-from services.certificate.views.issued import known_as
 from services.certificate.views.projector import Projector
+from services.certificate.views.queries import certificate_id_of
 from services.certificate.x509.domain import certificate_decider
 from services.certificate.x509.effects import Effect, Outcome
 from services.certificate.x509.performer import Issuance
@@ -78,19 +77,19 @@ class _Edge:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._revocations: Revocations | None = None
+        self._revocations: RevocationLog | None = None
         self.pkilint = Pkilint()
 
     async def of_certificates(self, js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         self.pkilint.warm_up()
         current, policy = _current(stores), self._settings.policy
-        issuance = Issuance(current, self.pkilint, partial(known_as, js))
-        verification = Verification(Authorities(js))
-        crls = CrlBuilding(self._revocations_in(js), current, lambda issuer_id: policy.of_issuer(issuer_id).crl)
+        issuance = Issuance(current, self.pkilint, partial(certificate_id_of, js))
+        verification = PathChecker(StatusLog(js))
+        crls = CrlBuilding(self._revocations_in(js), current, lambda issuer_id: policy.for_issuer(issuer_id).crl)
 
         async def perform(effect: Effect) -> Outcome:
             match effect:
-                case Verify():
+                case CheckPath():
                     return await verification.perform(effect)
                 case GatherRevocations() | BuildCrl() | AttachCrlSignature():
                     return await crls.perform(effect)
@@ -122,8 +121,8 @@ class _Edge:
     ) -> Callable[[CheckSignature], Awaitable[SignatureChecked]]:
         return nats_signatures.perform
 
-    def _revocations_in(self, js: JetStreamContext) -> Revocations:
-        self._revocations = self._revocations or Revocations(js)
+    def _revocations_in(self, js: JetStreamContext) -> RevocationLog:
+        self._revocations = self._revocations or RevocationLog(js)
         return self._revocations
 
 

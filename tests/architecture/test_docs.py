@@ -91,10 +91,14 @@ def profile_row(profile, rules):
     def kinds(names, *, bold):
         return [f"**{kind}**" if bold else str(kind) for kind in SanKind if kind in names]
 
-    names = ", ".join(kinds(rules.required_names, bold=True) + kinds(rules.names - rules.required_names, bold=False))
-    usages = ", ".join([USAGES[usage] for usage in (*rules.extended_key_usage, *rules.account_usage)]) or "none"
+    names = ", ".join(
+        kinds(rules.required_san_kinds, bold=True) + kinds(rules.names - rules.required_san_kinds, bold=False)
+    )
+    usages = (
+        ", ".join([USAGES[usage] for usage in (*rules.extended_key_usage, *rules.upn_extended_key_usage)]) or "none"
+    )
     keys = ", ".join(rules.key_usage)
-    return f"| `{profile}` | {rules.longest_days:,} | {keys} | {names} | {usages} | {rules.version} |"
+    return f"| `{profile}` | {rules.max_validity_days:,} | {keys} | {names} | {usages} | {rules.version} |"
 
 
 def purpose_row(purpose, rules):

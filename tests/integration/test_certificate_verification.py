@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from services.certificate.service import Settings, certificate_service
-from services.certificate.verification.authorities import Authorities
-from services.certificate.verification.effects import Judged, NotJudged, Verify
-from services.certificate.verification.performer import Verification
+from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
+from services.certificate.verification.performer import PathChecker
+from services.certificate.verification.status_log import StatusLog
 from shared.contracts.certificate.commands import VerifyCertificate
 from shared.contracts.certificate.events import (
     CertificateHeld,
@@ -54,7 +54,7 @@ class Log:
     def __init__(self, js):
         self._js = js
         self._authority = Told(self.tell)
-        self.verification = Verification(Authorities(js))
+        self.verification = PathChecker(StatusLog(js))
 
     async def tell(self, event):
         """Returns the instant after it: nats-py tells the same one in two ways that differ by a microsecond."""
@@ -79,11 +79,11 @@ class Log:
 
     async def ask(self, signed=None, at=NOW, **more):
         wanted = (signed or self.leaf).certificate_id
-        return await self.verification.perform(Verify(VerifyCertificate(certificate_id=wanted, **more), at))
+        return await self.verification.perform(CheckPath(VerifyCertificate(certificate_id=wanted, **more), at))
 
     async def ask_of(self, pem, at=NOW, **more):
         wanted = VerifyCertificate(certificate_id=str(new_id()), certificate_pem=pem, **more)
-        return await self.verification.perform(Verify(wanted, at))
+        return await self.verification.perform(CheckPath(wanted, at))
 
 
 def _of(signed):
@@ -105,7 +105,7 @@ def good(answer):
 async def test_a_certificate_of_ours_is_good_by_a_path_to_our_root(log):
     answer = await log.ask()
 
-    assert isinstance(answer, Judged)
+    assert isinstance(answer, PathChecked)
     assert answer.path == tuple(each.fingerprint_sha256 for each in (log.leaf, log.intermediate, log.root))
 
 
@@ -224,7 +224,7 @@ async def test_intermediates_may_be_handed_in(log):
 async def test_what_cannot_be_answered_is_refused_with_what_is_wrong(log, wish, code, words):
     answer = await log.ask_of(**({"pem": log.leaf.certificate_pem} | wish))
 
-    assert isinstance(answer, NotJudged)
+    assert isinstance(answer, PathNotChecked)
     assert answer.code is code
     assert words in answer.problem
 

@@ -24,23 +24,23 @@ def _children():
 
 
 async def test_it_finds_nothing_in_what_is_right(linter):
-    assert await linter.problems(ROOT, None) == []
-    assert await linter.problems(leaf(), ROOT) == []
+    assert await linter.lint(ROOT, None) == []
+    assert await linter.lint(leaf(), ROOT) == []
 
 
 async def test_it_says_what_is_wrong(linter):
-    problems = await linter.problems(leaf(begin=BEGIN - DAY, without=("aki",)), ROOT)
+    lint = await linter.lint(leaf(begin=BEGIN - DAY, without=("aki",)), ROOT)
 
-    assert any("authority_key_identifier" in problem for problem in problems), problems
+    assert any("authority_key_identifier" in problem for problem in lint), lint
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are found in /proc")
 async def test_its_process_may_die(linter):
     before = _children()
-    await linter.problems(ROOT, None)
+    await linter.lint(ROOT, None)
     for pid in _children() - before:
         os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(Transient):
-        await linter.problems(ROOT, None)
-    assert await linter.problems(ROOT, None) == []
+        await linter.lint(ROOT, None)
+    assert await linter.lint(ROOT, None) == []

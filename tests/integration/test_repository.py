@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization.pkcs7 import load_der_pkcs7_certificates
 from cryptography.x509 import ocsp
 
-from services.certificate.views.documents import Told, of_beginning, of_certificate, of_publication
+from services.certificate.views.documents import StoredEvent, certificate_views, issuer_views, publication_views
 from shared.nats.streams import declare
 from tests.support.http import RepositoryProcess, repository_up
 from tests.support.pki import (
@@ -54,9 +54,9 @@ async def show(js, *views):
 async def _js(client):
     await declare(client)
     js = client.jetstream()
-    await show(js, *of_certificate([Told(ALICE.signed, 1, TODAY)]), *of_beginning(ROOT.signed, 1))
-    await show(js, *of_publication(CRL, 1), *of_publication(ocsp_published(ROOT, [ALICE]), 1))
-    await show(js, *of_publication(BUNDLE, 1), *of_publication(SECOND, 1))
+    await show(js, *certificate_views([StoredEvent(ALICE.signed, 1, TODAY)]), *issuer_views(ROOT.signed, 1))
+    await show(js, *publication_views(CRL, 1), *publication_views(ocsp_published(ROOT, [ALICE]), 1))
+    await show(js, *publication_views(BUNDLE, 1), *publication_views(SECOND, 1))
     return js
 
 
@@ -100,7 +100,7 @@ async def test_head_tells_all_but_the_body(repository):
 
 async def test_a_new_crl_is_seen_at_once(repository, js):
     tag = (await repository.curl(CRL_PATH)).headers["etag"]
-    await show(js, *of_publication(crl_published(ROOT, 2, [ALICE]), 2))
+    await show(js, *publication_views(crl_published(ROOT, 2, [ALICE]), 2))
 
     seen = await repository.curl(CRL_PATH, "-H", f"If-None-Match: {tag}")
 
@@ -241,7 +241,7 @@ async def test_openssl_asks_and_is_answered(repository, tmp_path, options):
 
 
 async def test_openssl_sees_a_revocation_at_once(repository, tmp_path, js):
-    await show(js, *of_publication(ocsp_published(ROOT, [ALICE], ocsp.OCSPCertStatus.REVOKED), 2))
+    await show(js, *publication_views(ocsp_published(ROOT, [ALICE], ocsp.OCSPCertStatus.REVOKED), 2))
 
     done = await openssl_ocsp(repository, tmp_path, ALICE)
 

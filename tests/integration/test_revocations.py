@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from nats.errors import Error
 
-from services.certificate.revocation.log import Revocations
+from services.certificate.revocation.log import RevocationLog
 from shared.contracts.certificate.events import CertificateRevoked
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.errors import Poison
@@ -39,11 +39,11 @@ def listed(revocations):
 
 
 async def test_an_empty_log_is_heard_to_its_end(js):
-    assert await Revocations(js).through() == 0
+    assert await RevocationLog(js).through() == 0
 
 
 async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_position(js):
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
     await tell(js, *ALICE.told(), ALICE.revoked(), *BOB.told(), BOB.held(), *CAROL.told())
 
     assert await revocations.through() == 6
@@ -57,7 +57,7 @@ async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_positi
 
 async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_understood_by_what_was_signed(js):
     """As version 0.1.0 told them."""
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
     of_before = {"issuer_id": None, "not_after": None}
     await tell(js, *ALICE.told(), ALICE.revoked().model_copy(update=of_before))
     await tell(js, BOB.revoked().model_copy(update=of_before))  # of which nothing was ever signed
@@ -70,7 +70,7 @@ async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js
     event = encode_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
     headers = event.headers | {"CIM-Timestamp": "2001-01-01T00:00:00.000000Z"}
     await js.publish(event.subject, event.payload, headers=headers)
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
     await revocations.through()
 
     stored = await js.get_msg("KEYS_EVENTS", seq=1)
@@ -81,7 +81,7 @@ async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js
 
 
 async def test_who_asks_at_the_same_time_hears_the_same(js):
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
     await tell(js, *(holder(Profile.PIV_AUTHENTICATION, ROOT).revoked() for _ in range(20)))
 
     assert await asyncio.gather(*(revocations.through() for _ in range(10))) == [20] * 10
@@ -89,20 +89,20 @@ async def test_who_asks_at_the_same_time_hears_the_same(js):
 
 
 async def test_whoever_begins_later_comes_to_the_same(js):
-    early = Revocations(js)
+    early = RevocationLog(js)
     leaves = [holder(Profile.PIV_AUTHENTICATION, ROOT) for _ in range(30)]
     for leaf in leaves:
         await tell(js, *leaf.told(), leaf.held() if int(leaf.serial, 16) % 3 else leaf.revoked())
         await early.through()
     await tell(js, *(leaf.released() for leaf in leaves if int(leaf.serial, 16) % 3 == 1))
-    late = Revocations(js)
+    late = RevocationLog(js)
 
     assert await early.through() == await late.through()
     assert early.register.of(ROOT.certificate_id) == late.register.of(ROOT.certificate_id)
 
 
 async def test_a_server_that_was_killed_and_came_back_changes_nothing(js, server):
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
     await tell(js, ALICE.revoked())
     await revocations.through()
 
@@ -123,7 +123,7 @@ async def test_what_is_none_of_the_suites_is_passed_over(js):
     await js.publish(f"keys.events.certificate.revoked.{ALICE.certificate_id}", b"{}")
     await tell(js, BOB.revoked())
     await js.publish(f"keys.events.certificate.held.{ALICE.certificate_id}", b"junk")
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
 
     assert await revocations.through() == 3
     assert listed(revocations) == {BOB.serial}
@@ -132,7 +132,7 @@ async def test_what_is_none_of_the_suites_is_passed_over(js):
 async def test_an_event_of_the_suite_that_cannot_be_read_is_said_and_not_passed_over(js):
     newer = encode_event(ALICE.revoked(), Lineage.root(new_id()), "certificate")
     await js.publish(newer.subject, b'{"certificate_id": 1}', headers=newer.headers)
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
 
     for _ in range(2):
         with pytest.raises(Poison, match=ALICE.certificate_id):
@@ -142,7 +142,7 @@ async def test_an_event_of_the_suite_that_cannot_be_read_is_said_and_not_passed_
 async def test_a_voided_id_is_no_certificate(js):
     voided = CertificateRevoked(certificate_id=str(new_id()), reason=RevocationReason.UNSPECIFIED, existed=False)
     await tell(js, voided, ALICE.revoked(signed=False))
-    revocations = Revocations(js)
+    revocations = RevocationLog(js)
 
     assert await revocations.through() == 2
     assert listed(revocations) == set()
@@ -169,7 +169,7 @@ async def test_a_log_that_was_put_back_to_what_it_was_is_read_anew(tmp_path):
             await tell(client.jetstream(), ALICE.revoked())
 
         async with restarted(server, lambda: shutil.copytree(store, backup)) as js:
-            revocations = Revocations(js)
+            revocations = RevocationLog(js)
             await tell(js, BOB.revoked())
             assert await revocations.through() == 2
 
@@ -196,7 +196,7 @@ async def test_another_event_in_the_place_of_the_last_one_heard_is_noticed(tmp_p
     try:
         async with connected(server.url) as client:
             await declare(client)
-            revocations = Revocations(client.jetstream())
+            revocations = RevocationLog(client.jetstream())
             await tell(client.jetstream(), ALICE.revoked())
             await revocations.through()
 

@@ -6,9 +6,9 @@ from services.certificate.crl import domain as crl
 from services.certificate.crl.performer import CrlBuilding
 from services.certificate.ocsp.domain import OCSP
 from services.certificate.ocsp.performer import OcspBuilding
-from services.certificate.policy.ocsp import OcspPolicy
+from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.profiles import CRL
-from services.certificate.revocation.register import Register
+from services.certificate.revocation.register import RevocationRegister
 from services.certificate.x509.states import Unborn
 from shared.contracts.base import Event
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
@@ -21,11 +21,11 @@ from tests.support.scenario import NOON
 
 
 class Log:
-    """What `Revocations` reads from KEYS_EVENTS, without a server: events, each with the time when it was taken in."""
+    """Events of KEYS_EVENTS as `RevocationLog` reads them, without a server; each has its time of storage."""
 
     def __init__(self):
         self.events = []
-        self.register = Register()
+        self.register = RevocationRegister()
 
     def take(self, event, at=NOON):
         self.events.append((at, event))

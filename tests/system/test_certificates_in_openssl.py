@@ -8,8 +8,9 @@ import shutil
 
 import pytest
 
-from services.certificate.policy.rules import IssuerPolicy, Policy
-from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, misfit
+from services.certificate.policy.issuers import IssuerPolicy
+from services.certificate.policy.rules import Policy
+from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, check_key
 from shared.contracts.certificate.vocabulary import Profile, SanKind, SubjectAlternativeName
 from shared.contracts.key.vocabulary import Algorithm
 from shared.messages.identity import new_id
@@ -30,7 +31,7 @@ LEAVES = [
     if not rules.is_authority
     for algorithm in Algorithm
     if algorithm is not Algorithm.ML_DSA_65  # OpenSSL 3.0 does not know it; 3.5 does
-    if misfit(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None
+    if check_key(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None
 ]
 
 

@@ -21,7 +21,7 @@ from services.certificate.crl.effects import (
 )
 from services.certificate.crl.states import CrlStanding, PendingCrl, PublishedCrl
 from services.certificate.profiles import PROFILES
-from services.certificate.revocation.register import Revocation
+from services.certificate.revocation.register import RevocationEntry
 from services.certificate.x509.effects import Effect
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
@@ -144,7 +144,7 @@ def _build(gathered: RevocationsGathered, context: Context) -> CrlDecision:
     )
 
 
-def _is_listed(revocation: Revocation, published: PublishedCrl | None) -> bool:
+def _is_listed(revocation: RevocationEntry, published: PublishedCrl | None) -> bool:
     """RFC 5280, 3.3: it stays until it was on one CRL that was issued after the certificate's end."""
     return (
         published is None
@@ -154,7 +154,7 @@ def _is_listed(revocation: Revocation, published: PublishedCrl | None) -> bool:
     )
 
 
-def _this_update(at: datetime, crl: CrlStanding | None, listed: list[Revocation]) -> datetime:
+def _this_update(at: datetime, crl: CrlStanding | None, listed: list[RevocationEntry]) -> datetime:
     """When it was asked for, but not before the CRL that came before it, nor before what it tells of."""
     known = [at.replace(microsecond=0), *(each.at for each in listed)]
     return max(known if crl is None else [crl.this_update, *known])

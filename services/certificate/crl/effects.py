@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.certificate.crl.states import PendingCrl
 from services.certificate.profiles import CrlProfile
-from services.certificate.revocation.register import Revocation
+from services.certificate.revocation.register import RevocationEntry
 from services.certificate.x509.states import Issued
 from shared.contracts.key.vocabulary import SignatureAlgorithm
 
@@ -24,7 +24,7 @@ class RevocationsGathered:
     asked: GatherRevocations
     through: int
     changed: int
-    revocations: tuple[Revocation, ...]
+    revocations: tuple[RevocationEntry, ...]
     policy: CrlProfile
 
 
@@ -37,7 +37,7 @@ class BuildCrl:
     this_update: datetime
     next_update: datetime
     through: int
-    revocations: tuple[Revocation, ...]
+    revocations: tuple[RevocationEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)

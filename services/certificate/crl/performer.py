@@ -24,7 +24,7 @@ from services.certificate.crl.effects import (
 )
 from services.certificate.der import algorithm_identifier, tbs_cert_list
 from services.certificate.profiles import CrlProfile
-from services.certificate.revocation.log import Revocations
+from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared import der
@@ -36,7 +36,7 @@ Current = Callable[[str], Awaitable[Certificate]]
 class CrlBuilding:
     """*current* tells where a certificate stands now; *policy*, what an issuer's CRLs are to be like."""
 
-    def __init__(self, revocations: Revocations, current: Current, policy: Callable[[str], CrlProfile]) -> None:
+    def __init__(self, revocations: RevocationLog, current: Current, policy: Callable[[str], CrlProfile]) -> None:
         self._revocations = revocations
         self._current = current
         self._policy = policy

@@ -28,7 +28,7 @@ class Pkilint:
     def __init__(self) -> None:
         self._pool = _pool()
 
-    async def problems(self, certificate: x509.Certificate, issuer: x509.Certificate | None) -> list[str]:
+    async def lint(self, certificate: x509.Certificate, issuer: x509.Certificate | None) -> list[str]:
         """What it finds that is a warning or worse. Raises Transient when its process died: a new one is begun."""
         der = certificate.public_bytes(Encoding.DER)
         issuer_der = (certificate if issuer is None else issuer).public_bytes(Encoding.DER)

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address, ip_network
 
-from services.certificate.names.forms import Names, is_domain, is_mailbox
+from services.certificate.names.syntax import AlternativeNames, is_domain, is_mailbox
 from shared.contracts.certificate.vocabulary import NameConstraints, SanKind
 
 _KINDS = (SanKind.DNS, SanKind.EMAIL, SanKind.IP)
@@ -66,7 +66,7 @@ def is_subtree(kind: SanKind, subtree: str) -> bool:
             return False
 
 
-def violation(names: Names, constraints: NameConstraints) -> str | None:
+def violation(names: AlternativeNames, constraints: NameConstraints) -> str | None:
     """The first name that an authority with these constraints may not issue for, and why; None: there is none."""
     for name in names:
         if name.kind not in _KINDS:

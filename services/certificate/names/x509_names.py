@@ -1,12 +1,13 @@
 """Names as X.509 has them: the subject's, its alternatives, and the constraints on those of an authority."""
 
+from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
 from typing import assert_never
 
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-from services.certificate.names.forms import Names
+from services.certificate.names.syntax import AlternativeNames
 from shared import der
 from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, SanKind, SubjectAlternativeName
 
@@ -26,7 +27,7 @@ def distinguished_name(subject: DistinguishedName) -> x509.Name:
     return x509.Name([x509.NameAttribute(oid, value) for oid, value in attributes if value is not None])
 
 
-def alternative_names(names: Names) -> x509.SubjectAlternativeName | None:
+def san_extension(names: AlternativeNames) -> x509.SubjectAlternativeName | None:
     """Each of them once: an address has more than one spelling."""
     return x509.SubjectAlternativeName(dict.fromkeys(map(_general_name, names))) if names else None
 
@@ -47,7 +48,7 @@ def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:
             assert_never(name.kind)
 
 
-def names_in(certificate: x509.Certificate) -> Names:
+def sans_of(certificate: x509.Certificate) -> AlternativeNames:
     """The alternative names as the contract has them. A kind that it does not have is a ValueError."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -82,7 +83,7 @@ def common_name(certificate: x509.Certificate) -> str | None:
     return str(found[0].value) if found else None
 
 
-def constraints_extension(constraints: NameConstraints) -> x509.NameConstraints:
+def name_constraints_extension(constraints: NameConstraints) -> x509.NameConstraints:
     permitted = _subtrees(constraints.permitted_dns, constraints.permitted_email, constraints.permitted_ip)
     excluded = _subtrees(constraints.excluded_dns, constraints.excluded_email, constraints.excluded_ip)
     return x509.NameConstraints(permitted or None, excluded or None)
@@ -96,7 +97,7 @@ def _subtrees(dns: tuple[str, ...], email: tuple[str, ...], ip: tuple[str, ...])
     ]
 
 
-def constraints_in(certificate: x509.Certificate) -> tuple[NameConstraints | None, tuple[str, ...]]:
+def name_constraints_of(certificate: x509.Certificate) -> tuple[NameConstraints | None, tuple[str, ...]]:
     """What constrains the names that it issues for, and the kinds of names among it that are not judged here."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
@@ -118,3 +119,36 @@ def constraints_in(certificate: x509.Certificate) -> tuple[NameConstraints | Non
 
 def _values(names: list[x509.GeneralName], kind: type[x509.GeneralName]) -> tuple[str, ...]:
     return tuple(str(each.value) for each in names if isinstance(each, kind))
+
+
+_UTF8_STRING, _SHORT = 0x0C, 0x80
+
+
+def describe_general_name(name: x509.GeneralName) -> Mapping[str, str]:
+    """Its kind and value; a kind that no request can ask for stands here too, for a certificate may be imported."""
+    match name:
+        case x509.RFC822Name():
+            return {"kind": SanKind.EMAIL, "value": name.value}
+        case x509.DNSName():
+            return {"kind": SanKind.DNS, "value": name.value}
+        case x509.UniformResourceIdentifier():
+            return {"kind": SanKind.URI, "value": name.value}
+        case x509.IPAddress():
+            return {"kind": SanKind.IP, "value": str(name.value)}
+        case x509.OtherName(type_id=type_id) if type_id == _UPN and (upn := _utf8_string(name.value)) is not None:
+            return {"kind": SanKind.UPN, "value": upn}
+        case x509.OtherName():
+            return {"kind": "other-name", "value": name.type_id.dotted_string}
+        case x509.DirectoryName():
+            return {"kind": "directory-name", "value": name.value.rfc4514_string()}
+        case x509.RegisteredID():
+            return {"kind": "registered-id", "value": name.value.dotted_string}
+        case _:
+            return {"kind": "unknown", "value": type(name).__name__}
+
+
+def _utf8_string(encoded: bytes) -> str | None:
+    """The text of a DER UTF8String of less than 128 octets, or None."""
+    if len(encoded) < 2 or encoded[0] != _UTF8_STRING or encoded[1] >= _SHORT or encoded[1] != len(encoded) - 2:  # noqa: PLR2004 - tag and length
+        return None
+    return encoded[2:].decode(errors="replace")

@@ -35,10 +35,10 @@ from services.certificate.ocsp.states import (
     Status,
     StatusesFetched,
 )
-from services.certificate.policy.ocsp import OcspPolicy
-from services.certificate.revocation.log import Revocations
+from services.certificate.policy.issuers import OcspPolicy
+from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
-from services.certificate.views.issued import Listed, responders, unexpired
+from services.certificate.views.queries import IssuedCertificate, responder_ids, unexpired_certificates
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.ocsp import SignedOcspAnswer
 from shared.contracts.rejection import RejectionCode
@@ -50,7 +50,7 @@ class OcspBuilding:
     def __init__(
         self,
         js: JetStreamContext,
-        revocations: Revocations,
+        revocations: RevocationLog,
         current: Callable[[str], Awaitable[Certificate]],
         policy: OcspPolicy,
     ) -> None:
@@ -76,7 +76,7 @@ class OcspBuilding:
     async def _responder(self, asked: FetchResponder) -> ResponderFetched:
         """The one that was named, or the newest that can answer: one that was withdrawn leaves it to those before."""
         request, issuer = asked.request, await self._current(asked.request.issuer_id)
-        known = (request.responder_id,) if request.responder_id else await responders(self._js, request.issuer_id)
+        known = (request.responder_id,) if request.responder_id else await responder_ids(self._js, request.issuer_id)
         states = [(each, await self._current(each)) for each in known]
         able = [(each, state) for each, state in states if _can_answer(state, asked.at)]
         if not states:
@@ -93,7 +93,7 @@ class OcspBuilding:
 
     async def _of_all(self, plan: Plan, most: int) -> StatusesFetched:
         """One more than there is room for is looked for: a batch that says it is not the last must not be."""
-        found: list[tuple[Listed, Certificate]] = []
+        found: list[tuple[IssuedCertificate, Certificate]] = []
         async with aclosing(self._candidates(plan)) as candidates:
             async for candidate in candidates:
                 found.append(candidate)
@@ -104,9 +104,9 @@ class OcspBuilding:
         more_after = found[most - 1][0].position if len(found) > most else None
         return StatusesFetched(plan, tuple(each for each in statuses if each is not None), (), more_after, through)
 
-    async def _candidates(self, plan: Plan) -> AsyncGenerator[tuple[Listed, Certificate]]:
+    async def _candidates(self, plan: Plan) -> AsyncGenerator[tuple[IssuedCertificate, Certificate]]:
         request = plan.request
-        async with aclosing(unexpired(self._js, request.issuer_id, request.after, plan.at)) as documents:
+        async with aclosing(unexpired_certificates(self._js, request.issuer_id, request.after, plan.at)) as documents:
             async for listed in documents:
                 state = await self._current(listed.certificate_id)
                 if not isinstance(state, Unborn | Created):

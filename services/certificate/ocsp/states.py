@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.certificate.policy.ocsp import OcspPolicy
+from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.x509.states import Certificate
 from shared.contracts.certificate.ocsp import PrepareOcsp, SignedOcspAnswer
 from shared.contracts.certificate.vocabulary import RevocationReason

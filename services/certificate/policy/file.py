@@ -14,8 +14,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from services.certificate.names import subtrees
-from services.certificate.policy.rules import ANNOUNCED, IssuerPolicy, Policy, Rule, Verdict
-from services.certificate.policy.ssh import SshRule
+from services.certificate.policy.issuers import DEFAULT_EXPIRY_NOTICE, IssuerPolicy
+from services.certificate.policy.rules import IssuanceRule, Policy, RuleAction, SshRule
 from services.certificate.profiles import CRL, CrlProfile
 from shared.contracts.base import Id
 from shared.contracts.certificate.ssh import SshCertificateKind
@@ -76,7 +76,7 @@ class _Crl(_Part):
 
 
 class _Expiry(_Part):
-    announce_days: Annotated[float, Field(gt=0, le=3650)] = ANNOUNCED / timedelta(days=1)
+    announce_days: Annotated[float, Field(gt=0, le=3650)] = DEFAULT_EXPIRY_NOTICE / timedelta(days=1)
     renew: bool = False
 
 
@@ -95,7 +95,7 @@ class _Issuer(_Part):
 
 
 class _Rule(_Part):
-    effect: Verdict
+    effect: RuleAction
     actors: tuple[Pattern, ...] = ("*",)
     profiles: frozenset[Profile] | None = None
     issuers: tuple[Id, ...] | None = None
@@ -105,12 +105,12 @@ class _Rule(_Part):
     ip: tuple[Annotated[str, AfterValidator(_network)], ...] | None = None
     max_validity_days: Annotated[int, Field(ge=1)] | None = None
 
-    def rule(self) -> Rule:
-        return Rule(self.effect, **{name: value for name, value in self if name != "effect"})
+    def rule(self) -> IssuanceRule:
+        return IssuanceRule(self.effect, **{name: value for name, value in self if name != "effect"})
 
 
 class _SshRule(_Part):
-    effect: Verdict
+    effect: RuleAction
     actors: tuple[Pattern, ...] = ("*",)
     kinds: frozenset[SshCertificateKind] | None = None
     keys: tuple[Id, ...] | None = None

@@ -3,47 +3,50 @@
 Pure. Read from a file by `services.certificate.policy.file`; where there is none, everything is allowed.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from services.certificate.names import subtrees
-from services.certificate.names.forms import Names
-from services.certificate.policy.patterns import glob
-from services.certificate.profiles import CRL, CrlProfile
+from services.certificate.names.syntax import AlternativeNames
+from services.certificate.policy.issuers import IssuerPolicy
+from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
 from shared.contracts.certificate.vocabulary import Profile, SanKind
 
-ANNOUNCED = timedelta(days=30)
-_SHARE = 3
-"""An end is announced in the last third of a life at the earliest."""
+
+@lru_cache(maxsize=1024)
+def glob(pattern: str) -> re.Pattern[str]:
+    """*pattern* as a regular expression that a whole text must match."""
+    return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
-class Verdict(StrEnum):
+class RuleAction(StrEnum):
     ALLOW = "allow"
     DENY = "deny"
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class IssuanceRequest:
     """What the rules judge. *names* is None where nobody is named yet: a check before the subject is known."""
 
     actor: str
     profile: Profile
     issuer_id: str | None
-    names: Names | None
+    names: AlternativeNames | None
     validity_days: int
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class IssuanceRule:
     """What is None is not looked at.
 
     An allow rule allows a request all of whose names it names; where it names some kinds, it allows no other kind. A
     deny rule denies a request one of whose names it names. An account (UPN) is judged like an e-mail address.
     """
 
-    verdict: Verdict
+    verdict: RuleAction
     actors: tuple[str, ...] = ("*",)
     profiles: frozenset[Profile] | None = None
     issuers: tuple[str, ...] | None = None
@@ -57,20 +60,20 @@ class Rule:
     def names_somebody(self) -> bool:
         return any(each is not None for each in (self.dns, self.email, self.uri, self.ip))
 
-    def is_about(self, asked: Asked) -> bool:
+    def is_about(self, asked: IssuanceRequest) -> bool:
         return (
             any(glob(pattern).fullmatch(asked.actor) for pattern in self.actors)
             and (self.profiles is None or asked.profile in self.profiles)
             and (self.issuers is None or asked.issuer_id in self.issuers)
         )
 
-    def allows(self, asked: Asked) -> bool:
+    def allows(self, asked: IssuanceRequest) -> bool:
         short = self.max_validity_days is None or asked.validity_days <= self.max_validity_days
         if not self.is_about(asked) or not short:
             return False
         return not self.names_somebody or all(self._names(name.kind, name.value) for name in asked.names or ())
 
-    def denies(self, asked: Asked) -> bool:
+    def denies(self, asked: IssuanceRequest) -> bool:
         long = self.max_validity_days is None or asked.validity_days > self.max_validity_days
         if not self.is_about(asked) or not long:
             return False
@@ -113,34 +116,44 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Pointers:
-    """Where the certificates of an issuer say that more is to be found (RFC 5280, 4.2.1.13 and 4.2.2.1)."""
+class SshRule:
+    """What is None is not looked at. An allow rule allows a request all of whose principals it names; a deny rule
+    denies one any of whose principals it names, or that is longer than it says."""
 
-    crl: str | None = None
-    issuer: str | None = None
-    ocsp: str | None = None
+    verdict: RuleAction
+    actors: tuple[str, ...] = ("*",)
+    kinds: frozenset[SshCertificateKind] | None = None
+    keys: tuple[str, ...] | None = None
+    principals: tuple[str, ...] | None = None
+    max_validity_minutes: int | None = None
+
+    def allows(self, actor: str, asked: CreateSshCertificate) -> bool:
+        short = self.max_validity_minutes is None or asked.validity_minutes <= self.max_validity_minutes
+        return self._is_about(actor, asked) and short and all(map(self._names, asked.principals))
+
+    def denies(self, actor: str, asked: CreateSshCertificate) -> bool:
+        long = self.max_validity_minutes is None or asked.validity_minutes > self.max_validity_minutes
+        return self._is_about(actor, asked) and long and any(map(self._names, asked.principals))
+
+    def _is_about(self, actor: str, asked: CreateSshCertificate) -> bool:
+        return (
+            any(glob(pattern).fullmatch(actor) for pattern in self.actors)
+            and (self.kinds is None or asked.kind in self.kinds)
+            and (self.keys is None or asked.signing_key_id in self.keys)
+        )
+
+    def _names(self, principal: str) -> bool:
+        return self.principals is None or any(glob(pattern).fullmatch(principal) for pattern in self.principals)
 
 
-@dataclass(frozen=True, slots=True)
-class IssuerPolicy:
-    base_url: str | None = None
-    ocsp: bool = False
-    crl: CrlProfile = CRL
-    announced: timedelta = ANNOUNCED
-    renewal: bool = False
-
-    def pointers(self, issuer_id: str, *, answers_for_itself: bool) -> Pointers:
-        """None at all without a URL. Of one that answers for itself, nobody is asked whether it is revoked."""
-        if self.base_url is None:
-            return Pointers()
-        issuer = f"{self.base_url}/ca/{issuer_id}.cer"
-        if answers_for_itself:
-            return Pointers(issuer=issuer)
-        return Pointers(f"{self.base_url}/crl/{issuer_id}.crl", issuer, f"{self.base_url}/ocsp" if self.ocsp else None)
-
-    def expiring_at(self, begin: datetime, end: datetime) -> datetime:
-        """When the end of a life is announced: so long before as is laid down, yet in its last third."""
-        return (end - min(self.announced, (end - begin) / _SHARE)).replace(microsecond=0)
+def check_ssh_request(rules: tuple[SshRule, ...], actor: str, asked: CreateSshCertificate) -> str | None:
+    """Why *asked* is not allowed; None: it is. A denial wins; with any allow rule, what none allows is refused."""
+    if any(rule.verdict is RuleAction.DENY and rule.denies(actor, asked) for rule in rules):
+        return f"the policy denies {actor} this SSH certificate for {', '.join(asked.principals)}"
+    allowing = [rule for rule in rules if rule.verdict is RuleAction.ALLOW]
+    if not allowing or any(rule.allows(actor, asked) for rule in allowing):
+        return None
+    return f"the policy does not allow {actor} an SSH {asked.kind} certificate for {', '.join(asked.principals)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,21 +161,21 @@ class Policy:
     """*issuers*: each with the id it is for (None: any); the first that matches holds. *ml_dsa*: it is enabled."""
 
     issuers: tuple[tuple[str | None, IssuerPolicy], ...] = ()
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[IssuanceRule, ...] = ()
     ml_dsa: bool = False
 
-    def of_issuer(self, issuer_id: str | None) -> IssuerPolicy:
+    def for_issuer(self, issuer_id: str | None) -> IssuerPolicy:
         for match, policy in self.issuers:
             if match is None or match == issuer_id:
                 return policy
         return IssuerPolicy()
 
-    def objection(self, asked: Asked) -> str | None:
+    def check_request(self, asked: IssuanceRequest) -> str | None:
         """Why *asked* is not allowed, and what would be; None: it is. A denial wins over whatever allows."""
         for rule in self.rules:
-            if rule.verdict is Verdict.DENY and rule.denies(asked):
+            if rule.verdict is RuleAction.DENY and rule.denies(asked):
                 return f"the policy denies {asked.actor} {asked.profile}: denied are {rule}"
-        allowing = [rule for rule in self.rules if rule.verdict is Verdict.ALLOW]
+        allowing = [rule for rule in self.rules if rule.verdict is RuleAction.ALLOW]
         if not allowing or any(rule.allows(asked) for rule in allowing):
             return None
         theirs = [str(rule) for rule in allowing if any(glob(each).fullmatch(asked.actor) for each in rule.actors)]

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.certificate.revocation.register import Register, RevocationEvent
+from services.certificate.revocation.register import RevocationEvent, RevocationRegister
 from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
@@ -26,11 +26,11 @@ _EVENTS: dict[str, type[RevocationEvent]] = {
 }
 
 
-class Revocations:
+class RevocationLog:
     """The register of what is revoked, as the log has it."""
 
     def __init__(self, js: JetStreamContext) -> None:
-        self.register = Register()
+        self.register = RevocationRegister()
         self._js = js
         self._reader = LogReader(js, _PATTERNS, self._hear, self._forget)
         self._settling = asyncio.Lock()
@@ -57,7 +57,7 @@ class Revocations:
         return CertificateSigned.stored(found.data or b"", found.headers)
 
     def _forget(self) -> None:
-        self.register = Register()
+        self.register = RevocationRegister()
         self._of_nobody.clear()
 
     def _hear(self, message: Msg) -> None:

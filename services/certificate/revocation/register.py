@@ -15,7 +15,7 @@ RevocationEvent = CertificateHeld | CertificateReleased | CertificateRevoked
 
 
 @dataclass(frozen=True, slots=True)
-class Revocation:
+class RevocationEntry:
     """*reason* None: it is held (certificateHold). *sequence* is of the event in the log; *encoded* its CRL entry."""
 
     serial: int
@@ -28,12 +28,12 @@ class Revocation:
 
 @dataclass(slots=True)
 class _Issuer:
-    revoked: dict[int, Revocation] = field(default_factory=dict)
+    revoked: dict[int, RevocationEntry] = field(default_factory=dict)
     changes: dict[int, int] = field(default_factory=dict)
     changed: int = 0
 
 
-class Register:
+class RevocationRegister:
     """Where the fold stands. *heard* is the sequence of the last event that it has taken in."""
 
     def __init__(self) -> None:
@@ -73,11 +73,11 @@ class Register:
                 assert_never(event)
         issuer.changes[serial] = issuer.changed = sequence
 
-    def of(self, issuer_id: str) -> tuple[Revocation, ...]:
+    def of(self, issuer_id: str) -> tuple[RevocationEntry, ...]:
         """What is revoked or held of that issuer, in no order."""
         return tuple(self._issuers[issuer_id].revoked.values()) if issuer_id in self._issuers else ()
 
-    def find(self, issuer_id: str, serial: int) -> Revocation | None:
+    def find(self, issuer_id: str, serial: int) -> RevocationEntry | None:
         return self._issuers[issuer_id].revoked.get(serial) if issuer_id in self._issuers else None
 
     def changed(self, issuer_id: str, serial: int | None = None) -> int:
@@ -99,7 +99,7 @@ def _revocation(
     *,
     reason: RevocationReason | None = None,
     invalid_since: datetime | None = None,
-) -> Revocation:
+) -> RevocationEntry:
     second = at.replace(microsecond=0)  # X.509 knows no smaller part of time
     encoded = crl_entry(serial, second, reason, invalid_since)
-    return Revocation(serial, second, reason, not_after, sequence, encoded)
+    return RevocationEntry(serial, second, reason, not_after, sequence, encoded)

@@ -9,7 +9,7 @@ from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate.policy.ssh import SshRule, objection
+from services.certificate.policy.rules import SshRule, check_ssh_request
 from services.certificate.ssh.effects import (
     AttachSshSignature,
     BuildSshTbs,
@@ -95,7 +95,7 @@ def _create(
 ) -> Decision:
     match certificate:
         case Unborn():
-            if (denied := objection(rules, context.actor, request)) is not None:
+            if (denied := check_ssh_request(rules, context.actor, request)) is not None:
                 return Rejection(RejectionCode.NOT_ALLOWED, denied)
             if (problem := _unfit(request)) is not None:
                 return Rejection(RejectionCode.INVALID, problem)

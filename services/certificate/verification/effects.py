@@ -8,7 +8,7 @@ from shared.contracts.rejection import RejectionCode
 
 
 @dataclass(frozen=True, slots=True)
-class Verify:
+class CheckPath:
     """*at*: the instant that is asked about. Where the request has no certificate, it is the one of its id."""
 
     request: VerifyCertificate
@@ -16,16 +16,16 @@ class Verify:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class PathChecked:
     """*reason* is None where it is good; *path* leads from it to its root."""
 
-    plan: Verify
+    plan: CheckPath
     reason: str | None
     path: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class NotJudged:
+class PathNotChecked:
     """What is asked cannot be answered: what it is asked about, or by, is not there or is none."""
 
     code: RejectionCode

@@ -10,10 +10,16 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from services.certificate.verification.certificate import Certificate
-from services.certificate.verification.distinguished_names import distinguished, lies_within
-from services.certificate.verification.peers import is_host, is_host_or_wildcard, is_mailbox, same_mailbox
-from services.certificate.verification.rules import Work
+from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.name_matching import (
+    distinguished,
+    is_host,
+    is_host_or_wildcard,
+    is_mailbox,
+    lies_within,
+    same_mailbox,
+)
+from services.certificate.verification.parsed_certificate import ParsedCertificate
 
 _Form = type[x509.GeneralName]
 _LONGEST = 80
@@ -45,7 +51,7 @@ def malformed_subtree(constraints: x509.NameConstraints) -> str | None:
     return None
 
 
-def violation(constraints: x509.NameConstraints, certificate: Certificate, work: Work) -> str | None:
+def violation(constraints: x509.NameConstraints, certificate: ParsedCertificate, work: WorkBudget) -> str | None:
     """Which name of *certificate* its issuers may not give, and why; None: they may give all."""
     permitted = _by_form(constraints.permitted_subtrees or ())
     excluded = _by_form(constraints.excluded_subtrees or ())
@@ -65,7 +71,7 @@ def violation(constraints: x509.NameConstraints, certificate: Certificate, work:
     return None
 
 
-def _names_of(certificate: Certificate) -> Iterable[_Name]:
+def _names_of(certificate: ParsedCertificate) -> Iterable[_Name]:
     """What constraints apply to: the subject, the alternative names, the subject's mailboxes where those have none."""
     if certificate.subject:
         yield _Name(x509.DirectoryName, certificate.subject)

@@ -12,27 +12,27 @@ from itertools import pairwise
 
 from cryptography import x509
 
-from services.certificate.verification.certificate import Certificate
+from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.certificate_checks import withheld
+from services.certificate.verification.certificate_policies import without_policy
+from services.certificate.verification.crl_checks import RevocationCheck, RevocationStatus, no_revocation_check
 from services.certificate.verification.name_constraints import violation
-from services.certificate.verification.peers import PeerName
-from services.certificate.verification.policies import without_policy
-from services.certificate.verification.purpose import withheld
-from services.certificate.verification.revocation import Revocation, RevocationStatus, not_asked
-from services.certificate.verification.rules import Work
+from services.certificate.verification.name_matching import PeerName
+from services.certificate.verification.parsed_certificate import ParsedCertificate
 from shared.contracts.certificate.vocabulary import VerifiedUsage
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class VerifyOptions:
     """What a certificate is to be good for: at this instant, for this usage, for all of these names."""
 
     at: datetime
     usage: VerifiedUsage = VerifiedUsage.ANY
     names: tuple[PeerName, ...] = ()
-    revocation: Revocation = not_asked
+    revocation: RevocationCheck = no_revocation_check
 
 
-def invalid(path: Sequence[Certificate], question: Question, work: Work) -> str | None:
+def invalid(path: Sequence[ParsedCertificate], question: VerifyOptions, work: WorkBudget) -> str | None:
     """What is wrong with *path*, which ends with its anchor; None: it is valid."""
     return (
         _too_long(path)
@@ -43,7 +43,7 @@ def invalid(path: Sequence[Certificate], question: Question, work: Work) -> str 
     )
 
 
-def _too_long(path: Sequence[Certificate]) -> str | None:
+def _too_long(path: Sequence[ParsedCertificate]) -> str | None:
     """RFC 5280, 6.1.4 (l) and (m): what issues itself another certificate is not counted, and the last one neither."""
     left: int | None = None
     for authority in reversed(path[1:]):
@@ -58,14 +58,14 @@ def _too_long(path: Sequence[Certificate]) -> str | None:
     return None
 
 
-def _misused(path: Sequence[Certificate], usage: VerifiedUsage) -> str | None:
+def _misused(path: Sequence[ParsedCertificate], usage: VerifiedUsage) -> str | None:
     for authority in path[1:]:
         if (reason := withheld(authority, usage)) is not None:
             return f"{authority.title}: {reason}"
     return None
 
 
-def _misnamed(path: Sequence[Certificate], work: Work) -> str | None:
+def _misnamed(path: Sequence[ParsedCertificate], work: WorkBudget) -> str | None:
     """RFC 5280, 6.1.3 (b) and (c): each authority's constraints hold for all below it but what issues itself another.
 
     That all constraints hold is what the intersection of the permitted and the union of the excluded subtrees say.
@@ -82,7 +82,7 @@ def _misnamed(path: Sequence[Certificate], work: Work) -> str | None:
     return None
 
 
-def _revoked(path: Sequence[Certificate], question: Question, work: Work) -> str | None:
+def _revoked(path: Sequence[ParsedCertificate], question: VerifyOptions, work: WorkBudget) -> str | None:
     """RFC 5280, 6.1.3 (a) (3). An anchor is trusted, or it is not: that is settled before."""
     for certificate, issuer in pairwise(path):
         match question.revocation(certificate, issuer, question.at, work):

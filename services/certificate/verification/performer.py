@@ -5,44 +5,37 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 
-from services.certificate.verification.authorities import Authorities
-from services.certificate.verification.certificate import Certificate, Malformed, Unreadable, parse
-from services.certificate.verification.distinguished_names import Distinguished
-from services.certificate.verification.effects import Judged, NotJudged, Verify
-from services.certificate.verification.path_building import NotVerified, verify
-from services.certificate.verification.path_validation import Question
-from services.certificate.verification.peers import PeerName, peer_name
-from services.certificate.verification.revocation import RevocationStatus
-from services.certificate.verification.rules import Work
-from services.certificate.verification.status_history import Past, Status
+from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.crl_checks import RevocationStatus
+from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
+from services.certificate.verification.name_matching import Distinguished, PeerName, peer_name
+from services.certificate.verification.parsed_certificate import Malformed, ParsedCertificate, Unreadable, parse
+from services.certificate.verification.path_building import PathFailure, verify
+from services.certificate.verification.path_validation import VerifyOptions
+from services.certificate.verification.status_history import StatusHistory
+from services.certificate.verification.status_log import StatusLog
 from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.rejection import RejectionCode
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
-_STATUSES = {
-    Status.GOOD: RevocationStatus.GOOD,
-    Status.REVOKED: RevocationStatus.REVOKED,
-    Status.ON_HOLD: RevocationStatus.ON_HOLD,
-}
 
 
 class _Unanswerable(Exception):
     def __init__(self, code: RejectionCode, problem: str) -> None:
         super().__init__(problem)
-        self.answer = NotJudged(code, problem)
+        self.answer = PathNotChecked(code, problem)
 
 
-class Verification:
-    """Performs `Verify`. It only reads and computes: performed twice, the world is the same."""
+class PathChecker:
+    """Performs `CheckPath`. It only reads and computes: performed twice, the world is the same."""
 
-    def __init__(self, authorities: Authorities) -> None:
+    def __init__(self, authorities: StatusLog) -> None:
         self._authorities = authorities
 
-    async def perform(self, plan: Verify) -> Judged | NotJudged:
+    async def perform(self, plan: CheckPath) -> PathChecked | PathNotChecked:
         await self._authorities.caught_up()
         request = plan.request
         try:
@@ -55,34 +48,30 @@ class Verification:
             return problem.answer
 
 
-def _judge(plan: Verify, leaf: bytes, log: _Log) -> Judged:
+def _judge(plan: CheckPath, leaf: bytes, log: _Log) -> PathChecked:
     request = plan.request
     given = [_der(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)]
     names = _names(request.name)
     log.know(leaf, request.certificate_id if request.certificate_pem is None else None)
     anchors = log.anchors()
     status = log.status_of(sha256(leaf).hexdigest())
-    if status is not Status.GOOD:
-        return Judged(plan, "it was revoked by then" if status is Status.REVOKED else "it was on hold then")
+    if status is not RevocationStatus.GOOD:
+        return PathChecked(
+            plan, "it was revoked by then" if status is RevocationStatus.REVOKED else "it was on hold then"
+        )
     if not anchors:
-        return Judged(plan, "no root that is trusted stood at that instant")
-    question = Question(plan.at, request.usage, names, log.revocation)
+        return PathChecked(plan, "no root that is trusted stood at that instant")
+    question = VerifyOptions(plan.at, request.usage, names, log.revocation)
     answer = verify(leaf, [*given, *log.intermediates], anchors, question)
-    if isinstance(answer, NotVerified):
-        return Judged(plan, answer.reason)
-    return Judged(plan, None, answer.path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Ours:
-    certificate_id: str
-    encoded: bytes
+    if isinstance(answer, PathFailure):
+        return PathChecked(plan, answer.reason)
+    return PathChecked(plan, None, answer.path)
 
 
 class _Log:
     """What the log says at the instant that is asked about, by what a path is made of."""
 
-    def __init__(self, past: Past, plan: Verify) -> None:
+    def __init__(self, past: StatusHistory, plan: CheckPath) -> None:
         self._past = past
         self._plan = plan
         self._ours = {each.certificate_id: _decoded(each.certificate_pem) for each in past.authorities.values()}
@@ -110,20 +99,28 @@ class _Log:
             if each not in self._ours:
                 raise _Unanswerable(RejectionCode.NOT_FOUND, f"there is no authority {each} to trust; anchors are ours")
         roots = [each.certificate_id for each in self._past.authorities.values() if each.profile is Profile.ROOT]
-        return [self._ours[each] for each in wanted or roots if self._past.status(each, self._plan.at) is Status.GOOD]
+        return [
+            self._ours[each]
+            for each in wanted or roots
+            if self._past.status(each, self._plan.at) is RevocationStatus.GOOD
+        ]
 
-    def status_of(self, fingerprint: str) -> Status:
+    def status_of(self, fingerprint: str) -> RevocationStatus:
         certificate_id = self._ids.get(fingerprint)
-        return Status.GOOD if certificate_id is None else self._past.status(certificate_id, self._plan.at)
+        return RevocationStatus.GOOD if certificate_id is None else self._past.status(certificate_id, self._plan.at)
 
-    def revocation(self, certificate: Certificate, issuer: Certificate, at: datetime, _: Work) -> RevocationStatus:
+    def revocation(
+        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, _: WorkBudget
+    ) -> RevocationStatus:
         """By its own id; or, of one that was handed in, by its issuer's and its serial. Of others we know nothing."""
         found = {self._ids.get(certificate.fingerprint)}
         for issuer_id in self._issuers.get((issuer.subject, issuer.spki), ()):
-            found.add(self._past.known_by(issuer_id, certificate.parsed.serial_number))
+            found.add(self._past.certificate_id_of(issuer_id, certificate.parsed.serial_number))
         statuses = {self._past.status(each, at) for each in found if each is not None}
-        worst = next((each for each in (Status.REVOKED, Status.ON_HOLD) if each in statuses), Status.GOOD)
-        return _STATUSES[worst]
+        return next(
+            (each for each in (RevocationStatus.REVOKED, RevocationStatus.ON_HOLD) if each in statuses),
+            RevocationStatus.GOOD,
+        )
 
 
 def _names(name: str | None) -> tuple[PeerName, ...]:

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from pydantic import JsonValue
 from pydantic_core import to_json
 
-from services.certificate.names.general_names import described
+from services.certificate.names.x509_names import describe_general_name
 from shared.contracts.certificate.events import (
     CertificateExpired,
     CertificateHeld,
@@ -28,9 +28,9 @@ from shared.contracts.certificate.ocsp import OcspPublished
 from shared.contracts.certificate.trust_bundle import TrustBundlePublished
 from shared.contracts.certificate.vocabulary import Profile
 
-Beginning = CertificateSigned | CertificateImported
-Change = CertificateHeld | CertificateReleased | CertificateRevoked | CertificateSuperseded | CertificateExpired
-Publication = CrlPublished | OcspPublished | TrustBundlePublished
+IssuanceEvent = CertificateSigned | CertificateImported
+StatusEvent = CertificateHeld | CertificateReleased | CertificateRevoked | CertificateSuperseded | CertificateExpired
+PublicationEvent = CrlPublished | OcspPublished | TrustBundlePublished
 _AUTHORITIES = frozenset({Profile.ROOT, Profile.INTERMEDIATE})
 
 
@@ -44,15 +44,15 @@ class View:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StoredEvent:
     """An event of a certificate, where it stands in the log, and when it was stored."""
 
-    event: Beginning | Change
+    event: IssuanceEvent | StatusEvent
     sequence: int
     at: datetime
 
 
-def of_certificate(history: Sequence[Told]) -> tuple[View, ...]:
+def certificate_views(history: Sequence[StoredEvent]) -> tuple[View, ...]:
     """What *history*, in the log's order, makes of a certificate; nothing, if it was never issued."""
     begun = [told.event for told in history if isinstance(told.event, CertificateSigned | CertificateImported)]
     if not begun:
@@ -65,7 +65,7 @@ def of_certificate(history: Sequence[Told]) -> tuple[View, ...]:
     return tuple(View(key, document, sequence) for key in keys)
 
 
-def of_beginning(event: Beginning, sequence: int) -> tuple[View, ...]:
+def issuer_views(event: IssuanceEvent, sequence: int) -> tuple[View, ...]:
     """What is so of an authority or a responder once it is issued, and stays so whatever becomes of it.
 
     A revoked authority's certificate is still needed to see that it is revoked.
@@ -78,7 +78,7 @@ def of_beginning(event: Beginning, sequence: int) -> tuple[View, ...]:
     return ()
 
 
-def of_publication(event: Publication, sequence: int) -> tuple[View, ...]:
+def publication_views(event: PublicationEvent, sequence: int) -> tuple[View, ...]:
     match event:
         case CrlPublished():
             crl = x509.load_pem_x509_crl(event.crl_pem.encode()).public_bytes(Encoding.DER)
@@ -93,11 +93,11 @@ def of_publication(event: Publication, sequence: int) -> tuple[View, ...]:
             assert_never(event)
 
 
-def _certificate(event: Beginning) -> x509.Certificate:
+def _certificate(event: IssuanceEvent) -> x509.Certificate:
     return x509.load_pem_x509_certificate(event.certificate_pem.encode())
 
 
-def _facts(event: Beginning) -> Mapping[str, JsonValue]:
+def _facts(event: IssuanceEvent) -> Mapping[str, JsonValue]:
     certificate = _certificate(event)
     return {
         "certificate_id": event.certificate_id,
@@ -119,16 +119,16 @@ def _alternatives(certificate: x509.Certificate) -> Iterator[JsonValue]:
     except (x509.ExtensionNotFound, ValueError):  # what was imported may hold names that cannot be read
         return
     for name in names:
-        yield {**described(name)}
+        yield {**describe_general_name(name)}
 
 
-def _status(history: Sequence[Told]) -> Mapping[str, JsonValue]:
+def _status(history: Sequence[StoredEvent]) -> Mapping[str, JsonValue]:
     """The gravest of what is so: revoked for good, at its end, held until it is released, or replaced.
 
     A hold that became final counts from the hold, as in CRLs (X.509, 9.5.3.1).
     """
     status: Mapping[str, JsonValue] = {"status": "issued"}
-    held: Told | None = None
+    held: StoredEvent | None = None
     expired = False
     for told in history:
         match told.event:

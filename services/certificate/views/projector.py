@@ -13,14 +13,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from services.certificate.views.documents import (
-    Beginning,
-    Change,
-    Publication,
-    Told,
+    IssuanceEvent,
+    PublicationEvent,
+    StatusEvent,
+    StoredEvent,
     View,
-    of_beginning,
-    of_certificate,
-    of_publication,
+    certificate_views,
+    issuer_views,
+    publication_views,
 )
 from shared.contracts.base import Event
 from shared.contracts.certificate.events import CertificateImported, CertificateSigned
@@ -37,12 +37,12 @@ _BUCKET_STREAM: Final = f"KV_{_BUCKET}"
 _SUBJECT: Final = f"$KV.{_BUCKET}."
 _A_FEW: Final = 4
 """So many are read one by one sooner than in a batch, which takes a subscription of its own."""
-_HISTORY: Final[Mapping[str, type[Beginning | Change]]] = {
-    kind.__name__: kind for kind in (*get_args(Beginning), *get_args(Change))
+_HISTORY: Final[Mapping[str, type[IssuanceEvent | StatusEvent]]] = {
+    kind.__name__: kind for kind in (*get_args(IssuanceEvent), *get_args(StatusEvent))
 }
-_CHANGES: Final[Mapping[str, type[Change]]] = {kind.__name__: kind for kind in get_args(Change)}
-_OTHERS: Final[Mapping[str, type[Beginning | Publication]]] = {
-    kind.__name__: kind for kind in (*get_args(Beginning), *get_args(Publication))
+_CHANGES: Final[Mapping[str, type[StatusEvent]]] = {kind.__name__: kind for kind in get_args(StatusEvent)}
+_OTHERS: Final[Mapping[str, type[IssuanceEvent | PublicationEvent]]] = {
+    kind.__name__: kind for kind in (*get_args(IssuanceEvent), *get_args(PublicationEvent))
 }
 log = logging.getLogger(__name__)
 
@@ -88,9 +88,9 @@ class Projector:
         _, event = decode_event(message, _CHANGES)
         _require_own_subject(message, event)
         history = await self._history(event.certificate_id, sequence)
-        return of_certificate(history) if history[-1].sequence == sequence else ()
+        return certificate_views(history) if history[-1].sequence == sequence else ()
 
-    async def _history(self, certificate_id: str, through: int) -> list[Told]:
+    async def _history(self, certificate_id: str, through: int) -> list[StoredEvent]:
         """The last event of each kind: all that a document depends on, in one request however long the history is."""
         kinds = {str(catalog().patterns[name].fill(certificate_id)): kind for name, kind in _HISTORY.items()}
         found = await last_of_each(self.client, LOG, list(kinds))
@@ -99,7 +99,7 @@ class Projector:
         history = [await self._genuine(stored, kinds[stored.subject]) for stored in found]
         return sorted((told for told in history if told is not None), key=lambda told: told.sequence)
 
-    async def _genuine(self, stored: Stored, kind: type[Beginning | Change]) -> Told | None:
+    async def _genuine(self, stored: Stored, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
         """What *stored* tells; if it is none of the suite's, the last on its subject that is: junk hides nothing."""
         if (told := _read(stored, kind)) is not None:
             return told
@@ -135,10 +135,10 @@ def _told(message: Msg, sequence: int) -> tuple[View, ...]:
     _require_own_subject(message, event)
     match event:
         case CertificateSigned() | CertificateImported():
-            begun = Told(event, sequence, message.metadata.timestamp)
-            return (*of_certificate([begun]), *of_beginning(event, sequence))
+            begun = StoredEvent(event, sequence, message.metadata.timestamp)
+            return (*certificate_views([begun]), *issuer_views(event, sequence))
         case _:
-            return of_publication(event, sequence)
+            return publication_views(event, sequence)
 
 
 def _require_own_subject(message: Msg, event: Event) -> None:
@@ -146,12 +146,12 @@ def _require_own_subject(message: Msg, event: Event) -> None:
         raise Poison(f"{message.subject} holds what belongs on {subject_of(event)}")
 
 
-def _read(stored: Stored, kind: type[Beginning | Change]) -> Told | None:
+def _read(stored: Stored, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
     if stored.headers.get("CIM-Event-Type") != kind.__name__:
         return None
     try:
         event_lineage(stored.headers)
-        return Told(kind.stored(stored.data, stored.headers), stored.sequence, stored.at)
+        return StoredEvent(kind.stored(stored.data, stored.headers), stored.sequence, stored.at)
     except (Poison, ValueError):
         return None
 

@@ -45,7 +45,7 @@ def sign_by(certificate: Certificate, command: SignCertificate, issuer: Certific
 def signed(policy: Policy, assembled: Assembled) -> CertificateSigned:
     """An authority is never renewed by itself: that is a person's decision."""
     made = assembled.plan.created
-    of_issuer, rules = policy.of_issuer(made.issuer_id), PROFILES[made.profile]
+    for_issuer, rules = policy.for_issuer(made.issuer_id), PROFILES[made.profile]
     return CertificateSigned(
         certificate_id=assembled.plan.certificate_id,
         profile=made.profile,
@@ -56,7 +56,7 @@ def signed(policy: Policy, assembled: Assembled) -> CertificateSigned:
         not_before=made.not_before,
         not_after=made.not_after,
         key_id=made.key_id,
-        expiring_at=of_issuer.expiring_at(made.not_before, made.not_after),
-        renewal=of_issuer.renewal and not rules.is_authority,
-        ocsp=of_issuer.ocsp and made.issuer_id is not None and not rules.answers_for_itself,
+        expiring_at=for_issuer.expiring_at(made.not_before, made.not_after),
+        renewal=for_issuer.renewal and not rules.is_authority,
+        ocsp=for_issuer.ocsp and made.issuer_id is not None and not rules.ocsp_no_check,
     )

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter
 from services.certificate.crl import domain
 from services.certificate.crl.effects import CrlAssembled, CrlBuilt, CrlSignatureWrong, RevocationsGathered
 from services.certificate.policy.rules import Policy
-from services.certificate.verification.effects import Judged, NotJudged
+from services.certificate.verification.effects import PathChecked, PathNotChecked
 from services.certificate.x509 import (
     attachment,
     import_existing,
@@ -121,7 +121,7 @@ def _go_on(policy: Policy, certificate: Certificate, outcome: Outcome, context: 
             )
         case RevocationsGathered() | CrlBuilt() | CrlAssembled() | CrlSignatureWrong():
             return domain.decide(certificate, outcome, context)
-        case Judged() | NotJudged():
+        case PathChecked() | PathNotChecked():
             return verification_request.verify(certificate, outcome, context)
         case Rendered(request=export, content=content):
             return told.CertificateExported(certificate_id=export.certificate_id, format=export.format, content=content)

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from services.certificate.crl.effects import CrlEffect, CrlOutcome
-from services.certificate.names.forms import Names
-from services.certificate.policy.rules import Pointers
-from services.certificate.verification.effects import Judged, NotJudged, Verify
+from services.certificate.names.syntax import AlternativeNames
+from services.certificate.policy.issuers import IssuerUrls
+from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
 from services.certificate.x509.states import Certificate, Created
 from shared.contracts.certificate.commands import (
     CheckIssuance,
@@ -39,7 +39,7 @@ class Wanted:
     key_id: str | None
     validity_days: int
     common_name: str | None
-    names: Names | None
+    names: AlternativeNames | None
     path_length: int | None = None
     name_constraints: NameConstraints | None = None
     like_pem: str | None = None
@@ -79,7 +79,7 @@ class Said:
     """What a certificate says of whom it is about."""
 
     common_name: str | None
-    names: Names
+    names: AlternativeNames
     path_length: int | None
     name_constraints: NameConstraints | None
 
@@ -143,7 +143,7 @@ class BuildTbs:
     key_id: str | None
     not_before: datetime
     not_after: datetime
-    pointers: Pointers = field(default_factory=Pointers)
+    pointers: IssuerUrls = field(default_factory=IssuerUrls)
     ml_dsa: bool = False
 
 
@@ -224,5 +224,5 @@ IssuanceOutcome = (
     | SignatureWrong
     | Rendered
 )
-Effect = IssuanceEffect | CrlEffect | Verify
-Outcome = IssuanceOutcome | CrlOutcome | Judged | NotJudged
+Effect = IssuanceEffect | CrlEffect | CheckPath
+Outcome = IssuanceOutcome | CrlOutcome | PathChecked | PathNotChecked

@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from services.certificate.policy.rules import Asked, Policy
+from services.certificate.policy.rules import IssuanceRequest, Policy
 from services.certificate.profiles import PROFILES
 from services.certificate.x509 import limits
 from services.certificate.x509.effects import CertificateRead, Effect, ReadCertificate
@@ -43,10 +43,10 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
     if context.at > read.not_after:
         return limits.conflict(f"it ended on {read.not_after.isoformat()}; what has ended is not taken over")
     days = max(1, (read.not_after - read.not_before).days)
-    asked = Asked(context.actor, command.profile, command.issuer_id, read.said.names, days)
-    if (objection := policy.objection(asked)) is not None:
+    asked = IssuanceRequest(context.actor, command.profile, command.issuer_id, read.said.names, days)
+    if (objection := policy.check_request(asked)) is not None:
         return Rejection(RejectionCode.NOT_ALLOWED, objection)
-    of_issuer, rules = policy.of_issuer(command.issuer_id), PROFILES[command.profile]
+    for_issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]
     return CertificateImported(
         certificate_id=command.certificate_id,
         profile=command.profile,
@@ -57,6 +57,6 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
         key_id=command.key_id,
         not_before=read.not_before,
         not_after=read.not_after,
-        expiring_at=of_issuer.expiring_at(read.not_before, read.not_after),
-        ocsp=of_issuer.ocsp and command.issuer_id is not None and not rules.answers_for_itself,
+        expiring_at=for_issuer.expiring_at(read.not_before, read.not_after),
+        ocsp=for_issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
     )

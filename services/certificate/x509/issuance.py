@@ -3,8 +3,8 @@
 from hashlib import sha256
 from typing import assert_never
 
-from services.certificate.names.forms import alternatives
-from services.certificate.policy.rules import Asked, Policy
+from services.certificate.names.syntax import requested_sans
+from services.certificate.policy.rules import IssuanceRequest, Policy
 from services.certificate.profiles import PROFILES
 from services.certificate.x509 import limits
 from services.certificate.x509.effects import (
@@ -86,7 +86,7 @@ def _first_step(policy: Policy, request: Request, context: Context) -> Decision:
 
 def _checked(check: CheckIssuance) -> Wanted:
     """Names are judged where some are given: who only asks whether a kind of certificate is possible gives none."""
-    email = () if check.subject is None else alternatives(check.subject, ())
+    email = () if check.subject is None else requested_sans(check.subject, ())
     told = check.subject is not None or check.sans
     return Wanted(
         check,
@@ -111,7 +111,7 @@ def _created(create: CreateCertificate) -> Wanted:
         create.key_id,
         create.validity_days,
         create.subject.common_name,
-        alternatives(create.subject, create.sans),
+        requested_sans(create.subject, create.sans),
         path_length,
         create.name_constraints,
     )
@@ -120,8 +120,8 @@ def _created(create: CreateCertificate) -> Wanted:
 def begin(policy: Policy, wanted: Wanted, context: Context) -> Decision:
     if (refused := limits.refusal(wanted, ml_dsa=policy.ml_dsa)) is not None:
         return refused
-    asked = Asked(context.actor, wanted.profile, wanted.issuer_id, wanted.names, wanted.validity_days)
-    if (objection := policy.objection(asked)) is not None:
+    asked = IssuanceRequest(context.actor, wanted.profile, wanted.issuer_id, wanted.names, wanted.validity_days)
+    if (objection := policy.check_request(asked)) is not None:
         return Rejection(RejectionCode.NOT_ALLOWED, objection)
     if wanted.issuer_id is not None:
         return Perform(FetchIssuer(wanted, wanted.issuer_id))
@@ -151,9 +151,7 @@ def issue(policy: Policy, heard: IssuerFetched, context: Context) -> Decision:
         return key
     if isinstance(wanted.request, CheckIssuance):
         return IssuanceChecked(**wanted.request.model_dump(exclude={"signing_key_id", "subject", "sans"}))
-    pointers = policy.of_issuer(issuer_id).pointers(
-        issuer_id, answers_for_itself=PROFILES[wanted.profile].answers_for_itself
-    )
+    pointers = policy.for_issuer(issuer_id).pointers(issuer_id, ocsp_no_check=PROFILES[wanted.profile].ocsp_no_check)
     return Perform(
         BuildTbs(
             wanted,

@@ -4,8 +4,8 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from services.certificate.names import subtrees
-from services.certificate.names.forms import misnamed
-from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, misfit
+from services.certificate.names.syntax import check_names
+from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, check_key
 from services.certificate.x509.effects import Authority, Wanted
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import CheckIssuance
@@ -33,7 +33,7 @@ def refusal(wanted: Wanted, *, ml_dsa: bool) -> Rejection | None:
         return invalid("a root is signed by its own key: it has no issuer_id")
     if wanted.profile is not Profile.ROOT and wanted.issuer_id is None:
         return invalid(f"a certificate of profile {wanted.profile} needs an issuer_id")
-    if wanted.validity_days > (longest := rules.longest_days):
+    if wanted.validity_days > (longest := rules.max_validity_days):
         return invalid(f"a certificate of profile {wanted.profile} may be valid for at most {longest} days")
     if not rules.is_authority and (wanted.path_length is not None or wanted.name_constraints is not None):
         return invalid(f"path_length and name_constraints are an authority's; {wanted.profile} is none")
@@ -41,7 +41,7 @@ def refusal(wanted: Wanted, *, ml_dsa: bool) -> Rejection | None:
         return invalid(flaw)
     if isinstance(wanted.request, CheckIssuance) and (problem := _unfit(wanted.request, ml_dsa=ml_dsa)) is not None:
         return invalid(problem)
-    if wanted.names is not None and (flaw := misnamed(wanted.profile, wanted.common_name, wanted.names)) is not None:
+    if wanted.names is not None and (flaw := check_names(wanted.profile, wanted.common_name, wanted.names)) is not None:
         return invalid(flaw)
     return None
 
@@ -49,7 +49,7 @@ def refusal(wanted: Wanted, *, ml_dsa: bool) -> Rejection | None:
 def _unfit(request: CheckIssuance, *, ml_dsa: bool) -> str | None:
     if request.algorithm is Algorithm.ML_DSA_65 and not ml_dsa:
         return "ml-dsa-65 is not enabled here; another algorithm is needed"
-    return misfit(request.profile, KEY_TYPES[request.algorithm], RSA_BITS.get(request.algorithm))
+    return check_key(request.profile, KEY_TYPES[request.algorithm], RSA_BITS.get(request.algorithm))
 
 
 def own_key(wanted: Wanted) -> str | Rejection:

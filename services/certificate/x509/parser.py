@@ -8,7 +8,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from services.certificate.names.x509_names import common_name, constraints_in, names_in
+from services.certificate.names.x509_names import common_name, name_constraints_of, sans_of
 from services.certificate.profiles import PROFILES
 from services.certificate.public_keys import fit, only_block, signing
 from services.certificate.x509.effects import CertificateRead, ReadCertificate, RequestUnfit, Said
@@ -44,8 +44,8 @@ def parse(pem: str, field: str) -> x509.Certificate:
 def said(certificate: x509.Certificate) -> Said:
     path_length, constraints = None, None
     if (basic := _basic(certificate)) is not None and basic.ca:
-        path_length, constraints = basic.path_length, constraints_in(certificate)[0]
-    return Said(common_name(certificate), names_in(certificate), path_length, constraints)
+        path_length, constraints = basic.path_length, name_constraints_of(certificate)[0]
+    return Said(common_name(certificate), sans_of(certificate), path_length, constraints)
 
 
 def said_of(certificate: Certificate) -> Said | None:
@@ -65,7 +65,7 @@ def authority_in(certificate_pem: str) -> tuple[int | None, NameConstraints | No
     """Its path length, what constrains the names that it issues for, and which of that is not judged here."""
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     basic = _basic(certificate)
-    return None if basic is None else basic.path_length, *constraints_in(certificate)
+    return None if basic is None else basic.path_length, *name_constraints_of(certificate)
 
 
 def another_authority(pem: str) -> Said:
@@ -129,7 +129,7 @@ def _no_authority(certificate: x509.Certificate) -> str | None:
             return "its key usage is not keyCertSign"
         certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         signing(certificate.public_key())
-        unjudged = constraints_in(certificate)[1]
+        unjudged = name_constraints_of(certificate)[1]
     except x509.ExtensionNotFound as error:
         return f"it has no {error.oid._name}"  # noqa: SLF001 - the name that RFC 5280 gives the extension
     return None if not unjudged else f"it constrains names of kinds that are not judged here: {', '.join(unjudged)}"

@@ -12,7 +12,7 @@ from typing import assert_never
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 
-from services.certificate.linting import rules
+from services.certificate.linting import lints
 from services.certificate.linting.pkilint import Pkilint
 from services.certificate.x509.assembly import attach
 from services.certificate.x509.effects import (
@@ -92,9 +92,9 @@ class Issuance:
         draft = build(plan)
         if isinstance(draft, RequestUnfit):
             return draft
-        found = rules.problems(draft.certificate, draft.issuer)
+        found = lints.lint(draft.certificate, draft.issuer)
         if not found and self._pkilint is not None and plan.wanted.profile in _READ_TWICE:
-            found = await self._pkilint.problems(draft.certificate, draft.issuer)
+            found = await self._pkilint.lint(draft.certificate, draft.issuer)
         return RequestUnfit(f"it would be wrong: {'; '.join(found)}") if found else draft.built
 
     async def _path(self, issuer_id: str, issuer: Certificate) -> tuple[Authority, ...]:

@@ -53,7 +53,7 @@ def _renew(policy: Policy, heard: PredecessorFetched, predecessor: Issued, conte
         predecessor.issuer_id,
         None,
         request.key_id or (predecessor.key_id if same_key else None),
-        request.validity_days or max(1, min(as_long, PROFILES[predecessor.profile].longest_days)),
+        request.validity_days or max(1, min(as_long, PROFILES[predecessor.profile].max_validity_days)),
         said.common_name,
         said.names,
         said.path_length,

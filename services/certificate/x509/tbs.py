@@ -9,8 +9,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
-from services.certificate.names.x509_names import alternative_names, constraints_extension, distinguished_name
-from services.certificate.policy.rules import Pointers
+from services.certificate.names.x509_names import distinguished_name, name_constraints_extension, san_extension
+from services.certificate.policy.issuers import IssuerUrls
 from services.certificate.profiles import PROFILES, KeyType, KeyUsage
 from services.certificate.public_keys import (
     SigningKey,
@@ -99,7 +99,7 @@ def _subject(wanted: Wanted, *, ml_dsa: bool) -> _Subject:
     match wanted.request:
         case CreateCertificate(subject=subject, public_key_pem=public_key_pem, csr_pem=csr_pem):
             key = fit(given_key(public_key_pem, csr_pem), wanted.profile, ml_dsa=ml_dsa)
-            names = alternative_names(wanted.names or ())
+            names = san_extension(wanted.names or ())
             alternatives = None if names is None else (names, False)
             return _Subject(distinguished_name(subject), key, key_identifier(key), alternatives)
         case RenewCertificate(public_key_pem=public_key_pem, csr_pem=csr_pem):
@@ -149,26 +149,29 @@ def _of_profile(wanted: Wanted, subject: _Subject) -> Extensions:
     basic = x509.BasicConstraints(ca=is_authority, path_length=wanted.path_length)
     if wanted.name_constraints is None:
         return (basic, True), *usages
-    return (basic, True), (constraints_extension(wanted.name_constraints), True), *usages
+    return (basic, True), (name_constraints_extension(wanted.name_constraints), True), *usages
 
 
 @lru_cache
 def _usages(profile: Profile, key: KeyType, *, account: bool) -> Extensions:
     """What the profile says of a key of this type; *account*: whether the account is named that it logs on to."""
     rules = PROFILES[profile]
-    usages, extended = rules.key_usage[key], rules.extended_key_usage + (rules.account_usage if account else ())
+    usages, extended = (
+        rules.key_usage[key],
+        rules.extended_key_usage + (rules.upn_extended_key_usage if account else ()),
+    )
     usage = x509.KeyUsage(**{each.value: each in usages for each in KeyUsage})
     found: Extensions = ((usage, True),)
     if extended:
         oids = x509.ExtendedKeyUsage([x509.ObjectIdentifier(each) for each in extended])
         found = (*found, (oids, rules.extended_key_usage_critical))
-    if rules.answers_for_itself:
+    if rules.ocsp_no_check:
         found = (*found, (x509.OCSPNoCheck(), False))
     return found
 
 
 @lru_cache(maxsize=1024)
-def _pointers(pointers: Pointers) -> Extensions:
+def _pointers(pointers: IssuerUrls) -> Extensions:
     found: Extensions = ()
     if pointers.crl is not None:
         full_name = [x509.UniformResourceIdentifier(pointers.crl)]

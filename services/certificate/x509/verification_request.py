@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from services.certificate.verification.effects import Judged, NotJudged, Verify
+from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
 from services.certificate.x509.effects import Effect
 from services.certificate.x509.states import Certificate, Created, Unborn
 from shared.contracts.certificate.commands import VerifyCertificate
@@ -12,14 +12,14 @@ from shared.decider import Context, Perform, Rejection
 
 
 def verify(
-    certificate: Certificate, message: VerifyCertificate | Judged | NotJudged, context: Context
+    certificate: Certificate, message: VerifyCertificate | PathChecked | PathNotChecked, context: Context
 ) -> CertificateVerified | Rejection | Perform[Effect]:
     match message:
         case VerifyCertificate():
             return _ask(certificate, message, context)
-        case NotJudged(code=code, problem=problem):
+        case PathNotChecked(code=code, problem=problem):
             return Rejection(code, problem)
-        case Judged(plan=plan, reason=reason, path=path):
+        case PathChecked(plan=plan, reason=reason, path=path):
             return CertificateVerified(
                 certificate_id=plan.request.certificate_id,
                 valid=reason is None,
@@ -47,4 +47,4 @@ def _ask(certificate: Certificate, request: VerifyCertificate, context: Context)
             return Rejection(RejectionCode.INVALID, problem)
         case _:
             pass
-    return Perform(Verify(request, request.at or context.at))
+    return Perform(CheckPath(request, request.at or context.at))

@@ -144,7 +144,7 @@ BUILT = TbsBuilt(
 )
 
 
-def of_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
+def for_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
     path = (Authority(ISSUER_ID, PROFILES[issuer.profile].path_length),) if isinstance(issuer, Issued) else ()
     return IssuerFetched(wanted(with_(request, **fields)), issuer, path)
 
@@ -156,7 +156,7 @@ def test_whether_it_would_be_issued_depends_on_its_issuer():
 
 @pytest.mark.parametrize("issuer", [ROOT_STATE, INTERMEDIATE_STATE])
 def test_it_would_be_issued(issuer):
-    certificate.given().when(of_issuer(CHECK, issuer)).then(CHECKED)
+    certificate.given().when(for_issuer(CHECK, issuer)).then(CHECKED)
 
 
 def test_that_it_would_be_issued_changes_nothing():
@@ -184,7 +184,7 @@ def test_what_would_not_be_issued_is_refused_as_it_would_be_when_created(issuer,
     def answer_to(request):
         answer = certificate.given().when(with_(request, **changes)).answer
         if isinstance(answer, Perform):
-            answer = certificate.given().when(of_issuer(request, issuer, **changes)).answer
+            answer = certificate.given().when(for_issuer(request, issuer, **changes)).answer
         return answer
 
     created, checked = answer_to(LEAF), answer_to(CHECK)
@@ -261,7 +261,7 @@ def test_its_issuer_is_looked_at_first():
 
 
 def test_it_is_built_with_its_issuers_certificate_and_key():
-    certificate.given().when(of_issuer()).then_performs(
+    certificate.given().when(for_issuer()).then_performs(
         built_for(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, BEGIN, NOON + 365 * DAY)
     )
 
@@ -269,7 +269,7 @@ def test_it_is_built_with_its_issuers_certificate_and_key():
 def test_the_key_it_is_about_need_not_have_an_id():
     wish = with_(LEAF, key_id=None)
 
-    certificate.given().when(of_issuer(wish)).then_performs(
+    certificate.given().when(for_issuer(wish)).then_performs(
         built_for(wish, CERTIFICATE_PEM, CA_KEY_ID, None, BEGIN, NOON + 365 * DAY)
     )
 
@@ -292,25 +292,25 @@ def test_what_cannot_be_built_is_refused_for_its_reason():
     ],
 )
 def test_only_an_issued_certificate_issues(issuer, code, word):
-    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(code, ISSUER_ID, word)
+    certificate.given().when(for_issuer(issuer=issuer)).then_refuses(code, ISSUER_ID, word)
 
 
 @pytest.mark.parametrize("profile", [Profile.INTERMEDIATE, *LEAVES])
 def test_a_root_issues_intermediates_and_leaves(profile):
-    answer = certificate.given().when(of_issuer(LEAF, ROOT_STATE, profile=profile)).answer
+    answer = certificate.given().when(for_issuer(LEAF, ROOT_STATE, profile=profile)).answer
 
     assert isinstance(answer, Perform)
 
 
 @pytest.mark.parametrize("profile", LEAVES)
 def test_an_intermediate_issues_leaves(profile):
-    answer = certificate.given().when(of_issuer(LEAF, INTERMEDIATE_STATE, profile=profile)).answer
+    answer = certificate.given().when(for_issuer(LEAF, INTERMEDIATE_STATE, profile=profile)).answer
 
     assert isinstance(answer, Perform)
 
 
 def test_an_intermediate_issues_no_other_authority():
-    message = of_issuer(INTERMEDIATE, INTERMEDIATE_STATE)
+    message = for_issuer(INTERMEDIATE, INTERMEDIATE_STATE)
 
     certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "path length")
 
@@ -318,20 +318,20 @@ def test_an_intermediate_issues_no_other_authority():
 @pytest.mark.parametrize("profile", LEAVES)
 @pytest.mark.parametrize("wanted", [Profile.INTERMEDIATE, *LEAVES])
 def test_a_leaf_issues_nothing(profile, wanted):
-    message = of_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
+    message = for_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
 
     certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "not that of an authority")
 
 
 # -- creating: the key that signs -----------------------------------------------------------------------------------
 def test_the_signing_key_may_be_named():
-    answer = certificate.given().when(of_issuer(signing_key_id=CA_KEY_ID)).answer
+    answer = certificate.given().when(for_issuer(signing_key_id=CA_KEY_ID)).answer
 
     assert answer.effect.signing_key_id == CA_KEY_ID
 
 
 def test_the_signing_key_must_be_the_issuers():
-    message = of_issuer(signing_key_id=OTHER_ID)
+    message = for_issuer(signing_key_id=OTHER_ID)
 
     certificate.given().when(message).then_refuses(RejectionCode.INVALID, "signing_key_id", CA_KEY_ID)
 
@@ -339,14 +339,16 @@ def test_the_signing_key_must_be_the_issuers():
 def test_the_signing_key_must_be_named_where_the_issuers_has_no_id():
     nameless = replace(INTERMEDIATE_STATE, key_id=None)
 
-    certificate.given().when(of_issuer(issuer=nameless)).then_refuses(RejectionCode.INVALID, "signing_key_id is needed")
-    answer = certificate.given().when(of_issuer(issuer=nameless, signing_key_id=OTHER_ID)).answer
+    certificate.given().when(for_issuer(issuer=nameless)).then_refuses(
+        RejectionCode.INVALID, "signing_key_id is needed"
+    )
+    answer = certificate.given().when(for_issuer(issuer=nameless, signing_key_id=OTHER_ID)).answer
     assert answer.effect.signing_key_id == OTHER_ID
 
 
 # -- creating: for how long -----------------------------------------------------------------------------------------
 def validity(issuer, days, at=NOON):
-    answer = certificate.given().when(of_issuer(LEAF, issuer, validity_days=days), at=at).answer
+    answer = certificate.given().when(for_issuer(LEAF, issuer, validity_days=days), at=at).answer
     return answer.effect.not_before, answer.effect.not_after
 
 
@@ -375,7 +377,7 @@ def test_it_ends_with_its_issuer_where_less_than_a_day_is_missing(left):
 def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(left, possible):
     issuer = replace(INTERMEDIATE_STATE, not_after=NOON + left)
 
-    message = of_issuer(LEAF, issuer, validity_days=10)
+    message = for_issuer(LEAF, issuer, validity_days=10)
     certificate.given().when(message).then_refuses(RejectionCode.INVALID, f"at most {possible} validity_days")
     assert validity(issuer, possible) == (BEGIN, min(NOON + possible * DAY, issuer.not_after))
 
@@ -384,7 +386,7 @@ def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(
 def test_an_issuer_issues_only_while_it_is_valid(begin, end):
     issuer = replace(INTERMEDIATE_STATE, not_before=NOON + begin, not_after=NOON + end)
 
-    certificate.given().when(of_issuer(issuer=issuer)).then_refuses(RejectionCode.CONFLICT, "valid from")
+    certificate.given().when(for_issuer(issuer=issuer)).then_refuses(RejectionCode.CONFLICT, "valid from")
 
 
 NAMED = {
@@ -396,7 +398,9 @@ NAMED = {
 }
 
 
-@pytest.mark.parametrize(("profile", "days"), [(profile, rules.longest_days) for profile, rules in PROFILES.items()])
+@pytest.mark.parametrize(
+    ("profile", "days"), [(profile, rules.max_validity_days) for profile, rules in PROFILES.items()]
+)
 def test_each_profile_has_its_longest_validity(profile, days):
     wish = with_(ROOT if profile is Profile.ROOT else LEAF, profile=profile, **NAMED.get(profile, {}))
 

@@ -22,7 +22,7 @@ TODAY = NOW.date()
 
 @pytest.fixture(name="inventory")
 def _inventory(monkeypatch):
-    monkeypatch.setattr(module, "read_event", lambda event, _: (None, event))
+    monkeypatch.setattr(module, "decode_event", lambda event, _: (None, event))
     return Inventory()
 
 

@@ -9,7 +9,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.certificate.policy.rules import IssuerPolicy, Policy
+from services.certificate.policy.issuers import IssuerPolicy
+from services.certificate.policy.rules import Policy
 from services.certificate.profiles import PROFILES
 from services.certificate.x509.domain import CERTIFICATE
 from services.certificate.x509.states import Revoked

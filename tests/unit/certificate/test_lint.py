@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
-from services.certificate.linting import rules
+from services.certificate.linting import lints
 from tests.support.by_hand import BEGIN, CA_KEY, DAY, OF_ROOT, ROOT, key_usage, leaf, name, root
 
 
@@ -32,13 +32,13 @@ AUTHORITY = {"basic": (x509.BasicConstraints(ca=True, path_length=0), True), "us
 
 
 def test_what_is_right_is_let_pass():
-    assert rules.problems(ROOT, None) == []
-    assert rules.problems(leaf(), ROOT) == []
-    assert rules.problems(leaf(**RESPONDER), ROOT) == []
-    assert rules.problems(leaf(**AUTHORITY, nc=CONSTRAINTS, without=("eku", "san")), ROOT) == []
-    assert rules.problems(leaf(san=_san(x509.DNSName("*.example.org"), x509.IPAddress(ip_address("::1")))), ROOT) == []
-    assert rules.problems(leaf(cdp=_points_to("http://ca.example.org/crl/1.crl")), ROOT) == []
-    assert rules.problems(leaf(none=NO_REV_AVAIL), ROOT) == []
+    assert lints.lint(ROOT, None) == []
+    assert lints.lint(leaf(), ROOT) == []
+    assert lints.lint(leaf(**RESPONDER), ROOT) == []
+    assert lints.lint(leaf(**AUTHORITY, nc=CONSTRAINTS, without=("eku", "san")), ROOT) == []
+    assert lints.lint(leaf(san=_san(x509.DNSName("*.example.org"), x509.IPAddress(ip_address("::1")))), ROOT) == []
+    assert lints.lint(leaf(cdp=_points_to("http://ca.example.org/crl/1.crl")), ROOT) == []
+    assert lints.lint(leaf(none=NO_REV_AVAIL), ROOT) == []
 
 
 @pytest.mark.parametrize(
@@ -92,10 +92,10 @@ def test_what_is_right_is_let_pass():
     ],
 )
 def test_a_mistake_is_named(changes, words):
-    assert any(words in problem for problem in rules.problems(leaf(**changes), ROOT))
+    assert any(words in problem for problem in lints.lint(leaf(**changes), ROOT))
 
 
 def test_a_root_that_points_to_its_own_revocation_is_named():
     made = root({**OF_ROOT, "cdp": _points_to("http://ca.example.org/1.crl")})
 
-    assert rules.problems(made, None) == ["a root points nowhere: nobody above it revokes it"]
+    assert lints.lint(made, None) == ["a root points nowhere: nobody above it revokes it"]

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from services.certificate.__main__ import settings_from
 from services.certificate.policy.file import policy_from
-from services.certificate.policy.rules import Asked, IssuerPolicy, Policy, Rule, Verdict
-from services.certificate.policy.ssh import objection
+from services.certificate.policy.issuers import IssuerPolicy
+from services.certificate.policy.rules import IssuanceRequest, IssuanceRule, Policy, RuleAction, check_ssh_request
 from services.certificate.profiles import CrlProfile
 from shared.contracts.certificate.events import CertificateCreated
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
@@ -24,36 +24,36 @@ from shared.messages.identity import new_id
 from tests.support.authority import Authority, private_key, request, san
 
 ISSUER, OTHER_ISSUER = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))
-ALLOW, DENY = Verdict.ALLOW, Verdict.DENY
+ALLOW, DENY = RuleAction.ALLOW, RuleAction.DENY
 HERE = (san("www.example.org"),)
-ASKED = Asked("alice", Profile.TLS_SERVER, ISSUER, HERE, 90)
+ASKED = IssuanceRequest("alice", Profile.TLS_SERVER, ISSUER, HERE, 90)
 
 
 def allowed(asked, *rules):
-    return Policy(rules=rules).objection(asked) is None
+    return Policy(rules=rules).check_request(asked) is None
 
 
 # -- what a rule is about -------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("rule", "yes"),
     [
-        (Rule(ALLOW), True),
-        (Rule(ALLOW, actors=("alice",)), True),
-        (Rule(ALLOW, actors=("al*",)), True),
-        (Rule(ALLOW, actors=("*ce", "bob")), True),
-        (Rule(ALLOW, actors=("alic",)), False),
-        (Rule(ALLOW, actors=("Alice", "a.ice")), False),
-        (Rule(ALLOW, profiles=frozenset({Profile.TLS_SERVER})), True),
-        (Rule(ALLOW, profiles=frozenset({Profile.TLS_CLIENT})), False),
-        (Rule(ALLOW, issuers=(ISSUER,)), True),
-        (Rule(ALLOW, issuers=(OTHER_ISSUER,)), False),
-        (Rule(ALLOW, max_validity_days=90), True),
-        (Rule(ALLOW, max_validity_days=89), False),
-        (Rule(ALLOW, dns=("example.org",)), True),
-        (Rule(ALLOW, dns=("EXAMPLE.org",)), True),
-        (Rule(ALLOW, dns=("ample.org",)), False),
-        (Rule(ALLOW, dns=("a.www.example.org",)), False),
-        (Rule(ALLOW, email=("example.org",)), False),
+        (IssuanceRule(ALLOW), True),
+        (IssuanceRule(ALLOW, actors=("alice",)), True),
+        (IssuanceRule(ALLOW, actors=("al*",)), True),
+        (IssuanceRule(ALLOW, actors=("*ce", "bob")), True),
+        (IssuanceRule(ALLOW, actors=("alic",)), False),
+        (IssuanceRule(ALLOW, actors=("Alice", "a.ice")), False),
+        (IssuanceRule(ALLOW, profiles=frozenset({Profile.TLS_SERVER})), True),
+        (IssuanceRule(ALLOW, profiles=frozenset({Profile.TLS_CLIENT})), False),
+        (IssuanceRule(ALLOW, issuers=(ISSUER,)), True),
+        (IssuanceRule(ALLOW, issuers=(OTHER_ISSUER,)), False),
+        (IssuanceRule(ALLOW, max_validity_days=90), True),
+        (IssuanceRule(ALLOW, max_validity_days=89), False),
+        (IssuanceRule(ALLOW, dns=("example.org",)), True),
+        (IssuanceRule(ALLOW, dns=("EXAMPLE.org",)), True),
+        (IssuanceRule(ALLOW, dns=("ample.org",)), False),
+        (IssuanceRule(ALLOW, dns=("a.www.example.org",)), False),
+        (IssuanceRule(ALLOW, email=("example.org",)), False),
     ],
 )
 def test_an_allow_rule_allows_what_it_is_about_and_nothing_else(rule, yes):
@@ -79,44 +79,44 @@ def test_an_allow_rule_allows_what_it_is_about_and_nothing_else(rule, yes):
     ],
 )
 def test_each_kind_of_name_has_its_patterns(name, rule, yes):
-    assert allowed(replace(ASKED, names=(name,)), Rule(ALLOW, **rule)) is yes
+    assert allowed(replace(ASKED, names=(name,)), IssuanceRule(ALLOW, **rule)) is yes
 
 
 def test_every_name_of_a_request_must_be_allowed_and_one_is_enough_to_deny_it():
     both = replace(ASKED, names=(*HERE, san("www.example.net")))
 
-    assert not allowed(both, Rule(ALLOW, dns=("example.org",)))
-    assert not allowed(both, Rule(DENY, dns=("example.net",)))
-    assert allowed(ASKED, Rule(DENY, dns=("example.net",)))
+    assert not allowed(both, IssuanceRule(ALLOW, dns=("example.org",)))
+    assert not allowed(both, IssuanceRule(DENY, dns=("example.net",)))
+    assert allowed(ASKED, IssuanceRule(DENY, dns=("example.net",)))
 
 
 def test_a_wildcard_that_stands_for_a_denied_name_is_denied():
     wild = replace(ASKED, names=(san("*.example.org"),))
 
-    assert not allowed(wild, Rule(DENY, dns=("secret.example.org",)))
-    assert allowed(wild, Rule(DENY, dns=("a.secret.example.org",)))
+    assert not allowed(wild, IssuanceRule(DENY, dns=("secret.example.org",)))
+    assert allowed(wild, IssuanceRule(DENY, dns=("a.secret.example.org",)))
 
 
 def test_a_deny_rule_with_a_validity_denies_what_is_longer():
-    assert allowed(ASKED, Rule(DENY, max_validity_days=90))
-    assert not allowed(replace(ASKED, validity_days=91), Rule(DENY, max_validity_days=90))
+    assert allowed(ASKED, IssuanceRule(DENY, max_validity_days=90))
+    assert not allowed(replace(ASKED, validity_days=91), IssuanceRule(DENY, max_validity_days=90))
 
 
 def test_without_rules_all_is_allowed_and_with_only_denials_the_rest():
     assert allowed(ASKED)
-    assert allowed(ASKED, Rule(DENY, actors=("bob",)))
-    assert not allowed(ASKED, Rule(DENY, actors=("alice",)))
+    assert allowed(ASKED, IssuanceRule(DENY, actors=("bob",)))
+    assert not allowed(ASKED, IssuanceRule(DENY, actors=("alice",)))
 
 
 def test_an_objection_says_what_would_be_allowed():
-    rules = (Rule(ALLOW, actors=("al*",), profiles=frozenset({Profile.TLS_SERVER}), dns=("a.example",)),)
+    rules = (IssuanceRule(ALLOW, actors=("al*",), profiles=frozenset({Profile.TLS_SERVER}), dns=("a.example",)),)
 
-    objection = Policy(rules=(*rules, Rule(ALLOW, actors=("bob",)))).objection(ASKED)
+    objection = Policy(rules=(*rules, IssuanceRule(ALLOW, actors=("bob",)))).check_request(ASKED)
 
     assert objection == (
         "the policy does not allow alice this tls-server certificate; allowed are: profiles tls-server; dns a.example"
     )
-    nobody = Policy(rules=rules).objection(replace(ASKED, actor="eve"))
+    nobody = Policy(rules=rules).check_request(replace(ASKED, actor="eve"))
     assert nobody.endswith("allowed are: nothing")
 
 
@@ -124,8 +124,8 @@ def test_an_objection_says_what_would_be_allowed():
 domains = st.sampled_from(["example.org", "www.example.org", "secret.example.org", "example.net"])
 optional = st.none()
 rules = st.builds(
-    Rule,
-    st.sampled_from(Verdict),
+    IssuanceRule,
+    st.sampled_from(RuleAction),
     actors=st.sampled_from([("*",), ("alice",), ("bob", "a*")]),
     profiles=optional | st.frozensets(st.sampled_from([Profile.TLS_SERVER, Profile.TLS_CLIENT]), min_size=1),
     issuers=optional | st.just((ISSUER,)),
@@ -133,7 +133,7 @@ rules = st.builds(
     max_validity_days=optional | st.integers(1, 100),
 )
 requests = st.builds(
-    Asked,
+    IssuanceRequest,
     st.sampled_from(["alice", "bob", "eve"]),
     st.sampled_from([Profile.TLS_SERVER, Profile.TLS_CLIENT]),
     st.sampled_from([ISSUER, OTHER_ISSUER, None]),
@@ -166,7 +166,7 @@ def test_another_allow_takes_nothing_away_and_another_denial_gives_nothing(asked
 
 # -- in the service -------------------------------------------------------------------------------------------------
 async def test_the_policy_judges_the_actor_of_a_command():
-    only_alice = Rule(ALLOW, actors=("alice",), profiles=frozenset({Profile.ROOT}))
+    only_alice = IssuanceRule(ALLOW, actors=("alice",), profiles=frozenset({Profile.ROOT}))
     authority = Authority(Policy(rules=(only_alice,)))
     wish = request(Profile.ROOT, private_key(Algorithm.EC_P256), key_id=str(new_id()))
 
@@ -215,9 +215,9 @@ def test_the_file_says_all_that_a_policy_is(tmp_path):
 
     crl = CrlProfile(timedelta(hours=6), timedelta(hours=12))
     theirs = IssuerPolicy("http://pki.example.org/a", True, crl, timedelta(days=10), True)
-    assert policy.of_issuer(ISSUER) == theirs
-    assert policy.of_issuer(OTHER_ISSUER) == IssuerPolicy("http://pki.example.org")
-    assert policy.rules[1] == Rule(
+    assert policy.for_issuer(ISSUER) == theirs
+    assert policy.for_issuer(OTHER_ISSUER) == IssuerPolicy("http://pki.example.org")
+    assert policy.rules[1] == IssuanceRule(
         ALLOW,
         ("alice",),
         frozenset({Profile.TLS_SERVER}),
@@ -228,8 +228,8 @@ def test_the_file_says_all_that_a_policy_is(tmp_path):
         ("192.0.2.0/24",),
         90,
     )
-    assert policy.objection(ASKED) is None
-    assert policy.objection(replace(ASKED, names=(san("secret.example.org"),))) is not None
+    assert policy.check_request(ASKED) is None
+    assert policy.check_request(replace(ASKED, names=(san("secret.example.org"),))) is not None
 
 
 @pytest.mark.parametrize("text", ["", "issuers: []\n", "rules: []\n"])
@@ -268,10 +268,10 @@ def test_a_file_that_is_not_there_is_refused_by_its_name(tmp_path):
 
 
 def test_a_public_url_stands_for_all_issuers_that_have_no_other(tmp_path):
-    assert policy_from(None, "http://127.0.0.1:8080/").x509.of_issuer(ISSUER).base_url == "http://127.0.0.1:8080"
+    assert policy_from(None, "http://127.0.0.1:8080/").x509.for_issuer(ISSUER).base_url == "http://127.0.0.1:8080"
     policy = read(tmp_path, WHOLE.replace("    base_url: http://pki.example.org\n", ""), "http://127.0.0.1:8080")
-    assert policy.of_issuer(ISSUER).base_url == "http://pki.example.org/a"
-    assert policy.of_issuer(OTHER_ISSUER).base_url == "http://127.0.0.1:8080"
+    assert policy.for_issuer(ISSUER).base_url == "http://pki.example.org/a"
+    assert policy.for_issuer(OTHER_ISSUER).base_url == "http://127.0.0.1:8080"
 
 
 def test_the_environment_says_which_policy_there_is(tmp_path):
@@ -281,7 +281,7 @@ def test_the_environment_says_which_policy_there_is(tmp_path):
 
     assert settings.policy == replace(policy_from(tmp_path / "policy.yaml", None).x509, ml_dsa=True)
     assert settings_from({}).policy == Policy()
-    assert settings_from({"PUBLIC_URL": "http://a.example"}).policy.of_issuer(None).base_url == "http://a.example"
+    assert settings_from({"PUBLIC_URL": "http://a.example"}).policy.for_issuer(None).base_url == "http://a.example"
 
 
 @pytest.mark.parametrize("environment", [{"ENABLE_ML_DSA": "perhaps"}, {"PUBLIC_URL": "a.example"}])
@@ -328,7 +328,7 @@ def test_who_may_have_which_ssh_principals_is_laid_down_too(tmp_path, actor, cha
         }
     )
 
-    assert (objection(policy_from(path, None).ssh, actor, asked) is None) is allowed
+    assert (check_ssh_request(policy_from(path, None).ssh, actor, asked) is None) is allowed
 
 
 def test_a_policy_without_ssh_rules_allows_every_principal():

@@ -5,7 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.revocation.register import Register
+from services.certificate.revocation.register import RevocationRegister
 from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
 from shared.contracts.certificate.vocabulary import RevocationReason
 from shared.messages.identity import new_id
@@ -30,7 +30,7 @@ def revoked(number, issuer_id=A, reason=RevocationReason.SUPERSEDED, **fields):
 
 
 def fold(*events, register=None, first=1):
-    register = register or Register()
+    register = register or RevocationRegister()
     for sequence, event in enumerate(events, first):
         register.hear(sequence, NOON + timedelta(minutes=sequence), event)
     return register
@@ -115,7 +115,7 @@ def test_an_issuer_is_not_touched_by_what_is_said_of_others(of_one, of_other):
     """In any interleaving: every event keeps its place in the log, and others stand between."""
     of_one = [(2 * n + 1, e) for n, e in enumerate(of_one) if e.issuer_id == A]
     of_other = [(2 * n + 2, e) for n, e in enumerate(of_other) if e.issuer_id == B]
-    alone, together = Register(), Register()
+    alone, together = RevocationRegister(), RevocationRegister()
     for sequence, event in of_one:
         alone.hear(sequence, NOON + timedelta(minutes=sequence), event)
     for sequence, event in sorted(of_one + of_other, key=lambda each: each[0]):

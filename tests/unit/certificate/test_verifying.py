@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.certificate.verification.effects import Judged, NotJudged, Verify
+from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
 from services.certificate.x509.domain import CERTIFICATE
 from services.certificate.x509.states import Revoked
 from services.certificate.x509.verification_request import verify
@@ -40,8 +40,8 @@ certificate = Scenario(CERTIFICATE)
 def test_it_is_asked_about_the_instant_that_is_named_or_else_about_now():
     then = NOON - timedelta(days=400)
 
-    certificate.when(THEIRS).then_performs(Verify(THEIRS, NOON))
-    certificate.when(past := THEIRS.model_copy(update={"at": then})).then_performs(Verify(past, then))
+    certificate.when(THEIRS).then_performs(CheckPath(THEIRS, NOON))
+    certificate.when(past := THEIRS.model_copy(update={"at": then})).then_performs(CheckPath(past, then))
 
 
 def test_what_there_is_not_is_not_verified():
@@ -52,7 +52,7 @@ def test_what_there_is_not_is_not_verified():
 def test_a_revoked_one_may_be_asked_about_for_it_may_have_been_good():
     state = Revoked("1", existed=True, reason=RevocationReason.SUPERSEDED)
 
-    assert verify(state, OURS, Context(COMMAND_ID, ID, NOON)) == Perform(Verify(OURS, NOON))
+    assert verify(state, OURS, Context(COMMAND_ID, ID, NOON)) == Perform(CheckPath(OURS, NOON))
 
 
 def test_one_of_ours_and_one_that_is_handed_in_are_not_asked_about_at_once():
@@ -69,9 +69,11 @@ def test_the_answer_is_an_event_good_or_bad_and_changes_nothing(reason, path):
         certificate_id=ID, valid=reason is None, at=NOON, usage=VerifiedUsage.TLS_SERVER, reason=reason, path=path
     )
 
-    certificate.when(Judged(Verify(THEIRS, NOON), reason, path)).then(answered)
+    certificate.when(PathChecked(CheckPath(THEIRS, NOON), reason, path)).then(answered)
     assert CERTIFICATE.evolve(CERTIFICATE.initial, answered) == CERTIFICATE.initial
 
 
 def test_what_cannot_be_answered_is_refused():
-    certificate.when(NotJudged(RejectionCode.INVALID, "it is none")).then_refuses(RejectionCode.INVALID, "it is none")
+    certificate.when(PathNotChecked(RejectionCode.INVALID, "it is none")).then_refuses(
+        RejectionCode.INVALID, "it is none"
+    )

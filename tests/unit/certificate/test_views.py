@@ -8,8 +8,8 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from services.certificate.names.general_names import described
-from services.certificate.views.documents import Told, View, of_beginning, of_certificate, of_publication
+from services.certificate.names.x509_names import describe_general_name
+from services.certificate.views.documents import StoredEvent, View, certificate_views, issuer_views, publication_views
 from shared.contracts.certificate.vocabulary import Profile
 from tests.support.pki import LIFE, TODAY, bundle_published, certify, crl_published, der, ocsp_published, pem, root
 
@@ -18,15 +18,17 @@ ALICE = certify("alice", ROOT, sans=[x509.DNSName("alice.example"), x509.RFC822N
 
 
 def history(*events):
-    return [Told(event, sequence, TODAY + timedelta(seconds=sequence)) for sequence, event in enumerate(events, 1)]
+    return [
+        StoredEvent(event, sequence, TODAY + timedelta(seconds=sequence)) for sequence, event in enumerate(events, 1)
+    ]
 
 
 def document(*events):
-    return json.loads(of_certificate(history(*events))[0].value)
+    return json.loads(certificate_views(history(*events))[0].value)
 
 
 def test_an_issued_certificate_is_found_by_its_id_and_by_its_issuer_and_serial():
-    views = of_certificate(history(ALICE.signed))
+    views = certificate_views(history(ALICE.signed))
 
     assert [view.key for view in views] == [
         f"certificate.{ALICE.certificate_id}",
@@ -56,12 +58,12 @@ def test_the_document_says_what_the_certificate_says():
 
 
 def test_what_nobody_issued_is_found_by_no_issuer():
-    assert [view.key for view in of_certificate(history(ROOT.signed))] == [f"certificate.{ROOT.certificate_id}"]
+    assert [view.key for view in certificate_views(history(ROOT.signed))] == [f"certificate.{ROOT.certificate_id}"]
 
 
 def test_a_voided_id_and_one_that_was_never_signed_show_nowhere():
-    assert of_certificate(history(ALICE.revoked())) == ()
-    assert of_certificate([]) == ()
+    assert certificate_views(history(ALICE.revoked())) == ()
+    assert certificate_views([]) == ()
 
 
 SUPERSEDED = ALICE.superseded()
@@ -102,8 +104,8 @@ def test_a_superseded_one_names_its_successor():
 
 
 def test_an_authority_is_given_out_as_it_is_and_an_end_entity_is_not():
-    assert of_beginning(ROOT.signed, 7) == (View(f"ca.{ROOT.certificate_id}", der(ROOT.certificate), 7),)
-    assert of_beginning(ALICE.signed, 7) == ()
+    assert issuer_views(ROOT.signed, 7) == (View(f"ca.{ROOT.certificate_id}", der(ROOT.certificate), 7),)
+    assert issuer_views(ALICE.signed, 7) == ()
 
 
 def test_a_responder_whose_key_is_here_is_named_beside_its_issuer():
@@ -112,12 +114,12 @@ def test_a_responder_whose_key_is_here_is_named_beside_its_issuer():
     elsewhere = responder.signed.model_copy(update={"key_id": None})
 
     key = f"responder.{ROOT.certificate_id}.{responder.certificate_id}"
-    assert of_beginning(here, 9) == (View(key, responder.certificate_id.encode(), 9),)
-    assert of_beginning(elsewhere, 9) == ()
+    assert issuer_views(here, 9) == (View(key, responder.certificate_id.encode(), 9),)
+    assert issuer_views(elsewhere, 9) == ()
 
 
 def test_a_crl_is_given_out_in_der():
-    (view,) = of_publication(crl_published(ROOT, 5, [ALICE]), 3)
+    (view,) = publication_views(crl_published(ROOT, 5, [ALICE]), 3)
 
     crl = x509.load_der_x509_crl(view.value)
     assert (view.key, view.sequence) == (f"crl.{ROOT.certificate_id}", 3)
@@ -128,7 +130,7 @@ def test_a_crl_is_given_out_in_der():
 def test_every_answer_of_a_batch_is_found_by_the_issuers_key_and_the_serial():
     published = ocsp_published(ROOT, [ALICE, certify("bob", ROOT)])
 
-    views = of_publication(published, 4)
+    views = publication_views(published, 4)
 
     assert len({view.key for view in views}) == 4
     assert views[0].key == f"ocsp.{published.answers[0].issuer_key_hash}.{ALICE.serial}"
@@ -139,7 +141,7 @@ def test_a_bundle_is_its_roots_one_after_the_other():
     other = root("Other")
     published = bundle_published(ROOT, other)
 
-    (view,) = of_publication(published, 2)
+    (view,) = publication_views(published, 2)
 
     assert view == View(f"bundle.{published.bundle_id}", (pem(ROOT.certificate) + pem(other.certificate)).encode(), 2)
 
@@ -161,4 +163,4 @@ def test_a_bundle_is_its_roots_one_after_the_other():
     ],
 )
 def test_every_kind_of_name_has_words(name, kind, value):
-    assert described(name) == {"kind": kind, "value": value}
+    assert describe_general_name(name) == {"kind": kind, "value": value}

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pkilint.validation import ValidationFindingSeverity
 
-from services.certificate.names.x509_names import constraints_in
-from services.certificate.policy.rules import IssuerPolicy, Policy
-from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, KeyType, misfit
+from services.certificate.names.x509_names import name_constraints_of
+from services.certificate.policy.issuers import IssuerPolicy
+from services.certificate.policy.rules import Policy
+from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, KeyType, check_key
 from shared.contracts.certificate.commands import SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
 from shared.contracts.certificate.vocabulary import (
@@ -40,7 +41,7 @@ FITTING = [
     (profile, algorithm)
     for profile in LEAVES
     for algorithm in Algorithm
-    if misfit(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None
+    if check_key(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None
 ]
 AUTHORITY_KEY = {
     Algorithm.RSA_2048: SignatureAlgorithm.RSA_PKCS1_SHA256,
@@ -268,7 +269,7 @@ async def test_the_limits_of_an_authority_stand_in_its_certificate():
     assert extensions.get_extension_for_class(x509.BasicConstraints).value.path_length == 3
     said = extensions.get_extension_for_class(x509.NameConstraints)
     assert said.critical
-    assert constraints_in(parsed(root)) == (constraints, ())
+    assert name_constraints_of(parsed(root)) == (constraints, ())
 
 
 async def test_a_hierarchy_beside_the_classical_one_signs_with_ml_dsa():
@@ -551,8 +552,8 @@ async def test_the_issuers_name_is_byte_for_byte_its_subject(root_name, intermed
 
 
 @given(
-    root_days=st.integers(1, PROFILES[Profile.ROOT].longest_days),
-    days=st.integers(1, PROFILES[Profile.PIV_AUTHENTICATION].longest_days),
+    root_days=st.integers(1, PROFILES[Profile.ROOT].max_validity_days),
+    days=st.integers(1, PROFILES[Profile.PIV_AUTHENTICATION].max_validity_days),
     later=st.timedeltas(timedelta(0), timedelta(days=9200)),
 )
 @settings(max_examples=100, deadline=None)

@@ -12,11 +12,11 @@ from cryptography.x509.oid import ExtendedKeyUsageOID as Eku
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.path_building import NotVerified, Verified, verify
-from services.certificate.verification.path_validation import Question
-from services.certificate.verification.peers import peer_name
-from services.certificate.verification.revocation import RevocationStatus
-from services.certificate.verification.rules import LIMITS, Limits
+from services.certificate.verification.budget import DEFAULT_LIMITS, PathLimits
+from services.certificate.verification.crl_checks import RevocationStatus
+from services.certificate.verification.name_matching import peer_name
+from services.certificate.verification.path_building import PathFailure, ValidPath, verify
+from services.certificate.verification.path_validation import VerifyOptions
 from shared.contracts.certificate.vocabulary import VerifiedUsage
 from tests.support.chains import BEGIN, END, Party, key_usage, later, name
 
@@ -27,12 +27,12 @@ INTERMEDIATE = Party("Intermediate", ROOT, path_length=0)
 LEAF = Party("Leaf", INTERMEDIATE, ca=False, sans=[HOST])
 
 
-def judge(leaf, *intermediates, anchors=(ROOT,), at=NOW, limits=LIMITS, **question):
+def judge(leaf, *intermediates, anchors=(ROOT,), at=NOW, limits=DEFAULT_LIMITS, **question):
     return verify(
         leaf.der,
         [each.der for each in intermediates],
         [each.der for each in anchors],
-        Question(at, **question),
+        VerifyOptions(at, **question),
         limits=limits,
     )
 
@@ -42,7 +42,7 @@ def path_of(*parties):
 
 
 def refused(answer, words):
-    assert isinstance(answer, NotVerified), answer
+    assert isinstance(answer, PathFailure), answer
     assert words in answer.reason
     return answer
 
@@ -50,7 +50,7 @@ def refused(answer, words):
 def test_the_path_leads_from_the_certificate_to_its_root():
     answer = judge(LEAF, INTERMEDIATE)
 
-    assert isinstance(answer, Verified), answer
+    assert isinstance(answer, ValidPath), answer
     assert answer.path == path_of(LEAF, INTERMEDIATE, ROOT)
 
 
@@ -77,7 +77,7 @@ def test_a_root_that_is_not_trusted_leads_nowhere():
     ],
 )
 def test_both_ends_of_a_validity_belong_to_it(at, valid):
-    assert isinstance(judge(LEAF, INTERMEDIATE, at=at), Verified) == valid
+    assert isinstance(judge(LEAF, INTERMEDIATE, at=at), ValidPath) == valid
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_every_algorithm_of_ours_is_understood(make):
     root = Party("Root", key=make())
     leaf, forged = Party("Leaf", root, ca=False), Party("Leaf", Party("Root", key=make()), ca=False)
 
-    assert isinstance(judge(leaf, anchors=[root]), Verified)
+    assert isinstance(judge(leaf, anchors=[root]), ValidPath)
     refused(judge(forged, anchors=[root]), "did not sign")
 
 
@@ -102,7 +102,7 @@ def test_rsa_pss_is_understood():
     root = Party("Root", key=rsa.generate_private_key(65537, 2048))
     scheme = padding.PSS(padding.MGF1(hashes.SHA256()), padding.PSS.DIGEST_LENGTH)
 
-    assert isinstance(judge(Party("Leaf", root, ca=False, padding=scheme), anchors=[root]), Verified)
+    assert isinstance(judge(Party("Leaf", root, ca=False, padding=scheme), anchors=[root]), ValidPath)
 
 
 def test_a_way_that_is_closed_does_not_close_the_others():
@@ -131,7 +131,7 @@ def test_names_are_compared_as_people_read_them():
     root = Party(name("Cim   ROOT", organization_name="Cím"))
     same = Party(name("cim root", organization_name="CÍM"), key=root.key)
 
-    assert isinstance(judge(Party("Leaf", same, ca=False), anchors=[root]), Verified)
+    assert isinstance(judge(Party("Leaf", same, ca=False), anchors=[root]), ValidPath)
 
 
 CLIENTS = {"extensions": [(x509.ExtendedKeyUsage([Eku.CLIENT_AUTH]), False)]}
@@ -181,7 +181,7 @@ def test_openssl_is_of_the_same_opinion(chain, tmp_path):
         check=False,
     )
 
-    assert isinstance(answer, Verified) == valid, answer
+    assert isinstance(answer, ValidPath) == valid, answer
     assert (theirs.returncode == 0) == valid, theirs
 
 
@@ -191,9 +191,9 @@ def test_what_was_changed_in_one_octet_is_never_verified_and_never_breaks_anythi
     flipped = LEAF.der[where] ^ data.draw(st.integers(1, 255))
     changed = LEAF.der[:where] + bytes([flipped]) + LEAF.der[where + 1 :]
 
-    answer = verify(changed, [INTERMEDIATE.der], [ROOT.der], Question(NOW))
+    answer = verify(changed, [INTERMEDIATE.der], [ROOT.der], VerifyOptions(NOW))
 
-    assert isinstance(answer, NotVerified)
+    assert isinstance(answer, PathFailure)
 
 
 def test_a_signature_that_says_that_its_last_bit_is_unused_is_none():
@@ -202,13 +202,13 @@ def test_a_signature_that_says_that_its_last_bit_is_unused_is_none():
     signature = leaf.certificate.signature
     changed = leaf.der[: -len(signature) - 1] + b"\1" + signature
 
-    refused(verify(changed, [INTERMEDIATE.der], [ROOT.der], Question(NOW)), "whole octets")
+    refused(verify(changed, [INTERMEDIATE.der], [ROOT.der], VerifyOptions(NOW)), "whole octets")
 
 
 @given(st.binary(max_size=64))
 def test_what_is_no_certificate_is_said_to_be_none(noise):
-    assert isinstance(verify(noise, [noise], [ROOT.der, noise], Question(NOW)), NotVerified)
-    assert isinstance(verify(LEAF.der, [INTERMEDIATE.der, noise], [noise, ROOT.der], Question(NOW)), Verified)
+    assert isinstance(verify(noise, [noise], [ROOT.der, noise], VerifyOptions(NOW)), PathFailure)
+    assert isinstance(verify(LEAF.der, [INTERMEDIATE.der, noise], [noise, ROOT.der], VerifyOptions(NOW)), ValidPath)
 
 
 def without_identifiers(subject, issuer=None, key=None):
@@ -229,7 +229,7 @@ def test_a_crowd_of_one_name_costs_no_more_signatures_than_the_limit():
 
     answer = refused(judge(leaf, *crowd), "given up")
 
-    assert answer.work.signatures <= LIMITS.signatures + 1
+    assert answer.work.signatures <= DEFAULT_LIMITS.signatures + 1
 
 
 def test_a_mesh_of_one_key_costs_no_more_steps_than_the_limit():
@@ -240,8 +240,8 @@ def test_a_mesh_of_one_key_costs_no_more_steps_than_the_limit():
 
     answer = refused(judge(Party("Leaf", heads[0], ca=False), *mesh), "given up")
 
-    assert answer.work.steps <= LIMITS.steps + 1
-    assert answer.work.signatures <= LIMITS.signatures
+    assert answer.work.steps <= DEFAULT_LIMITS.steps + 1
+    assert answer.work.signatures <= DEFAULT_LIMITS.signatures
 
 
 def test_a_bomb_of_name_constraints_costs_no_more_comparisons_than_the_limit():
@@ -259,5 +259,5 @@ def test_a_path_is_as_long_as_is_allowed():
         chain.append(Party(f"CA {n}", chain[-1]))
     leaf = Party("Leaf", chain[-1], ca=False)
 
-    assert isinstance(judge(leaf, *chain[1:], anchors=chain[:1], limits=Limits(intermediates=4)), Verified)
-    refused(judge(leaf, *chain[1:], anchors=chain[:1], limits=Limits(intermediates=3)), "more than 3 intermediates")
+    assert isinstance(judge(leaf, *chain[1:], anchors=chain[:1], limits=PathLimits(intermediates=4)), ValidPath)
+    refused(judge(leaf, *chain[1:], anchors=chain[:1], limits=PathLimits(intermediates=3)), "more than 3 intermediates")

@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from publicsuffixlist import PublicSuffixList
 
-from services.certificate.verification.path_building import Verified, verify
-from services.certificate.verification.path_validation import Question
-from services.certificate.verification.peers import Address, Host, Mailbox
-from services.certificate.verification.revocation import RevocationLists, not_asked
-from services.certificate.verification.rules import LIMITS, RFC_5280, Limits, Rules
+from services.certificate.verification.budget import DEFAULT_LIMITS, PathLimits
+from services.certificate.verification.certificate_checks import RFC_5280, RuleSet
+from services.certificate.verification.crl_checks import CrlChecker, no_revocation_check
+from services.certificate.verification.name_matching import Address, Host, Mailbox
+from services.certificate.verification.path_building import ValidPath, verify
+from services.certificate.verification.path_validation import VerifyOptions
 from shared.contracts.certificate.vocabulary import VerifiedUsage
 
 DATA = Path(__file__).parents[3] / "data" / "x509-limbo" / "limbo.json.gz"
@@ -38,7 +39,7 @@ EXPLAINED_DISAGREEMENTS = {
 }
 
 _SUFFIXES = PublicSuffixList()
-WEB = Rules(web=True, is_public_suffix=lambda name: _SUFFIXES.publicsuffix(name) == name)
+WEB = RuleSet(web=True, is_public_suffix=lambda name: _SUFFIXES.publicsuffix(name) == name)
 USAGES = {"SERVER": VerifiedUsage.TLS_SERVER, "CLIENT": VerifiedUsage.TLS_CLIENT}
 PEERS = {"DNS": Host, "RFC822": Mailbox, "IP": lambda value: Address(ip_address(value))}
 
@@ -50,11 +51,11 @@ def judged(name, rules=None):
     wanted = [each for each in (case["expected_peer_name"], *case["expected_peer_names"]) if each]
     instant = case["validation_time"]
     depth = case["max_chain_depth"]
-    question = Question(
+    question = VerifyOptions(
         datetime.fromisoformat(instant) if instant else SOME_DAY,
         USAGES[case["validation_kind"]],
         tuple(PEERS[each["kind"]](each["value"]) for each in wanted),
-        RevocationLists([der(crl) for crl in case["crls"]]) if case["crls"] else not_asked,
+        CrlChecker([der(crl) for crl in case["crls"]]) if case["crls"] else no_revocation_check,
     )
     return verify(
         der(case["peer_certificate"]),
@@ -62,7 +63,7 @@ def judged(name, rules=None):
         [der(pem) for pem in case["trusted_certs"]],
         question,
         rules=rules or (WEB if name.startswith("webpki::") else RFC_5280),
-        limits=LIMITS if depth is None else Limits(intermediates=depth),
+        limits=DEFAULT_LIMITS if depth is None else PathLimits(intermediates=depth),
     )
 
 
@@ -74,7 +75,7 @@ def der(pem):
 def test_it_is_judged_as_the_case_expects_or_the_reason_why_not_stands_here(name):
     answer = judged(name)
 
-    agrees = isinstance(answer, Verified) == (CASES[name]["expected_result"] == "SUCCESS")
+    agrees = isinstance(answer, ValidPath) == (CASES[name]["expected_result"] == "SUCCESS")
     assert agrees == (name not in EXPLAINED_DISAGREEMENTS), answer
 
 
@@ -94,7 +95,7 @@ def test_what_we_do_not_agree_with_is_no_more_than_that():
 
 @pytest.mark.parametrize("name", EXPLAINED_DISAGREEMENTS)
 def test_the_rfc_alone_agrees_where_the_baseline_requirements_contradict_the_case(name):
-    assert isinstance(judged(name, RFC_5280), Verified)
+    assert isinstance(judged(name, RFC_5280), ValidPath)
 
 
 @given(
@@ -114,4 +115,4 @@ def test_what_was_changed_anywhere_in_a_case_breaks_nothing(name, data):
     leaf, *others = encoded
 
     for rules in (RFC_5280, WEB):
-        verify(leaf, others, others[-1:], Question(SOME_DAY, VerifiedUsage.TLS_SERVER), rules=rules)
+        verify(leaf, others, others[-1:], VerifyOptions(SOME_DAY, VerifiedUsage.TLS_SERVER), rules=rules)

@@ -7,10 +7,10 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.certificate import parse
+from services.certificate.verification.budget import DEFAULT_LIMITS, WorkBudget
 from services.certificate.verification.name_constraints import malformed_subtree, violation
-from services.certificate.verification.peers import Address, Host, Mailbox, matches, peer_name
-from services.certificate.verification.rules import LIMITS, Work
+from services.certificate.verification.name_matching import Address, Host, Mailbox, matches, peer_name
+from services.certificate.verification.parsed_certificate import parse
 from tests.support.chains import Party, name
 
 ROOT = Party("Root")
@@ -100,7 +100,7 @@ UNCLEAR = [
 
 def violated(named, permitted=None, excluded=None, subject="Leaf"):
     leaf = parse(Party(subject, ROOT, ca=False, sans=[named] if named else []).der)
-    return violation(x509.NameConstraints(permitted, excluded), leaf, Work(LIMITS)) is not None
+    return violation(x509.NameConstraints(permitted, excluded), leaf, WorkBudget(DEFAULT_LIMITS)) is not None
 
 
 @pytest.mark.parametrize(("named", "subtree"), INSIDE, ids=str)

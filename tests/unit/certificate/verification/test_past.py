@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.status_history import Past, Status
+from services.certificate.verification.status_history import RevocationStatus, StatusHistory
 from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
@@ -27,9 +27,9 @@ REVOKED = CertificateRevoked(
 
 def past(*events):
     """Each event a minute after the one before, the first one at noon."""
-    found = Past()
+    found = StatusHistory()
     for minutes, event in enumerate(events):
-        found.hear(event, NOON + minutes * MINUTE)
+        found.apply(event, NOON + minutes * MINUTE)
     return found
 
 
@@ -38,7 +38,7 @@ def statuses(found, minutes):
 
 
 def test_a_certificate_is_good_until_something_else_is_said():
-    assert past().status(ID, NOON) is Status.GOOD
+    assert past().status(ID, NOON) is RevocationStatus.GOOD
 
 
 def test_what_was_held_and_released_was_not_good_in_between_only():
@@ -78,8 +78,8 @@ def test_what_happens_later_changes_nothing_of_what_was(before, after):
 
 
 def test_one_that_is_handed_in_is_known_by_its_issuer_and_serial():
-    assert past(HELD).known_by(ISSUER_ID, 0x1F) == ID
-    assert past(HELD).known_by(ID, 0x1F) is None
+    assert past(HELD).certificate_id_of(ISSUER_ID, 0x1F) == ID
+    assert past(HELD).certificate_id_of(ID, 0x1F) is None
 
 
 @pytest.mark.parametrize("profile", Profile)

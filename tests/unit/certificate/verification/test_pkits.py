@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from services.certificate.verification.path_building import Verified, verify
-from services.certificate.verification.path_validation import Question
-from services.certificate.verification.revocation import RevocationLists
+from services.certificate.verification.crl_checks import CrlChecker
+from services.certificate.verification.path_building import ValidPath, verify
+from services.certificate.verification.path_validation import VerifyOptions
 
 DATA = json.loads(gzip.decompress((Path(__file__).parents[3] / "data" / "pkits" / "pkits.json.gz").read_bytes()))
 CERTIFICATES = {name: base64.b64decode(encoded) for name, encoded in DATA["certificates"].items()}
-LISTS = RevocationLists([base64.b64decode(encoded) for encoded in DATA["crls"].values()])
+LISTS = CrlChecker([base64.b64decode(encoded) for encoded in DATA["crls"].values()])
 ANCHOR = CERTIFICATES["TrustAnchorRootCertificate"]
 OTHERS = [encoded for name, encoded in CERTIFICATES.items() if not name.endswith("EE") and encoded != ANCHOR]
 CASES = [name for name in CERTIFICATES if re.fullmatch(r"(Valid|Invalid).*EE", name)]
@@ -49,9 +49,9 @@ EXPLAINED_DISAGREEMENTS = {f"Valid{test}EE": why for why, tests in _WHY.items() 
 
 @pytest.mark.parametrize("name", CASES)
 def test_it_is_judged_as_its_name_says_or_the_reason_why_not_stands_here(name):
-    answer = verify(CERTIFICATES[name], OTHERS, [ANCHOR], Question(THEN, revocation=LISTS))
+    answer = verify(CERTIFICATES[name], OTHERS, [ANCHOR], VerifyOptions(THEN, revocation=LISTS))
 
-    agrees = isinstance(answer, Verified) == name.startswith("Valid")
+    agrees = isinstance(answer, ValidPath) == name.startswith("Valid")
     assert agrees == (name not in EXPLAINED_DISAGREEMENTS), answer
     assert answer.work.signatures <= 20
 

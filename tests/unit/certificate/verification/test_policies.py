@@ -3,8 +3,8 @@
 import pytest
 from cryptography import x509
 
-from services.certificate.verification.path_building import Verified, verify
-from services.certificate.verification.path_validation import Question
+from services.certificate.verification.path_building import ValidPath, verify
+from services.certificate.verification.path_validation import VerifyOptions
 from tests.support.chains import Party, later
 
 ONE, TWO, ANY = (
@@ -55,9 +55,9 @@ def test_a_policy_is_left_where_one_is_demanded(of_authority, of_leaf, valid):
     authority = Party("Authority", ROOT, extensions=of_authority)
     leaf = Party("Leaf", authority, ca=False, extensions=of_leaf)
 
-    answer = verify(leaf.der, [authority.der], [ROOT.der], Question(later(days=1)))
+    answer = verify(leaf.der, [authority.der], [ROOT.der], VerifyOptions(later(days=1)))
 
-    assert isinstance(answer, Verified) == valid, answer
+    assert isinstance(answer, ValidPath) == valid, answer
 
 
 def test_mappings_are_worth_nothing_where_an_authority_above_forbids_them():
@@ -65,6 +65,6 @@ def test_mappings_are_worth_nothing_where_an_authority_above_forbids_them():
     authority = Party("Authority", above, extensions=[policies(ONE), mapped(ONE, TWO)])
     leaf = Party("Leaf", authority, ca=False, extensions=[policies(TWO)])
 
-    answer = verify(leaf.der, [above.der, authority.der], [ROOT.der], Question(later(days=1)))
+    answer = verify(leaf.der, [above.der, authority.der], [ROOT.der], VerifyOptions(later(days=1)))
 
     assert "policies" in answer.reason

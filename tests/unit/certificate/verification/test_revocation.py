@@ -4,9 +4,9 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from services.certificate.verification.path_building import NotVerified, Verified, verify
-from services.certificate.verification.path_validation import Question
-from services.certificate.verification.revocation import RevocationLists
+from services.certificate.verification.crl_checks import CrlChecker
+from services.certificate.verification.path_building import PathFailure, ValidPath, verify
+from services.certificate.verification.path_validation import VerifyOptions
 from tests.support.chains import BEGIN, Party, key_usage, later
 
 NOW = later(days=100)
@@ -23,7 +23,7 @@ NUMBER = (x509.CRLNumber(7), False)
 
 
 def judge(*crls, root=ROOT, leaf=LEAF):
-    return verify(leaf.der, [], [root.der], Question(NOW, revocation=RevocationLists(crls)))
+    return verify(leaf.der, [], [root.der], VerifyOptions(NOW, revocation=CrlChecker(crls)))
 
 
 def scope(**said):
@@ -35,7 +35,7 @@ def scope(**said):
 
 
 def test_a_certificate_that_no_crl_names_is_good():
-    assert isinstance(judge(ROOT.crl()), Verified)
+    assert isinstance(judge(ROOT.crl()), ValidPath)
 
 
 def test_a_certificate_that_one_of_them_names_is_not():
@@ -78,13 +78,13 @@ def test_a_certificate_on_hold_is_not_good_either():
 def test_a_crl_that_cannot_be_relied_on_tells_nothing(crl):
     answer = judge(crl)
 
-    assert isinstance(answer, NotVerified)
+    assert isinstance(answer, PathFailure)
     assert "no CRL that can be relied on" in answer.reason
 
 
 @pytest.mark.parametrize("said", [{"only_contains_user_certs": True}, {"full_name": [POINT]}], ids=str)
 def test_a_crl_whose_scope_has_the_certificate_tells(said):
-    assert isinstance(judge(ROOT.crl(extensions=[NUMBER, scope(**said)])), Verified)
+    assert isinstance(judge(ROOT.crl(extensions=[NUMBER, scope(**said)])), ValidPath)
     assert "revoked" in judge(ROOT.crl(LEAF, extensions=[NUMBER, scope(**said)])).reason
 
 

@@ -6,7 +6,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.certificate.verification.status_history import AUTHORITIES, Past, PastEvent
+from services.certificate.verification.status_history import AUTHORITIES, StatusHistory, StatusHistoryEvent
 from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateImported,
@@ -22,7 +22,7 @@ _ISSUED: dict[str, type[CertificateSigned | CertificateImported]] = {
     "signed": CertificateSigned,
     "imported": CertificateImported,
 }
-_KINDS: dict[str, type[PastEvent]] = {
+_KINDS: dict[str, type[StatusHistoryEvent]] = {
     **_ISSUED,
     "held": CertificateHeld,
     "released": CertificateReleased,
@@ -33,11 +33,11 @@ _PATTERNS = tuple(f"keys.events.certificate.{kind}.*" for kind in _KINDS)
 _WORDS = tuple(f'"{profile}"'.encode() for profile in AUTHORITIES)
 
 
-class Authorities:
+class StatusLog:
     """*past* is what was heard of the log; `caught_up` has it be all that the log holds."""
 
     def __init__(self, js: JetStreamContext) -> None:
-        self.past = Past()
+        self.past = StatusHistory()
         self._js = js
         self._reader = LogReader(js, _PATTERNS, self._hear, self._forget)
 
@@ -56,10 +56,10 @@ class Authorities:
         return None
 
     def _forget(self) -> None:
-        self.past = Past()
+        self.past = StatusHistory()
 
     def _hear(self, message: Msg) -> None:
         """Most are of leaves, which are not worth reading."""
         token = message.subject.split(".")[3]
         if token not in _ISSUED or any(word in message.data for word in _WORDS):
-            self.past.hear(decode_event(message, _LANGUAGE)[1], message.metadata.timestamp)
+            self.past.apply(decode_event(message, _LANGUAGE)[1], message.metadata.timestamp)

@@ -27,20 +27,20 @@ class _Issued(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class IssuedCertificate:
     """*position* is the document's sequence in the bucket: where to go on after it."""
 
     position: int
     certificate_id: str
 
 
-async def responders(js: JetStreamContext, issuer_id: str) -> list[str]:
+async def responder_ids(js: JetStreamContext, issuer_id: str) -> list[str]:
     """The ids of the certificates of all responders of that issuer whose key is here; the newest is first."""
     found = [document async for document in KeyValue(js, BUCKET).all(f"responder.{issuer_id}.*")]
     return [document.key.rsplit(".", 1)[1] for document in sorted(found, key=lambda each: -each.revision)]
 
 
-async def known_as(js: JetStreamContext, issuer_id: str, serial: str) -> str | None:
+async def certificate_id_of(js: JetStreamContext, issuer_id: str, serial: str) -> str | None:
     """The id of the certificate of that issuer and serial number, a moment after it was issued or imported."""
     document = await KeyValue(js, BUCKET).get(f"issued.{issuer_id}.{serial}")
     try:
@@ -49,7 +49,9 @@ async def known_as(js: JetStreamContext, issuer_id: str, serial: str) -> str | N
         return None
 
 
-async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: datetime) -> AsyncGenerator[Listed]:
+async def unexpired_certificates(
+    js: JetStreamContext, issuer_id: str, after: int, at: datetime
+) -> AsyncGenerator[IssuedCertificate]:
     """Those that were written after position *after* and had not ended *at* that time."""
     pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
     subscription = await ordered(
@@ -62,7 +64,7 @@ async def unexpired(js: JetStreamContext, issuer_id: str, after: int, at: dateti
         async for message in messages:
             document = _read(message)
             if document is not None and document.not_after >= at:
-                yield Listed(message.metadata.sequence.stream, document.certificate_id)
+                yield IssuedCertificate(message.metadata.sequence.stream, document.certificate_id)
 
 
 def _read(message: Msg) -> _Issued | None:

@@ -14,16 +14,16 @@ _LABEL = r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$)({_LABEL}\.)*(?![0-9]+$){_LABEL}")
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:([A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
 _LONGEST_COMMON_NAME = 64
-Names = tuple[SubjectAlternativeName, ...]
+AlternativeNames = tuple[SubjectAlternativeName, ...]
 
 
-def alternatives(subject: DistinguishedName, sans: Names) -> Names:
+def requested_sans(subject: DistinguishedName, sans: AlternativeNames) -> AlternativeNames:
     """Each of them once, in the order of the request, the subject's e-mail address first (RFC 5280, 4.1.2.6)."""
     mailbox = () if subject.email is None else (SubjectAlternativeName(kind=SanKind.EMAIL, value=subject.email),)
     return tuple(dict.fromkeys((*mailbox, *sans)))
 
 
-def misnamed(profile: Profile, common_name: str | None, names: Names) -> str | None:
+def check_names(profile: Profile, common_name: str | None, names: AlternativeNames) -> str | None:
     """Why a certificate of *profile* does not name whom it is about like this; None: it does."""
     rules = PROFILES[profile]
     if common_name is not None and len(common_name.encode()) > _LONGEST_COMMON_NAME:
@@ -33,9 +33,9 @@ def misnamed(profile: Profile, common_name: str | None, names: Names) -> str | N
             return f"{name.kind} {name.value} does not fit profile {profile}; it names {_kinds(rules.names)}"
         if (flaw := malformed(name, wildcards=rules.wildcards)) is not None:
             return flaw
-    if rules.required_names and not any(name.kind in rules.required_names for name in names):
-        return f"a certificate of profile {profile} must name {_kinds(rules.required_names)} in its sans"
-    if rules.named_by_host and common_name is not None and common_name not in {name.value for name in names}:
+    if rules.required_san_kinds and not any(name.kind in rules.required_san_kinds for name in names):
+        return f"a certificate of profile {profile} must name {_kinds(rules.required_san_kinds)} in its sans"
+    if rules.common_name_in_sans and common_name is not None and common_name not in {name.value for name in names}:
         return f"the common_name of profile {profile} must be one of its sans, and {common_name} is none of them"
     return None
 

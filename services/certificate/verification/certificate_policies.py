@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from cryptography import x509
 from cryptography.x509.oid import CertificatePoliciesOID, ObjectIdentifier
 
-from services.certificate.verification.certificate import Certificate
+from services.certificate.verification.parsed_certificate import ParsedCertificate
 
 _ANY = CertificatePoliciesOID.ANY_POLICY
 _Expected = dict[ObjectIdentifier, set[ObjectIdentifier]]
@@ -33,7 +33,7 @@ class _State:
         return self.explicit == 0 and not self.left
 
 
-def without_policy(path: Sequence[Certificate]) -> str | None:
+def without_policy(path: Sequence[ParsedCertificate]) -> str | None:
     """The certificate by which a policy that is demanded was lost; None: that is not so."""
     never = len(path)
     state = _State(never, never, never)
@@ -54,7 +54,7 @@ def without_policy(path: Sequence[Certificate]) -> str | None:
     return _told(path[0]) if state.is_lost else None
 
 
-def _certified(state: _State, certificate: Certificate, *, is_last: bool) -> None:
+def _certified(state: _State, certificate: ParsedCertificate, *, is_last: bool) -> None:
     """RFC 5280, 6.1.3 (d) and (e)."""
     policies = {each.policy_identifier for each in certificate.find(x509.CertificatePolicies) or ()}
     expected = {each for expected in state.left.values() for each in expected}
@@ -64,7 +64,7 @@ def _certified(state: _State, certificate: Certificate, *, is_last: bool) -> Non
     state.left = {each: {each} for each in left}
 
 
-def _mapped(state: _State, certificate: Certificate) -> None:
+def _mapped(state: _State, certificate: ParsedCertificate) -> None:
     """RFC 5280, 6.1.4 (b)."""
     for policy, others in certificate.policy_mappings.items():
         if state.mapping == 0:
@@ -73,7 +73,7 @@ def _mapped(state: _State, certificate: Certificate) -> None:
             state.left[policy] = set(others)
 
 
-def _demanded(state: _State, certificate: Certificate) -> None:
+def _demanded(state: _State, certificate: ParsedCertificate) -> None:
     """RFC 5280, 6.1.4 (i) and (j), 6.1.5 (b)."""
     constraints, inhibited = certificate.find(x509.PolicyConstraints), certificate.find(x509.InhibitAnyPolicy)
     if constraints is not None and constraints.require_explicit_policy is not None:
@@ -84,5 +84,5 @@ def _demanded(state: _State, certificate: Certificate) -> None:
         state.any_policy = min(state.any_policy, inhibited.skip_certs)
 
 
-def _told(certificate: Certificate) -> str:
+def _told(certificate: ParsedCertificate) -> str:
     return f"{certificate.title}: it has none of the policies that its issuers demand (RFC 5280, 6.1.3 (f))"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import assert_never
@@ -87,3 +88,23 @@ def _host_matches(presented: str, wanted: str) -> bool:
         _, _, parent = wanted.partition(".")
         return parent == presented.removeprefix("*.")
     return presented == wanted
+
+
+Relative = frozenset[tuple[str, str]]
+Distinguished = tuple[Relative, ...]
+
+
+def distinguished(name: x509.Name) -> Distinguished:
+    return tuple(frozenset((each.oid.dotted_string, _prepared(each.value)) for each in rdn) for rdn in name.rdns)
+
+
+def lies_within(name: Distinguished, subtree: Distinguished) -> bool:
+    """RFC 5280, 7.1: the subtree's relative names are the first ones of the name."""
+    return name[: len(subtree)] == subtree
+
+
+def _prepared(value: str | bytes) -> str:
+    """Much of RFC 4518: mapped, normalised, insignificant blanks taken out."""
+    if isinstance(value, bytes):
+        return value.hex()
+    return " ".join(unicodedata.normalize("NFKC", value).casefold().split())

@@ -13,10 +13,10 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
-from services.certificate.verification.certificate import Certificate
-from services.certificate.verification.distinguished_names import Distinguished, distinguished
-from services.certificate.verification.rules import Work
-from services.certificate.verification.signatures import verifies
+from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.name_matching import Distinguished, distinguished
+from services.certificate.verification.parsed_certificate import ParsedCertificate
+from services.certificate.verification.signature_checks import verifies
 
 
 class RevocationStatus(StrEnum):
@@ -26,7 +26,7 @@ class RevocationStatus(StrEnum):
     UNDETERMINED = "undetermined"
 
 
-Revocation = Callable[[Certificate, Certificate, datetime, Work], RevocationStatus]
+RevocationCheck = Callable[[ParsedCertificate, ParsedCertificate, datetime, WorkBudget], RevocationStatus]
 """How a certificate stood, by its issuer's certificate, at an instant."""
 
 _PROCESSED = frozenset(
@@ -37,7 +37,9 @@ _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtens
 T = TypeVar("T", bound=x509.ExtensionType)
 
 
-def not_asked(_: Certificate, __: Certificate, ___: datetime, ____: Work) -> RevocationStatus:
+def no_revocation_check(
+    _: ParsedCertificate, __: ParsedCertificate, ___: datetime, ____: WorkBudget
+) -> RevocationStatus:
     return RevocationStatus.GOOD
 
 
@@ -48,13 +50,15 @@ class _List:
     extensions: x509.Extensions
 
 
-class RevocationLists:
+class CrlChecker:
     """Asks CRLs. Where they do not tell, the status is undetermined. Indirect CRLs and delta CRLs are passed over."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
         self._lists = [found for each in encoded if (found := _parse(each)) is not None]
 
-    def __call__(self, certificate: Certificate, issuer: Certificate, at: datetime, work: Work) -> RevocationStatus:
+    def __call__(
+        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, work: WorkBudget
+    ) -> RevocationStatus:
         statuses = [
             _status(each, certificate)
             for each in self._lists
@@ -81,7 +85,7 @@ def _read(encoded: bytes) -> _List | None:
         return None
 
 
-def _is_about(crl: _List, certificate: Certificate, issuer: Certificate) -> bool:
+def _is_about(crl: _List, certificate: ParsedCertificate, issuer: ParsedCertificate) -> bool:
     """RFC 5280, 6.3.3 (b): by this issuer, and within its scope."""
     if crl.issuer != certificate.issuer or crl.issuer != issuer.subject:
         return False
@@ -97,7 +101,7 @@ def _is_about(crl: _List, certificate: Certificate, issuer: Certificate) -> bool
     return scope.relative_name is None and (scope.full_name is None or _is_at(scope.full_name, certificate))
 
 
-def _is_at(names: Sequence[x509.GeneralName], certificate: Certificate) -> bool:
+def _is_at(names: Sequence[x509.GeneralName], certificate: ParsedCertificate) -> bool:
     points = certificate.find(x509.CRLDistributionPoints) or ()
     return any(name in (point.full_name or ()) for point in points for name in names)
 
@@ -118,7 +122,7 @@ def _can_be_relied_on(crl: _List, at: datetime) -> bool:
     return True
 
 
-def _signed(crl: _List, issuer: Certificate, work: Work) -> bool:
+def _signed(crl: _List, issuer: ParsedCertificate, work: WorkBudget) -> bool:
     """RFC 5280, 6.3.3 (f) and (g)."""
     usage = issuer.find(x509.KeyUsage)
     if usage is not None and not usage.crl_sign:
@@ -127,7 +131,7 @@ def _signed(crl: _List, issuer: Certificate, work: Work) -> bool:
     return verifies(crl.parsed, issuer.key)
 
 
-def _status(crl: _List, certificate: Certificate) -> RevocationStatus:
+def _status(crl: _List, certificate: ParsedCertificate) -> RevocationStatus:
     entry = crl.parsed.get_revoked_certificate_by_serial_number(certificate.parsed.serial_number)
     if entry is None:
         return RevocationStatus.GOOD

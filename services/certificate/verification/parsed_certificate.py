@@ -19,7 +19,7 @@ from services.certificate.verification.der_reader import (
     skeleton,
     spells_its_curve_out,
 )
-from services.certificate.verification.distinguished_names import Distinguished, distinguished
+from services.certificate.verification.name_matching import Distinguished, distinguished
 
 _NAME_CONSTRAINTS = bytes((0x55, 0x1D, 0x1E))  # 2.5.29.30
 _POLICY_MAPPINGS = bytes((0x55, 0x1D, 0x21))  # 2.5.29.33
@@ -46,7 +46,7 @@ class Unreadable(Malformed):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Certificate:
+class ParsedCertificate:
     """*name* is the subject as it is written, *key* a public key of `cryptography`, *spki* its DER. A policy is
     mapped to those that are as good as it."""
 
@@ -106,7 +106,7 @@ class Certificate:
 
 
 @lru_cache(maxsize=1024)
-def parse(encoded: bytes) -> Certificate:
+def parse(encoded: bytes) -> ParsedCertificate:
     """Raises Malformed, which says what is wrong."""
     try:
         bones = skeleton(encoded)
@@ -120,7 +120,7 @@ def parse(encoded: bytes) -> Certificate:
         return _parse(encoded, bones)
 
 
-def _parse(encoded: bytes, bones: Skeleton) -> Certificate:
+def _parse(encoded: bytes, bones: Skeleton) -> ParsedCertificate:
     try:
         parsed = x509.load_der_x509_certificate(encoded)
         name = parsed.subject
@@ -141,7 +141,7 @@ def _parse(encoded: bytes, bones: Skeleton) -> Certificate:
     if distances:
         raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
     fingerprint = sha256(encoded).hexdigest()
-    return Certificate(parsed, fingerprint, name, subject, issuer, key, bones.spki, extensions, mappings)
+    return ParsedCertificate(parsed, fingerprint, name, subject, issuer, key, bones.spki, extensions, mappings)
 
 
 def _policy_mappings(encoded: bytes) -> dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]:
