@@ -11,17 +11,20 @@ from services.certificate.crl.effects import AttachCrlSignature, BuildCrl, Gathe
 from services.certificate.crl.performer import CrlBuilding
 from services.certificate.linting.pkilint import Pkilint
 from services.certificate.nats_jwt import performer as nats_signatures
-from services.certificate.nats_jwt.domain import NATS_JWT, CheckSignature, SignatureChecked
+from services.certificate.nats_jwt.domain import NATS_JWT
+from services.certificate.nats_jwt.effects import CheckSignature, SignatureChecked
 from services.certificate.ocsp.domain import OCSP
-from services.certificate.ocsp.performer import OcspBuilding
-from services.certificate.ocsp.states import OcspEffect, OcspOutcome
+from services.certificate.ocsp.effects import OcspEffect, OcspOutcome
+from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.policy.rules import Policy, SshRule
 from services.certificate.revocation.log import RevocationLog
 from services.certificate.ssh import performer as ssh_building
 from services.certificate.ssh.domain import ssh_certificate_decider
 from services.certificate.ssh.effects import SshEffect, SshOutcome
-from services.certificate.trust_bundle.domain import TRUST_BUNDLE, FetchRoots, RootsFetched
+from services.certificate.trust_bundle.domain import TRUST_BUNDLE
+from services.certificate.trust_bundle.effects import FetchRoots, RootsFetched
+from services.certificate.trust_bundle.performer import TrustBundlePerformer
 from services.certificate.verification.effects import CheckPath
 from services.certificate.verification.performer import PathChecker
 from services.certificate.verification.status_log import StatusLog
@@ -99,17 +102,12 @@ class _Edge:
         return perform
 
     async def of_ocsp(self, js: JetStreamContext, stores: Stores) -> Callable[[OcspEffect], Awaitable[OcspOutcome]]:
-        return OcspBuilding(js, self._revocations_in(js), _current(stores), self._settings.ocsp).perform
+        return OcspPerformer(js, self._revocations_in(js), _current(stores), self._settings.ocsp).perform
 
     async def of_trust_bundles(
         self, _: JetStreamContext, stores: Stores
     ) -> Callable[[FetchRoots], Awaitable[RootsFetched]]:
-        current = _current(stores)
-
-        async def perform(asked: FetchRoots) -> RootsFetched:
-            return RootsFetched(asked, tuple([await current(each) for each in asked.certificate_ids]))
-
-        return perform
+        return TrustBundlePerformer(_current(stores)).perform
 
     async def of_ssh_certificates(
         self, _: JetStreamContext, __: Stores

@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from services.certificate.ocsp.domain import MOST
+from services.certificate.ocsp.domain import MAX_CERTIFICATES
 from services.certificate.service import Settings, certificate_service
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
 from shared.messages.envelope import encode_event
@@ -208,7 +208,7 @@ async def test_where_no_responder_is_known_or_what_names_it_is_nonsense_it_says_
 
 async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(people):
     expired = holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE, days=5)
-    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MOST + 10)]
+    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MAX_CERTIFICATES + 10)]
     forged = str(new_id())  # there is a document of it, and no history
     await people.view(
         f"issued.{CA.certificate_id}.f0",
@@ -227,7 +227,7 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
 
     known = [RESPONDER, ALICE, BOB, *leaves]
     assert sorted(of(first) + of(second)) == sorted(each.serial for each in known)
-    assert (len(of(first)), first["everyone"], second["more_after"]) == (MOST, True, None)
+    assert (len(of(first)), first["everyone"], second["more_after"]) == (MAX_CERTIFICATES, True, None)
     assert kind == "command.repeated"
     told = [*(await people.answers(first))["answers"], *(await people.answers(second))["answers"]]
     bad = {
@@ -240,13 +240,13 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
 
 
 async def test_exactly_one_page_has_no_page_after_it(people):
-    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MOST - 3)]
+    leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MAX_CERTIFICATES - 3)]
     await people.store(*(event for each in leaves for event in each.told()))
     await people.projected()
 
     _, prepared = await people.prepare(responder_id=RESPONDER.certificate_id)
 
-    assert (len(prepared["answers"]), prepared["more_after"]) == (2 * MOST, None)
+    assert (len(prepared["answers"]), prepared["more_after"]) == (2 * MAX_CERTIFICATES, None)
 
 
 async def test_a_batch_that_one_process_prepared_another_publishes(server, client):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from services.certificate.crl import domain as crl
 from services.certificate.crl.performer import CrlBuilding
 from services.certificate.ocsp.domain import OCSP
-from services.certificate.ocsp.performer import OcspBuilding
+from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.profiles import CRL
 from services.certificate.revocation.register import RevocationRegister
@@ -89,7 +89,7 @@ class Batches:
         self.log = log or Log()
         self.states = {each.certificate_id: each.state for each in holders}
         self.batches = {}
-        self._building = OcspBuilding(None, self.log, self.current, policy or OcspPolicy())
+        self._building = OcspPerformer(None, self.log, self.current, policy or OcspPolicy())
 
     async def current(self, certificate_id):
         return self.states.get(certificate_id, Unborn())

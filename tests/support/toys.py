@@ -14,7 +14,8 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from services.certificate.nats_jwt.domain import NATS_JWT, SignatureChecked
+from services.certificate.nats_jwt.domain import NATS_JWT
+from services.certificate.nats_jwt.effects import SignatureChecked
 from shared.contracts.base import Command, Event
 from shared.contracts.certificate import commands as certificates
 from shared.contracts.certificate import events as issued
@@ -296,7 +297,7 @@ class Toys:
             state = NATS_JWT.evolve(state, event)
         output = NATS_JWT.decide(state, command, context)
         if isinstance(output, Perform):
-            output = NATS_JWT.decide(state, SignatureChecked(output.effect, good=True), context)
+            output = NATS_JWT.decide(state, SignatureChecked(output.effect, is_valid=True), context)
         return output
 
     def _created(self, certificate_id: str) -> dict[str, Any]:

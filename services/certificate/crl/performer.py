@@ -10,7 +10,6 @@ from typing import assert_never
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
-from services.certificate.authorities import authority
 from services.certificate.crl.effects import (
     AttachCrlSignature,
     BuildCrl,
@@ -26,6 +25,7 @@ from services.certificate.der import algorithm_identifier, tbs_cert_list
 from services.certificate.profiles import CrlProfile
 from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
+from services.certificate.signers import signer_of
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared import der
 from shared.errors import Poison
@@ -67,20 +67,20 @@ class CrlBuilding:
     async def _same_authority(self, asked: GatherRevocations) -> list[str]:
         """All certificates of this name and key. To whoever reads a CRL they are one issuer (RFC 5280, 6.3.3): a
         renewed authority's CRL that left out what the one before had issued would make that good again."""
-        name, ids = authority(asked.issuer.certificate_pem).name, [asked.issuer_id]
+        name, ids = signer_of(asked.issuer.certificate_pem).name, [asked.issuer_id]
         for each in self._revocations.register.issuers():
             if each != asked.issuer_id:
                 match await self._current(each):
                     case (
                         Issued(key_id=asked.key_id, certificate_pem=pem)
                         | Revoked(key_id=asked.key_id, certificate_pem=str(pem))
-                    ) if authority(pem).name == name:
+                    ) if signer_of(pem).name == name:
                         ids.append(each)
         return ids
 
 
 def _build(plan: BuildCrl) -> CrlBuilt:
-    issuer = authority(plan.issuer_certificate_pem)
+    issuer = signer_of(plan.issuer_certificate_pem)
     tbs = tbs_cert_list(
         issuer.algorithm,
         issuer_name=issuer.name,
@@ -96,7 +96,7 @@ def _build(plan: BuildCrl) -> CrlBuilt:
 def _attach(plan: AttachCrlSignature, policy: CrlProfile) -> CrlAssembled | CrlSignatureWrong:
     tbs, algorithm = base64.b64decode(plan.crl.tbs), plan.crl.signature_algorithm
     try:
-        verify(authority(plan.issuer_certificate_pem).key, algorithm, plan.signature, tbs)
+        verify(signer_of(plan.issuer_certificate_pem).key, algorithm, plan.signature, tbs)
     except InvalidSignature:
         return CrlSignatureWrong(plan)
     encoded = der.sequence(tbs, algorithm_identifier(algorithm), der.bit_string(plan.signature))

@@ -1,4 +1,4 @@
-"""The claims of NATS's JWTs, version 2, as nats-server reads them (github.com/nats-io/jwt). Pure."""
+"""Claims of NATS JWTs, version 2, in the form that nats-server parses (github.com/nats-io/jwt). Pure."""
 
 from __future__ import annotations
 
@@ -18,63 +18,67 @@ from shared.contracts.certificate.nats_jwt import (
 )
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
-_ANY = -1
+_UNLIMITED = -1
 
 
-def signing_input(wish: CreateNatsJwt, revoked: Sequence[RevokedNatsUser], at: datetime) -> bytes:
-    """Header and claims of the JWT that is asked for at that time, ready to be signed (RFC 7515, 5.1)."""
+def signing_input(request: CreateNatsJwt, revoked: Sequence[RevokedNatsUser], at: datetime) -> bytes:
+    """Encodes header and claims of the requested JWT, issued *at* that time (RFC 7515, 5.1)."""
     claims: dict[str, Any] = {
         "iat": int(at.timestamp()),
-        "iss": wish.issuer,
-        "name": wish.name,
-        "sub": wish.subject,
-        "nats": {**_of(wish, revoked), "type": str(wish.entity), "version": 2},
+        "iss": request.issuer,
+        "name": request.name,
+        "sub": request.subject,
+        "nats": {**_entity_claims(request, revoked), "type": str(request.entity), "version": 2},
     }
-    if wish.validity_days is not None:
-        claims["exp"] = int((at + timedelta(days=wish.validity_days)).timestamp())
-    digest = hashlib.sha256(_written(claims)).digest()
+    if request.validity_days is not None:
+        claims["exp"] = int((at + timedelta(days=request.validity_days)).timestamp())
+    digest = hashlib.sha256(_json(claims)).digest()
     claims["jti"] = base64.b32encode(digest).decode().rstrip("=")
-    return _base64url(_written(_HEADER)) + b"." + _base64url(_written(claims))
+    return _base64url(_json(_HEADER)) + b"." + _base64url(_json(claims))
 
 
-def _of(wish: CreateNatsJwt, revoked: Sequence[RevokedNatsUser]) -> dict[str, Any]:
-    match wish.entity:
+def _entity_claims(request: CreateNatsJwt, revoked: Sequence[RevokedNatsUser]) -> dict[str, Any]:
+    match request.entity:
         case NatsEntity.OPERATOR:
-            return {"system_account": wish.system_account} if wish.system_account is not None else {}
+            return {"system_account": request.system_account} if request.system_account is not None else {}
         case NatsEntity.ACCOUNT:
             revocations = {"revocations": {each.nkey: each.since for each in revoked}} if revoked else {}
-            return {"limits": _limits(wish.limits), "default_permissions": {"pub": {}, "sub": {}}, **revocations}
+            return {"limits": _limits(request.limits), "default_permissions": {"pub": {}, "sub": {}}, **revocations}
         case NatsEntity.USER:
-            return {**_permissions(wish.permissions), "subs": _ANY, "data": _ANY, "payload": _ANY}
+            unlimited = {"subs": _UNLIMITED, "data": _UNLIMITED, "payload": _UNLIMITED}
+            return {**_permissions(request.permissions), **unlimited}
 
 
 def _limits(limits: NatsAccountLimits) -> dict[str, Any]:
-    stored = _ANY if limits.jetstream else 0
+    storage = _UNLIMITED if limits.jetstream else 0
     return {
         "subs": limits.subscriptions,
-        "data": _ANY,
+        "data": _UNLIMITED,
         "payload": limits.payload_bytes,
-        "imports": _ANY,
-        "exports": _ANY,
+        "imports": _UNLIMITED,
+        "exports": _UNLIMITED,
         "wildcards": True,
         "conn": limits.connections,
-        "leaf": _ANY,
-        "mem_storage": stored,
-        "disk_storage": stored,
-        "streams": stored,
-        "consumer": stored,
+        "leaf": _UNLIMITED,
+        "mem_storage": storage,
+        "disk_storage": storage,
+        "streams": storage,
+        "consumer": storage,
     }
 
 
 def _permissions(permissions: NatsPermissions) -> dict[str, Any]:
-    said = {
+    by_direction = {
         "pub": {"allow": permissions.publish_allow, "deny": permissions.publish_deny},
         "sub": {"allow": permissions.subscribe_allow, "deny": permissions.subscribe_deny},
     }
-    return {way: {kind: list(found) for kind, found in kinds.items() if found} for way, kinds in said.items()}
+    return {
+        direction: {verdict: list(subjects) for verdict, subjects in rules.items() if subjects}
+        for direction, rules in by_direction.items()
+    }
 
 
-def _written(content: Mapping[str, Any]) -> bytes:
+def _json(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
 
 

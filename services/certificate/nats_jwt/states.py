@@ -1,4 +1,4 @@
-"""What there can be of a key of NATS: nothing, a JWT that waits for its signature, a signed one, none any more."""
+"""States of a NATS JWT: Unborn, Created (built, not signed), Issued, Revoked. A snapshot is one of them as JSON."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from typing import Literal
 
 from shared.contracts.certificate.nats_jwt import CreateNatsJwt, RevokedNatsUser
 
+STATE_VERSION = 2
+"""Changes with the fields of these classes; the event store ignores snapshots of another version."""
+
 
 @dataclass(frozen=True, slots=True)
 class Unborn:
     kind: Literal["unborn"] = "unborn"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """*tbs* is base64."""
+    """*tbs* is base64. *request* has the limits of the newest revision."""
 
-    wish: CreateNatsJwt
+    request: CreateNatsJwt
     tbs: str
     version: int
     revoked_users: tuple[RevokedNatsUser, ...] = ()
     kind: Literal["created"] = "created"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    wish: CreateNatsJwt
+    request: CreateNatsJwt
     jwt: str
     version: int
     revoked_users: tuple[RevokedNatsUser, ...] = ()

@@ -1,29 +1,25 @@
-"""When a batch of status answers is prepared and published, and by which responder. Pure: no clock, no IO."""
+"""Decider of OCSP response batches: prepare (build) and publish (sign). Pure: no clock, no IO."""
 
 import base64
 from typing import Annotated, assert_never, get_args
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate.ocsp.states import (
-    AnswersAssembled,
-    AnswersBuilt,
-    AnswersUnfit,
+from services.certificate.ocsp.effects import (
     AttachSignatures,
-    BuildAnswers,
+    BatchInvalid,
+    BatchPlan,
+    BuildResponses,
     FetchResponder,
     FetchStatuses,
-    OcspBatch,
     OcspEffect,
     OcspOutcome,
-    Plan,
-    Prepared,
-    Published,
     ResponderFetched,
+    ResponsesAssembled,
+    ResponsesBuilt,
     StatusesFetched,
-    Unborn,
-    Unsigned,
 )
+from services.certificate.ocsp.states import OcspBatch, Prepared, Published, Unborn, UnsignedResponse
 from services.certificate.x509.states import Issued
 from shared.contracts.certificate.ocsp import (
     OcspAnswer,
@@ -38,11 +34,12 @@ from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
-MOST = 64
-"""Certificates in a batch: each has two answers, and `key.sign-batch` takes 256."""
-_LARGEST_EVENT = 700_000
-_ML_DSA_FROM = 2_800
-"""Characters: a certificate with an ML-DSA-65 key in it has more, and a classical one that is as large does no harm."""
+MAX_CERTIFICATES = 64
+"""Certificates in a batch: each has two responses, and `key.sign-batch` takes 256."""
+
+_MAX_EVENT_CHARACTERS = 700_000
+_MIN_ML_DSA_CERTIFICATE_CHARACTERS = 2_800
+"""A certificate with an ML-DSA-65 key is longer; treating an equally long classical one the same does no harm."""
 
 Decision = OcspEvent | Rejection | AlreadyDone | Perform[OcspEffect]
 
@@ -55,13 +52,13 @@ def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Contex
             return _plan(message, context)
         case StatusesFetched():
             return _build(message)
-        case AnswersBuilt():
-            return _prepared(message)
+        case ResponsesBuilt():
+            return _prepared_event(message)
         case PublishOcsp():
-            return _publish(batch, message)
-        case AnswersAssembled():
-            return _published(message)
-        case AnswersUnfit(code=code, reason=reason):
+            return _attach_signatures(batch, message)
+        case ResponsesAssembled():
+            return _published_event(message)
+        case BatchInvalid(code=code, reason=reason):
             return Rejection(code, reason)
         case _:
             assert_never(message)
@@ -71,69 +68,68 @@ def evolve(batch: OcspBatch, event: OcspEvent) -> OcspBatch:
     match event:
         case OcspPrepared():
             return Prepared(
-                event.issuer_id,
-                event.responder_id,
-                event.signature_algorithm,
-                tuple(
-                    Unsigned(each.serial, each.issuer_key_hash, base64.b64encode(each.tbs).decode())
+                issuer_id=event.issuer_id,
+                responder_id=event.responder_id,
+                signature_algorithm=event.signature_algorithm,
+                answers=tuple(
+                    UnsignedResponse(each.serial, each.issuer_key_hash, base64.b64encode(each.tbs).decode())
                     for each in event.answers
                 ),
-                event.this_update,
-                event.next_update,
-                event.everyone,
-                event.more_after,
-                event.through,
+                this_update=event.this_update,
+                next_update=event.next_update,
+                everyone=event.everyone,
+                more_after=event.more_after,
+                through=event.through,
             )
         case OcspPublished():
-            return Published() if isinstance(batch, Prepared) else batch  # `decide` leads to no other history
+            return Published() if isinstance(batch, Prepared) else batch  # `decide` never publishes another state
         case _:
             assert_never(event)
+
+
+def batch_capacity(responder_certificate_pem: str) -> int:
+    """Estimates how many certificates fit into one event: each response carries the responder's certificate.
+
+    A response without it has up to 1,500 base64 characters, most of them the signature; with ML-DSA-65 it has 5,000.
+    """
+    certificate = len(responder_certificate_pem)
+    response = certificate + (5_000 if certificate > _MIN_ML_DSA_CERTIFICATE_CHARACTERS else 1_500)
+    return max(1, min(MAX_CERTIFICATES, _MAX_EVENT_CHARACTERS // (2 * response)))
 
 
 def _plan(fetched: ResponderFetched, context: Context) -> Decision:
     request, responder, responder_id = fetched.request, fetched.responder, fetched.responder_id
     if not isinstance(fetched.issuer, Issued):
-        problem = f"{request.issuer_id} is no certificate that is issued and valid; nobody answers for what it issued"
+        problem = f"{request.issuer_id} is not an issued and valid certificate; there are no OCSP responses for it"
         return Rejection(RejectionCode.CONFLICT, problem)
     if responder_id is None:
-        problem = f"no OCSP responder of {request.issuer_id} is known; issue an {Profile.OCSP_RESPONDER} certificate"
+        problem = f"{request.issuer_id} has no OCSP responder; issue an {Profile.OCSP_RESPONDER} certificate"
         return Rejection(RejectionCode.NOT_FOUND, problem)
     if not isinstance(responder, Issued) or not responder.not_before <= context.at <= responder.not_after:
-        return Rejection(
-            RejectionCode.CONFLICT, f"the responder {responder_id} is no certificate that is issued and valid"
-        )
+        problem = f"the responder {responder_id} is not an issued and valid certificate"
+        return Rejection(RejectionCode.CONFLICT, problem)
     if responder.profile is not Profile.OCSP_RESPONDER or responder.issuer_id != request.issuer_id:
-        problem = f"{responder_id} is no {Profile.OCSP_RESPONDER} certificate issued by {request.issuer_id}"
+        problem = f"{responder_id} is not an {Profile.OCSP_RESPONDER} certificate issued by {request.issuer_id}"
         return Rejection(RejectionCode.NOT_ALLOWED, problem)
     if responder.key_id is None:
-        problem = f"it is not known which key the responder {responder_id} is about; import or issue it with a key_id"
+        problem = f"the key of the responder {responder_id} has no key_id; import or issue its certificate with one"
         return Rejection(RejectionCode.CONFLICT, problem)
     at = context.at.replace(microsecond=0)
-    plan = Plan(
-        request,
-        fetched.issuer.certificate_pem,
-        responder_id,
-        responder.serial,
-        responder.certificate_pem,
-        responder.key_id,
-        at,
-        min(at + fetched.policy.validity, responder.not_after),
+    plan = BatchPlan(
+        request=request,
+        issuer_certificate_pem=fetched.issuer.certificate_pem,
+        responder_id=responder_id,
+        responder_serial=responder.serial,
+        responder_certificate_pem=responder.certificate_pem,
+        signing_key_id=responder.key_id,
+        at=at,
+        next_update=min(at + fetched.policy.validity, responder.not_after),
     )
-    most = room(responder.certificate_pem)
-    if len(request.certificate_ids) > most:
-        problem = f"answers of {responder_id} about at most {most} certificates fit into one batch; ask for fewer"
+    capacity = batch_capacity(responder.certificate_pem)
+    if len(request.certificate_ids) > capacity:
+        problem = f"a batch of {responder_id} has room for at most {capacity} certificates; name fewer"
         return Rejection(RejectionCode.INVALID, problem)
-    return Perform(FetchStatuses(plan, most))
-
-
-def room(responder_certificate_pem: str) -> int:
-    """About how many certificates one batch can answer: each answer carries the responder's certificate.
-
-    In base64 an answer without it has up to 1,500 characters, of which most are the signature; with ML-DSA-65, 5,000.
-    """
-    certificate = len(responder_certificate_pem)
-    answer = certificate + (5_000 if certificate > _ML_DSA_FROM else 1_500)
-    return max(1, min(MOST, _LARGEST_EVENT // (2 * answer)))
+    return Perform(FetchStatuses(plan, capacity))
 
 
 def _build(fetched: StatusesFetched) -> Decision:
@@ -141,13 +137,13 @@ def _build(fetched: StatusesFetched) -> Decision:
         issuer_id, ids = fetched.plan.request.issuer_id, ", ".join(fetched.unknown)
         return Rejection(RejectionCode.NOT_FOUND, f"{issuer_id} has issued no certificates {ids}")
     if not fetched.statuses:
-        return AlreadyDone({"because": f"{fetched.plan.request.issuer_id} has no certificates to answer for"})
+        return AlreadyDone({"because": f"{fetched.plan.request.issuer_id} has no certificates that need a response"})
     revoked = [each.revoked_at for each in fetched.statuses if each.revoked_at is not None]
-    return Perform(BuildAnswers(fetched, max(fetched.plan.at, *revoked) if revoked else fetched.plan.at))
+    return Perform(BuildResponses(fetched, max(fetched.plan.at, *revoked) if revoked else fetched.plan.at))
 
 
-def _prepared(built: AnswersBuilt) -> OcspPrepared:
-    fetched = built.plan.fetched
+def _prepared_event(built: ResponsesBuilt) -> OcspPrepared:
+    fetched = built.effect.fetched
     plan, request = fetched.plan, fetched.plan.request
     return OcspPrepared(
         batch_id=request.batch_id,
@@ -162,9 +158,9 @@ def _prepared(built: AnswersBuilt) -> OcspPrepared:
                 tbs=each.tbs,
                 issuer_key_hash=each.issuer_key_hash,
             )
-            for each in built.answers
+            for each in built.responses
         ),
-        this_update=built.plan.this_update,
+        this_update=built.effect.this_update,
         next_update=plan.next_update,
         everyone=not request.certificate_ids,
         more_after=fetched.more_after,
@@ -172,12 +168,12 @@ def _prepared(built: AnswersBuilt) -> OcspPrepared:
     )
 
 
-def _publish(batch: OcspBatch, command: PublishOcsp) -> Decision:
+def _attach_signatures(batch: OcspBatch, command: PublishOcsp) -> Decision:
     match batch:
         case Unborn():
             return Rejection(RejectionCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare makes one")
-        case Prepared(answers=answers) if len(answers) != len(command.signatures):
-            problem = f"the batch has {len(answers)} answers: as many signatures are needed, in their order"
+        case Prepared(answers=responses) if len(responses) != len(command.signatures):
+            problem = f"the batch has {len(responses)} answers: it needs as many signatures, in the same order"
             return Rejection(RejectionCode.INVALID, problem)
         case Prepared():
             return Perform(AttachSignatures(command.batch_id, batch, command.signatures))
@@ -187,13 +183,14 @@ def _publish(batch: OcspBatch, command: PublishOcsp) -> Decision:
             assert_never(batch)
 
 
-def _published(assembled: AnswersAssembled) -> OcspPublished:
-    batch = assembled.plan.batch
+def _published_event(assembled: ResponsesAssembled) -> OcspPublished:
+    """The next batch is due after half of the validity."""
+    batch = assembled.effect.batch
     return OcspPublished(
-        batch_id=assembled.plan.batch_id,
+        batch_id=assembled.effect.batch_id,
         issuer_id=batch.issuer_id,
         responder_id=batch.responder_id,
-        answers=assembled.answers,
+        answers=assembled.responses,
         this_update=batch.this_update,
         next_update=batch.next_update,
         everyone=batch.everyone,

@@ -1,4 +1,4 @@
-"""Status answers in DER (RFC 6960): what is to be signed, and what is served."""
+"""DER encoding of OCSP responses (RFC 6960): the ResponseData to sign and the OCSPResponse to serve."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,13 +20,13 @@ from shared.contracts.certificate.vocabulary import RevocationReason
 from shared.contracts.key.vocabulary import SignatureAlgorithm
 
 _SHA_1, _SHA_256 = "1.3.14.3.2.26", "2.16.840.1.101.3.4.2.1"
-_BASIC: Final = object_identifier("1.3.6.1.5.5.7.48.1.1")
+_ID_PKIX_OCSP_BASIC: Final = object_identifier("1.3.6.1.5.5.7.48.1.1")
 _GOOD: Final = der.element(0x80, b"")
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerHashes:
-    """How a CertID names the issuer: hashes of its name and of its key, both with the same algorithm."""
+    """The issuer in a CertID: hashes of its name and of its key, both by *algorithm* (an OID)."""
 
     algorithm: str
     name: bytes
@@ -46,7 +46,7 @@ def good() -> bytes:
 
 
 def revoked(at: datetime, reason: RevocationReason | None) -> bytes:
-    """A certificate on hold is revoked, for certificateHold: *reason* None (RFC 6960, 2.2)."""
+    """Encodes RevokedInfo; *reason* None means certificateHold (RFC 6960, 2.2)."""
     code = reason_code(reason)
     return explicit(1, generalized_time(at) + (explicit(0, code) if code else b""))
 
@@ -60,7 +60,10 @@ def response_data(
     this_update: datetime,
     next_update: datetime,
 ) -> bytes:
-    """A ResponseData with one answer, produced at *this_update*; without a nonce, for nobody has asked yet."""
+    """Encodes a ResponseData with one SingleResponse, produced at *this_update*.
+
+    It has no nonce, because it is signed before any client sends a request.
+    """
     certificate_id = der.sequence(
         der.sequence(object_identifier(issuer.algorithm), NULL),
         octet_string(issuer.name),
@@ -75,11 +78,11 @@ def response_data(
 
 
 def response(tbs: bytes, algorithm: SignatureAlgorithm, signature: bytes, responder_certificate: bytes) -> bytes:
-    """An OCSPResponse that says `successful`, with the certificate of who signed it."""
+    """Encodes a `successful` OCSPResponse that carries the responder's certificate."""
     basic = der.sequence(
         tbs,
         algorithm_identifier(algorithm),
         der.bit_string(signature),
         explicit(0, der.sequence(responder_certificate)),
     )
-    return der.sequence(enumerated(0), explicit(0, der.sequence(_BASIC, octet_string(basic))))
+    return der.sequence(enumerated(0), explicit(0, der.sequence(_ID_PKIX_OCSP_BASIC, octet_string(basic))))

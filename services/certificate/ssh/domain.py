@@ -1,4 +1,4 @@
-"""When an SSH certificate may be created, signed and revoked. Pure: no clock, no randomness, no IO."""
+"""Decider of SSH certificates: create, sign, revoke. Pure: no clock, no randomness, no IO."""
 
 import base64
 from datetime import timedelta
@@ -13,11 +13,11 @@ from services.certificate.policy.rules import SshRule, check_ssh_request
 from services.certificate.ssh.effects import (
     AttachSshSignature,
     BuildSshTbs,
-    SshAssembled,
+    SshCertificateAssembled,
     SshEffect,
     SshOutcome,
-    SshRequestUnfit,
-    SshSignatureWrong,
+    SshRequestInvalid,
+    SshSignatureInvalid,
     SshTbsBuilt,
 )
 from services.certificate.ssh.states import Created, Issued, Revoked, SshCertificate, Unborn
@@ -36,7 +36,7 @@ from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
 BACKDATED = timedelta(minutes=5)
-"""As of X.509: whoever reads it may have a clock that is slow."""
+"""The validity begins this long before the request, so that servers with slow clocks accept the certificate at once."""
 
 Decision = SshCertificateEvent | Rejection | AlreadyDone | Perform[SshEffect]
 
@@ -51,14 +51,14 @@ def decide(
         case CreateSshCertificate():
             return _create(rules, certificate, message, context)
         case SshTbsBuilt():
-            return _created(message)
-        case SshRequestUnfit(reason=reason):
+            return _created_event(message)
+        case SshRequestInvalid(reason=reason):
             return Rejection(RejectionCode.INVALID, reason)
         case SignSshCertificate():
             return _sign(certificate, message)
-        case SshAssembled():
-            return _signed(message)
-        case SshSignatureWrong(ssh_certificate_id=ssh_certificate_id):
+        case SshCertificateAssembled():
+            return _signed_event(message)
+        case SshSignatureInvalid(ssh_certificate_id=ssh_certificate_id):
             problem = f"the signature does not verify with ca_public_key_pem over the tbs of {ssh_certificate_id}"
             return Rejection(RejectionCode.INVALID, problem)
         case RevokeSshCertificate():
@@ -71,16 +71,16 @@ def evolve(certificate: SshCertificate, event: SshCertificateEvent) -> SshCertif
     match event:
         case SshCertificateCreated():
             return Created(
-                event.kind,
-                base64.b64encode(event.tbs).decode(),
-                event.serial,
-                event.signing_key_id,
-                event.signature_algorithm,
-                event.ca_public_key_pem,
-                event.key_identity,
-                event.principals,
-                event.valid_after,
-                event.valid_before,
+                certificate_kind=event.kind,
+                tbs=base64.b64encode(event.tbs).decode(),
+                serial=event.serial,
+                signing_key_id=event.signing_key_id,
+                signature_algorithm=event.signature_algorithm,
+                ca_public_key_pem=event.ca_public_key_pem,
+                key_identity=event.key_identity,
+                principals=event.principals,
+                valid_after=event.valid_after,
+                valid_before=event.valid_before,
             )
         case SshCertificateSigned():
             return Issued(event.serial, certificate.signing_key_id) if isinstance(certificate, Created) else certificate
@@ -97,38 +97,38 @@ def _create(
         case Unborn():
             if (denied := check_ssh_request(rules, context.actor, request)) is not None:
                 return Rejection(RejectionCode.NOT_ALLOWED, denied)
-            if (problem := _unfit(request)) is not None:
+            if (problem := _invalid_field(request)) is not None:
                 return Rejection(RejectionCode.INVALID, problem)
             now = context.at.replace(microsecond=0)
             return Perform(BuildSshTbs(request, now - BACKDATED, now + timedelta(minutes=request.validity_minutes)))
         case Created() | Issued() if certificate.signing_key_id == request.signing_key_id:
             return AlreadyDone()
         case Created() | Issued() | Revoked():
-            problem = f"{request.ssh_certificate_id} is another certificate already; ask under an id of its own"
+            problem = f"{request.ssh_certificate_id} is another certificate already; use a new ssh_certificate_id"
             return Rejection(RejectionCode.CONFLICT, problem)
         case _:
             assert_never(certificate)
 
 
-def _unfit(request: CreateSshCertificate) -> str | None:
-    """What is wrong with a request whatever the key: OpenSSH, PROTOCOL.certkeys."""
+def _invalid_field(request: CreateSshCertificate) -> str | None:
+    """Describes the first field that PROTOCOL.certkeys or sshd would not accept, whatever the key."""
     if request.kind is SshCertificateKind.HOST:
         if request.extensions or request.force_command or request.source_addresses:
             return "a host's certificate has no extensions, no force_command and no source_addresses"
         if any("@" in principal for principal in request.principals):
-            return "the principals of a host are host names"
+            return "the principals of a host are host names, without an @"
     elif any("*" in principal for principal in request.principals):
         return "the principals of a user are account names, without a wildcard"
     for address in request.source_addresses:
         try:
             ip_network(address)
         except ValueError:
-            return f"{address} in source_addresses is no network in CIDR, like 192.0.2.0/24"
+            return f"{address} in source_addresses is not a network in CIDR notation, like 192.0.2.0/24"
     return None
 
 
-def _created(built: SshTbsBuilt) -> SshCertificateCreated:
-    plan, request = built.plan, built.plan.request
+def _created_event(built: SshTbsBuilt) -> SshCertificateCreated:
+    effect, request = built.effect, built.effect.request
     return SshCertificateCreated(
         ssh_certificate_id=request.ssh_certificate_id,
         kind=request.kind,
@@ -140,8 +140,8 @@ def _created(built: SshTbsBuilt) -> SshCertificateCreated:
         ca_public_key_pem=request.ca_public_key_pem,
         key_identity=request.key_identity,
         principals=request.principals,
-        valid_after=plan.valid_after,
-        valid_before=plan.valid_before,
+        valid_after=effect.valid_after,
+        valid_before=effect.valid_before,
     )
 
 
@@ -161,10 +161,10 @@ def _sign(certificate: SshCertificate, command: SignSshCertificate) -> Decision:
             assert_never(certificate)
 
 
-def _signed(assembled: SshAssembled) -> SshCertificateSigned:
-    created = assembled.plan.created
+def _signed_event(assembled: SshCertificateAssembled) -> SshCertificateSigned:
+    created = assembled.effect.created
     return SshCertificateSigned(
-        ssh_certificate_id=assembled.plan.ssh_certificate_id,
+        ssh_certificate_id=assembled.effect.ssh_certificate_id,
         kind=created.certificate_kind,
         certificate=assembled.certificate,
         serial=created.serial,
@@ -178,19 +178,19 @@ def _signed(assembled: SshAssembled) -> SshCertificateSigned:
 def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> Decision:
     match certificate:
         case Unborn() if command.void_if_absent:
-            return _revoked(command, None, existed=False)
+            return _revoked_event(command, None, existed=False)
         case Unborn():
             problem = f"there is no SSH certificate {command.ssh_certificate_id}"
-            return Rejection(RejectionCode.NOT_FOUND, f"{problem}; void_if_absent makes sure there never will be")
+            return Rejection(RejectionCode.NOT_FOUND, f"{problem}; with void_if_absent the id is voided")
         case Created(serial=serial) | Issued(serial=serial):
-            return _revoked(command, serial, existed=True)
+            return _revoked_event(command, serial, existed=True)
         case Revoked():
             return AlreadyDone()
         case _:
             assert_never(certificate)
 
 
-def _revoked(command: RevokeSshCertificate, serial: str | None, *, existed: bool) -> SshCertificateRevoked:
+def _revoked_event(command: RevokeSshCertificate, serial: str | None, *, existed: bool) -> SshCertificateRevoked:
     return SshCertificateRevoked(
         ssh_certificate_id=command.ssh_certificate_id, reason=command.reason, serial=serial, existed=existed
     )
@@ -211,4 +211,4 @@ def ssh_certificate_decider(
 
 
 SSH_CERTIFICATE = ssh_certificate_decider()
-"""Where everything is allowed: no policy is laid down."""
+"""The decider without a policy: every request is allowed."""

@@ -1,4 +1,4 @@
-"""What the decider of SSH certificates may ask of the world, each followed by what it can hear back."""
+"""Effects of the SSH certificate decider and their outcomes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,16 +15,16 @@ class BuildSshTbs:
     valid_before: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SshTbsBuilt:
-    plan: BuildSshTbs
+    effect: BuildSshTbs
     tbs: bytes
     serial: int
     signature_algorithm: SignatureAlgorithm
 
 
 @dataclass(frozen=True, slots=True)
-class SshRequestUnfit:
+class SshRequestInvalid:
     reason: str
 
 
@@ -36,15 +36,17 @@ class AttachSshSignature:
 
 
 @dataclass(frozen=True, slots=True)
-class SshAssembled:
-    plan: AttachSshSignature
+class SshCertificateAssembled:
+    """*certificate* is one line in OpenSSH's public key format."""
+
+    effect: AttachSshSignature
     certificate: str
 
 
 @dataclass(frozen=True, slots=True)
-class SshSignatureWrong:
+class SshSignatureInvalid:
     ssh_certificate_id: str
 
 
 SshEffect = BuildSshTbs | AttachSshSignature
-SshOutcome = SshTbsBuilt | SshRequestUnfit | SshAssembled | SshSignatureWrong
+SshOutcome = SshTbsBuilt | SshRequestInvalid | SshCertificateAssembled | SshSignatureInvalid

@@ -1,4 +1,7 @@
-"""The octets of SSH certificates, as OpenSSH's PROTOCOL.certkeys has them (and RFC 4251, 5, what they are made of)."""
+"""Performer of the SSH certificate decider's effects: encodes and assembles certificates.
+
+The format is OpenSSH's PROTOCOL.certkeys, with the data types of RFC 4251, section 5. The effects only compute.
+"""
 
 import base64
 import secrets
@@ -23,11 +26,11 @@ from services.certificate.signatures import verify
 from services.certificate.ssh.effects import (
     AttachSshSignature,
     BuildSshTbs,
-    SshAssembled,
+    SshCertificateAssembled,
     SshEffect,
     SshOutcome,
-    SshRequestUnfit,
-    SshSignatureWrong,
+    SshRequestInvalid,
+    SshSignatureInvalid,
     SshTbsBuilt,
 )
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind, SshExtension
@@ -36,8 +39,8 @@ from shared.errors import Poison
 
 _NONCE_OCTETS = 32
 _SERIAL_BITS = 63
-_SMALLEST_RSA = 2048
-_TYPES = {SshCertificateKind.USER: 1, SshCertificateKind.HOST: 2}
+_MIN_RSA_BITS = 2048
+_TYPE_NUMBERS = {SshCertificateKind.USER: 1, SshCertificateKind.HOST: 2}
 _SIGNATURE_NAMES = {  # RFC 8332, 3; RFC 5656, 3.1.2; RFC 8709, 6
     SignatureAlgorithm.RSA_PKCS1_SHA256: b"rsa-sha2-256",
     SignatureAlgorithm.ECDSA_SHA256: b"ecdsa-sha2-nistp256",
@@ -47,23 +50,22 @@ _SIGNATURE_NAMES = {  # RFC 8332, 3; RFC 5656, 3.1.2; RFC 8709, 6
 
 
 async def perform(effect: SshEffect) -> SshOutcome:
-    """Only reads and computes: performed twice, the world is the same."""
     match effect:
         case BuildSshTbs():
             try:
                 return _build(effect)
             except ValueError as error:
-                return SshRequestUnfit(str(error))
+                return SshRequestInvalid(str(error))
         case AttachSshSignature():
             return _attach(effect)
         case _:
             assert_never(effect)
 
 
-def _build(plan: BuildSshTbs) -> SshTbsBuilt:
-    request, serial = plan.request, secrets.randbits(_SERIAL_BITS) + 1
-    key, authority = _subject_key(request.public_key), _authority_key(request.ca_public_key_pem)
-    if key == authority:
+def _build(effect: BuildSshTbs) -> SshTbsBuilt:
+    request, serial = effect.request, secrets.randbits(_SERIAL_BITS) + 1
+    key, ca_key = _subject_key(request.public_key), _ca_key(request.ca_public_key_pem)
+    if key == ca_key:
         raise ValueError("public_key is the authority's own; certify another key")
     key_type, fields = _split(_blob(key))
     tbs = b"".join(
@@ -72,36 +74,36 @@ def _build(plan: BuildSshTbs) -> SshTbsBuilt:
             _string(secrets.token_bytes(_NONCE_OCTETS)),
             fields,
             serial.to_bytes(8),
-            _TYPES[request.kind].to_bytes(4),
+            _TYPE_NUMBERS[request.kind].to_bytes(4),
             _string(request.key_identity.encode()),
             _string(b"".join(_string(principal.encode()) for principal in request.principals)),
-            _seconds(plan.valid_after),
-            _seconds(plan.valid_before),
-            _string(_options(_critical_options(request))),
-            _string(_options(dict.fromkeys(_extensions(request), b""))),
-            _string(b""),
-            _string(_blob(authority)),
+            _seconds(effect.valid_after),
+            _seconds(effect.valid_before),
+            _string(_sorted_options(_critical_options(request))),
+            _string(_sorted_options(dict.fromkeys(_extensions(request), b""))),
+            _string(b""),  # reserved
+            _string(_blob(ca_key)),
         )
     )
-    return SshTbsBuilt(plan, tbs, serial, signature_algorithm(authority))
+    return SshTbsBuilt(effect=effect, tbs=tbs, serial=serial, signature_algorithm=signature_algorithm(ca_key))
 
 
-def _attach(plan: AttachSshSignature) -> SshAssembled | SshSignatureWrong:
-    created, tbs = plan.created, base64.b64decode(plan.created.tbs)
+def _attach(effect: AttachSshSignature) -> SshCertificateAssembled | SshSignatureInvalid:
+    created, tbs = effect.created, base64.b64decode(effect.created.tbs)
     try:
-        verify(_authority_key(created.ca_public_key_pem), created.signature_algorithm, plan.signature, tbs)
+        verify(_ca_key(created.ca_public_key_pem), created.signature_algorithm, effect.signature, tbs)
     except InvalidSignature:
-        return SshSignatureWrong(plan.ssh_certificate_id)
+        return SshSignatureInvalid(effect.ssh_certificate_id)
     algorithm = created.signature_algorithm
-    signature = _string(_SIGNATURE_NAMES[algorithm]) + _string(_ssh_signature(algorithm, plan.signature))
+    signature = _string(_SIGNATURE_NAMES[algorithm]) + _string(_ssh_signature(algorithm, effect.signature))
     key_type, _ = _split(tbs)
     line = key_type + b" " + base64.b64encode(tbs + _string(signature))
-    if not _reads_back(line):
-        raise Poison(f"what was assembled of {plan.ssh_certificate_id} is no SSH certificate")
-    return SshAssembled(plan, line.decode())
+    if not _is_valid(line):
+        raise Poison(f"the assembled SSH certificate {effect.ssh_certificate_id} does not parse or verify")
+    return SshCertificateAssembled(effect, line.decode())
 
 
-def _reads_back(line: bytes) -> bool:
+def _is_valid(line: bytes) -> bool:
     certificate = load_ssh_public_identity(line)
     if not isinstance(certificate, SSHCertificate):
         return False
@@ -113,7 +115,7 @@ def _reads_back(line: bytes) -> bool:
 
 
 def _ssh_signature(algorithm: SignatureAlgorithm, signature: bytes) -> bytes:
-    """ECDSA's two numbers travel as mpints (RFC 5656, 3.1.2); the others as they are."""
+    """Re-encodes an ECDSA signature from DER as two mpints (RFC 5656, 3.1.2); other signatures stay as they are."""
     if algorithm in (SignatureAlgorithm.ECDSA_SHA256, SignatureAlgorithm.ECDSA_SHA384):
         return b"".join(_mpint(number) for number in decode_dss_signature(signature))
     return signature
@@ -121,30 +123,30 @@ def _ssh_signature(algorithm: SignatureAlgorithm, signature: bytes) -> bytes:
 
 def _subject_key(line: str) -> SigningKey:
     if "-cert-v01@" in line.split(" ", maxsplit=1)[0]:
-        raise ValueError("public_key is a certificate: send the key that it is about")
+        raise ValueError("public_key is a certificate: send the key that it certifies")
     try:
         key = load_ssh_public_key(line.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError("public_key is no line of authorized_keys with an Ed25519, ECDSA or RSA key") from error
-    return _fit(key, "public_key")
+        raise ValueError("public_key is not a line of authorized_keys with an Ed25519, ECDSA or RSA key") from error
+    return _require_supported(key, "public_key")
 
 
-def _authority_key(pem: str) -> SigningKey:
+def _ca_key(pem: str) -> SigningKey:
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError("ca_public_key_pem cannot be read") from error
-    return _fit(key, "ca_public_key_pem")
+        raise ValueError("ca_public_key_pem is not a PEM public key") from error
+    return _require_supported(key, "ca_public_key_pem")
 
 
-def _fit(key: object, name: str) -> SigningKey:
+def _require_supported(key: object, name: str) -> SigningKey:
     match key:
-        case rsa.RSAPublicKey() if key.key_size >= _SMALLEST_RSA:
+        case rsa.RSAPublicKey() if key.key_size >= _MIN_RSA_BITS:
             return key
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()) | ed25519.Ed25519PublicKey():
             return key
         case _:
-            raise ValueError(f"{name} must be Ed25519, ECDSA on P-256 or P-384, or RSA of {_SMALLEST_RSA} bits or more")
+            raise ValueError(f"{name} must be Ed25519, ECDSA on P-256 or P-384, or RSA of {_MIN_RSA_BITS} bits or more")
 
 
 def _blob(key: SigningKey) -> bytes:
@@ -166,8 +168,8 @@ def _extensions(request: CreateSshCertificate) -> tuple[str, ...]:
     return tuple(SshExtension) if request.extensions is None else request.extensions
 
 
-def _options(options: Mapping[str, bytes]) -> bytes:
-    """In the order of their names, each once, as PROTOCOL.certkeys demands."""
+def _sorted_options(options: Mapping[str, bytes]) -> bytes:
+    """Encodes options in the order of their names, each once (PROTOCOL.certkeys)."""
     return b"".join(_string(name.encode()) + _string(options[name]) for name in sorted(options))
 
 
@@ -184,6 +186,6 @@ def _seconds(at: datetime) -> bytes:
 
 
 def _split(blob: bytes) -> tuple[bytes, bytes]:
-    """The first string of *blob*, and what follows it."""
+    """Splits *blob* into its first string and the rest."""
     end = 4 + int.from_bytes(blob[:4])
     return blob[4:end], blob[end:]

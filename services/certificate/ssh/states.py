@@ -1,4 +1,4 @@
-"""What an SSH certificate can be: Unborn, Created (built, not signed), Issued, Revoked. Snapshots are these as JSON."""
+"""States of an SSH certificate: Unborn, Created (built, not signed), Issued, Revoked. A snapshot is one as JSON."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,9 +13,9 @@ class Unborn:
     kind: Literal["unborn"] = "unborn"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """*tbs* is base64."""
+    """*tbs* is base64. *kind* is the state; *certificate_kind* tells users from hosts."""
 
     certificate_kind: SshCertificateKind
     tbs: str

@@ -1,1 +1,1 @@
-"""The aggregate `trust-bundle`: versioned sets of roots for relying parties."""
+"""The aggregate `trust-bundle`: versioned sets of root certificates for relying parties."""

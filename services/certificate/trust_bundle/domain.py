@@ -1,47 +1,18 @@
-"""When a trust bundle is published anew, and which roots may be in it. Pure: no clock, no IO."""
+"""Decider of trust bundles: a new version for every change of the set of roots. Pure: no clock, no IO."""
 
 import base64
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import Annotated, Literal, assert_never
+from typing import Annotated, assert_never
 
 from pydantic import Field, TypeAdapter
 
-from services.certificate.x509.states import Certificate, Issued
+from services.certificate.trust_bundle.effects import FetchRoots, RootsFetched
+from services.certificate.trust_bundle.states import Published, TrustBundle, Unborn
+from services.certificate.x509.states import Issued
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
 from shared.contracts.certificate.vocabulary import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
-
-
-@dataclass(frozen=True, slots=True)
-class Unborn:
-    kind: Literal["unborn"] = "unborn"
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    organization: str
-    version: int
-    certificate_ids: tuple[str, ...]
-    kind: Literal["published"] = "published"
-
-
-TrustBundle = Unborn | Published
-
-
-@dataclass(frozen=True, slots=True)
-class FetchRoots:
-    request: PublishTrustBundle
-    certificate_ids: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RootsFetched:
-    """Where each of them stands, in the order in which they were named."""
-
-    asked: FetchRoots
-    certificates: tuple[Certificate, ...]
 
 
 def decide(
@@ -49,7 +20,7 @@ def decide(
 ) -> TrustBundlePublished | Rejection | AlreadyDone | Perform[FetchRoots]:
     match message:
         case PublishTrustBundle():
-            return _begin(bundle, message)
+            return _fetch_roots(bundle, message)
         case RootsFetched():
             return _publish(bundle, message, context)
         case _:
@@ -60,11 +31,11 @@ def evolve(_: TrustBundle, event: TrustBundlePublished) -> TrustBundle:
     return Published(event.organization, event.version, event.certificate_ids)
 
 
-def _begin(bundle: TrustBundle, request: PublishTrustBundle) -> Rejection | AlreadyDone | Perform[FetchRoots]:
+def _fetch_roots(bundle: TrustBundle, request: PublishTrustBundle) -> Rejection | AlreadyDone | Perform[FetchRoots]:
     ids = tuple(dict.fromkeys(request.certificate_ids))
     if isinstance(bundle, Published):
         if bundle.organization != request.organization:
-            problem = f"{request.bundle_id} is the bundle of another organization; publish under an id of its own"
+            problem = f"{request.bundle_id} is the bundle of another organization; publish under a new bundle_id"
             return Rejection(RejectionCode.CONFLICT, problem)
         if set(bundle.certificate_ids) == set(ids):
             return AlreadyDone({"version": bundle.version})
@@ -72,10 +43,10 @@ def _begin(bundle: TrustBundle, request: PublishTrustBundle) -> Rejection | Alre
 
 
 def _publish(bundle: TrustBundle, fetched: RootsFetched, context: Context) -> TrustBundlePublished | Rejection:
-    request, roots = fetched.asked.request, list[Issued]()
-    for certificate_id, certificate in zip(fetched.asked.certificate_ids, fetched.certificates, strict=True):
+    request, roots = fetched.effect.request, list[Issued]()
+    for certificate_id, certificate in zip(fetched.effect.certificate_ids, fetched.certificates, strict=True):
         if not isinstance(certificate, Issued) or context.at > certificate.not_after:
-            problem = f"{certificate_id} is no certificate that is issued and valid; leave it out of the bundle"
+            problem = f"{certificate_id} is not an issued and valid certificate; leave it out of the bundle"
             return Rejection(RejectionCode.CONFLICT, problem)
         if certificate.profile is not Profile.ROOT:
             problem = f"{certificate_id} is a certificate of profile {certificate.profile}; a bundle holds roots"
@@ -85,14 +56,14 @@ def _publish(bundle: TrustBundle, fetched: RootsFetched, context: Context) -> Tr
         bundle_id=request.bundle_id,
         organization=request.organization,
         version=bundle.version + 1 if isinstance(bundle, Published) else 1,
-        certificate_ids=fetched.asked.certificate_ids,
+        certificate_ids=fetched.effect.certificate_ids,
         fingerprints_sha256=tuple(_fingerprint(each.certificate_pem) for each in roots),
         certificates_pem=tuple(each.certificate_pem for each in roots),
     )
 
 
 def _fingerprint(certificate_pem: str) -> str:
-    """Of the DER, which is what stands in base64 between the lines of dashes (RFC 7468)."""
+    """SHA-256 of the DER, which is the base64 content between the PEM boundaries (RFC 7468)."""
     lines = certificate_pem.strip().splitlines()[1:-1]
     return sha256(base64.b64decode("".join(lines))).hexdigest()
 

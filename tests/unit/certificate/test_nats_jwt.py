@@ -9,7 +9,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import ValidationError
 
-from services.certificate.nats_jwt.domain import NATS_JWT, CheckSignature, SignatureChecked
+from services.certificate.nats_jwt.domain import NATS_JWT
+from services.certificate.nats_jwt.effects import CheckSignature, SignatureChecked
 from services.certificate.nats_jwt.performer import perform
 from services.key.crypto.nkeys import public_nkey
 from shared.contracts.certificate.nats_jwt import (
@@ -144,7 +145,7 @@ def test_a_signature_by_anybody_else_does_not(signer):
     first = created()
     checked = asyncio.run(perform(CheckSignature(OPERATOR, first.tbs, KEYS[signer].sign(first.tbs))))
 
-    assert checked == SignatureChecked(checked.asked, good=False)
+    assert checked == SignatureChecked(checked.effect, is_valid=False)
     given(first).when(checked).then_refuses(RejectionCode.INVALID, "not by", OPERATOR)
 
 

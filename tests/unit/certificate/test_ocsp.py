@@ -8,7 +8,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.x509 import ocsp
 
-from services.certificate.ocsp.domain import room
+from services.certificate.ocsp.domain import batch_capacity
 from services.certificate.x509.states import Revoked
 from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason
@@ -188,7 +188,7 @@ async def test_a_batch_is_no_larger_than_a_message_may_be():
     responder = holder(Profile.OCSP_RESPONDER, issuer, key=ml_dsa_key())
     leaves = [holder(Profile.PIV_AUTHENTICATION, issuer, key=private_key(Algorithm.EC_P256)) for _ in range(64)]
     batches = Batches(issuer, responder, *leaves)
-    most = room(responder.pem)
+    most = batch_capacity(responder.pem)
 
     refused(await batches.prepare(issuer, responder, *leaves), RejectionCode.INVALID, str(most))
     prepared = await batches.prepare(issuer, responder, *leaves[:most])
@@ -196,7 +196,7 @@ async def test_a_batch_is_no_larger_than_a_message_may_be():
 
     assert len(told.answers) == 2 * most
     assert 400_000 < len(told.model_dump_json()) < 900_000
-    assert room(RESPONDER.pem) == 64
+    assert batch_capacity(RESPONDER.pem) == 64
     response = read(told.answers[0])
     responder.certificate.public_key().verify(response.signature, response.tbs_response_bytes)
 

@@ -236,7 +236,9 @@ def test_what_is_revoked_is_neither_signed_nor_created_again():
     sign_it = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
 
     Scenario(SSH_CERTIFICATE).given(REVOKED).when(sign_it).then_refuses(RejectionCode.CONFLICT, "revoked")
-    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_refuses(RejectionCode.CONFLICT, "id of its own")
+    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_refuses(
+        RejectionCode.CONFLICT, "new ssh_certificate_id"
+    )
 
 
 def test_times_are_whole_seconds_of_utc():

@@ -6,7 +6,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
-from services.certificate.trust_bundle.domain import TRUST_BUNDLE, FetchRoots, RootsFetched
+from services.certificate.trust_bundle.domain import TRUST_BUNDLE
+from services.certificate.trust_bundle.effects import FetchRoots, RootsFetched
 from services.certificate.x509.states import Revoked, Unborn
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
 from shared.contracts.certificate.vocabulary import Profile, RevocationReason

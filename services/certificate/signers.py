@@ -1,4 +1,4 @@
-"""What of an authority's certificate goes into the CRLs and status answers that it, or its responder, signs."""
+"""Facts about the signer of CRLs or OCSP responses, parsed from its certificate."""
 
 from functools import lru_cache
 from typing import NamedTuple
@@ -10,8 +10,8 @@ from services.certificate.signatures import VerifyingKey
 from shared.contracts.key.vocabulary import SignatureAlgorithm
 
 
-class Authority(NamedTuple):
-    """*name* is DER: the subject as it stands in the certificate."""
+class Signer(NamedTuple):
+    """*name* is the DER of the subject, octet for octet as in the certificate."""
 
     name: bytes
     key: VerifyingKey
@@ -20,13 +20,14 @@ class Authority(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def authority(certificate_pem: str) -> Authority:
+def signer_of(certificate_pem: str) -> Signer:
+    """Parses the certificate of an issuer or of an OCSP responder."""
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     key = certificate.public_key()
     if not isinstance(key, VerifyingKey):
-        raise TypeError("an authority's key must be one that signs")
+        raise TypeError("an issuer's key must be a signing key")
     try:
         identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:  # of an authority that was made elsewhere, long ago
+    except x509.ExtensionNotFound:  # imported authorities may lack the extension
         identifier = x509.SubjectKeyIdentifier.from_public_key(key).digest
-    return Authority(certificate.subject.public_bytes(), key, identifier, signature_algorithm(key))
+    return Signer(certificate.subject.public_bytes(), key, identifier, signature_algorithm(key))
