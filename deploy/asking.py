@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 
 from shared.contracts.rejection import RejectionCode
 from shared.messages.catalog import LOG
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 
 PATIENCE = 60.0
 _EXISTS_ALREADY = RejectionCode.CONFLICT

@@ -20,9 +20,9 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from nats.js import JetStreamContext
 
 from deploy.asking import PATIENCE, Ended, command, completed, end_of, last, require_not_refused
-from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.key.value_types import sealing_info
 from shared.messages.catalog import catalog
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from shared.messages.permissions import PROVISIONER, permissions_of
 
 OPERATOR, ACCOUNT = "cim-keys", "keys"
@@ -69,11 +69,11 @@ class Identities:
     async def of_the_suite(cls, js: JetStreamContext) -> Identities:
         """The operator that stands, or else is made now. Raises NotCompleted."""
         recipient = X25519PrivateKey.generate()
-        saga_id = derive(_ROOT, "operator/1")
+        saga_id = derive_id(_ROOT, "operator/1")
         attempt = 1
         while (end := await end_of(js, _WITH_THE_OPERATOR, str(saga_id))) is not None and not end.well:
             attempt += 1
-            saga_id = derive(_ROOT, f"operator/{attempt}")
+            saga_id = derive_id(_ROOT, f"operator/{attempt}")
         made = end.body if end is not None else await _provisioned(js, str(saga_id), recipient)
         return cls(js, Operator(saga_id, made, stood=end is not None), recipient)
 
@@ -106,7 +106,7 @@ class Identities:
         await completed(
             self._js,
             "nats-user-revocation",
-            str(derive(UUID(user.key_id), "revocation")),
+            str(derive_id(UUID(user.key_id), "revocation")),
             account_key_id=self.operator.account_key_id,
             user_key_id=user.key_id,
             user_nkey=user.nkey,
@@ -139,7 +139,7 @@ class Identities:
             number += 1
 
     def _saga_of(self, role: str, number: int) -> str:
-        return str(derive(self.operator.saga_id, f"{role}/{number}"))
+        return str(derive_id(self.operator.saga_id, f"{role}/{number}"))
 
     async def _exported_to_us(self, key_id: str) -> bytes:
         wish = {"key_id": key_id, "recipient_public_key": _public(self._recipient), "format": "nkey-seed"}

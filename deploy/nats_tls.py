@@ -25,7 +25,7 @@ from nats.js.errors import Error
 from deploy.asking import NotCompleted, completed, last
 from deploy.files import write_whole
 from shared.messages.catalog import catalog
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.messages.permissions import roles
 from shared.nats.connection import Access
 

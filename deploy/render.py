@@ -14,7 +14,7 @@ from pydantic.json_schema import models_json_schema
 
 from shared import __version__
 from shared.contracts.registry import MESSAGES
-from shared.contracts.saga.protocol import OneOfSeveral
+from shared.contracts.saga.protocol import NumberedAnnouncement
 from shared.messages.catalog import Route, catalog
 from shared.messages.subjects import Subject
 
@@ -57,7 +57,7 @@ def _channel(text: str, route: Route) -> dict[str, Any]:
         3: ("saga_type", "step", message.identified_by),
         4: ("saga_type", "step", "heard", message.identified_by),
     }[wildcards]
-    if issubclass(message, OneOfSeveral):
+    if issubclass(message, NumberedAnnouncement):
         names = ("saga_type", "sequence", message.identified_by)
     address = str(Subject.parse(text))
     for name in names:

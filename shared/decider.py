@@ -65,8 +65,8 @@ class AlreadyDone:
 class Decider(Generic[State, C, E, Effect, Outcome]):
     """*state_version* changes with the shape of *states*: snapshots of another version are not read.
 
-    *beginnings*: the commands that are mostly the first of their aggregate, and whose effects do no harm where they
-    are not. They are decided on as such, without looking: where the aggregate is there already, the append conflicts.
+    *creation_commands*: the commands that usually create their aggregate, and whose effects do no harm if it exists.
+    They are decided on without loading the aggregate: if it exists already, the append conflicts.
     """
 
     initial: State
@@ -76,7 +76,7 @@ class Decider(Generic[State, C, E, Effect, Outcome]):
     events: tuple[type[E], ...]
     states: TypeAdapter[State]
     state_version: int = 1
-    beginnings: tuple[type[C], ...] = ()
+    creation_commands: tuple[type[C], ...] = ()
 
 
 async def run(

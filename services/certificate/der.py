@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from shared import der
-from shared.contracts.certificate.vocabulary import RevocationReason
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import RevocationReason
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 _LAST_YEAR_OF_UTC_TIME = 2049  # RFC 5280, 5.1.2.4
 _BASE_128, _MORE = 7, 0x80

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 
-from shared.contracts.certificate.vocabulary import Profile, SanKind
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile, SanKind
+from shared.contracts.key.value_types import Algorithm
 
 
 class KeyType(StrEnum):

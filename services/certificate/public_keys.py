@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from services.certificate.profiles import KeyType, check_key
 from services.certificate.signatures import VerifyingKey
-from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import Profile
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 SigningKey = VerifyingKey
 SubjectKey = SigningKey | x25519.X25519PublicKey

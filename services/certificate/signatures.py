@@ -5,7 +5,7 @@ from typing import assert_never
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, padding, rsa
 
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 VerifyingKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | mldsa.MLDSA65PublicKey
 DIGESTS: dict[SignatureAlgorithm, hashes.SHA256 | hashes.SHA384] = {

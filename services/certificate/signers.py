@@ -7,7 +7,7 @@ from cryptography import x509
 
 from services.certificate.public_keys import signature_algorithm
 from services.certificate.signatures import VerifyingKey
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 class Signer(NamedTuple):

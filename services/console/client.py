@@ -22,12 +22,12 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from services.console.fields import model_of
 from services.console.wire_message import Heard
-from shared.messages import identity
 from shared.messages.catalog import COMMANDS, catalog
 from shared.messages.headers import Lineage, to_headers
+from shared.messages.ids import derive_id, new_id
 from shared.nats.connection import ANONYMOUS, Access
-from shared.nats.kv import to_the_end
-from shared.nats.ordered_consumer import ordered
+from shared.nats.kv import read_until_end
+from shared.nats.ordered_consumer import ordered_subscribe
 
 STREAM = "KEYS_EVENTS"
 SOURCE = "console"
@@ -58,7 +58,7 @@ class Ask:
     body: dict[str, Any]
     actor: str
     to_the_end: bool = False
-    command_id: UUID = field(default_factory=identity.new_id)
+    command_id: UUID = field(default_factory=new_id)
 
     @property
     def subject(self) -> str:
@@ -72,7 +72,7 @@ class Ask:
     def aggregate_id(self) -> str:
         """Whom the command is about: what it says, or what every reader of it derives."""
         named = model_of(self.name).identified_by
-        return str(self.body.get(named) or identity.derive(self.command_id, named))
+        return str(self.body.get(named) or derive_id(self.command_id, named))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -214,8 +214,8 @@ async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerato
 
     Whoever does not read to the end closes it (`contextlib.aclosing`).
     """
-    subscription = await ordered(js, STREAM, "keys.events.>", config)
-    async with aclosing(to_the_end(subscription)) as messages:
+    subscription = await ordered_subscribe(js, STREAM, "keys.events.>", config)
+    async with aclosing(read_until_end(subscription)) as messages:
         async for message in messages:
             yield Heard.of(message)
 

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from services.console.client import Ask, Exit, Failure
 from services.console.formatting import clock, columns
 from shared.nats.kv import KeyValue
-from shared.store.dead_letters import BUCKET, DeadLetter, DeadLetters, told
+from shared.store.dead_letters import BUCKET, DeadLetter, DeadLetters, summary
 
 _COMMANDS = "keys.commands."
 _PATIENCE = 60.0
@@ -71,7 +71,7 @@ def table(letters: list[DeadLetter]) -> Iterator[str]:
 
 def at_length(letter: DeadLetter, *, body: bool) -> Iterator[str]:
     """All but the body, which may be a secret in the wrong place; with it, if it is asked for."""
-    yield from columns([(f"  {name}", str(value)) for name, value in told(letter).items()])
+    yield from columns([(f"  {name}", str(value)) for name, value in summary(letter).items()])
     yield from columns([(f"  {name}", value) for name, value in sorted(letter.headers.items())])
     if body:
         yield base64.b64decode(letter.body).decode(errors="replace")

@@ -12,7 +12,7 @@ from services.console.formatting import succeeded
 from services.console.terminal import Terminal
 from services.console.wire_message import Heard
 from shared.contracts.yubikey.secrets import DeviceSecret
-from shared.store.dead_letters import told as line_of
+from shared.store.dead_letters import summary as line_of
 
 
 async def of_devices(terminal: Terminal, options: Namespace) -> int:

@@ -16,7 +16,7 @@ from pydantic_core import from_json
 from services.console.client import Exit, Failure, history, last
 from services.console.formatting import age, clock, columns, flat, gist
 from services.console.wire_message import Heard
-from shared.messages.identity import timestamp_of
+from shared.messages.ids import timestamp_of
 from shared.nats.kv import KeyValue
 
 SCHEMAS = (1, 2)

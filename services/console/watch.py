@@ -20,8 +20,8 @@ from rich.text import Text
 from services.console.client import STREAM, Exit, Failure, history, last
 from services.console.formatting import SHORT_ID, clock, gist, printable
 from services.console.wire_message import Heard
-from shared.messages.identity import timestamp_of
-from shared.nats.client import settled
+from shared.messages.ids import timestamp_of
+from shared.nats.client import flush_subscriptions
 
 _COLOURS = {"key": "yellow", "certificate": "cyan", "yubikey": "magenta", "saga": "blue"}
 _MARKS = {
@@ -64,7 +64,7 @@ async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], 
 
     for pattern in ("keys.events.>", "keys.commands.>"):
         await client.subscribe(pattern, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
-    await settled(client)
+    await flush_subscriptions(client)
     shown, end = await _past(client.jetstream(), wanted, show)
     ready()
     while end is None or not live.empty():

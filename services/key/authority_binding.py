@@ -9,7 +9,7 @@ from services.key.rejections import conflict, end_of, invalid, not_allowed, not_
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Unborn, Voided
 from shared.contracts.key.commands import BindAuthority
 from shared.contracts.key.events import AuthorityBound
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 from shared.decider import Perform
 
 

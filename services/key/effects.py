@@ -20,7 +20,7 @@ from services.key.origins import (
 from services.key.states import Key
 from shared.contracts.key.commands import ExportPublicKey, RotateKey
 from shared.contracts.key.events import KeyEvent
-from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, PrivateKeyFormat, Purpose, SignatureAlgorithm
 from shared.decider import AlreadyDone, Perform, Rejection
 
 

@@ -13,7 +13,7 @@ from services.key.purposes import RULES, usual_purpose
 from services.key.rejections import conflict, day, invalid, never_again, not_allowed, not_found, taken
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Traits, Unborn, Voided
 from shared.contracts.key.commands import DeriveKey, GenerateKey, ImportKey, PrepareKeyImport
-from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose
+from shared.contracts.key.value_types import Algorithm, OwnerKind, Provenance, Purpose
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 _OF_RSA = (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)

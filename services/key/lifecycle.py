@@ -27,7 +27,7 @@ from shared.contracts.key.events import (
     KeyRotationCompleted,
     KeyTransferred,
 )
-from shared.contracts.key.vocabulary import OwnerKind
+from shared.contracts.key.value_types import OwnerKind
 from shared.decider import AlreadyDone, Context, Perform
 
 

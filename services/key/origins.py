@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from shared.contracts.key.vocabulary import Algorithm, Derivation, OwnerKind, Purpose
+from shared.contracts.key.value_types import Algorithm, Derivation, OwnerKind, Purpose
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from shared.contracts.key.events import (
     KeySigned,
     PublicKeyExported,
 )
-from shared.contracts.key.vocabulary import Provenance, Purpose
+from shared.contracts.key.value_types import Provenance, Purpose
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 

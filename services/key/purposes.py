@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm
 
 _RSA = (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)
 _EC = (Algorithm.EC_P256, Algorithm.EC_P384)

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import assert_never
 
 from services.key.states import Destroyed, End, Ended, Over, Voided
-from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 

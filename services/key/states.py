@@ -7,7 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
-from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose
+from shared.contracts.key.value_types import Algorithm, OwnerKind, Provenance, Purpose
 
 
 @dataclass(frozen=True, slots=True)

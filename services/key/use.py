@@ -11,7 +11,7 @@ from services.key.rejections import conflict, day, end_of, invalid, not_allowed,
 from services.key.states import Active, Destroyed, Escrowed, Key, Over, Prepared, Rotated, Traits, Unborn, Voided
 from shared.contracts.key.commands import EscrowKey, ExportKey, ExportPublicKey, SignBatch, SignWithKey
 from shared.contracts.key.events import KeyEscrowed
-from shared.contracts.key.vocabulary import (
+from shared.contracts.key.value_types import (
     Algorithm,
     Approval,
     PrivateKeyFormat,

@@ -8,7 +8,7 @@ from nats.aio.client import Client
 
 from services.repository.responses import Particulars
 from shared.errors import Transient
-from shared.nats.direct_get import Stored, last, last_of_each
+from shared.nats.direct_get import StoredMessage, get_last, get_last_of_each
 
 _BUCKET = "KEYS_VIEWS"
 _STREAM = f"KV_{_BUCKET}"
@@ -27,14 +27,14 @@ class Documents:
     def connect(self, client: Client) -> None:
         self._client = client
 
-    async def get(self, key: str) -> Stored | None:
-        return _unless_deleted(await last(self._connected(), _STREAM, f"$KV.{_BUCKET}.{key}"))
+    async def get(self, key: str) -> StoredMessage | None:
+        return _unless_deleted(await get_last(self._connected(), _STREAM, f"$KV.{_BUCKET}.{key}"))
 
-    async def under(self, pattern: str) -> list[Stored]:
-        found = await last_of_each(self._connected(), _STREAM, [f"$KV.{_BUCKET}.{pattern}"])
+    async def under(self, pattern: str) -> list[StoredMessage]:
+        found = await get_last_of_each(self._connected(), _STREAM, [f"$KV.{_BUCKET}.{pattern}"])
         return [each for each in found if _unless_deleted(each)]
 
-    def particulars(self, stored: Stored, look: Looked) -> Particulars:
+    def particulars(self, stored: StoredMessage, look: Looked) -> Particulars:
         """What *look* finds in the document, looked for once a revision: to read a large CRL takes milliseconds."""
         revision = (stored.subject, stored.sequence, stored.at, len(stored.data))
         if (known := self._known.get(revision)) is None:
@@ -49,5 +49,5 @@ class Documents:
         return self._client
 
 
-def _unless_deleted(stored: Stored | None) -> Stored | None:
+def _unless_deleted(stored: StoredMessage | None) -> StoredMessage | None:
     return None if stored is None or "KV-Operation" in stored.headers else stored

@@ -30,9 +30,9 @@ from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import SignalSaga, StartSaga, WithdrawSaga
 from shared.decider import AlreadyDone, Rejection
 from shared.errors import Poison, Transient
-from shared.messages import identity
 from shared.messages.envelope import ReceivedCommand, decode_command, decode_event
 from shared.messages.headers import Lineage, command_lineage
+from shared.messages.ids import new_id
 from shared.store.replies import Replies
 
 _EVENTS: dict[str, type[Event]] = {
@@ -83,7 +83,7 @@ class Coordinator:
         """On `keys.timers.<saga id>.due`: a saga's time has come, or its beginning's; or a saga that it began ended."""
         headers, now = message.headers or {}, datetime.now(UTC)
         if "CIM-Command-Type" in headers:
-            lineage = command_lineage(headers, identity.new_id())
+            lineage = command_lineage(headers, new_id())
             request = self._read_start(message, headers["CIM-Command-Type"])
             await self._sagas.begin(request, _triggered_by(lineage.causation_id, lineage, now), now)
             return
@@ -104,11 +104,11 @@ class Coordinator:
     async def on_command(self, message: Msg) -> None:
         received = decode_command(message, SERVICE, self._commands)
         again = message.metadata.num_delivered > 1
-        if again and await self._answers.given(received.lineage.message_id):
+        if again and await self._answers.has_reply(received.lineage.message_id):
             return
         match received.body:
             case Rejection() as refused:
-                await self._answers.give(received, refused)
+                await self._answers.send(received, refused)
             case SignalSaga() as signal:
                 await self._signal(received, signal, (message.headers or {}).get("CIM-Actor", "").strip())
             case StartSaga() as request:
@@ -123,7 +123,7 @@ class Coordinator:
         try:
             await self._sagas.require_definition("*", received.aggregate_id or "")
         except UnknownVersion as error:
-            await self._answers.give(received, Rejection(RejectionCode.UNAVAILABLE, str(error), retryable=True))
+            await self._answers.send(received, Rejection(RejectionCode.UNAVAILABLE, str(error), retryable=True))
         else:
             await self._answers.give_up(received)
 
@@ -178,28 +178,28 @@ class Coordinator:
             found = await self._sagas.begin(request, origin, received.at)
         except Forbidden:
             problem = f"saga {request.saga_id} was withdrawn before it began"
-            await self._answers.give(received, Rejection(RejectionCode.CONFLICT, problem))
+            await self._answers.send(received, Rejection(RejectionCode.CONFLICT, problem))
             return
         if found.saga.origin.command_id == lineage.message_id:
             return
         if found.saga.request == request:
-            await self._answers.give(received, AlreadyDone(where(found.saga)))
+            await self._answers.send(received, AlreadyDone(where(found.saga)))
         else:
             problem = f"saga {request.saga_id} exists already, with another request; choose another saga_id"
-            await self._answers.give(received, Rejection(RejectionCode.CONFLICT, problem, where(found.saga)))
+            await self._answers.send(received, Rejection(RejectionCode.CONFLICT, problem, where(found.saga)))
 
     async def _signal(self, received: ReceivedCommand[Any], signal: SignalSaga, actor: str) -> None:
         if actor in ("", "anonymous"):
             problem = "an approval needs a name: header CIM-Actor must say who gives it"
-            await self._answers.give(received, Rejection(RejectionCode.NOT_ALLOWED, problem))
+            await self._answers.send(received, Rejection(RejectionCode.NOT_ALLOWED, problem))
             return
         command_id = received.lineage.message_id
         said = Signalled(command_id, signal.signal, actor, signal.message_sha256, signal.comment, received.at)
         found = await self._sagas.move("*", signal.saga_id, said)
         if found is None:
-            await self._answers.give(received, _no_saga(signal.saga_id))
+            await self._answers.send(received, _no_saga(signal.saga_id))
         elif (answer := answer_to(found.saga, said)) is not None:
-            await self._answers.give(received, answer)
+            await self._answers.send(received, answer)
 
     async def _order(self, received: ReceivedCommand[Any], command: OperatorCommand) -> None:
         order = Ordered(received.lineage.message_id, command, received.at)
@@ -216,7 +216,7 @@ class Coordinator:
         else:
             answer = _no_saga(command.saga_id)
         if answer is not None:
-            await self._answers.give(received, answer)
+            await self._answers.send(received, answer)
 
 
 def _triggered_by(event_id: UUID, lineage: Lineage, at: datetime) -> Origin:

@@ -13,9 +13,9 @@ from typing import Any
 from opentelemetry import metrics, trace
 
 from services.saga.core.state import Phase, Saga
-from shared.messages.identity import timestamp_of
+from shared.messages.ids import timestamp_of
 from shared.telemetry import instruments
-from shared.telemetry.spans import context_of
+from shared.telemetry.spans import extract_context
 
 _LENGTHS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 21_600, 86_400, 604_800)
 _NANOSECONDS = 1_000_000_000
@@ -45,7 +45,7 @@ def _measure(saga: Saga[Any], began: datetime, now: datetime) -> None:
     _durations.record((now - began).total_seconds(), about)
     span = _tracer.start_span(
         f"saga {saga.saga_type}",
-        context_of(dict(saga.origin.trace)),
+        extract_context(dict(saga.origin.trace)),
         attributes={**about, "cim.saga.id": saga.saga_id},
         start_time=_nanoseconds(began),
     )
@@ -75,9 +75,9 @@ class Census:
     def report(self) -> None:
         """Tell what was counted since `begin`, of what there is none too."""
         kinds = {(("cim.saga.type", kind[0]), ("cim.saga.phase", kind[1])): kind for kind in self._known}
-        _active.tell("census", {labels: self._active[kind] for labels, kind in kinds.items()})
-        _oldest.tell("census", {labels: self._oldest.get(kind, 0.0) for labels, kind in kinds.items()})
-        _stuck.tell("census", {(("cim.saga.type", kind[0]),): self._stuck[kind[0]] for kind in self._known})
+        _active.set("census", {labels: self._active[kind] for labels, kind in kinds.items()})
+        _oldest.set("census", {labels: self._oldest.get(kind, 0.0) for labels, kind in kinds.items()})
+        _stuck.set("census", {(("cim.saga.type", kind[0]),): self._stuck[kind[0]] for kind in self._known})
 
 
 def _began(saga: Saga[Any]) -> datetime | None:

@@ -14,19 +14,19 @@ from services.saga.core.pending_command import Question
 from services.saga.core.state import Announced, Origin, Saga
 from shared.contracts.base import Command
 from shared.contracts.saga.protocol import (
-    Completed,
+    CompletionAnnouncement,
     SagaCompensated,
     SagaFailed,
     SagaNotUndone,
     SagaUndone,
     StartSaga,
 )
-from shared.messages import identity
 from shared.messages.envelope import OutgoingMessage, encode_command, encode_event
 from shared.messages.headers import Lineage, SagaContext
+from shared.messages.ids import derive_id
 
 SERVICE = "saga"
-ENDINGS = (Completed, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
+ENDINGS = (CompletionAnnouncement, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
 
 
 def asked(saga: Saga[Any], pending: Question, command: Command) -> OutgoingMessage:
@@ -51,7 +51,7 @@ def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[OutgoingMessage
         return
     for command_id in dict.fromkeys((origin.command_id, saga.cancelled_by)):
         if command_id is not None:
-            answer_id = identity.derive(told.event_id, f"to-parent/{command_id}")
+            answer_id = derive_id(told.event_id, f"to-parent/{command_id}")
             lineage = Lineage(answer_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
             sealed = encode_event(told.event, lineage, SERVICE)
             yield OutgoingMessage(f"keys.timers.{parent.saga_id}.due", sealed.payload, sealed.headers)
@@ -61,7 +61,7 @@ def timer(saga: Saga[Any], at: datetime) -> OutgoingMessage:
     """A message that JetStream delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
     headers = {
         **_schedule(saga.saga_id, at),
-        "CIM-Event-Id": str(identity.derive(UUID(saga.saga_id), f"timer/{at.isoformat()}")),
+        "CIM-Event-Id": str(derive_id(UUID(saga.saga_id), f"timer/{at.isoformat()}")),
         "CIM-Saga-Id": saga.saga_id,
         "CIM-Saga-Type": saga.saga_type,
         "CIM-Source": SERVICE,
@@ -76,7 +76,7 @@ def beginning(request: StartSaga, origin: Origin, at: datetime) -> OutgoingMessa
     On a subject of its own: told again, it replaces itself, and never the timer of the saga that it has begun.
     """
     saga_id = request.saga_id
-    start_id = identity.derive(UUID(saga_id), "start")
+    start_id = derive_id(UUID(saga_id), "start")
     lineage = Lineage(start_id, origin.correlation_id, origin.command_id, origin.actor, None, origin.trace)
     sealed = encode_command(request, lineage, SERVICE)
     return OutgoingMessage(f"keys.timers.{saga_id}.begin", sealed.payload, sealed.headers | _schedule(saga_id, at))

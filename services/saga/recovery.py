@@ -34,10 +34,10 @@ from shared.errors import Poison, Unusable
 from shared.messages.catalog import LOG, catalog
 from shared.messages.envelope import decode_event
 from shared.messages.headers import Lineage, SagaContext
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from shared.nats.connection import ANONYMOUS, Access
-from shared.nats.kv import KeyValue, to_the_end
-from shared.nats.ordered_consumer import ordered
+from shared.nats.kv import KeyValue, read_until_end
+from shared.nats.ordered_consumer import ordered_subscribe
 from shared.nats.streams import declare
 
 _BUCKET = "KEYS_SAGAS"
@@ -59,8 +59,8 @@ class SagaLog:
     async def read(self, js: JetStreamContext) -> None:
         """All of it. Events that no saga asked for are passed over, and so is what is not the suite's."""
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
-        subscription = await ordered(js, LOG, "keys.events.>", config)
-        async with aclosing(to_the_end(subscription)) as messages:
+        subscription = await ordered_subscribe(js, LOG, "keys.events.>", config)
+        async with aclosing(read_until_end(subscription)) as messages:
             async for message in messages:
                 if "CIM-Saga-Id" in (message.headers or {}):
                     self._hear(message)
@@ -93,7 +93,7 @@ class SagaLog:
         if started is None or started.parent is None:
             return
         for command_id in self._asked_by_parent[end.saga_id]:
-            answer_id = derive(logged.event_id, f"to-parent/{command_id}")
+            answer_id = derive_id(logged.event_id, f"to-parent/{command_id}")
             told = Logged(answer_id, command_id, end, logged.at, started.parent.step)
             self._logged[started.parent.saga_id].append(told)
 
@@ -187,7 +187,7 @@ async def recover(
     client = await access.connect(url, SERVICE)
     try:
         if not wanted.check:
-            await declare(client, SERVICE if access.is_limited else None)
+            await declare(client, SERVICE if access.is_authenticated else None)
         return await Recovery(client.jetstream(), definitions).run(wanted.saga_id, check=wanted.check)
     finally:
         await client.close()

@@ -24,9 +24,9 @@ from services.saga.core.state import Announced, Origin, Saga
 from services.saga.store import Forbidden, Found, SagaStore
 from shared.contracts.saga.protocol import StartSaga
 from shared.errors import Conflict, Poison
-from shared.messages import identity
 from shared.messages.envelope import OutgoingMessage
-from shared.store.publish_once import publish_once
+from shared.messages.ids import derive_id
+from shared.store.idempotent_publish import publish_once
 
 _REMEMBERED = 10_000
 _SETTLED = timedelta(minutes=1)
@@ -81,7 +81,7 @@ class Sagas:
                         return found
                     continue
                 if not found.sent:  # its questions are answered, or pending still; what it told, nobody tells later
-                    await self._tell(found, perhaps_again=True)
+                    await self._tell(found, check_first=True)
                 try:
                     return await self._save_and_send(found, after)
                 except Conflict:
@@ -98,7 +98,7 @@ class Sagas:
             saga, now = found.saga, datetime.now(UTC)
             self._census.count(saga, now)
             if saga.due is not None and saga.due <= now:
-                due = Due(identity.derive(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
+                due = Due(derive_id(UUID(saga.saga_id), f"sweep/{found.revision}"), now)
                 await self.move(saga.saga_type, saga.saga_id, due)
             elif saga.changed_at is None or now - saga.changed_at > _SETTLED:
                 swept[saga.saga_id] = found.revision
@@ -145,7 +145,7 @@ class Sagas:
         """Send what *found* asks to be sent; *since*: what it was made of, whose questions and timer stand if sent."""
         saga, before = found.saga, since.saga if since is not None and since.sent else None
         asked_before = {pending.command_id for pending in machine.asked(before)} if before is not None else ()
-        sending: list[Coroutine[Any, Any, Any]] = [self._tell(found, perhaps_again=since is None)]
+        sending: list[Coroutine[Any, Any, Any]] = [self._tell(found, check_first=since is None)]
         for pending, command in machine.questions(found.definition, saga, but=asked_before):
             sending.append(self.publish(outbox.asked(saga, pending, command)))
         if saga.armed is not None and (before is None or saga.armed != before.armed):
@@ -153,14 +153,14 @@ class Sagas:
         await asyncio.gather(*sending)
         found.sent = True
 
-    async def _tell(self, found: Found, *, perhaps_again: bool) -> None:
+    async def _tell(self, found: Found, *, check_first: bool) -> None:
         """Announce one after the other, so that they stand in the log as they came about, whatever is lost between."""
         for told in found.saga.announcements:
-            await self._announce(found.saga, told, perhaps_again=perhaps_again)
+            await self._announce(found.saga, told, check_first=check_first)
             await asyncio.gather(*(self.publish(end) for end in outbox.told_to_parent(found.saga, told)))
 
-    async def _announce(self, saga: Saga[Any], told: Announced, *, perhaps_again: bool) -> None:
-        new = await publish_once(self._js, outbox.announcement(saga, told), perhaps_again=perhaps_again)
+    async def _announce(self, saga: Saga[Any], told: Announced, *, check_first: bool) -> None:
+        new = await publish_once(self._js, outbox.announcement(saga, told), check_first=check_first)
         if new and isinstance(told.event, outbox.ENDINGS):
             metrics.ended(saga, datetime.now(UTC))
 

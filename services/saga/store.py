@@ -208,7 +208,7 @@ def _reread_event(words: Mapping[str, type[Event]], told: dict[str, Any]) -> Any
     kind = words.get(name) or MESSAGES.get(name)
     if kind is None or not issubclass(kind, Event):
         raise LookupError(f"{name} is in no contract, and no word of this saga: annotate what `completed` returns")
-    return kind.stored(to_json(told["event"]), {"CIM-Schema-Version": str(told.get("schema_version", 1))})
+    return kind.from_stored(to_json(told["event"]), {"CIM-Schema-Version": str(told.get("schema_version", 1))})
 
 
 def _reread(kind: type[Message], body: dict[str, Any]) -> Any:

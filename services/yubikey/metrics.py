@@ -8,13 +8,13 @@ from collections.abc import Awaitable, Callable
 from opentelemetry import metrics
 
 from services.yubikey.core.effects import AtDevice, DeviceRefused, Effect, Outcome
-from shared.telemetry.instruments import SECONDS
+from shared.telemetry.instruments import DURATION_BUCKETS_S
 
 _operations = metrics.get_meter("cim-keys").create_histogram(
     "cim_keys.device.operation.duration",
     "s",
     "How long a device, and who is asked to touch it, took",
-    explicit_bucket_boundaries_advisory=SECONDS,
+    explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
 
 

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import from_json, to_json
 
-Lift = Callable[[dict[str, Any]], dict[str, Any]]
+Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 DERIVED = ""
 """The default of an id that its client may leave out: the runtime derives it from the command's id."""
@@ -101,14 +101,14 @@ class Message(BaseModel):
 class Command(Message):
     """A wish, in the imperative. It may be refused. *largest*: how many bytes its body may have."""
 
-    largest: ClassVar[int] = 131_072
+    max_body_bytes: ClassVar[int] = 131_072
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:
         return ()
 
 
-class OtherSchema(ValueError):
+class UnknownSchemaVersion(ValueError):
     """A body is of a version of its schema that is not known here; the message says which."""
 
 
@@ -119,14 +119,14 @@ class Event(Message):
     default needs none. Today's version follows from how many there are.
     """
 
-    lifts: ClassVar[tuple[Lift, ...]] = ()
+    upcasts: ClassVar[tuple[Upcast, ...]] = ()
 
     def __init_subclass__(cls, **more: Any) -> None:
         super().__init_subclass__(**more)
-        cls.schema_version = len(cls.lifts) + 1
+        cls.schema_version = len(cls.upcasts) + 1
 
     @classmethod
-    def stored(cls, data: bytes, headers: Mapping[str, str] | None) -> Self:
+    def from_stored(cls, data: bytes, headers: Mapping[str, str] | None) -> Self:
         """The event as the log has it, whichever version of the suite stored it. Raises OtherSchema for a version that
         is not known here, and what pydantic raises (a ValueError like that) for what is none."""
         version = (headers or {}).get("CIM-Schema-Version", "1")
@@ -134,10 +134,10 @@ class Event(Message):
             return cls.model_validate_json(data)
         if not version.isascii() or not version.isdigit() or not 0 < int(version) < cls.schema_version:
             known = f"1 to {cls.schema_version}" if cls.schema_version > 1 else "1"
-            raise OtherSchema(
+            raise UnknownSchemaVersion(
                 f"a {cls.__name__} is read here of version {known} of its schema, not of {version[:20]!a}"
             )
         body: dict[str, Any] = from_json(data)
-        for lift in cls.lifts[int(version) - 1 :]:
+        for lift in cls.upcasts[int(version) - 1 :]:
             body = lift(body)
         return cls.model_validate_json(to_json(body))

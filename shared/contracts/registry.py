@@ -26,8 +26,8 @@ from shared.contracts.yubikey.lifecycle import (
 from shared.contracts.yubikey.presence import PresenceCommand, PresenceEvent
 from shared.contracts.yubikey.prompts import PromptCommand, PromptEvent
 from shared.contracts.yubikey.secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey.slot_operations import SlotOperationCommand, SlotOperationEvent
 from shared.contracts.yubikey.slots import YubiKeyCommand, YubiKeyEvent
-from shared.contracts.yubikey.use import UseCommand, UseEvent
 
 _LANGUAGES = (
     KeyCommand,
@@ -52,8 +52,8 @@ _LANGUAGES = (
     DeviceEvent,
     SecretCommand,
     SecretEvent,
-    UseCommand,
-    UseEvent,
+    SlotOperationCommand,
+    SlotOperationEvent,
     PromptCommand,
     PromptEvent,
     SagaCommand,

@@ -12,14 +12,14 @@ from nats.aio.msg import Msg
 from pydantic import JsonValue, ValidationError
 from pydantic_core import ErrorDetails, from_json
 
-from shared.contracts.base import Command, Event, Message, OtherSchema
+from shared.contracts.base import Command, Event, Message, UnknownSchemaVersion
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 from shared.decider import Context, Rejection
 from shared.errors import Poison
-from shared.messages import identity
 from shared.messages.catalog import COMMANDS, EVENTS, catalog
 from shared.messages.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
+from shared.messages.ids import derive_id, id_from_stream_position
 from shared.messages.subjects import Subject
 
 _MOST_PROBLEMS = 10
@@ -66,7 +66,7 @@ def subject_of(message: Message) -> Subject:
     match message:
         case StartSaga():
             return _start_of(type(message))
-        case Completed(saga_type=saga_type, saga_id=saga_id):
+        case CompletionAnnouncement(saga_type=saga_type, saga_id=saga_id):
             return EVENTS + Subject(("saga", saga_type, "completed", saga_id))
         case _:
             raise LookupError(f"{type(message).__name__} has no line in subjects.yaml")
@@ -96,8 +96,8 @@ def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage
     if kind is None:
         raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
     try:
-        return event_lineage(headers), kind.stored(message.data, headers)
-    except OtherSchema as error:
+        return event_lineage(headers), kind.from_stored(message.data, headers)
+    except UnknownSchemaVersion as error:
         raise Poison(f"{message.subject} cannot be read: {error}") from error
     except ValidationError as error:
         raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
@@ -107,7 +107,7 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
     """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is given."""
     metadata = message.metadata
     at = metadata.timestamp
-    stored = identity.of_stream_position(metadata.stream, metadata.sequence.stream, at)
+    stored = id_from_stream_position(metadata.stream, metadata.sequence.stream, at)
     try:
         lineage = command_lineage(message.headers or _NO_HEADERS, stored)
         require_content(message.headers or _NO_HEADERS)
@@ -122,7 +122,7 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
     if isinstance(body, Rejection):
         return ReceivedCommand(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
     if not body.identity:
-        derived = str(identity.derive(lineage.message_id, body.identified_by))
+        derived = str(derive_id(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
     named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
     return ReceivedCommand(lineage, kind.__name__, body.identity, at, body, named)
@@ -134,8 +134,8 @@ def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
 
 
 def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
-    if len(data) > kind.largest:
-        problem = f"the body has {len(data)} bytes; such a command may have at most {kind.largest}"
+    if len(data) > kind.max_body_bytes:
+        problem = f"the body has {len(data)} bytes; such a command may have at most {kind.max_body_bytes}"
         return Rejection(RejectionCode.INVALID, problem)
     try:
         return kind.model_validate_json(data)
@@ -154,7 +154,7 @@ def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
 def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
     """The id that a body names which is otherwise not valid: its client may be waiting for an answer about it."""
     try:
-        named = from_json(data)[kind.identified_by] if len(data) <= kind.largest else None
+        named = from_json(data)[kind.identified_by] if len(data) <= kind.max_body_bytes else None
     except (ValueError, KeyError, TypeError, IndexError):
         return None
     named = str(named) if isinstance(named, int) else named

@@ -9,7 +9,7 @@ from typing import Literal
 from uuid import UUID
 
 from shared.errors import Poison
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from shared.messages.subjects import Subject
 
 _TRACE = ("traceparent", "tracestate")
@@ -45,7 +45,7 @@ class Lineage:
 
     def cause(self, consequence: str) -> Lineage:
         """The lineage of what this message leads to; its id is derived, so telling this twice leads to it once."""
-        return replace(self, message_id=derive(self.message_id, consequence), causation_id=self.message_id)
+        return replace(self, message_id=derive_id(self.message_id, consequence), causation_id=self.message_id)
 
 
 def to_headers(

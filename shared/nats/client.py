@@ -51,11 +51,13 @@ def adapt(client: Client) -> None:
     vars(client).update(
         _build_message=build_message, _process_headers=process_headers, _send_publish=writing.send_publish, _ps=parser
     )
-    vars(client).update(_process_op_err=process_op_err, request=Requests(client, client.request, listen).request)
+    vars(client).update(
+        _process_op_err=process_op_err, request=Requests(client, client.request, subscribe_inline).request
+    )
     _WRITING[client] = writing
 
 
-async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> Subscription:
+async def subscribe_inline(client: Client, subject: str, hear: Callable[[Msg], None]) -> Subscription:
     """Have *hear* called with each message on *subject*, in order, from where it is read: without queue or task."""
 
     async def otherwise(message: Msg) -> None:
@@ -67,7 +69,7 @@ async def listen(client: Client, subject: str, hear: Callable[[Msg], None]) -> S
     return subscription
 
 
-async def settled(client: Client) -> None:
+async def flush_subscriptions(client: Client) -> None:
     """Wait until the server has done all that *client* asked of it, subscriptions above all.
 
     nats-py's `flush` alone is not enough: its PING overtakes what its flusher has not written yet, so that it may be
@@ -78,12 +80,12 @@ async def settled(client: Client) -> None:
     await client.flush()
 
 
-async def leave(client: Client) -> None:
+async def force_reconnect(client: Client) -> None:
     """Go to another server: this one answers, but cannot do what it is asked (it may be cut off from its peers)."""
     await client._process_op_err(nats.errors.StaleConnectionError())  # noqa: SLF001 - it does nothing while it reconnects
 
 
-def acknowledge(client: Client, message: Msg) -> None:
+def ack_nowait(client: Client, message: Msg) -> None:
     """Acknowledge *message* of a durable consumer, without waiting. If that is lost, it is delivered again."""
     if not client.is_closed:
         _WRITING[client].put(message.reply, b"")

@@ -17,17 +17,17 @@ from nats.aio.client import Client
 from shared.errors import Unusable
 
 _CLOSING = 1.0
-PING_EVERY, MOST_UNANSWERED = 2, 2
+PING_INTERVAL_S, MAX_OUTSTANDING_PINGS = 2, 2
 """Seconds, and pings. By nats-py's own default a server that is cut off passes for a silent one for minutes."""
 
 
-def servers(url: str) -> list[str]:
+def shuffled_servers(url: str) -> list[str]:
     """The servers of *url*, in an order that is drawn and then kept to: one that was left is the last to be tried."""
     named = url.split(",")
     return random.sample(named, len(named))
 
 
-def inbox(role: str) -> bytes:
+def inbox_prefix(role: str) -> bytes:
     """Under what a role has itself answered: permissions give each its own, so that none hears another's answers."""
     return f"_INBOX.{role}".encode()
 
@@ -60,7 +60,7 @@ class Access:
         )
 
     @property
-    def is_limited(self) -> bool:
+    def is_authenticated(self) -> bool:
         """Whether one comes as somebody: then with permissions, it may be, for no more than is one's own."""
         return any((self.credentials, self.nkey, self.user))
 
@@ -83,13 +83,13 @@ class Access:
             "user": self.user,
             "password": self.password,
             "tls": self.tls,
-            "ping_interval": PING_EVERY,
-            "max_outstanding_pings": MOST_UNANSWERED,
+            "ping_interval": PING_INTERVAL_S,
+            "max_outstanding_pings": MAX_OUTSTANDING_PINGS,
             "dont_randomize": True,
         }
         client = Client()
         try:
-            await client.connect(servers(url), inbox_prefix=inbox(role), **{**who, **options})
+            await client.connect(shuffled_servers(url), inbox_prefix=inbox_prefix(role), **{**who, **options})
         except BaseException:
             # nats-py leaves open what was refused; and where a handshake failed, its end is waited for in vain
             with contextlib.suppress(TimeoutError):

@@ -21,7 +21,7 @@ _NOT_FOUND, _END_OF_BATCH = "404", "204"
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoredMessage:
     """One message as the stream keeps it; *at*: when it was stored."""
 
     subject: str
@@ -31,21 +31,21 @@ class Stored:
     headers: Mapping[str, str]
 
 
-async def last(client: Client, stream: str, subject: str) -> Stored | None:
+async def get_last(client: Client, stream: str, subject: str) -> StoredMessage | None:
     """The last message on the literal *subject*. Raises Transient while nobody answers."""
     return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
 
 
-async def next_after(client: Client, stream: str, subject: str, sequence: int) -> Stored | None:
+async def get_next(client: Client, stream: str, subject: str, sequence: int) -> StoredMessage | None:
     """The first message after *sequence* on the literal *subject*. Raises Transient as `last`."""
     wanted = to_json({"seq": sequence + 1, "next_by_subj": subject})
     return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}", wanted)
 
 
-async def last_of_each(client: Client, stream: str, subjects: Sequence[str]) -> list[Stored]:
+async def get_last_of_each(client: Client, stream: str, subjects: Sequence[str]) -> list[StoredMessage]:
     """The last message on each subject that *subjects* match, in the stream's order. Raises Transient as `last`."""
     inbox = client.new_inbox()
-    found: list[Stored] = []
+    found: list[StoredMessage] = []
     try:
         subscription = await client.subscribe(inbox)
         try:
@@ -59,20 +59,20 @@ async def last_of_each(client: Client, stream: str, subjects: Sequence[str]) -> 
     return found
 
 
-async def _get(client: Client, stream: str, subject: str, wanted: bytes) -> Stored | None:
+async def _get(client: Client, stream: str, subject: str, wanted: bytes) -> StoredMessage | None:
     try:
         return _stored(await client.request(subject, wanted, timeout=_PATIENCE), stream)
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise Transient(f"{stream} does not answer: {type(error).__name__}") from error
 
 
-def _stored(message: Msg, stream: str) -> Stored | None:
+def _stored(message: Msg, stream: str) -> StoredMessage | None:
     """What was found, or None where the answer ends or says that there is nothing."""
     headers = message.headers or {}
     match headers.get("Status", ""):
         case "":
             at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).astimezone(UTC)
-            return Stored(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at, headers)
+            return StoredMessage(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at, headers)
         case status if status.startswith((_NOT_FOUND, _END_OF_BATCH)):
             return None
         case status:

@@ -18,7 +18,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
 from shared.errors import Conflict
-from shared.nats.ordered_consumer import ordered
+from shared.nats.ordered_consumer import ordered_subscribe
 
 _SILENCE, _MOST_SILENCES = 1.0, 10
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
@@ -126,8 +126,8 @@ class KeyValue:
                 yield Document(key, message.data, message.metadata.sequence.stream)
 
     async def _messages(self, pattern: str, config: ConsumerConfig) -> AsyncGenerator[Msg]:
-        subscription = await ordered(self.js, f"KV_{self.bucket}", self._subject(pattern), config)
-        async with aclosing(to_the_end(subscription)) as messages:
+        subscription = await ordered_subscribe(self.js, f"KV_{self.bucket}", self._subject(pattern), config)
+        async with aclosing(read_until_end(subscription)) as messages:
             async for message in messages:
                 if not (message.headers and "KV-Operation" in message.headers):
                     yield message
@@ -143,7 +143,7 @@ class KeyValue:
         return f"$KV.{self.bucket}.{key}"
 
 
-async def to_the_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
+async def read_until_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
     """What an ordered consumer has to deliver until there is no more; it ends with the subscription.
 
     What was there to be delivered may be erased meanwhile, and then nothing says that there is no more: after a silence

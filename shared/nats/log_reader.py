@@ -18,7 +18,7 @@ from nats.js.errors import NotFoundError
 from shared.errors import Poison, Transient
 from shared.messages.catalog import LOG
 from shared.messages.headers import event_lineage
-from shared.nats.ordered_consumer import ordered
+from shared.nats.ordered_consumer import ordered_subscribe
 
 _SILENCE = 10.0
 _Mark = tuple[str, str]
@@ -46,7 +46,7 @@ class LogReader:
         self._mark: _Mark | None = None
         self._heard = 0
 
-    async def to_the_end(self) -> int:
+    async def catch_up(self) -> int:
         """Hear all that stood in the log when this was asked; returns the sequence of the last event of these kinds.
 
         Raises Transient when it was not all delivered; what was heard by then is heard.
@@ -83,7 +83,7 @@ class LogReader:
     async def _hear_the_rest(self) -> bool:
         """False: what was heard last does not stand there any longer (a backup was restored, power was cut)."""
         reading = _Reading(self._heard, self._mark, self._take)
-        subscription = await ordered(
+        subscription = await ordered_subscribe(
             self._js,
             LOG,
             self._patterns[0],

@@ -14,7 +14,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 
 
-async def ordered(
+async def ordered_subscribe(
     js: JetStreamContext,
     stream: str,
     subject: str,

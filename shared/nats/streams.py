@@ -14,8 +14,8 @@ from nats.errors import NoRespondersError
 from shared.errors import Transient, Unusable
 from shared.messages.catalog import Catalog, catalog
 
-OLDEST_SERVER = (2, 14, 0)
-ACK_WAIT = 4.0
+MIN_SERVER_VERSION = (2, 14, 0)
+ACK_WAIT_S = 4.0
 """Seconds until what a killed process had in hand is delivered again (facts.md: 30 s made recovery take 30 s)."""
 _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
@@ -68,7 +68,7 @@ def consumer_config(catalog: Catalog, durable: str) -> Config:
         "durable_name": durable,
         "ack_policy": "explicit",
         "deliver_policy": "all",
-        "ack_wait": int(ACK_WAIT * _NANOSECONDS),
+        "ack_wait": int(ACK_WAIT_S * _NANOSECONDS),
         "max_deliver": -1,
         "max_ack_pending": 4096,
         **filtering,
@@ -78,10 +78,10 @@ def consumer_config(catalog: Catalog, durable: str) -> Config:
 def require_server(client: Client) -> None:
     """Raises Unusable for a server that cannot do what the suite rests on."""
     version = client.connected_server_version
-    if (version.major, version.minor, version.patch) < OLDEST_SERVER:
+    if (version.major, version.minor, version.patch) < MIN_SERVER_VERSION:
         raise Unusable(
             f"nats-server {version.major}.{version.minor}.{version.patch} is too old; "
-            f"{'.'.join(map(str, OLDEST_SERVER))} or newer is needed (scheduled messages, safe expectations)"
+            f"{'.'.join(map(str, MIN_SERVER_VERSION))} or newer is needed (scheduled messages, safe expectations)"
         )
     if "jetstream" not in client._server_info or not client._server_info["jetstream"]:  # noqa: SLF001 - not exposed
         raise Unusable("the nats-server runs without JetStream; start it with -js")

@@ -8,7 +8,7 @@ from faststream.nats import NatsBroker
 from nats.aio.client import Client
 
 from shared.nats.client import adapt
-from shared.nats.connection import MOST_UNANSWERED, PING_EVERY, Access, inbox, servers
+from shared.nats.connection import MAX_OUTSTANDING_PINGS, PING_INTERVAL_S, Access, inbox_prefix, shuffled_servers
 
 PENDING_BYTES = 32 * 1024 * 1024
 """Limit of nats-py's write buffer; its default of 2 MiB is reached by 256 commands in flight."""
@@ -31,15 +31,15 @@ class ServiceBroker(NatsBroker):
         reconnect_wait_s: float = 1.0,
     ) -> None:
         super().__init__(
-            servers(url),
+            shuffled_servers(url),
             dont_randomize=True,
             name=f"cim-keys-{service}",
-            inbox_prefix=inbox(service),
+            inbox_prefix=inbox_prefix(service),
             security=access.security,
             max_reconnect_attempts=-1,
             reconnect_time_wait=reconnect_wait_s,  # type: ignore[arg-type] # nats-py sleeps so long; FastStream annotates an int
-            ping_interval=PING_EVERY,
-            max_outstanding_pings=MOST_UNANSWERED,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=MAX_OUTSTANDING_PINGS,
             pending_size=PENDING_BYTES,
             error_cb=on_error,
             reconnected_cb=on_reconnected,

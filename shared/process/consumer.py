@@ -19,8 +19,8 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
-from shared.nats.client import acknowledge, adapt, leave, listen
-from shared.telemetry.instruments import observing
+from shared.nats.client import ack_nowait, adapt, force_reconnect, subscribe_inline
+from shared.telemetry.instruments import observe
 
 Handler = Callable[[Msg], Awaitable[None]]
 GiveUp = Callable[[Msg], Awaitable[bool | None]]
@@ -97,7 +97,7 @@ class PullConsumer:
     async def start(self) -> None:
         adapt(self._client)
         self._inbox = self._client.new_inbox()
-        self._subscription = await listen(self._client, self._inbox, self._received)
+        self._subscription = await subscribe_inline(self._client, self._inbox, self._received)
         self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self.durable}-upkeep")
         await self._pull()
 
@@ -136,7 +136,7 @@ class PullConsumer:
             return
         self._requested -= 1
         if self._concerns is not None and not self._concerns(message):
-            acknowledge(self._client, message)
+            ack_nowait(self._client, message)
             self._pull_if_worth_it()
             return
         task = asyncio.create_task(self._work(message))
@@ -175,7 +175,7 @@ class PullConsumer:
     async def _work(self, message: Msg) -> None:
         deliveries = message.metadata.num_delivered
         try:
-            with observing(message, self.durable):
+            with observe(message, self.durable):
                 await self._deliver(message, deliveries)
             await message.ack()
             self._last_errors.pop(message.metadata.sequence.stream, None)
@@ -240,7 +240,7 @@ class PullConsumer:
         elif silence > _LEFT:
             log.warning("%s: the server is silent; another one is asked", self.durable)
             self.ask_anew()
-            await leave(self._client)
+            await force_reconnect(self._client)
         elif silence > _SILENCE and not self._asked_anew:
             self._requested, self._asked_anew = 0, True
 

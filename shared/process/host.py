@@ -20,7 +20,7 @@ from nats.aio.msg import Msg
 from shared.errors import Conflict, Poison, Transient, Unusable
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
-from shared.nats.streams import ACK_WAIT, declare, declare_consumer, require_server
+from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer, require_server
 from shared.process.broker import ServiceBroker
 from shared.process.consumer import GiveUp, IsRelevant, PullConsumer
 from shared.process.gc_tuning import tune_gc
@@ -60,7 +60,7 @@ class Host:
     """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
 
     def __init__(self, url: str, service: str, access: Access = ANONYMOUS) -> None:
-        self._declares = service if access.is_limited else None
+        self._declares = service if access.is_authenticated else None
         self._started = self._stopping = False
         self._consumers: list[PullConsumer] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,7 +105,7 @@ class Host:
             buried.add(1, {"messaging.consumer.group.name": durable})
 
         consumer = PullConsumer(
-            client, stream, durable, handle, give_up, ack_wait=ACK_WAIT, is_relevant=is_relevant, bury=bury
+            client, stream, durable, handle, give_up, ack_wait=ACK_WAIT_S, is_relevant=is_relevant, bury=bury
         )
         await self._hand_back(client, durable, letters, handle)
         await consumer.start()
@@ -225,11 +225,11 @@ def run(service: str, build: Callable[[], Application], environment: Mapping[str
 
 
 def _observed(service: str, environment: Mapping[str, str]) -> AbstractContextManager[None]:
-    if not instruments.is_wanted(environment):
+    if not instruments.is_configured(environment):
         return contextlib.nullcontext()
-    from shared.telemetry.exporter import exporting  # noqa: PLC0415 - the SDK stays out of processes that export nothing
+    from shared.telemetry.exporter import export_telemetry  # noqa: PLC0415 - the SDK stays out of processes that export nothing
 
-    return exporting(service)
+    return export_telemetry(service)
 
 
 async def _running(application: Application, probes: Probes | None) -> None:

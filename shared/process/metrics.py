@@ -36,9 +36,9 @@ async def _measure(consumer: PullConsumer) -> None:
         standing = await consumer.standing()
     except Transient:  # its process says so when it is asked whether it is ready; and nothing is known any more
         for gauge in (_pending, _in_hand, _again):
-            gauge.tell(consumer.durable, {})
+            gauge.set(consumer.durable, {})
         return
     labels = (("messaging.consumer.group.name", consumer.durable),)
-    _pending.tell(consumer.durable, {labels: standing.pending})
-    _in_hand.tell(consumer.durable, {labels: standing.ack_pending})
-    _again.tell(consumer.durable, {labels: standing.redelivered})
+    _pending.set(consumer.durable, {labels: standing.pending})
+    _in_hand.set(consumer.durable, {labels: standing.ack_pending})
+    _again.set(consumer.durable, {labels: standing.redelivered})

@@ -23,7 +23,7 @@ from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Decider, Rejection, run
 from shared.errors import Conflict, Poison
 from shared.messages.envelope import ReceivedCommand, decode_command
-from shared.messages.identity import timestamp_of
+from shared.messages.ids import timestamp_of
 from shared.process.host import Host, Service
 from shared.store.event_store import EventStore
 from shared.store.replies import Replies
@@ -75,7 +75,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
                 await self._answer(received, again=message.metadata.num_delivered > 1)
             except Poison as error:
                 log.error("%s: %s", message.subject, error)  # noqa: TRY400 - what is wrong is in the log of events
-                await self._answers.give(
+                await self._answers.send(
                     received, Rejection(RejectionCode.INTERNAL, f"its history is not readable: {error}")
                 )
 
@@ -84,7 +84,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
         if perhaps_again and await self._answered_before(received):
             return
         if isinstance(received.body, Rejection):
-            await self._answers.give(received, received.body)
+            await self._answers.send(received, received.body)
         else:
             await self._decide(received, received.body)
 
@@ -96,7 +96,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
     async def _decide(self, received: ReceivedCommand[C], command: C) -> None:
         current_command.set(received)
         aggregate_id, command_id = command.identity, received.lineage.message_id
-        if isinstance(command, self._decider.beginnings):
+        if isinstance(command, self._decider.creation_commands):
             standing = self._store.presume_new(aggregate_id)
         else:
             standing = await self._store.load(aggregate_id)
@@ -107,7 +107,7 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             if isinstance(answer, Rejection | AlreadyDone):
                 current = await self._store.refresh(aggregate_id, standing)
                 if current.sequence == standing.sequence:
-                    await self._answers.give(received, answer)
+                    await self._answers.send(received, answer)
                     return
                 standing = current  # it was decided on what stands no longer
                 continue
@@ -116,20 +116,20 @@ class CommandService(Generic[State, C, E, Effect, Outcome]):
             except Conflict:
                 standing = await self._store.refresh(aggregate_id, standing)
             else:
-                instruments.answered(type(answer).__name__)
+                instruments.record_outcome(type(answer).__name__)
                 return
         raise Conflict(f"{aggregate_id} changed {_MOST_CONFLICTS} times while {received.command_type} was decided on")
 
     async def _answered_before(self, received: ReceivedCommand[C]) -> bool:
         """Whether this very command has its answer: it was delivered again, or is told again by its client."""
         command_id = received.lineage.message_id
-        if await self._answers.given(command_id):
+        if await self._answers.has_reply(command_id):
             return True
         if received.aggregate_id is None or not is_old(received):
             return False  # `_decide` recognises it by the standing, or the stream by its window
         known = await self._store.load(received.aggregate_id)
         standing = await self._store.refresh(received.aggregate_id, known)  # what lags may have forgotten less than all
-        if standing.has_handled(command_id) or standing.remembers_all:
+        if standing.has_handled(command_id) or standing.has_all_command_ids:
             return False
         drawn = timestamp_of(command_id)
         since = drawn - _CLOCKS_DIFFER if drawn is not None and drawn <= received.at else _EVER

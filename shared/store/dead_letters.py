@@ -90,7 +90,7 @@ class DeadLetters:
         return document is not None
 
 
-def told(letter: DeadLetter) -> dict[str, Any]:
+def summary(letter: DeadLetter) -> dict[str, Any]:
     """A line about it; what was in it is not in the line: it may be a secret in the wrong place."""
     return {
         "letter": letter.key,

@@ -26,17 +26,17 @@ from nats.js.errors import APIError
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from shared.contracts.base import Event, OtherSchema
+from shared.contracts.base import Event, UnknownSchemaVersion
 from shared.errors import Conflict, Poison
 from shared.messages.catalog import EVENTS, LOG
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage, event_lineage
 from shared.messages.subjects import Subject
-from shared.nats.kv import WRONG_LAST_SEQUENCE, KeyValue, to_the_end
-from shared.nats.ordered_consumer import ordered
+from shared.nats.kv import WRONG_LAST_SEQUENCE, KeyValue, read_until_end
+from shared.nats.ordered_consumer import ordered_subscribe
 from shared.store.single_flight import SingleFlight
 
-REMEMBERED = 256
+MAX_COMMAND_IDS = 256
 """How many of the commands it answered an aggregate remembers by id; older ones are looked up in the log."""
 _CACHED = 20_000
 _FLUSH_EVERY = 0.25
@@ -61,9 +61,9 @@ class Versioned(Generic[State]):
         return str(command_id) in self.answered
 
     @property
-    def remembers_all(self) -> bool:
+    def has_all_command_ids(self) -> bool:
         """Whether no command it ever answered has been forgotten."""
-        return len(self.answered) < REMEMBERED
+        return len(self.answered) < MAX_COMMAND_IDS
 
 
 class EventStore(Generic[State, E]):
@@ -227,22 +227,22 @@ class EventStore(Generic[State, E]):
         if kind is None:
             raise Poison(f"{where} is of a type that this version of the service does not know")
         try:
-            event = kind.stored(message.data or b"", headers)
+            event = kind.from_stored(message.data or b"", headers)
         except ValueError as error:
-            why = f": {error}" if isinstance(error, OtherSchema) else ""
+            why = f": {error}" if isinstance(error, UnknownSchemaVersion) else ""
             raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error
         return Versioned(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")
-        subscription = await ordered(
+        subscription = await ordered_subscribe(
             self._js,
             LOG,
             pattern,
             ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_TIME, opt_start_time=start),  # type: ignore[arg-type] # nats-py annotates an int and sends what it is given; the API takes RFC 3339
         )
-        return to_the_end(subscription)
+        return read_until_end(subscription)
 
 
 def _remembering(answered: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:
-    return (*answered, str(command_id))[-REMEMBERED:]
+    return (*answered, str(command_id))[-MAX_COMMAND_IDS:]

@@ -11,7 +11,7 @@ from nats.js import JetStreamContext
 from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.envelope import ReceivedCommand, encode_event
-from shared.store.publish_once import exists, publish_once
+from shared.store.idempotent_publish import has_message, publish_once
 from shared.telemetry import instruments
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ class Replies:
         self._js = js
         self._service = service
 
-    async def give(self, received: ReceivedCommand[Any], answer: Rejection | AlreadyDone) -> None:
+    async def send(self, received: ReceivedCommand[Any], answer: Rejection | AlreadyDone) -> None:
         command_id, kind = str(received.lineage.message_id), received.command_type
         event: CommandRejected | CommandRepeated
         match answer:
@@ -45,7 +45,7 @@ class Replies:
                     aggregate_id=received.aggregate_id,
                     details=dict(answer.details),
                 )
-        instruments.answered(type(event).__name__, answer.code if isinstance(answer, Rejection) else None)
+        instruments.record_outcome(type(event).__name__, answer.code if isinstance(answer, Rejection) else None)
         lineage = received.lineage.cause(type(event).__name__)
         await publish_once(self._js, encode_event(event, lineage, self._service))
 
@@ -53,7 +53,7 @@ class Replies:
         """Answer a command that could not be carried out however often it was tried."""
         log.error("%s %s is given up", received.command_type, received.lineage.message_id)
         problem = "it could not be carried out; the service's log says why"
-        await self.give(received, Rejection(RejectionCode.INTERNAL, problem, retryable=True))
+        await self.send(received, Rejection(RejectionCode.INTERNAL, problem, retryable=True))
 
-    async def given(self, command_id: UUID) -> bool:
-        return await exists(self._js, f"keys.events.command.*.{command_id}")
+    async def has_reply(self, command_id: UUID) -> bool:
+        return await has_message(self._js, f"keys.events.command.*.{command_id}")

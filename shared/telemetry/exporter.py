@@ -35,16 +35,16 @@ class DerivedIds(IdGenerator):
         self._random = RandomIdGenerator()
 
     def generate_span_id(self) -> int:
-        named = spans.ids.get()
+        named = spans.span_ids.get()
         return named.span if named is not None else self._random.generate_span_id()
 
     def generate_trace_id(self) -> int:
-        named = spans.ids.get()
+        named = spans.span_ids.get()
         return named.trace if named is not None else self._random.generate_trace_id()
 
 
 @contextmanager
-def exporting(service: str) -> Iterator[None]:
+def export_telemetry(service: str) -> Iterator[None]:
     """Export for as long as the body runs what is observed in it."""
     resource = Resource.create(
         {"service.namespace": "cim-keys", "service.name": f"cim-keys-{service}", "service.instance.id": str(uuid4())}

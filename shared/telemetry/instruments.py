@@ -24,7 +24,7 @@ from shared.messages.subjects import Subject
 from shared.process.settings import switch
 from shared.telemetry import spans
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{of}ENDPOINT" for of in ("", "TRACES_", "METRICS_"))
 
 _TEMPLATE = "messaging.destination.template"
@@ -32,13 +32,16 @@ Labels = tuple[tuple[str, str], ...]
 log = logging.getLogger(__name__)
 _meter = metrics.get_meter("cim-keys")
 _handling = _meter.create_histogram(
-    "messaging.process.duration", "s", "How long handling a message took", explicit_bucket_boundaries_advisory=SECONDS
+    "messaging.process.duration",
+    "s",
+    "How long handling a message took",
+    explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
 _answering = _meter.create_histogram(
     "cim_keys.command.duration",
     "s",
     "From when a command was stored until it was answered",
-    explicit_bucket_boundaries_advisory=SECONDS,
+    explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
 
 
@@ -52,7 +55,7 @@ class Gauge:
         self._told: dict[str, Mapping[Labels, float]] = {}
         _meter.create_observable_gauge(name, [self._observe], unit, description)
 
-    def tell(self, teller: str, values: Mapping[Labels, float]) -> None:
+    def set(self, teller: str, values: Mapping[Labels, float]) -> None:
         """All that *teller* knows, in place of what it told before."""
         self._told = {**self._told, teller: values}  # a new one: it is read by the thread that exports
 
@@ -63,7 +66,7 @@ class Gauge:
 
 
 @dataclass(slots=True)
-class Observed:
+class ObservedMessage:
     """A message that is being handled, and what came of it as far as that is known."""
 
     correlation_id: str
@@ -78,10 +81,10 @@ class Observed:
         return outcome | {"cim.code": self.code} if self.code else outcome
 
 
-observed: ContextVar[Observed | None] = ContextVar("observed", default=None)
+current_message: ContextVar[ObservedMessage | None] = ContextVar("observed", default=None)
 
 
-def is_wanted(environment: Mapping[str, str]) -> bool:
+def is_configured(environment: Mapping[str, str]) -> bool:
     """Whether *environment* names a collector, in the words of the OpenTelemetry specification."""
     return not switch(environment, "OTEL_SDK_DISABLED") and any(environment.get(name) for name in _ENDPOINTS)
 
@@ -99,14 +102,14 @@ def is_on() -> bool:
     return _Switch.is_on
 
 
-def observing(message: Msg, durable: str) -> AbstractContextManager[None]:
+def observe(message: Msg, durable: str) -> AbstractContextManager[None]:
     """For as long as *message*, read from the consumer *durable*, is handled; what it leads to carries the trace on."""
     return _observing(message, durable) if _Switch.is_on else nullcontext()
 
 
-def answered(answer: str, code: str | None = None) -> None:
+def record_outcome(answer: str, code: str | None = None) -> None:
     """The command that is being handled has its answer: an event of that type; of a rejection, the *code* too."""
-    if (current := observed.get()) is not None:
+    if (current := current_message.get()) is not None:
         current.answer, current.code = answer, code
 
 
@@ -117,7 +120,7 @@ class _Sight:
     span: trace.Span
     labels: dict[str, str]
     stored: datetime
-    current: Observed
+    current: ObservedMessage
 
     def end(self, seconds: float, error: str | None) -> None:
         """Tell what came of it; of an *error* its type, never its text: nobody vouches for what a bug puts there."""
@@ -149,7 +152,7 @@ def _observing(message: Msg, durable: str) -> Iterator[None]:
     if sight is None:
         yield
         return
-    told, began, failed = observed.set(sight.current), time.perf_counter(), None
+    told, began, failed = current_message.set(sight.current), time.perf_counter(), None
     try:
         with trace.use_span(sight.span, record_exception=False, set_status_on_exception=False):
             yield
@@ -157,15 +160,15 @@ def _observing(message: Msg, durable: str) -> Iterator[None]:
         failed = type(error).__name__
         raise
     finally:
-        observed.reset(told)
+        current_message.reset(told)
         with best_effort(durable):
             sight.end(time.perf_counter() - began, failed)
 
 
 def _sight(message: Msg, durable: str) -> _Sight:
     labels = {_TEMPLATE: template_of(message.subject), "messaging.consumer.group.name": durable}
-    current = Observed(str(spans.correlation_of(message)))
-    return _Sight(spans.begun(message, durable, labels), labels, message.metadata.timestamp, current)
+    current = ObservedMessage(str(spans.correlation_id_of(message)))
+    return _Sight(spans.start_span(message, durable, labels), labels, message.metadata.timestamp, current)
 
 
 def template_of(subject: str) -> str:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from opentelemetry import trace
 
 from shared.errors import Unusable
-from shared.telemetry.instruments import observed
+from shared.telemetry.instruments import current_message
 
 _FORMATS = ("text", "json")
 
@@ -31,7 +31,7 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        if (current := observed.get()) is not None:
+        if (current := current_message.get()) is not None:
             line["correlation_id"] = current.correlation_id
         if (span := trace.get_current_span().get_span_context()).is_valid:
             line |= {"trace_id": trace.format_trace_id(span.trace_id), "span_id": trace.format_span_id(span.span_id)}

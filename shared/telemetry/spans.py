@@ -18,8 +18,8 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from shared.messages import identity
 from shared.messages.catalog import catalog
+from shared.messages.ids import id_from_stream_position
 
 _FRESH = timedelta(hours=1)
 """What was told longer ago is another story: it begins a trace of its own that points to the old one."""
@@ -31,14 +31,14 @@ _tracer = trace.get_tracer("cim-keys")
 
 
 @dataclass(frozen=True, slots=True)
-class Ids:
+class SpanIds:
     """What a span is to be called: its own id, and its trace's where it begins one."""
 
     span: int
     trace: int
 
 
-ids: ContextVar[Ids | None] = ContextVar("ids", default=None)
+span_ids: ContextVar[SpanIds | None] = ContextVar("ids", default=None)
 """For the id generator of `shared.telemetry.exporter`, which is asked without being told for what."""
 
 
@@ -47,12 +47,12 @@ def span_id(message_id: UUID, reader: str, delivery: int) -> int:
     return int.from_bytes(sha256(message_id.bytes + f"/{reader}/{delivery}".encode()).digest()[:8]) or 1
 
 
-def context_of(headers: Mapping[str, str]) -> Context:
+def extract_context(headers: Mapping[str, str]) -> Context:
     """What *headers* say of a trace, by W3C Trace Context; what they say wrongly counts for nothing."""
     return _PROPAGATOR.extract(dict(headers))
 
 
-def correlation_of(message: Msg) -> UUID:
+def correlation_id_of(message: Msg) -> UUID:
     """The conversation that it says it belongs to; if it does not say so in words of ours, it begins one."""
     return _uuid((message.headers or {}).get("CIM-Correlation-Id")) or message_id(message)
 
@@ -62,10 +62,10 @@ def message_id(message: Msg) -> UUID:
     headers, metadata = message.headers or {}, message.metadata
     said = (_uuid(headers.get(name)) for name in _MESSAGE_IDS)
     known = next((each for each in said if each is not None), None)
-    return known or identity.of_stream_position(metadata.stream, metadata.sequence.stream, metadata.timestamp)
+    return known or id_from_stream_position(metadata.stream, metadata.sequence.stream, metadata.timestamp)
 
 
-def begun(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
+def start_span(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
     """The span of *message*, whose headers carry it on from here: all that it leads to is under it."""
     span = _started(message, durable, labels)
     carried: dict[str, str] = {}
@@ -77,13 +77,13 @@ def begun(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
 
 def _started(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
     own, reader, fresh = message_id(message), catalog().consumers[durable].reader, _is_fresh(message)
-    brought = context_of(message.headers or {})
+    brought = extract_context(message.headers or {})
     origin = trace.get_current_span(brought).get_span_context()
     goes_on, new_trace = fresh and origin.is_valid, _new_trace(message, own, fresh=fresh)
     links = [*_links(message, reader, own, origin.trace_id if goes_on else new_trace)]
     if origin.is_valid and not fresh:
         links.append(trace.Link(origin, {"cim.link": "origin"}))
-    named = ids.set(Ids(span_id(own, reader, message.metadata.num_delivered), new_trace))
+    named = span_ids.set(SpanIds(span_id(own, reader, message.metadata.num_delivered), new_trace))
     try:
         return _tracer.start_span(
             f"process {labels['messaging.destination.template']}",
@@ -93,7 +93,7 @@ def _started(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Spa
             links=links,
         )
     finally:
-        ids.reset(named)
+        span_ids.reset(named)
 
 
 def _links(message: Msg, reader: str, own: UUID, trace_id: int) -> Iterator[trace.Link]:

@@ -15,8 +15,8 @@ from shared.contracts.certificate import nats_jwt, ocsp, ssh, trust_bundle
 from shared.contracts.key import commands as key
 from shared.contracts.key import events as key_events
 from shared.contracts.registry import MESSAGES
-from shared.contracts.saga import certificates, keys, nats, people, protocol, provisioning, timed
-from shared.contracts.yubikey import devices, lifecycle, presence, prompts, secrets, slots, use
+from shared.contracts.saga import certificates, keys, maintenance, nats, people, protocol, provisioning
+from shared.contracts.yubikey import devices, lifecycle, presence, prompts, secrets, slot_operations, slots
 from shared.messages.catalog import COMMANDS, EVENTS, catalog
 from shared.messages.subjects import Subject
 from shared.nats.streams import consumer_config, stream_configs
@@ -45,9 +45,9 @@ MODULES = {
     "ssh-certificate": (ssh,),
     "nats-jwt": (nats_jwt,),
     "trust-bundle": (trust_bundle,),
-    "yubikey": (slots, presence, devices, lifecycle, secrets, use),
+    "yubikey": (slots, presence, devices, lifecycle, secrets, slot_operations),
     "prompt": (prompts,),
-    "saga": (protocol, certificates, keys, nats, people, provisioning, timed),
+    "saga": (protocol, certificates, keys, nats, people, provisioning, maintenance),
 }
 TO_ITSELF = {"ReportPresence"}
 """What a service is told by its own processes: what the world says, to be decided on like all else."""

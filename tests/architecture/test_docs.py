@@ -8,8 +8,8 @@ import pytest
 from services.certificate.policy.file import policy_from
 from services.certificate.profiles import PROFILES, ExtendedKeyUsage
 from services.key.purposes import RULES
-from shared.contracts.certificate.vocabulary import SanKind
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import SanKind
+from shared.contracts.key.value_types import Algorithm
 from shared.messages.catalog import catalog
 
 ROOT = Path(__file__).parents[2]

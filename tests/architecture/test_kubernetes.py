@@ -12,7 +12,7 @@ from deploy.images.lock import IMAGES
 from deploy.kubernetes.secrets import contents
 from deploy.settings import SERVICES
 from shared.messages.catalog import catalog
-from shared.nats.streams import OLDEST_SERVER
+from shared.nats.streams import MIN_SERVER_VERSION
 from shared.process.consumer import PullConsumer
 from tests.support import manifests
 from tests.support.manifests import (
@@ -223,7 +223,7 @@ def test_nats_is_no_older_than_the_services_ask_for():
     (development,) = of_kind(rendered("development"), "StatefulSet")
     (nats,) = containers(development["spec"]["template"])
 
-    assert tuple(map(int, said.groups())) >= OLDEST_SERVER
+    assert tuple(map(int, said.groups())) >= MIN_SERVER_VERSION
     assert nats["image"] == f"nats:{said[0]}"
 
 

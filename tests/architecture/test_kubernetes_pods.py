@@ -158,7 +158,7 @@ def test_a_service_reads_every_setting_that_its_manifest_names(name, service, se
 
     importlib.import_module(f"services.{service}.__main__").build()
     Probes.from_environment(environment)
-    instruments.is_wanted(environment)
+    instruments.is_configured(environment)
     log_to_stderr(service, environment)
 
     assert set(says(container)) - environment.read == set()

@@ -33,10 +33,10 @@ from faststream import AckPolicy
 from faststream.nats import JStream, NatsBroker, PullSub
 
 from shared.contracts.key.commands import GenerateKey
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
-from shared.nats.streams import ACK_WAIT, declare, declare_consumer
+from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer
 from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 
@@ -90,7 +90,7 @@ class Work:
 
 
 async def own(broker, work):
-    await PullConsumer(broker.connection, STREAM, DURABLE, work.handle, work.handle, ack_wait=ACK_WAIT).start()
+    await PullConsumer(broker.connection, STREAM, DURABLE, work.handle, work.handle, ack_wait=ACK_WAIT_S).start()
 
 
 def subscriber(size, handle, *, batch=False, max_workers=1):

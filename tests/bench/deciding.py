@@ -16,7 +16,7 @@ from services.saga.core import machine
 from services.saga.core.machine import Heard
 from services.saga.core.state import Origin
 from shared.contracts.key.events import KeyRevoked
-from shared.messages.identity import derive, new_id
+from shared.messages.ids import derive_id, new_id
 from tests.bench.idle_coordinator import idle, start
 
 STEPS, AT = 4, 1
@@ -69,7 +69,7 @@ def measure(scale: float = 1.0) -> Deciding:
 def _answer(definition, saga, at) -> Heard:
     ((pending, command),) = machine.questions(definition, saga)
     event = KeyRevoked(key_id=command.key_id, reason=command.reason, existed=False)
-    return Heard(derive(pending.command_id, "revoked"), pending.command_id, event, at)
+    return Heard(derive_id(pending.command_id, "revoked"), pending.command_id, event, at)
 
 
 def _each_us(work: Callable[[], None], scale: float) -> float:

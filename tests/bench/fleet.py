@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.session import CandidateSecrets, opened
 from services.yubikey.readers.virtual import VirtualDevices
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 from tests.bench import processor
 from tests.bench.load import closed_loop

@@ -15,7 +15,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.client import adapt
 from tests.bench import processor
 from tests.bench.rivals import IN_FLIGHT, Row, others, raw

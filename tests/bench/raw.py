@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, RetentionPolicy, StreamConfig
 from nats.js.errors import BadRequestError
 
-from shared.nats.streams import ACK_WAIT
+from shared.nats.streams import ACK_WAIT_S
 from tests.bench.load import Result, each_load
 from tests.bench.suite import process
 from tests.support.nats import connected, nats_server
@@ -60,7 +60,7 @@ async def declare(js: JetStreamContext) -> None:
         ("RAW_COMMANDS", "start", "raw.commands.start"),
         ("RAW_EVENTS", "coordinator", "raw.events.step.*"),
     ):
-        config = {"filter_subject": subject, "max_ack_pending": 4096, "ack_wait": ACK_WAIT}
+        config = {"filter_subject": subject, "max_ack_pending": 4096, "ack_wait": ACK_WAIT_S}
         await js.add_consumer(stream, ConsumerConfig(durable_name=durable, **config))
 
 

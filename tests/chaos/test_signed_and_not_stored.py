@@ -29,9 +29,9 @@ from services.key.secrets.kek import unlock
 from services.key.secrets.keystore import Keystore
 from services.key.secrets.source import KeyFile
 from services.key.service import performing
-from shared.contracts.key.vocabulary import Algorithm
-from shared.messages.identity import new_id
-from shared.nats.kv import KeyValue, to_the_end
+from shared.contracts.key.value_types import Algorithm
+from shared.messages.ids import new_id
+from shared.nats.kv import KeyValue, read_until_end
 from shared.nats.streams import declare, declare_consumer
 from shared.process.runtime import CommandService, store_of
 from shared.store.replies import Replies
@@ -145,7 +145,7 @@ class Services:
         found = await js.subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
         return [
             Told(each.metadata.sequence.stream, each.subject, dict(each.headers), json.loads(each.data))
-            async for each in to_the_end(found)
+            async for each in read_until_end(found)
         ]
 
 

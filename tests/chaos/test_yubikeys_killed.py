@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.state.sealing import SUITE
-from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.key.value_types import sealing_info
 from shared.contracts.registry import MESSAGES
 from tests.support.yubikey_fleet import encoded, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL, opening

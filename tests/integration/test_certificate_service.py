@@ -10,8 +10,8 @@ import pytest
 from cryptography import x509
 
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.key.vocabulary import Algorithm
-from shared.messages.identity import new_id
+from shared.contracts.key.value_types import Algorithm
+from shared.messages.ids import new_id
 from tests.support.authority import private_key, public_pem, sign
 from tests.support.service_client import ServiceClient, running
 

@@ -16,13 +16,13 @@ from shared.contracts.certificate.events import (
     CertificateReleased,
     CertificateRevoked,
 )
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.messages.catalog import LOG
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from tests.support.authority import Authority, private_key, request
 from tests.support.chains import Party

@@ -12,9 +12,9 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.certificate.value_types import DistinguishedName, Profile
 from shared.contracts.key.events import KeyGenerated
-from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.key.value_types import Algorithm, Provenance, Purpose
 from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartCertificateIssuance
 from shared.contracts.saga.protocol import (
@@ -27,8 +27,8 @@ from shared.contracts.saga.protocol import (
 )
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage, SagaContext, command_lineage
-from shared.messages.identity import derive, new_id
-from shared.nats.client import settled
+from shared.messages.ids import derive_id, new_id
+from shared.nats.client import flush_subscriptions
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.nats import free_port
@@ -59,7 +59,7 @@ class Suite:
             await answer(command_lineage(message.headers, new_id()), json.loads(message.data))
 
         await self.client.subscribe("keys.commands.>", cb=on_command)
-        await settled(self.client)
+        await flush_subscriptions(self.client)
 
     async def tell(self, event, lineage, source="key"):
         sealed = encode_event(event, lineage, source)
@@ -130,7 +130,7 @@ async def asked_of(suite):
 
 def generated(lineage, body):
     return KeyGenerated(
-        key_id=body.get("key_id") or str(derive(lineage.message_id, "key_id")),
+        key_id=body.get("key_id") or str(derive_id(lineage.message_id, "key_id")),
         algorithm=Algorithm.EC_P256,
         public_key_pem=PEM,
         fingerprint_sha256="ab" * 32,
@@ -263,7 +263,7 @@ async def test_an_outcome_that_was_told_while_the_console_was_cut_off_is_found_i
 
 async def test_a_saga_is_waited_for_until_its_end(suite):
     async def answer(lineage, _):
-        saga_id = str(derive(lineage.message_id, "saga_id"))
+        saga_id = str(derive_id(lineage.message_id, "saga_id"))
         await suite.begin(lineage.message_id, saga_id)
         await suite.complete(lineage.message_id, saga_id)
 
@@ -428,7 +428,7 @@ async def test_watching_prints_a_line_at_once_and_ends_well_when_told_to(suite, 
     assert "→ key.generate" in asked
     assert "ec-p256" in asked
     assert "key          key.generated " in reported
-    assert str(derive(lineage.message_id, "key_id"))[-8:] in reported
+    assert str(derive_id(lineage.message_id, "key_id"))[-8:] in reported
     assert await watching.end(told) == (DONE, [])
 
 
@@ -477,7 +477,7 @@ async def test_a_conversation_is_followed_by_its_correlation(suite):
 
     shown = await watching.line()
 
-    assert str(derive(second.message_id, "key_id"))[-8:] in shown
+    assert str(derive_id(second.message_id, "key_id"))[-8:] in shown
     assert await watching.end(signal.SIGTERM) == (DONE, [])
 
 

@@ -24,9 +24,9 @@ from services.key.effects import (
 )
 from services.key.secrets.kek import KeyFile, unlock
 from services.key.secrets.keystore import Keystore
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm
 from shared.der import bit_string, sequence
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.to_be_signed import NOW, YEAR, authority_below, below, crl, extension, key, root, status_answer

@@ -8,9 +8,9 @@ from services.key.secrets.kek import KeyFile, unlock
 from services.key.secrets.keystore import Keystore
 from shared.contracts.certificate.commands import SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
-from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.key.vocabulary import Algorithm, Purpose
-from shared.messages.identity import new_id
+from shared.contracts.certificate.value_types import Profile
+from shared.contracts.key.value_types import Algorithm, Purpose
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.authority import Authority, private_key, request

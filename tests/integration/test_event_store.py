@@ -10,11 +10,11 @@ from shared.contracts.key.events import KeyDestroyed, KeyRevoked
 from shared.errors import Conflict, Poison
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from shared.store.event_store import REMEMBERED, Versioned
-from shared.store.publish_once import publish_once
+from shared.store.event_store import MAX_COMMAND_IDS, Versioned
+from shared.store.idempotent_publish import publish_once
 from tests.support.ledger import Ledger, generated, ledger_store
 from tests.support.waiting import until
 
@@ -236,16 +236,16 @@ async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
 
 
 async def test_the_latest_commands_are_remembered_and_the_oldest_forgotten(js, key_id):
-    store, commands = ledger_store(js), [new_id() for _ in range(REMEMBERED + 1)]
+    store, commands = ledger_store(js), [new_id() for _ in range(MAX_COMMAND_IDS + 1)]
     standing = Versioned(Ledger(generated(key_id)))
     for command_id in commands:
         await store.append(standing, _revoked(key_id, "again"), Lineage.root(command_id), "key")
         standing = await store.load(key_id)
 
-    assert len(standing.answered) == REMEMBERED
+    assert len(standing.answered) == MAX_COMMAND_IDS
     assert not standing.has_handled(commands[0])
     assert all(standing.has_handled(command_id) for command_id in commands[1:])
-    assert not standing.remembers_all
+    assert not standing.has_all_command_ids
     assert (await ledger_store(js).refresh(key_id, Versioned(Ledger()))).answered == standing.answered
 
 
@@ -283,7 +283,7 @@ async def test_an_event_of_an_earlier_schema_is_lifted_when_it_is_read(js, key_i
     await _append(ledger_store(js), generated(key_id))
     await _publish(js, _revoked(key_id, "lost"), {"key_id": key_id, "why": "lost"}, "1")
 
-    monkeypatch.setattr(KeyRevoked, "lifts", (lambda body: {"key_id": body["key_id"], "reason": body["why"]},))
+    monkeypatch.setattr(KeyRevoked, "upcasts", (lambda body: {"key_id": body["key_id"], "reason": body["why"]},))
     monkeypatch.setattr(KeyRevoked, "schema_version", 2)
 
     standing = await ledger_store(js).refresh(key_id, Versioned(Ledger()))

@@ -26,8 +26,8 @@ from services.key.purposes import FITTING, usual_purpose
 from services.key.secrets.imported_keys import SUITE
 from services.key.secrets.kek import KeyFile, unlock
 from services.key.secrets.keystore import Keystore
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm, import_proof, sealing_info
-from shared.messages.identity import new_id
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm, import_proof, sealing_info
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 

@@ -31,9 +31,9 @@ from services.key.__main__ import settings_from
 from services.key.secrets.imported_keys import SUITE
 from services.key.secrets.source import Source
 from services.key.service import KeySettings, key_service
-from shared.contracts.key.vocabulary import import_proof, sealing_info
+from shared.contracts.key.value_types import import_proof, sealing_info
 from shared.errors import Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.service_client import ServiceClient, running
 from tests.support.to_be_signed import authority_below, below, crl, key, root

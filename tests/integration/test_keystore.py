@@ -30,9 +30,9 @@ from services.key.effects import (
 from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
 from services.key.secrets.kek import KeyFile, Passphrase, unlock
 from services.key.secrets.keystore import EXPORT_SUITE, Keystore
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm, sealing_info
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm, sealing_info
 from shared.errors import Conflict, Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from shared.errors import Conflict
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import Document, KeyValue
 from shared.nats.streams import declare
 

@@ -13,7 +13,7 @@ from shared.messages.catalog import EVENTS, catalog
 from shared.messages.permissions import permissions_of, roles
 from shared.messages.subjects import Subject
 from shared.nats.connection import Access
-from shared.nats.ordered_consumer import ordered
+from shared.nats.ordered_consumer import ordered_subscribe
 from tests.support.secured import secured_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -220,7 +220,7 @@ async def test_what_is_read_in_order_goes_on_where_something_was_lost(impostors)
     client = impostors["certificate"].client
     for number in range(3):
         await client.jetstream().publish(f"keys.events.certificate.checked.{number}", b"{}")
-    subscription = await ordered(
+    subscription = await ordered_subscribe(
         client.jetstream(), "KEYS_EVENTS", "keys.events.certificate.checked.>", ConsumerConfig()
     )
     first = await subscription.next_msg(timeout=5)

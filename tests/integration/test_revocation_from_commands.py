@@ -7,8 +7,8 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.key.vocabulary import Algorithm
-from shared.messages.identity import new_id
+from shared.contracts.key.value_types import Algorithm
+from shared.messages.ids import new_id
 from tests.support.authority import private_key, public_pem
 from tests.support.revocable import sign_with
 from tests.support.service_client import ServiceClient, running

@@ -11,10 +11,10 @@ from cryptography.x509 import ocsp
 
 from services.certificate.ocsp.domain import MAX_CERTIFICATES
 from services.certificate.service import Settings, certificate_service
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.revocable import DAY, holder, now, sign_with
 from tests.support.service_client import ServiceClient, running

@@ -9,11 +9,11 @@ from nats.errors import Error
 
 from services.certificate.revocation.log import RevocationLog
 from shared.contracts.certificate.events import CertificateRevoked
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.errors import Poison
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from tests.support.nats import NatsServer, connected
 from tests.support.revocable import holder

@@ -24,9 +24,9 @@ from services.key.secrets.rewrap import settle
 from services.key.secrets.sealing import seal
 from services.key.secrets.source import KeyFile, Passphrase, Source
 from services.key.service import KeySettings, key_service
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm
 from shared.errors import Conflict, Transient, Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign

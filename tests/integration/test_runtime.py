@@ -8,10 +8,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.streams import declare, declare_consumer
 from shared.process.consumer import PullConsumer
-from shared.store.event_store import REMEMBERED
+from shared.store.event_store import MAX_COMMAND_IDS
 from shared.store.replies import Replies
 from tests.support.ledger import ledger_service
 from tests.support.waiting import until
@@ -177,7 +177,7 @@ async def test_a_command_that_was_forgotten_is_still_not_carried_out_again(clien
     async with _serving(client, service):
         await _tell(js, GENERATE, {"key_id": key_id, "algorithm": "ec-p256"})
         await _tell(js, REVOKE, {"key_id": key_id, "reason": "once"}, command_id=command_id)
-        others = (js.publish(REVOKE, json.dumps({"key_id": key_id}).encode()) for _ in range(REMEMBERED + 5))
+        others = (js.publish(REVOKE, json.dumps({"key_id": key_id}).encode()) for _ in range(MAX_COMMAND_IDS + 5))
         await asyncio.gather(*others)
         await _quiet(js)
     await asyncio.sleep(0.01)

@@ -8,11 +8,11 @@ from services.saga.core.definition import Definition, Parallel, Sleep, Step, chi
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
+from shared.contracts.saga.maintenance import KeyExpiryCompleted, StartKeyExpiry
 from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
-from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until
 

@@ -9,9 +9,9 @@ from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Name
 from shared.contracts.key.commands import GenerateKey
 from shared.contracts.key.events import KeyGenerated
-from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.saga.protocol import Completed, StartSaga
-from shared.messages.identity import new_id
+from shared.contracts.key.value_types import Algorithm
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.messages.ids import new_id
 from tests.kit.example.lent_key import LENT_KEY
 from tests.support.device_talk import RECIPIENT
 from tests.support.standin import coordinating
@@ -21,7 +21,7 @@ class StartKeyForSomebody(StartSaga):
     owner: Name
 
 
-class KeyForSomebodyCompleted(Completed):
+class KeyForSomebodyCompleted(CompletionAnnouncement):
     owner: Name
 
 

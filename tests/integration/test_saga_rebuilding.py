@@ -8,11 +8,11 @@ from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1
 from services.saga.recovery import Recovery
 from shared.contracts.key.commands import GenerateKey
 from shared.contracts.key.events import KeyGenerated
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
 from shared.contracts.saga.protocol import StartSaga
 from shared.errors import Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.standin import REQUEST, coordinating
 from tests.support.waiting import until

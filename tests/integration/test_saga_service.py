@@ -14,7 +14,7 @@ from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP_1 as PKI_BOOTS
 from services.saga.store import SagaStore
 from shared.contracts.key.events import KeyDestroyed
 from shared.messages.headers import Lineage, SagaContext
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.standin import coordinating, impatient
 from tests.support.waiting import until

@@ -19,12 +19,12 @@ from services.saga.definitions.key_expiry import KEY_EXPIRY
 from services.saga.definitions.ocsp_publication import OCSP_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from shared.contracts.certificate.events import CertificateRevoked
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason
+from shared.contracts.certificate.value_types import DistinguishedName, Profile, RevocationReason
 from shared.contracts.key.commands import GenerateKey
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.certificates import StartCertificateIssuance, StartPkiBootstrap
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.nats import connected
 from tests.support.standin import REQUEST, StandIn, coordinating
 from tests.support.toys import ISSUER_ID, key_generated

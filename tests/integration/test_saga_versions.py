@@ -9,10 +9,10 @@ from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
 from shared.contracts.key.commands import GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.protocol import CancelSaga, StartSaga
 from shared.messages.envelope import subject_of
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.process import consumer
 from tests.support.standin import coordinating
 from tests.support.waiting import until

@@ -22,10 +22,10 @@ from services.saga.saga_runner import Sagas
 from services.saga.store import Found, SagaStore
 from shared.contracts.key import commands as keys
 from shared.contracts.key.events import KeyGenerated
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
+from shared.contracts.saga.maintenance import KeyExpiryCompleted, StartKeyExpiry
 from shared.contracts.saga.protocol import CancelSaga
-from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.standin import REQUEST, coordinating

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from nats.js.errors import BadRequestError
 
 from shared.messages.subjects import Subject
-from shared.nats.client import settled
+from shared.nats.client import flush_subscriptions
 
 _LITERAL = st.lists(st.sampled_from(["a", "b", "c-1"]), min_size=1, max_size=4)
 _PATTERN = st.tuples(st.lists(st.sampled_from(["a", "b", "c-1", "*"]), max_size=3), st.sampled_from([(), (">",)])).map(
@@ -35,7 +35,7 @@ async def test_a_subscription_gets_exactly_the_subjects_that_its_pattern_covers(
     subscriptions = [await client.subscribe(str(pattern), cb=remember(pattern)) for pattern in patterns]
     for subject in subjects:
         await client.publish(str(subject))
-    await settled(client)
+    await flush_subscriptions(client)
     for subscription in subscriptions:
         await subscription.drain()
 

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from deploy.rebuild_views import rebuild
 from services.certificate.service import Settings, certificate_service
 from services.certificate.views.projector import SEQUENCE, Projector
-from shared.contracts.certificate.vocabulary import Profile
-from shared.messages.identity import new_id
+from shared.contracts.certificate.value_types import Profile
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.nats import connected

@@ -8,7 +8,7 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from shared.nats.client import adapt, leave, settled
+from shared.nats.client import adapt, flush_subscriptions, force_reconnect
 from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
@@ -28,7 +28,7 @@ async def test_each_of_many_requests_gets_its_own_answer(tmp_path):
             await message.respond(message.data)
 
         await other.subscribe("echo", cb=echo)
-        await settled(other)
+        await flush_subscriptions(other)
         wanted = [str(number).encode() for number in range(500)]
         answers = await asyncio.gather(*(ours.request("echo", each, timeout=5) for each in wanted))
         assert [each.data for each in answers] == wanted
@@ -43,7 +43,7 @@ async def test_a_request_that_nobody_hears_is_told_so_at_once(tmp_path):
 async def test_a_request_that_nobody_answers_ends(tmp_path):
     async with two_clients(tmp_path) as (_, ours, other):
         await other.subscribe("silent")
-        await settled(other)
+        await flush_subscriptions(other)
         with pytest.raises(TimeoutError):
             await ours.request("silent", b"", timeout=0.05)
 
@@ -51,7 +51,7 @@ async def test_a_request_that_nobody_answers_ends(tmp_path):
 async def test_what_is_published_arrives_whole_and_in_order(tmp_path):
     async with two_clients(tmp_path) as (_, ours, other):
         subscription = await other.subscribe("numbers", pending_bytes_limit=-1)
-        await settled(other)
+        await flush_subscriptions(other)
         for number in range(2000):
             await ours.publish("numbers", b"%d" % number + b"." * (number % 3000), headers={"Number": str(number)})
         heard = [await subscription.next_msg(timeout=5) for _ in range(2000)]
@@ -100,7 +100,7 @@ async def test_a_subject_with_white_space_in_it_stops_nobody(tmp_path):
             heard.append(message.subject)
 
         await ours.subscribe("keys.>", cb=hear)
-        await settled(ours)
+        await flush_subscriptions(ours)
         host, port = server.url.removeprefix("nats://").split(":")
         _, raw = await asyncio.open_connection(host, int(port))
         raw.write(b'CONNECT {"verbose":false}\r\nPUB keys.\x0bx 2\r\nhi\r\n')
@@ -147,11 +147,11 @@ async def test_after_the_server_was_killed_requests_are_answered_and_messages_he
 async def test_a_server_that_is_left_by_several_readers_at_once_is_left_once(tmp_path):
     async with nats_server(tmp_path) as server, connected(server.url) as ours:
         adapt(ours)
-        await leave(ours)
+        await force_reconnect(ours)
         assert ours.is_reconnecting
         next_connection = Mock()
         with patch.object(ours, "_transport", next_connection):
-            await leave(ours)
+            await force_reconnect(ours)
         next_connection._io_writer.transport.abort.assert_not_called()  # noqa: SLF001 - nats-py's
         await until(lambda: ours.is_connected)
         assert ours.stats["reconnects"] == 1

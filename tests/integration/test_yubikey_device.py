@@ -30,7 +30,7 @@ from services.yubikey.performer.devices import YubiKeys
 from services.yubikey.piv.slots import pem
 from services.yubikey.state.intents import BUCKET, Intents
 from services.yubikey.state.sealing import SUITE, SealingKey
-from shared.contracts.key.vocabulary import Algorithm, sealing_info
+from shared.contracts.key.value_types import Algorithm, sealing_info
 from shared.contracts.rejection import RejectionCode
 from shared.errors import Conflict
 from shared.nats.kv import KeyValue

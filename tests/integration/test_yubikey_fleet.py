@@ -8,7 +8,7 @@ import pytest
 from services.yubikey.service import Settings, yubikey_service
 from shared.contracts.yubikey.slots import Slot
 from shared.errors import Unusable
-from shared.messages.identity import derive, of_stream_position
+from shared.messages.ids import derive_id, id_from_stream_position
 from tests.support.yubikey_fleet import SECRET, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL
 
@@ -57,8 +57,8 @@ async def test_what_is_passed_on_keeps_the_ids_that_follow_from_where_the_stream
             body = json.dumps(generating(serial, slot)).encode()
             stored = await js.publish("keys.commands.yubikey.generate-key", body)
             message = await js.get_msg("KEYS_COMMANDS", stored.seq)
-            command_id = of_stream_position("KEYS_COMMANDS", stored.seq, message.time)
-            expected[str(command_id)] = str(derive(command_id, "key_id"))
+            command_id = id_from_stream_position("KEYS_COMMANDS", stored.seq, message.time)
+            expected[str(command_id)] = str(derive_id(command_id, "key_id"))
     for member in members:
         member.signal(signal.SIGCONT)
 

@@ -13,8 +13,8 @@ from yubikit.piv import SLOT, PivSession
 from services.virtual_yubikey import VirtualYubiKeys
 from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.state.sealing import SUITE
-from shared.contracts.yubikey.use import plaintext_info
-from shared.messages.identity import new_id
+from shared.contracts.yubikey.slot_operations import plaintext_info
+from shared.messages.ids import new_id
 from tests.support.device_talk import READER, RECIPIENT, DeviceClient
 from tests.support.service_client import running
 from tests.support.together import SECRET, DevicesInHand

@@ -17,7 +17,7 @@ from shared.contracts.yubikey.prompts import pin_info
 from shared.errors import Transient
 from shared.messages.envelope import ReceivedCommand
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from shared.process.runtime import current_command, store_of
 from tests.support.pluggable import Hands

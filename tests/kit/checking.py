@@ -8,10 +8,10 @@ from services.saga import store
 from services.saga.core import machine
 from services.saga.core.state import Phase
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.saga.protocol import Announcement, Completed, SagaCompensated, SagaFailed
+from shared.contracts.saga.protocol import Announcement, CompletionAnnouncement, SagaCompensated, SagaFailed
 from tests.kit.played import Effect, Played
 
-ENDS = (Completed, SagaCompensated, SagaFailed)
+ENDS = (CompletionAnnouncement, SagaCompensated, SagaFailed)
 
 
 class Broken(AssertionError):

@@ -23,7 +23,7 @@ from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import StartSaga
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.kit.answering import answer, done_by, failed_by, refusal, standing
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -92,7 +92,7 @@ class Played:
     def delivered(self, sent: Sent, outcome: Outcome = Outcome.DONE) -> Played:
         """*sent* arrives, and is answered; nothing is heard of that yet."""
         event, effects = self._answered(sent, outcome)
-        heard = Heard(derive(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
+        heard = Heard(derive_id(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
         after = replace(
             self,
             waiting=tuple(each for each in self.waiting if each is not sent),
@@ -112,7 +112,7 @@ class Played:
         """Time goes on to what is due next."""
         assert self.saga.armed is not None
         now = max(self.now, self.saga.armed) + timedelta(milliseconds=1)
-        timer = Due(derive(START, now.isoformat()), now)
+        timer = Due(derive_id(START, now.isoformat()), now)
         return _moved(replace(self, now=now).telling(f"{now - NOON} after noon"), timer)
 
     def after(self, passing: timedelta) -> Played:
@@ -127,13 +127,13 @@ class Played:
     def saying(self, actor: str, signal: str) -> Played:
         """One person says it, of whatever is waited for."""
         awaited = next((each.people.message_sha256 for each in self.saga.questions if each.people), None)
-        command_id = derive(START, f"{actor}/{signal}/{awaited}/{len(self.said_by)}")
+        command_id = derive_id(START, f"{actor}/{signal}/{awaited}/{len(self.said_by)}")
         said = Signalled(command_id, signal, actor, awaited, None, self.now)
         return _moved(replace(self, said_by=(*self.said_by, actor)).telling(f"{actor} says {signal}"), said)
 
     def ordered(self, command: OperatorCommand) -> Played:
         name = type(command).__name__
-        order = Ordered(derive(START, f"{name}/{self.now.isoformat()}/{len(self.story)}"), command, self.now)
+        order = Ordered(derive_id(START, f"{name}/{self.now.isoformat()}/{len(self.story)}"), command, self.now)
         return _moved(self.telling(f"an operator: {name}"), order)
 
     def with_said(self, step: str, fields: Mapping[str, Any]) -> Played:

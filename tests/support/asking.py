@@ -5,7 +5,7 @@ from base64 import b64encode
 from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 
 
 async def ask(client, verb, key_id=None, **fields):

@@ -13,10 +13,10 @@ from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared.contracts.base import Command, Event
 from shared.contracts.certificate.commands import CreateCertificate, SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, SanKind, SubjectAlternativeName
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.certificate.value_types import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.decider import AlreadyDone, Context, Rejection, run
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.scenario import NOON
 
 

@@ -36,7 +36,7 @@ from shared.contracts.key.events import (
     KeyRotated,
     KeyRotationCompleted,
 )
-from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
 from tests.support.scenario import NOON
 
 ID = "0192f0c1-0000-7000-8000-00000000000a"

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 
 from shared.contracts.key.commands import GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.key.value_types import Algorithm, Provenance, Purpose
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Rejection
 from shared.process.runtime import CommandService, store_of

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from nats.aio.client import Client
 
 from services.key.secrets.imported_keys import SUITE
-from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.key.value_types import sealing_info
 from tests.support.nats import NatsServer
 
 

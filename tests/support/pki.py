@@ -24,10 +24,10 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.certificate.ocsp import OcspPublished, SignedOcspAnswer
 from shared.contracts.certificate.trust_bundle import TrustBundlePublished
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 
 TODAY = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": TODAY - timedelta(days=1), "not_after": TODAY + timedelta(days=365)}

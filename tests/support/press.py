@@ -15,7 +15,7 @@ from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CrlCreated, CrlPublished
 from shared.contracts.certificate.ocsp import PrepareOcsp, PublishOcsp
 from shared.decider import Context, Perform, run
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.revocable import sign_with
 from tests.support.scenario import NOON
 

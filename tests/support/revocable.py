@@ -19,9 +19,9 @@ from shared.contracts.certificate.events import (
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
-from shared.messages.identity import new_id
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
+from shared.messages.ids import new_id
 from tests.support.authority import private_key, public_pem
 from tests.support.scenario import NOON
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.nats_users import seed_file, write_users
 from shared.messages.catalog import catalog
 from shared.messages.permissions import PROVISIONER, roles
-from shared.nats.client import settled
+from shared.nats.client import flush_subscriptions
 from shared.nats.connection import Access
 from shared.nats.streams import declare_all
 from tests.support.nats import NatsServer
@@ -26,7 +26,7 @@ class Impostor:
 
     async def refused(self):
         """All that was refused up to now, as pairs of what was tried and its subject, in small letters."""
-        await settled(self.client)
+        await flush_subscriptions(self.client)
         found = [_REFUSED.search(problem) for problem in self._problems]
         return {(match[1].lower(), match[2].lower()) for match in found if match}
 

@@ -15,7 +15,7 @@ from nats.js.api import DeliverPolicy, PubAck
 from shared.contracts.base import Event
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.process.host import Service
 
 Body = Mapping[str, Any] | bytes

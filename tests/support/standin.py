@@ -14,7 +14,7 @@ from shared.contracts.rejection import CommandRejected, CommandRepeated, Rejecti
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.envelope import encode_event, subject_of
 from shared.messages.headers import command_lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
 
 AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 365}

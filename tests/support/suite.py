@@ -19,10 +19,10 @@ from nats.js.api import ConsumerConfig
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
-from shared.messages.identity import derive, new_id
-from shared.nats.client import leave
-from shared.nats.kv import to_the_end
-from shared.nats.ordered_consumer import ordered
+from shared.messages.ids import derive_id, new_id
+from shared.nats.client import force_reconnect
+from shared.nats.kv import read_until_end
+from shared.nats.ordered_consumer import ordered_subscribe
 from tests.support.nats import connected, free_port
 
 ENDS = frozenset({"completed", "compensated", "failed"})
@@ -63,7 +63,7 @@ class Suite:
             try:
                 await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=dict(headers))
             except nats.errors.TimeoutError:
-                await leave(self.client)  # it may be cut off from its peers
+                await force_reconnect(self.client)  # it may be cut off from its peers
             except (nats.errors.Error, nats.js.errors.Error):
                 await asyncio.sleep(0.2)
             else:
@@ -82,7 +82,7 @@ class Suite:
                 "pki-bootstrap", organization="Doomed", root=authority, intermediate=authority
             )
             self.doomed_id = (await self.end_of(saga_id)).body["intermediate_certificate_id"]
-            await self.ask("key.revoke", {"key_id": str(derive(UUID(saga_id), "intermediate-key"))})
+            await self.ask("key.revoke", {"key_id": str(derive_id(UUID(saga_id), "intermediate-key"))})
         return self.doomed_id
 
     async def provision(self, saga_id: str | None = None, *, doomed: bool = False, **body: Any) -> str:
@@ -135,7 +135,7 @@ class Suite:
         except nats.js.errors.NotFoundError:
             return []
         while True:
-            subscription = await ordered(js, "KEYS_EVENTS", pattern, ConsumerConfig())
+            subscription = await ordered_subscribe(js, "KEYS_EVENTS", pattern, ConsumerConfig())
             found = [
                 Told(
                     message.metadata.sequence.stream,
@@ -143,7 +143,7 @@ class Suite:
                     dict(message.headers or {}),
                     json.loads(message.data),
                 )
-                async for message in to_the_end(subscription)
+                async for message in read_until_end(subscription)
             ]
             if found and found[-1].sequence >= last:
                 return found

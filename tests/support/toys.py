@@ -21,16 +21,16 @@ from shared.contracts.certificate import commands as certificates
 from shared.contracts.certificate import events as issued
 from shared.contracts.certificate import nats_jwt, ocsp, ssh
 from shared.contracts.certificate import trust_bundle as bundles
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
-from shared.contracts.key.vocabulary import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, Provenance, PublicKeyFormat, Purpose, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga import certificates as sagas
 from shared.contracts.saga import protocol
+from shared.contracts.saga.maintenance import CrlPublicationCompleted, StartCrlPublication
 from shared.contracts.saga.protocol import StartSaga
 from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, StartCertificateProvisioning
-from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 PEM, SHA = "-----BEGIN TOY-----", "0" * 64

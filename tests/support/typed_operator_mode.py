@@ -12,8 +12,8 @@ import nats.errors
 
 from deploy.nats_identities import Identities
 from deploy.settings import LocalSuite
-from shared.messages.identity import derive
-from shared.nats.client import settled
+from shared.messages.ids import derive_id
+from shared.nats.client import flush_subscriptions
 from shared.nats.connection import Access
 from tests.support.nats import BINARY, connected, free_port
 from tests.support.operator_mode import Recipient
@@ -70,7 +70,7 @@ async def lets_in(suite, path, role):
     except nats.errors.Error:
         return False
     try:
-        await settled(client)
+        await flush_subscriptions(client)
         return client.is_connected
     finally:
         await client.close()
@@ -93,7 +93,7 @@ async def issued_by_another(suite, saga, role, **more):
     identities = await Identities.of_the_suite(suite.client.jetstream())
     return await suite.start_saga(
         "nats-user-issuance",
-        str(derive(identities.operator.saga_id, saga)),
+        str(derive_id(identities.operator.saga_id, saga)),
         account_key_id=identities.operator.account_key_id,
         user=role,
         recipient_public_key=Recipient().public_key,

@@ -36,7 +36,7 @@ from shared.contracts.yubikey.devices import (
 )
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.decider import AlreadyDone, Context, Perform, Rejection
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -130,7 +130,7 @@ class World:
         if sent.command_id in self.answers:
             return
         event = self._answer(sent)
-        heard = Heard(derive(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
+        heard = Heard(derive_id(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
         self.answers[sent.command_id] = heard
         self.stored.append(Logged(heard.event_id, heard.command_id, event, heard.at, sent.label))
         self.events.append(heard)
@@ -144,21 +144,21 @@ class World:
         """Time goes on to whatever is due next, and its timer fires."""
         if self.saga.armed is not None:
             self.now = max(self.now, self.saga.armed) + timedelta(milliseconds=1)
-            self.hear(Due(derive(START, self.now.isoformat()), self.now))
+            self.hear(Due(derive_id(START, self.now.isoformat()), self.now))
 
     def cancel(self) -> None:
         self.order(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
 
     def order(self, command: OperatorCommand, number: int = 0) -> Ordered:
         """An operator orders it; with another *number*, once more."""
-        order = Ordered(derive(START, f"{type(command).__name__}/{number}"), command, self.now)
+        order = Ordered(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
         self.hear(order)
         return order
 
     def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> Signalled:
         """One person says it (of what is waited for, unless *sha256* is given), perhaps not for the first time."""
         awaited = next((asked.people.message_sha256 for asked in self.saga.questions if asked.people), None)
-        command_id = derive(START, f"{actor}/{awaited}/{number}")
+        command_id = derive_id(START, f"{actor}/{awaited}/{number}")
         said = Signalled(command_id, signal, actor, awaited if sha256 == "" else sha256, None, self.now)
         self.hear(said)
         return said

@@ -17,8 +17,8 @@ from nats.js.errors import NotFoundError
 
 from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.state.sealing import derived
-from shared.messages.identity import new_id
-from shared.nats.kv import to_the_end
+from shared.messages.ids import new_id
+from shared.nats.kv import read_until_end
 
 ROOT = Path(__file__).parents[2]
 SECRET = bytes(range(1, 33))
@@ -131,7 +131,7 @@ class Fleet:
             return []
         return [
             (".".join(message.subject.split(".")[2:4]), json.loads(message.data), message.headers)
-            async for message in to_the_end(subscription)
+            async for message in read_until_end(subscription)
         ]
 
     async def kinds(self, pattern):

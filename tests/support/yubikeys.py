@@ -16,7 +16,7 @@ from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.roles import read_roles
 from services.yubikey.state.credentials import Credentials
 from services.yubikey.trust import Trust
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 
 SERIAL, OTHER = 42000001, 42000002

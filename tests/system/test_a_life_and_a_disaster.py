@@ -21,10 +21,10 @@ from cryptography.x509 import ocsp
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
 from shared.contracts.certificate.events import CertificateExpiring
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.nats import connected, free_port
 from tests.support.suite import Suite

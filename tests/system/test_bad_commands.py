@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from shared.contracts.rejection import RejectionCode
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

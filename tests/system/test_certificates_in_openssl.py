@@ -11,9 +11,9 @@ import pytest
 from services.certificate.policy.issuers import IssuerPolicy
 from services.certificate.policy.rules import Policy
 from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, check_key
-from shared.contracts.certificate.vocabulary import Profile, SanKind, SubjectAlternativeName
-from shared.contracts.key.vocabulary import Algorithm
-from shared.messages.identity import new_id
+from shared.contracts.certificate.value_types import Profile, SanKind, SubjectAlternativeName
+from shared.contracts.key.value_types import Algorithm
+from shared.messages.ids import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON
 

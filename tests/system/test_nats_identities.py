@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 
 from shared.messages.catalog import catalog
 from shared.messages.permissions import permissions_of, roles
-from shared.nats.client import settled
+from shared.nats.client import flush_subscriptions
 from shared.nats.connection import Access
 from tests.support.operator_mode import Recipient, let_in, operated
 from tests.support.waiting import until
@@ -237,12 +237,12 @@ async def is_let_in_for_its_own(access, url, role):
     try:
         await client.publish("elsewhere", b"")
         await client.subscribe(">")
-        await settled(client)
+        await flush_subscriptions(client)
         assert len(refusals) == 2, role
 
         await client.subscribe(f"_INBOX.{role}.>")
         await client.publish(allowed.publish[0].replace("*", "1").replace(">", "1"), b"")
-        await settled(client)
+        await flush_subscriptions(client)
         assert len(refusals) == 2, role
     finally:
         await client.close()

@@ -31,7 +31,7 @@ from services.virtual_yubikey import state as device_state
 from services.virtual_yubikey.piv_keys import to_pkcs8
 from services.virtual_yubikey.sealing import SealedFile
 from services.yubikey.state.sealing import derived
-from shared.contracts.key.vocabulary import Algorithm, import_proof, sealing_info
+from shared.contracts.key.value_types import Algorithm, import_proof, sealing_info
 from shared.nats.kv import KeyValue
 from tests.support.authority import private_key, public_pem
 from tests.support.suite import suite_up

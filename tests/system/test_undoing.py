@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,8 +11,8 @@ import pytest
 import pytest_asyncio
 
 from shared.contracts.registry import MESSAGES
-from shared.messages.identity import new_id
-from shared.nats.client import settled
+from shared.messages.ids import new_id
+from shared.nats.client import flush_subscriptions
 from tests.support.suite import ENDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -204,7 +204,7 @@ async def test_the_subjects_are_those_of_the_contract(told):
 
 async def _nothing_left_to_do(suite):
     while (await suite.client.jetstream().stream_info("KEYS_COMMANDS")).state.messages:
-        await settled(suite.client)
+        await flush_subscriptions(suite.client)
 
 
 def _of(saga_id, event):

@@ -7,7 +7,7 @@ from services.certificate.crl.states import PendingCrl
 from services.certificate.profiles import CrlProfile
 from services.certificate.revocation.register import RevocationEntry
 from services.certificate.x509.states import Issued
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from ipaddress import ip_address, ip_network
 
 from services.certificate.names.syntax import AlternativeNames, is_domain, is_mailbox
-from shared.contracts.certificate.vocabulary import NameConstraints, SanKind
+from shared.contracts.certificate.value_types import NameConstraints, SanKind
 
 _KINDS = (SanKind.DNS, SanKind.EMAIL, SanKind.IP)
 

@@ -6,7 +6,7 @@ from typing import assert_never
 from urllib.parse import urlsplit
 
 from services.certificate.profiles import PROFILES
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, SanKind, SubjectAlternativeName
+from shared.contracts.certificate.value_types import DistinguishedName, Profile, SanKind, SubjectAlternativeName
 
 _ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
 _LOCAL_PART = re.compile(rf"(?=.{{1,64}}$){_ATOM}(\.{_ATOM})*")

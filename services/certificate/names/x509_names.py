@@ -9,7 +9,7 @@ from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from services.certificate.names.syntax import AlternativeNames
 from shared import der
-from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, SanKind, SubjectAlternativeName
+from shared.contracts.certificate.value_types import DistinguishedName, NameConstraints, SanKind, SubjectAlternativeName
 
 _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")  # [MS-WCCE], 2.2.2.7.7.4: a UTF8String
 

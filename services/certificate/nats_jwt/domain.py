@@ -24,7 +24,7 @@ from shared.contracts.certificate.nats_jwt import (
     RevokeNatsJwt,
     SignNatsJwt,
 )
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 

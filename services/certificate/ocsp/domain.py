@@ -30,7 +30,7 @@ from shared.contracts.certificate.ocsp import (
     PrepareOcsp,
     PublishOcsp,
 )
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 

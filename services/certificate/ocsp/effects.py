@@ -7,8 +7,8 @@ from services.certificate.ocsp.states import Prepared
 from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.x509.states import Certificate
 from shared.contracts.certificate.ocsp import PrepareOcsp, SignedOcspAnswer
-from shared.contracts.certificate.vocabulary import RevocationReason
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import RevocationReason
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 
 

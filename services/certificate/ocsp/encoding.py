@@ -16,8 +16,8 @@ from services.certificate.der import (
     reason_code,
 )
 from shared import der
-from shared.contracts.certificate.vocabulary import RevocationReason
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import RevocationReason
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 _SHA_1, _SHA_256 = "1.3.14.3.2.26", "2.16.840.1.101.3.4.2.1"
 _ID_PKIX_OCSP_BASIC: Final = object_identifier("1.3.6.1.5.5.7.48.1.1")

@@ -19,7 +19,7 @@ from services.certificate.policy.rules import IssuanceRule, Policy, RuleAction, 
 from services.certificate.profiles import CRL, CrlProfile
 from shared.contracts.base import Id
 from shared.contracts.certificate.ssh import SshCertificateKind
-from shared.contracts.certificate.vocabulary import Profile, SanKind
+from shared.contracts.certificate.value_types import Profile, SanKind
 from shared.errors import Unusable
 
 _HOUR = timedelta(hours=1)

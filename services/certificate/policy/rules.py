@@ -13,7 +13,7 @@ from services.certificate.names import subtrees
 from services.certificate.names.syntax import AlternativeNames
 from services.certificate.policy.issuers import IssuerPolicy
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
-from shared.contracts.certificate.vocabulary import Profile, SanKind
+from shared.contracts.certificate.value_types import Profile, SanKind
 
 
 @lru_cache(maxsize=1024)

@@ -38,7 +38,7 @@ class RevocationLog:
 
     async def through(self) -> int:
         """Hear all that the log holds now, and tell how far that is. Raises Poison for what cannot be understood."""
-        through = await self._reader.to_the_end()
+        through = await self._reader.catch_up()
         async with self._settling:
             while self._of_nobody:
                 sequence, at, event = self._of_nobody[0]
@@ -54,7 +54,7 @@ class RevocationLog:
             found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.signed.{certificate_id}")
         except NotFoundError:
             return None
-        return CertificateSigned.stored(found.data or b"", found.headers)
+        return CertificateSigned.from_stored(found.data or b"", found.headers)
 
     def _forget(self) -> None:
         self.register = RevocationRegister()

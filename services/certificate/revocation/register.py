@@ -9,7 +9,7 @@ from typing import assert_never
 
 from services.certificate.der import crl_entry
 from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
-from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.certificate.value_types import RevocationReason
 
 RevocationEvent = CertificateHeld | CertificateReleased | CertificateRevoked
 

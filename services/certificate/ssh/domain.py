@@ -206,7 +206,7 @@ def ssh_certificate_decider(
         commands=get_args(SshCertificateCommand),
         events=get_args(SshCertificateEvent),
         states=TypeAdapter(Annotated[SshCertificate, Field(discriminator="kind")]),
-        beginnings=(CreateSshCertificate,),
+        creation_commands=(CreateSshCertificate,),
     )
 
 

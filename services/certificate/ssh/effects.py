@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.certificate.ssh.states import Created
 from shared.contracts.certificate.ssh import CreateSshCertificate
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 @dataclass(frozen=True, slots=True)

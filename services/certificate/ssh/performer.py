@@ -34,7 +34,7 @@ from services.certificate.ssh.effects import (
     SshTbsBuilt,
 )
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind, SshExtension
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.errors import Poison
 
 _NONCE_OCTETS = 32

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Literal
 
 from shared.contracts.certificate.ssh import SshCertificateKind
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 @dataclass(frozen=True, slots=True)

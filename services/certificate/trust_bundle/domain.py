@@ -10,7 +10,7 @@ from services.certificate.trust_bundle.effects import FetchRoots, RootsFetched
 from services.certificate.trust_bundle.states import Published, TrustBundle, Unborn
 from services.certificate.x509.states import Issued
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 

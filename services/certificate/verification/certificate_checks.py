@@ -19,7 +19,7 @@ from services.certificate.verification.name_constraints import malformed_subtree
 from services.certificate.verification.name_matching import is_host_or_wildcard, is_mailbox
 from services.certificate.verification.parsed_certificate import ParsedCertificate
 from services.certificate.verification.signature_checks import verifies, weakness, weakness_for_the_web
-from shared.contracts.certificate.vocabulary import VerifiedUsage
+from shared.contracts.certificate.value_types import VerifiedUsage
 
 
 class Position(StrEnum):

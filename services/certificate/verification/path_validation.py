@@ -19,7 +19,7 @@ from services.certificate.verification.crl_checks import RevocationCheck, Revoca
 from services.certificate.verification.name_constraints import violation
 from services.certificate.verification.name_matching import PeerName
 from services.certificate.verification.parsed_certificate import ParsedCertificate
-from shared.contracts.certificate.vocabulary import VerifiedUsage
+from shared.contracts.certificate.value_types import VerifiedUsage
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from services.certificate.verification.path_building import PathFailure, verify
 from services.certificate.verification.path_validation import VerifyOptions
 from services.certificate.verification.status_history import StatusHistory
 from services.certificate.verification.status_log import StatusLog
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.rejection import RejectionCode
 
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")

@@ -14,7 +14,7 @@ from shared.contracts.certificate.events import (
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 
 AUTHORITIES = (Profile.ROOT, Profile.INTERMEDIATE)
 StatusHistoryEvent = (

@@ -43,7 +43,7 @@ class StatusLog:
 
     async def caught_up(self) -> None:
         """Hear all that stood in the log when this was asked. Raises Poison for what cannot be understood."""
-        await self._reader.to_the_end()
+        await self._reader.catch_up()
 
     async def certificate_pem(self, certificate_id: str) -> str | None:
         """The certificate of that id, read from the log; None: there is none."""
@@ -52,7 +52,7 @@ class StatusLog:
                 found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.{token}.{certificate_id}")
             except NotFoundError:
                 continue
-            return kind.stored(found.data or b"", found.headers).certificate_pem
+            return kind.from_stored(found.data or b"", found.headers).certificate_pem
         return None
 
     def _forget(self) -> None:

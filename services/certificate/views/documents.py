@@ -26,7 +26,7 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.certificate.ocsp import OcspPublished
 from shared.contracts.certificate.trust_bundle import TrustBundlePublished
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 
 IssuanceEvent = CertificateSigned | CertificateImported
 StatusEvent = CertificateHeld | CertificateReleased | CertificateRevoked | CertificateSuperseded | CertificateExpired

@@ -112,7 +112,7 @@ async def report_forever(js: JetStreamContext) -> None:
     counted = False
     while True:
         try:
-            await reader.to_the_end()
+            await reader.catch_up()
             counted = True
         except Exception as error:  # noqa: BLE001 - who counts must not end in silence, whatever it is
             log.warning("certificates are counted later: %s", error if str(error) else type(error).__name__)
@@ -123,11 +123,11 @@ async def report_forever(js: JetStreamContext) -> None:
 
 def _report(inventory: Inventory, now: datetime) -> None:
     counted = inventory.counted(now.date()).items()
-    _certificates.tell(
+    _certificates.set(
         "inventory",
         {
             (("cim.profile", profile), ("cim.expires_within_days", within)): number
             for (profile, within), number in counted
         },
     )
-    _crls.tell("inventory", {(("cim.issuer.id", issuer),): left for issuer, left in inventory.crls(now).items()})
+    _crls.set("inventory", {(("cim.issuer.id", issuer),): left for issuer, left in inventory.crls(now).items()})

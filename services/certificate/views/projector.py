@@ -28,7 +28,7 @@ from shared.errors import Conflict, Poison, Transient
 from shared.messages.catalog import LOG, catalog
 from shared.messages.envelope import decode_event, subject_of
 from shared.messages.headers import event_lineage
-from shared.nats.direct_get import Stored, last, last_of_each, next_after
+from shared.nats.direct_get import StoredMessage, get_last, get_last_of_each, get_next
 from shared.nats.kv import KeyValue
 
 SEQUENCE: Final = "CIM-Sequence"
@@ -93,32 +93,32 @@ class Projector:
     async def _history(self, certificate_id: str, through: int) -> list[StoredEvent]:
         """The last event of each kind: all that a document depends on, in one request however long the history is."""
         kinds = {str(catalog().patterns[name].fill(certificate_id)): kind for name, kind in _HISTORY.items()}
-        found = await last_of_each(self.client, LOG, list(kinds))
+        found = await get_last_of_each(self.client, LOG, list(kinds))
         if not found or found[-1].sequence < through:
             raise Transient(f"a replica of {LOG} lags behind {through}")
         history = [await self._genuine(stored, kinds[stored.subject]) for stored in found]
         return sorted((told for told in history if told is not None), key=lambda told: told.sequence)
 
-    async def _genuine(self, stored: Stored, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
+    async def _genuine(self, stored: StoredMessage, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
         """What *stored* tells; if it is none of the suite's, the last on its subject that is: junk hides nothing."""
         if (told := _read(stored, kind)) is not None:
             return told
         subject, sequence = stored.subject, 0
-        while (other := await next_after(self.client, LOG, subject, sequence)) is not None:
+        while (other := await get_next(self.client, LOG, subject, sequence)) is not None:
             told, sequence = _read(other, kind) or told, other.sequence
         return told
 
-    async def _standing(self, views: Sequence[View]) -> dict[str, Stored]:
+    async def _standing(self, views: Sequence[View]) -> dict[str, StoredMessage]:
         """What stands under the keys of *views*; one that another client deleted, as the marker that it left."""
         subjects = [_SUBJECT + view.key for view in views]
         if len(subjects) > _A_FEW:
-            found = await last_of_each(self.client, _BUCKET_STREAM, subjects)
+            found = await get_last_of_each(self.client, _BUCKET_STREAM, subjects)
         else:
-            each = await asyncio.gather(*(last(self.client, _BUCKET_STREAM, subject) for subject in subjects))
+            each = await asyncio.gather(*(get_last(self.client, _BUCKET_STREAM, subject) for subject in subjects))
             found = [stored for stored in each if stored is not None]
         return {stored.subject.removeprefix(_SUBJECT): stored for stored in found}
 
-    async def _write(self, view: View, standing: Stored | None) -> None:
+    async def _write(self, view: View, standing: StoredMessage | None) -> None:
         while standing is None or _sequence(standing) < view.sequence:
             revision = 0 if standing is None else standing.sequence
             try:
@@ -146,17 +146,17 @@ def _require_own_subject(message: Msg, event: Event) -> None:
         raise Poison(f"{message.subject} holds what belongs on {subject_of(event)}")
 
 
-def _read(stored: Stored, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
+def _read(stored: StoredMessage, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
     if stored.headers.get("CIM-Event-Type") != kind.__name__:
         return None
     try:
         event_lineage(stored.headers)
-        return StoredEvent(kind.stored(stored.data, stored.headers), stored.sequence, stored.at)
+        return StoredEvent(kind.from_stored(stored.data, stored.headers), stored.sequence, stored.at)
     except (Poison, ValueError):
         return None
 
 
-def _sequence(document: Stored) -> int:
+def _sequence(document: StoredMessage) -> int:
     """Where a document stands; at nothing, if it is none of ours or was deleted."""
     text = document.headers.get(SEQUENCE, "")
     return int(text) if text.isdecimal() else 0

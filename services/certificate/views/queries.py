@@ -13,8 +13,8 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from pydantic import BaseModel, ValidationError
 
 from shared.contracts.base import Id
-from shared.nats.kv import KeyValue, to_the_end
-from shared.nats.ordered_consumer import ordered
+from shared.nats.kv import KeyValue, read_until_end
+from shared.nats.ordered_consumer import ordered_subscribe
 
 BUCKET = "KEYS_VIEWS"
 
@@ -54,13 +54,13 @@ async def unexpired_certificates(
 ) -> AsyncGenerator[IssuedCertificate]:
     """Those that were written after position *after* and had not ended *at* that time."""
     pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
-    subscription = await ordered(
+    subscription = await ordered_subscribe(
         js,
         f"KV_{BUCKET}",
         pattern,
         ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1),
     )
-    async with aclosing(to_the_end(subscription)) as messages:
+    async with aclosing(read_until_end(subscription)) as messages:
         async for message in messages:
             document = _read(message)
             if document is not None and document.not_after >= at:

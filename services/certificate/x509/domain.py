@@ -138,7 +138,7 @@ def certificate_decider(policy: Policy) -> Decider[Certificate, Asked, told.Cert
         events=get_args(told.CertificateEvent),
         states=TypeAdapter(Annotated[Certificate, Field(discriminator="kind")]),
         state_version=STATE_VERSION,
-        beginnings=(asked.CreateCertificate, asked.RenewCertificate),
+        creation_commands=(asked.CreateCertificate, asked.RenewCertificate),
     )
 
 

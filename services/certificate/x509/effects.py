@@ -18,8 +18,8 @@ from shared.contracts.certificate.commands import (
     SignCertificate,
     SupersedeCertificate,
 )
-from shared.contracts.certificate.vocabulary import NameConstraints, Profile
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import NameConstraints, Profile
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 Request = CheckIssuance | CreateCertificate | RenewCertificate | CrossCertify
 

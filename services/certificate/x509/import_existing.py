@@ -9,7 +9,7 @@ from services.certificate.x509.effects import CertificateRead, Effect, ReadCerti
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import ImportCertificate
 from shared.contracts.certificate.events import CertificateImported
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 

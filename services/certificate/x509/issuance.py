@@ -31,7 +31,7 @@ from shared.contracts.certificate.events import (
     CertificateRenewed,
     IssuanceChecked,
 )
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 

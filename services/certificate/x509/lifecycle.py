@@ -24,7 +24,7 @@ from shared.contracts.certificate.events import (
     CertificateRevoked,
     CertificateSuperseded,
 )
-from shared.contracts.certificate.vocabulary import CertificateFormat
+from shared.contracts.certificate.value_types import CertificateFormat
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 Decision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]

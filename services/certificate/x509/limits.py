@@ -9,8 +9,8 @@ from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, check_k
 from services.certificate.x509.effects import Authority, Wanted
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import CheckIssuance
-from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 

@@ -13,7 +13,7 @@ from services.certificate.profiles import PROFILES
 from services.certificate.public_keys import fit, only_block, signing
 from services.certificate.x509.effects import CertificateRead, ReadCertificate, RequestUnfit, Said
 from services.certificate.x509.states import Certificate, Issued, Revoked
-from shared.contracts.certificate.vocabulary import NameConstraints, Profile
+from shared.contracts.certificate.value_types import NameConstraints, Profile
 
 _LONGEST_SERIAL = 160
 

@@ -39,7 +39,7 @@ from services.certificate.x509.parser import another_authority, authority_in, sa
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from services.certificate.x509.tbs import build
 from shared.contracts.certificate.commands import CrossCertify, ExportCertificate
-from shared.contracts.certificate.vocabulary import CertificateFormat, Profile
+from shared.contracts.certificate.value_types import CertificateFormat, Profile
 
 _LONGEST_PATH = 16
 _READ_TWICE = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})

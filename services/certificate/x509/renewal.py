@@ -8,7 +8,7 @@ from services.certificate.profiles import PROFILES
 from services.certificate.x509 import issuance, limits
 from services.certificate.x509.effects import AuthorityRead, PredecessorFetched, Wanted
 from services.certificate.x509.states import Created, Issued, Revoked, Unborn
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.decider import Context
 
 _RENEWABLE = timedelta(days=30)

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Literal
 
 from services.certificate.crl.states import CrlStanding
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 STATE_VERSION = 2
 """Changes with the shape of what stands here: a snapshot of another version is not read."""

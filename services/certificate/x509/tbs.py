@@ -26,8 +26,8 @@ from services.certificate.public_keys import (
 from services.certificate.signatures import DIGESTS
 from services.certificate.x509.effects import BuildTbs, RequestUnfit, TbsBuilt, Wanted
 from shared.contracts.certificate.commands import CheckIssuance, CreateCertificate, CrossCertify, RenewCertificate
-from shared.contracts.certificate.vocabulary import Profile, SanKind
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import Profile, SanKind
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 _SERIAL_BITS = 127  # 16 octets, positive; RFC 5280 allows 20, the CA/Browser Forum asks for 64 random bits
 _StandIn = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_der_private_key,
 )
 
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 
 PrivateKey = (
     rsa.RSAPrivateKey

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from services.key.crypto.algorithms import PrivateKey
-from shared.contracts.key.vocabulary import Algorithm, Derivation
+from shared.contracts.key.value_types import Algorithm, Derivation
 
 SHORTEST_PASSPHRASE = 20
 _LONGEST_PASSPHRASE = 1024

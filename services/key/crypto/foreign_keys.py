@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import load_der_private_key, l
 
 from services.key.crypto.algorithms import PrivateKey, spki, verify
 from services.key.purposes import FITTING
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 
 _SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
 _RSA = {2048: Algorithm.RSA_2048, 3072: Algorithm.RSA_3072, 4096: Algorithm.RSA_4096}

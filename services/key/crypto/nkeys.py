@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 
 _SEED = 18 << 3  # 'S'; each prefix is five bits, so that it makes the first letter of the base32 text
 _PREFIXES = {

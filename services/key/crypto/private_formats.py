@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from services.key.crypto.algorithms import PrivateKey, spki, to_pkcs8
 from services.key.crypto.nkeys import nkey_seed
-from shared.contracts.key.vocabulary import PrivateKeyFormat, Purpose
+from shared.contracts.key.value_types import PrivateKeyFormat, Purpose
 
 _PASSWORD_OCTETS = 24
 _ROUNDS = 10_000

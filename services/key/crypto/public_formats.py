@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 
 from services.key.crypto.algorithms import PublicKey, spki
 from services.key.crypto.nkeys import ed25519_of, public_nkey
-from shared.contracts.key.vocabulary import PublicKeyFormat, Purpose
+from shared.contracts.key.value_types import PublicKeyFormat, Purpose
 
 _CURVES = {"secp256r1": ("P-256", 32), "secp384r1": ("P-384", 48)}
 

@@ -28,7 +28,7 @@ from services.key.custody.tbs import (
     resembles_tbs,
     take_apart,
 )
-from shared.contracts.key.vocabulary import Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.nats.kv import KeyValue
 
 _REMEMBERED = 256

@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 
 from services.key.custody.tbs import NotToBeSignedError, ToBeCertified
-from shared.contracts.key.vocabulary import Value
+from shared.contracts.key.value_types import Value
 
 Directory = tuple[tuple[tuple[str, str], ...], ...]
 _T = TypeVar("_T", str, Directory)

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 
 from services.key.custody.tbs import NotToBeSignedError
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _CLAIMS = frozenset({"aud", "exp", "iat", "iss", "jti", "name", "nbf", "sub", "nats"})

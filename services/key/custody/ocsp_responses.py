@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509 import ocsp
 
 from services.key.custody.tbs import IDENTIFIERS, UNREADABLE, NotToBeSignedError, said
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.der import bit_string, sequence
 
 _LONGEST = timedelta(days=31)

@@ -32,7 +32,7 @@ from services.key.origins import (
 )
 from services.key.secrets.entries import Entries, Held, recipient_of
 from services.key.secrets.sealing import UnreadableError
-from shared.contracts.key.vocabulary import Algorithm, Purpose, import_proof, sealing_info
+from shared.contracts.key.value_types import Algorithm, Purpose, import_proof, sealing_info
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 

@@ -19,7 +19,7 @@ from services.key.secrets.keyring import KeyEncryptionKey, Keyring
 from services.key.secrets.source import KEY_LENGTH, KeyFile, Passphrase, Secret
 from shared.contracts.base import Base64
 from shared.errors import Conflict, Transient, Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import Document, KeyValue
 
 ANY = "kek.*"

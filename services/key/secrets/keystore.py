@@ -56,7 +56,7 @@ from services.key.secrets.imported_keys import SUITE as EXPORT_SUITE
 from services.key.secrets.imported_keys import Importing
 from services.key.secrets.keyring import Keyring
 from services.key.secrets.sealing import Entry, UnreadableError
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm, sealing_info
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm, sealing_info
 from shared.nats.kv import KeyValue
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from services.key.origins import NewKey
 from services.key.secrets.keyring import Keyring
 from shared.contracts.base import Base64
-from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.key.value_types import Algorithm, Purpose
 
 _DATA_KEY_BITS = 256
 _NONCE_LENGTH = 12  # NIST SP 800-38D, 8.2; a data key seals one thing once, so a nonce cannot repeat under it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from services.saga.core.steps import Await, Each, Node, Parallel, Retry, Sleep, Step, Undo, child, flat
 from shared.contracts.base import Event
-from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 
 if TYPE_CHECKING:
     from services.saga.core.state import Saga
@@ -54,9 +54,9 @@ class Trigger(Generic[E]):
         return self.start.__name__
 
 
-def plainly(saga: Saga[Any]) -> Completed:
+def plainly(saga: Saga[Any]) -> CompletionAnnouncement:
     """That it is complete, and nothing more."""
-    return Completed(**saga.heading)
+    return CompletionAnnouncement(**saga.heading)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ class Definition(Generic[R]):
     saga_type: str
     request: type[R]
     steps: tuple[Node[R], ...]
-    completed: Callable[[Saga[R]], Completed] = plainly
+    completed: Callable[[Saga[R]], CompletionAnnouncement] = plainly
     version: int = 1
     within: timedelta = timedelta(seconds=300)
     triggers: tuple[Trigger[Any], ...] = ()
@@ -85,10 +85,10 @@ class Definition(Generic[R]):
             raise ValueError(f"{self.saga_type} has more than one step {', '.join(twice)}: give each a name (called=…)")
 
     @property
-    def completion(self) -> type[Completed]:
+    def completion(self) -> type[CompletionAnnouncement]:
         """The kind of event that it says in the end: what `completed` says that it returns."""
-        said = self.completed.__annotations__.get("return", Completed)
-        kind: type[Completed] = self.completed.__globals__[said] if isinstance(said, str) else said
+        said = self.completed.__annotations__.get("return", CompletionAnnouncement)
+        kind: type[CompletionAnnouncement] = self.completed.__globals__[said] if isinstance(said, str) else said
         return kind
 
     @property

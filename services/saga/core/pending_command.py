@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.saga.core.steps import Retry
-from shared.messages import identity
+from shared.messages.ids import derive_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Question:
     @property
     def command_id(self) -> UUID:
         """Derived, so that asking again after a crash is asking the same."""
-        return identity.derive(self.cause, f"{self.label}/{self.part or 0}/{self.attempt}")
+        return derive_id(self.cause, f"{self.label}/{self.part or 0}/{self.attempt}")
 
     @property
     def due(self) -> datetime | None:

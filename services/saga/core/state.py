@@ -11,10 +11,10 @@ from uuid import UUID
 
 from services.saga.core.pending_command import Question
 from shared.contracts.base import Command, Event
-from shared.contracts.key.vocabulary import Approval
+from shared.contracts.key.value_types import Approval
 from shared.contracts.saga.protocol import LeftOver, StartSaga
-from shared.messages import identity
 from shared.messages.headers import SagaContext
+from shared.messages.ids import derive_id
 
 R = TypeVar("R", bound=StartSaga)
 E = TypeVar("E", bound=Event)
@@ -72,7 +72,7 @@ class Announced:
     @property
     def event_id(self) -> UUID:
         sequence = getattr(self.event, "sequence", 0)
-        return identity.derive(self.cause, f"{type(self.event).__name__}/{self.event.identity}/{sequence}")
+        return derive_id(self.cause, f"{type(self.event).__name__}/{self.event.identity}/{sequence}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +182,7 @@ class Saga(Generic[R]):
 
     def id_of(self, what: str) -> str:
         """The id of something that this saga makes: known before it is made, so that it can be undone unseen."""
-        return str(identity.derive(UUID(self.saga_id), what))
+        return str(derive_id(UUID(self.saga_id), what))
 
     def find(self, kind: type[E], to: Callable[[Saga[R]], Command] | None = None) -> E | None:
         """The event of that kind which answered a step (the step that asks *to*); None if there was none yet."""

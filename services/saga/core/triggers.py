@@ -12,7 +12,7 @@ from uuid import UUID
 from services.saga.core.definition import AnyDefinition, Trigger
 from shared.contracts.base import Event
 from shared.contracts.saga.protocol import StartSaga
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 
 _GATHERED = timedelta(seconds=1.25)
 """From the beginning of a second until what was stored in it has been stored, by clocks that differ a little."""
@@ -45,9 +45,9 @@ def beginnings(
         about = trigger.together(event) if trigger.together else None
         second = stored_at.replace(microsecond=0)
         if about is None:
-            saga_id, at = derive(event_id, f"{saga_type}/{trigger.name}"), trigger.at(event) if trigger.at else None
+            saga_id, at = derive_id(event_id, f"{saga_type}/{trigger.name}"), trigger.at(event) if trigger.at else None
         else:
-            saga_id, at = derive(UUID(about), f"{saga_type}/{second.isoformat()}"), second + _GATHERED
+            saga_id, at = derive_id(UUID(about), f"{saga_type}/{second.isoformat()}"), second + _GATHERED
         request = trigger.start(event, str(saga_id))
         if request is not None:
             yield Beginning(request, at)

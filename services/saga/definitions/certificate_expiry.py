@@ -17,7 +17,7 @@ from shared.contracts.certificate.events import (
     CertificateImported,
     CertificateSigned,
 )
-from shared.contracts.saga.timed import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
+from shared.contracts.saga.maintenance import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
 
 Expiry = Saga[StartCertificateExpiry]
 Known = CertificateSigned | CertificateImported

@@ -7,10 +7,10 @@ from services.saga.core.state import Saga
 from services.saga.definitions.parts import certificate_undone, key_undone, publish, sign
 from shared.contracts.certificate.commands import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.key.commands import GenerateKey, SignWithKey
 from shared.contracts.key.events import KeyGenerated, KeySigned
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 from shared.contracts.saga.certificates import CertificateIssuanceCompleted, StartCertificateIssuance
 
 Issuance = Saga[StartCertificateIssuance]

@@ -10,10 +10,10 @@ from services.saga.core.definition import Definition, Step, Undo
 from services.saga.core.state import Saga
 from shared.contracts.certificate import commands as certificates
 from shared.contracts.certificate import events as issued
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason
+from shared.contracts.certificate.value_types import DistinguishedName, Profile, RevocationReason
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 from shared.contracts.saga.provisioning import (
     CertificateProvisioningCompleted,
     KeyOrigin,

@@ -21,7 +21,7 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.key.commands import SignWithKey
 from shared.contracts.key.events import KeySigned
-from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
+from shared.contracts.saga.maintenance import CrlPublicationCompleted, StartCrlPublication
 
 Publication = Saga[StartCrlPublication]
 

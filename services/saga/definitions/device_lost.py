@@ -5,7 +5,7 @@ from __future__ import annotations
 from services.saga.core.definition import Definition, Step
 from services.saga.core.state import Saga
 from services.saga.definitions.parts import publish_each_crl, revoke_each, revoke_each_key
-from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.certificate.value_types import RevocationReason
 from shared.contracts.saga.people import DeviceLostCompleted, StartDeviceLost
 from shared.contracts.yubikey.lifecycle import (
     ReportYubiKeyLost,

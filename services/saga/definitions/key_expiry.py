@@ -9,7 +9,7 @@ from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY
 from shared.contracts.key.commands import CompleteRotation, ExpireKey
 from shared.contracts.key.events import KeyExpired, KeyGenerated, KeyImported, KeyRotated, KeyRotationCompleted
-from shared.contracts.saga.timed import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
+from shared.contracts.saga.maintenance import KeyExpiryCompleted, KeyExpiryStage, StartKeyExpiry
 
 Expiry = Saga[StartKeyExpiry]
 Born = KeyGenerated | KeyImported

@@ -14,7 +14,7 @@ from services.saga.core.state import Saga
 from services.saga.definitions.parts import PATIENT, PATIENTLY, key_undone
 from shared.contracts.certificate.commands import RevokeCertificate
 from shared.contracts.certificate.events import CertificateRevoked
-from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.certificate.value_types import RevocationReason
 from shared.contracts.key.commands import ArchiveKey, CancelRotation, CompleteRotation, GenerateKey, RotateKey
 from shared.contracts.key.events import (
     KeyArchived,

@@ -18,7 +18,7 @@ from shared.contracts.certificate.nats_jwt import (
 )
 from shared.contracts.key.commands import ExportKey, GenerateKey, SignWithKey
 from shared.contracts.key.events import KeyExported, KeyGenerated, KeySigned
-from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, Purpose
+from shared.contracts.key.value_types import Algorithm, PrivateKeyFormat, Purpose
 
 AnySaga = Saga[Any]
 PURPOSES = {

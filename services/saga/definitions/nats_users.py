@@ -18,7 +18,7 @@ from shared.contracts.certificate.nats_jwt import (
 )
 from shared.contracts.key.commands import ExportPublicKey, RevokeKey, SignWithKey
 from shared.contracts.key.events import KeyExported, KeyRevoked, KeySigned, PublicKeyExported
-from shared.contracts.key.vocabulary import PublicKeyFormat, Purpose
+from shared.contracts.key.value_types import PublicKeyFormat, Purpose
 from shared.contracts.saga.nats import (
     NatsUserIssuanceCompleted,
     NatsUserRevocationCompleted,

@@ -18,11 +18,11 @@ from shared.contracts.certificate.events import (
     CertificateSigned,
 )
 from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.key.commands import SignBatch
 from shared.contracts.key.events import KeyBatchSigned
-from shared.contracts.key.vocabulary import Purpose
-from shared.contracts.saga.timed import OcspPublicationCompleted, StartOcspPublication
+from shared.contracts.key.value_types import Purpose
+from shared.contracts.saga.maintenance import OcspPublicationCompleted, StartOcspPublication
 
 Publication = Saga[StartOcspPublication]
 

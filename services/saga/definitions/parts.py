@@ -10,12 +10,12 @@ from services.saga.core.definition import Each, Retry, Step, Undo, child
 from services.saga.core.state import Saga
 from shared.contracts.certificate.commands import PublishCrl, RevokeCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateRevoked, CrlCreated
-from shared.contracts.certificate.vocabulary import RevocationReason
+from shared.contracts.certificate.value_types import RevocationReason
 from shared.contracts.key.commands import DestroyKey, RevokeKey, SignWithKey
 from shared.contracts.key.events import KeyDestroyed, KeyRevoked, KeySigned
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
+from shared.contracts.saga.maintenance import CrlPublicationCompleted, StartCrlPublication
 from shared.contracts.saga.protocol import StartSaga
-from shared.contracts.saga.timed import CrlPublicationCompleted, StartCrlPublication
 
 R = TypeVar("R", bound=StartSaga)
 

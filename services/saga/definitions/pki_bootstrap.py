@@ -12,10 +12,10 @@ from services.saga.definitions.parts import certificate_undone, key_undone, publ
 from shared.contracts.certificate.commands import CreateCertificate, CreateCrl, PublishCrl, SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned, CrlCreated, CrlPublished
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.certificate.value_types import DistinguishedName, Profile
 from shared.contracts.key.commands import GenerateKey, SignWithKey
 from shared.contracts.key.events import KeyGenerated, KeySigned
-from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.contracts.saga.certificates import CertificationAuthority, PkiBootstrapCompleted, StartPkiBootstrap
 
 Bootstrap = Saga[StartPkiBootstrap]

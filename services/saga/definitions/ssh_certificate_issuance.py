@@ -14,7 +14,7 @@ from shared.contracts.certificate.ssh import (
 )
 from shared.contracts.key.commands import ExportPublicKey, SignWithKey
 from shared.contracts.key.events import KeySigned, PublicKeyExported
-from shared.contracts.key.vocabulary import PublicKeyFormat, Purpose
+from shared.contracts.key.value_types import PublicKeyFormat, Purpose
 from shared.contracts.saga.certificates import SshCertificateIssuanceCompleted, StartSshCertificateIssuance
 
 Issuance = Saga[StartSshCertificateIssuance]

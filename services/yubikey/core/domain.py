@@ -28,13 +28,13 @@ from shared.contracts.yubikey.lifecycle import (
 )
 from shared.contracts.yubikey.presence import PresenceCommand, PresenceEvent
 from shared.contracts.yubikey.secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey.slot_operations import SlotOperationCommand, SlotOperationEvent
 from shared.contracts.yubikey.slots import YubiKeyCommand, YubiKeyEvent
-from shared.contracts.yubikey.use import UseCommand, UseEvent
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 
-AnyCommand = YubiKeyCommand | PresenceCommand | LifecycleCommand | DeviceCommand | SecretCommand | UseCommand
-AnyEvent = YubiKeyEvent | PresenceEvent | LifecycleEvent | DeviceEvent | SecretEvent | UseEvent
+AnyCommand = YubiKeyCommand | PresenceCommand | LifecycleCommand | DeviceCommand | SecretCommand | SlotOperationCommand
+AnyEvent = YubiKeyEvent | PresenceEvent | LifecycleEvent | DeviceEvent | SecretEvent | SlotOperationEvent
 Answer = AnyEvent | Rejection | AlreadyDone | Perform[Effect]
 
 
@@ -55,12 +55,12 @@ def _asked(device: Device, command: AnyCommand, context: Context) -> Answer:
     if isinstance(command, LifecycleCommand):
         return lifecycle.told(device.life, command, context.actor)
     if isinstance(command, YubiKeyCommand):
-        return slots.asked(device, command, operation_id, str(derive(context.command_id, "key_id")))
+        return slots.asked(device, command, operation_id, str(derive_id(context.command_id, "key_id")))
     return Perform(AtDevice(command.serial, operation_id, command))
 
 
 def evolve(device: Device, event: AnyEvent) -> Device:
-    if isinstance(event, YubiKeyEvent | UseEvent):
+    if isinstance(event, YubiKeyEvent | SlotOperationEvent):
         return slots.evolve(device, event)
     if isinstance(event, PresenceEvent):
         return replace(device, present=presence.after(event))

@@ -6,15 +6,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.devices import (
     DeviceCommand,
     DeviceEvent,
 )
 from shared.contracts.yubikey.secrets import SecretCommand, SecretEvent
+from shared.contracts.yubikey.slot_operations import SlotOperationCommand, SlotOperationEvent
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
-from shared.contracts.yubikey.use import UseCommand, UseEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class AtDevice:
 
     serial: str
     operation_id: str
-    command: DeviceCommand | SecretCommand | UseCommand
+    command: DeviceCommand | SecretCommand | SlotOperationCommand
 
 
 SlotEffect = GenerateInSlot | ImportKeyIntoSlot | FetchSealingKey | Attest | PutCertificate | ReadSlot | EmptySlot
@@ -156,7 +156,7 @@ class SlotEmptied:
 class Done:
     """It was done, and this is to be told of it."""
 
-    event: DeviceEvent | SecretEvent | UseEvent
+    event: DeviceEvent | SecretEvent | SlotOperationEvent
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import assert_never
 from services.yubikey.core.states import Fate, Life
 from shared.contracts.base import Command
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.yubikey import secrets, slots, use
+from shared.contracts.yubikey import secrets, slot_operations, slots
 from shared.contracts.yubikey.devices import (
     ProvisionYubiKey,
     SealYubiKey,
@@ -44,7 +44,7 @@ _PUTS_SOMETHING_ON_IT = (
     slots.PrepareImport,
     slots.ImportSlotKey,
     slots.ImportSlotCertificate,
-    use.MoveSlotKey,
+    slot_operations.MoveSlotKey,
     secrets.ConfigurePin,
     secrets.ConfigurePuk,
     secrets.RotateManagementKey,
@@ -54,12 +54,12 @@ _PUTS_SOMETHING_ON_IT = (
 )
 _VOID_KEPT = 64
 """Requests that came to nothing: as many as may be under way to one device at a time, and more."""
-_USES_IT = (use.CreateSlotCsr, use.SignInSlot, use.DecryptInSlot)
+_USES_IT = (slot_operations.CreateSlotCsr, slot_operations.SignInSlot, slot_operations.DecryptInSlot)
 _CHANGES_WHAT_WAS_SEALED = (
     slots.GenerateSlotKey,
     slots.ImportSlotKey,
     slots.ImportSlotCertificate,
-    use.MoveSlotKey,
+    slot_operations.MoveSlotKey,
     secrets.RotateManagementKey,
     secrets.SetRetries,
     ProvisionYubiKey,

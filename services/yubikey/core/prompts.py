@@ -19,10 +19,10 @@ from shared.contracts.yubikey.prompts import (
     PromptAnswered,
     PromptCommand,
     PromptEvent,
+    PromptKind,
     PromptOutcome,
     PromptRaised,
     PromptSettled,
-    Wanted,
 )
 from shared.decider import AlreadyDone, Context, Decider, Rejection
 
@@ -37,7 +37,7 @@ class Phase(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Prompt:
     phase: Phase = Phase.UNKNOWN
-    wanted: Wanted = Wanted.TOUCH
+    wanted: PromptKind = PromptKind.TOUCH
     deadline: datetime | None = None
     sealed_pin: str = ""
     outcome: PromptOutcome | None = None
@@ -59,7 +59,7 @@ def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEv
 
 
 def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> PromptEvent | Rejection | AlreadyDone:
-    if prompt.wanted is not Wanted.PIN:
+    if prompt.wanted is not PromptKind.PIN:
         return Rejection(RejectionCode.INVALID, "it asks for a touch: that is answered at the device")
     if prompt.sealed_pin == sealed.hex():
         return AlreadyDone()

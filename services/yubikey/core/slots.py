@@ -24,8 +24,15 @@ from services.yubikey.core.effects import (
     SlotOutcome,
 )
 from services.yubikey.core.states import VOIDED, Device, SlotContent
-from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.key.value_types import Algorithm, Provenance
 from shared.contracts.rejection import RejectionCode
+from shared.contracts.yubikey.slot_operations import (
+    SlotCsrCreated,
+    SlotDecrypted,
+    SlotMoved,
+    SlotOperationEvent,
+    SlotSignatureCreated,
+)
 from shared.contracts.yubikey.slots import (
     AttestSlot,
     ClearSlot,
@@ -44,7 +51,6 @@ from shared.contracts.yubikey.slots import (
     YubiKeyCommand,
     YubiKeyEvent,
 )
-from shared.contracts.yubikey.use import SlotCsrCreated, SlotDecrypted, SlotMoved, SlotSignatureCreated, UseEvent
 from shared.decider import AlreadyDone, Perform, Rejection
 
 UNKNOWN_TO_DEVICES = frozenset({Algorithm.ML_DSA_65})
@@ -167,7 +173,7 @@ def _verify(found: SlotContents) -> SlotVerified | Rejection:
     )
 
 
-def evolve(device: Device, event: YubiKeyEvent | UseEvent) -> Device:
+def evolve(device: Device, event: YubiKeyEvent | SlotOperationEvent) -> Device:
     match event:
         case SlotPopulated(slot=slot, key_id=key_id, public_key_pem=pem):
             return replace(device, slots={**device.slots, slot: SlotContent(key_id, pem)})

@@ -29,7 +29,7 @@ from services.yubikey.state.sealing import SealingKey
 from shared.contracts.yubikey.presence import ReportPresence
 from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.process.runtime import Handler, Stores
 from shared.store.event_store import Versioned

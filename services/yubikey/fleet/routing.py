@@ -21,7 +21,7 @@ from services.yubikey.state.leases import Leases
 from shared.contracts.yubikey.presence import ReportPresence
 from shared.errors import Conflict, Poison, Transient
 from shared.messages.catalog import catalog
-from shared.nats.client import listen
+from shared.nats.client import subscribe_inline
 from shared.process.runtime import Handler
 
 _LONGEST = 3600.0
@@ -50,7 +50,7 @@ class Routing:
     async def around(self, handle: Handler) -> Handler:
         self._handle = handle
         own = address(self._leases.holder.instance)
-        self._subscription = await listen(self._client, own, self._asked)
+        self._subscription = await subscribe_inline(self._client, own, self._asked)
         return self._route
 
     async def stop(self) -> None:

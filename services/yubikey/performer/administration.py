@@ -51,8 +51,15 @@ from shared.contracts.yubikey.secrets import (
     UnblockPin,
     YubiKeyUnlocked,
 )
+from shared.contracts.yubikey.slot_operations import (
+    CreateSlotCsr,
+    DecryptInSlot,
+    MoveSlotKey,
+    SignInSlot,
+    SlotOperationCommand,
+    SlotOperationEvent,
+)
 from shared.contracts.yubikey.slots import Slot
-from shared.contracts.yubikey.use import CreateSlotCsr, DecryptInSlot, MoveSlotKey, SignInSlot, UseCommand, UseEvent
 
 Firmware = tuple[int, int, int]
 
@@ -65,12 +72,12 @@ class Administration:
         self._on = on
         self._secrets = SecretKeeping(credentials, sealing_key, on)
 
-    async def perform(self, effect: AtDevice) -> DeviceEvent | SecretEvent | UseEvent:
+    async def perform(self, effect: AtDevice) -> DeviceEvent | SecretEvent | SlotOperationEvent:
         """Raises DeviceError for what the device, or this service, will not do."""
         command = effect.command
         if isinstance(command, SecretCommand):
             return await self._secret(effect, command)
-        if isinstance(command, UseCommand):
+        if isinstance(command, SlotOperationCommand):
             return await self._use(command)
         return await self._device(effect, command)
 
@@ -163,7 +170,7 @@ class Administration:
             case _:
                 assert_never(command)
 
-    async def _use(self, command: UseCommand) -> UseEvent:
+    async def _use(self, command: SlotOperationCommand) -> SlotOperationEvent:
         match command:
             case CreateSlotCsr():
                 return await self._on(command.serial, lambda device: slot_use.csr(device, command))

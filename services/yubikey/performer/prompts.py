@@ -23,10 +23,17 @@ from services.yubikey.core.prompts import Phase, Prompt
 from services.yubikey.errors import DeviceError
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.yubikey.prompts import PromptEvent, PromptOutcome, PromptRaised, PromptSettled, Wanted, pin_info
+from shared.contracts.yubikey.prompts import (
+    PromptEvent,
+    PromptKind,
+    PromptOutcome,
+    PromptRaised,
+    PromptSettled,
+    pin_info,
+)
 from shared.contracts.yubikey.slots import Slot
 from shared.errors import Conflict, Transient
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from shared.process.runtime import current_command
 from shared.store.event_store import EventStore, Versioned
 
@@ -66,7 +73,7 @@ class Prompts:
             in_vain += (
                 ", if its management key is the one that this service was given: the device says the same of both"
             )
-        with self._asking(serial, slot, Wanted.TOUCH) as asked:
+        with self._asking(serial, slot, PromptKind.TOUCH) as asked:
             while True:
                 try:
                     return operation()
@@ -76,7 +83,7 @@ class Prompts:
                 self._wait(asked, in_vain)
 
     def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        with self._asking(serial, slot, Wanted.PIN) as asked:
+        with self._asking(serial, slot, PromptKind.PIN) as asked:
             while (prompt := self._on_the_loop(self._prompt(asked.prompt_id)).state).phase is not Phase.ANSWERED:
                 self._wait(asked, f"the PIN of YubiKey {serial} was not given: answer the prompt {asked.prompt_id}")
             return operation(_opened(asked, bytes.fromhex(prompt.sealed_pin)))
@@ -92,7 +99,7 @@ class Prompts:
             raise Transient("this process stops; the person is waited for again, by another or by its successor")
 
     @contextmanager
-    def _asking(self, serial: int, slot: Slot | None, wanted: Wanted) -> Iterator[_Asked]:
+    def _asking(self, serial: int, slot: Slot | None, wanted: PromptKind) -> Iterator[_Asked]:
         asked = self._on_the_loop(self._ask(serial, slot, wanted))
         try:
             yield asked
@@ -106,19 +113,19 @@ class Prompts:
     def _settle(self, asked: _Asked, outcome: PromptOutcome) -> None:
         self._on_the_loop(self._say_outcome(asked.prompt_id, outcome))
 
-    async def _ask(self, serial: int, slot: Slot | None, wanted: Wanted) -> _Asked:
+    async def _ask(self, serial: int, slot: Slot | None, wanted: PromptKind) -> _Asked:
         """The prompt of the command under way. A touch that a dead process asked for is asked for no second time; its
         prompt for a PIN died with the key.
         """
         command = current_command.get()
-        key = X25519PrivateKey.generate() if wanted is Wanted.PIN else None
+        key = X25519PrivateKey.generate() if wanted is PromptKind.PIN else None
         for number in count():
-            prompt_id = str(derive(command.lineage.message_id, f"prompt/{wanted}/{number}"))
+            prompt_id = str(derive_id(command.lineage.message_id, f"prompt/{wanted}/{number}"))
             standing = await self._prompt(prompt_id)
             match standing.state.phase:
                 case Phase.UNKNOWN:
                     break
-                case Phase.OPEN if wanted is Wanted.TOUCH and standing.state.deadline is not None:
+                case Phase.OPEN if wanted is PromptKind.TOUCH and standing.state.deadline is not None:
                     return _Asked(prompt_id, serial, standing.state.deadline, None)
                 case Phase.OPEN | Phase.ANSWERED:
                     await self._say_outcome(prompt_id, PromptOutcome.CANCELLED)

@@ -22,11 +22,10 @@ from services.yubikey.piv.authentication import authenticate, with_pin
 from services.yubikey.piv.session import OpenDevice, slot_of
 from services.yubikey.piv.slots import SlotKey
 from services.yubikey.state.sealing import SUITE
-from shared.contracts.certificate.vocabulary import DistinguishedName
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import DistinguishedName
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.yubikey.slots import PinPolicy, Slot
-from shared.contracts.yubikey.use import (
+from shared.contracts.yubikey.slot_operations import (
     CreateSlotCsr,
     DecryptInSlot,
     MoveSlotKey,
@@ -37,6 +36,7 @@ from shared.contracts.yubikey.use import (
     SlotSignatureCreated,
     plaintext_info,
 )
+from shared.contracts.yubikey.slots import PinPolicy, Slot
 
 T = TypeVar("T")
 _SHA256, _SHA384 = hashes.SHA256(), hashes.SHA384()

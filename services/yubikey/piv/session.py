@@ -30,7 +30,7 @@ from services.yubikey.piv.attestation import Claim, Proof, prove, spki
 from services.yubikey.piv.slots import SlotKey, SlotReading
 from services.yubikey.readers.directory import Devices
 from services.yubikey.trust import Trust
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.serialization import load_der_private_key
 from yubikit.piv import PrivateKey
 
-from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.key.value_types import sealing_info
 
 SECRET_SIZE = 32
 _NONCE = 12

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import AwareDatetime, Field, StringConstraints, model_validator
 
 from shared.contracts.base import DERIVED, Base64, Command, Id, Message, Pem, ValidityDays
-from shared.contracts.certificate.vocabulary import (
+from shared.contracts.certificate.value_types import (
     AnyProfile,
     CertificateFormat,
     DistinguishedName,
@@ -17,19 +17,19 @@ from shared.contracts.certificate.vocabulary import (
     SubjectAlternativeName,
     VerifiedUsage,
 )
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 
 Signature = Annotated[Base64, Field(min_length=1, max_length=4096)]
 PathLength = Annotated[int, Field(ge=0, le=8)]
 _Chain = Annotated[tuple[Pem, ...], Field(max_length=16)]
 
 
-class OfCertificate(Message):
+class CertificateMessage(Message):
     aggregate_type: ClassVar[str] = "certificate"
     identified_by: ClassVar[str] = "certificate_id"
 
 
-class CheckIssuance(OfCertificate, Command):
+class CheckIssuance(CertificateMessage, Command):
     """Ask whether a certificate like this would be issued now: nothing is created."""
 
     certificate_id: Id = DERIVED
@@ -42,7 +42,7 @@ class CheckIssuance(OfCertificate, Command):
     sans: Annotated[tuple[SubjectAlternativeName, ...], Field(max_length=32)] = ()
 
 
-class CreateCertificate(OfCertificate, Command):
+class CreateCertificate(CertificateMessage, Command):
     """Build what is to be signed. Who signs it is the caller's choice; `certificate.sign` attaches the signature."""
 
     certificate_id: Id = DERIVED
@@ -65,7 +65,7 @@ class CreateCertificate(OfCertificate, Command):
         return self
 
 
-class RenewCertificate(OfCertificate, Command):
+class RenewCertificate(CertificateMessage, Command):
     """Build another certificate like *predecessor_id*: same issuer, profile and names; the same key or a new one."""
 
     certificate_id: Id = Field(default=DERIVED, description="of the new certificate")
@@ -82,7 +82,7 @@ class RenewCertificate(OfCertificate, Command):
         return self
 
 
-class CrossCertify(OfCertificate, Command):
+class CrossCertify(CertificateMessage, Command):
     """Build a certificate of *issuer_id* for another authority: its name, its key, its key identifier, as they are."""
 
     certificate_id: Id = DERIVED
@@ -93,7 +93,7 @@ class CrossCertify(OfCertificate, Command):
     name_constraints: NameConstraints | None = None
 
 
-class ImportCertificate(OfCertificate, Command):
+class ImportCertificate(CertificateMessage, Command):
     """Take over a certificate that was issued elsewhere; with *key_id*, an authority that goes on issuing here."""
 
     certificate_id: Id = DERIVED
@@ -103,31 +103,31 @@ class ImportCertificate(OfCertificate, Command):
     key_id: Id | None = None
 
 
-class SignCertificate(OfCertificate, Command):
+class SignCertificate(CertificateMessage, Command):
     certificate_id: Id
     signature: Signature
 
 
-class HoldCertificate(OfCertificate, Command):
+class HoldCertificate(CertificateMessage, Command):
     """Revoke it for a while (certificateHold)."""
 
     certificate_id: Id
 
 
-class ReleaseCertificate(OfCertificate, Command):
+class ReleaseCertificate(CertificateMessage, Command):
     """Take a hold back (removeFromCRL)."""
 
     certificate_id: Id
 
 
-class SupersedeCertificate(OfCertificate, Command):
+class SupersedeCertificate(CertificateMessage, Command):
     """Another one is in its place: it is not renewed, and its end is not announced. It stays valid until revoked."""
 
     certificate_id: Id
     successor_id: Id
 
 
-class RevokeCertificate(OfCertificate, Command):
+class RevokeCertificate(CertificateMessage, Command):
     certificate_id: Id
     reason: Reason = RevocationReason.UNSPECIFIED
     invalidity_date: AwareDatetime | None = Field(default=None, description="since when it must not be trusted")
@@ -136,25 +136,25 @@ class RevokeCertificate(OfCertificate, Command):
     )
 
 
-class AnnounceExpiry(OfCertificate, Command):
+class AnnounceExpiry(CertificateMessage, Command):
     """The time that its issuer's policy sets before its end has come."""
 
     certificate_id: Id
 
 
-class ExpireCertificate(OfCertificate, Command):
+class ExpireCertificate(CertificateMessage, Command):
     """Its end has come."""
 
     certificate_id: Id
 
 
-class ExportCertificate(OfCertificate, Command):
+class ExportCertificate(CertificateMessage, Command):
     certificate_id: Id
     format: CertificateFormat = CertificateFormat.PEM
     chain: bool = Field(default=False, description="with those that lead to its root")
 
 
-class VerifyCertificate(OfCertificate, Command):
+class VerifyCertificate(CertificateMessage, Command):
     """Ask whether a certificate was, is or will be good at an instant, by what the log says of that instant."""
 
     certificate_id: Id = Field(default=DERIVED, description="one of ours; or give certificate_pem")
@@ -170,13 +170,13 @@ class VerifyCertificate(OfCertificate, Command):
     )
 
 
-class CreateCrl(OfCertificate, Command):
+class CreateCrl(CertificateMessage, Command):
     """Build the issuer's next CRL, to be signed by its key; repeated where the last one says all there is to say."""
 
     certificate_id: Id = Field(description="the issuer's")
 
 
-class PublishCrl(OfCertificate, Command):
+class PublishCrl(CertificateMessage, Command):
     """Attach the signature to the CRL that was built last."""
 
     certificate_id: Id = Field(description="the issuer's")

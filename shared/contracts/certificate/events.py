@@ -8,20 +8,20 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field, StringConstraints
 
 from shared.contracts.base import Base64, Event, Fingerprint, Id, Pem, ValidityDays
-from shared.contracts.certificate.commands import OfCertificate
-from shared.contracts.certificate.vocabulary import (
+from shared.contracts.certificate.commands import CertificateMessage
+from shared.contracts.certificate.value_types import (
     CertificateFormat,
     Profile,
     RevocationReason,
     Serial,
     VerifiedUsage,
 )
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 
 LargePem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=800_000)]
 
 
-class IssuanceChecked(OfCertificate, Event):
+class IssuanceChecked(CertificateMessage, Event):
     """It would be issued, as things stood then."""
 
     certificate_id: Id
@@ -31,7 +31,7 @@ class IssuanceChecked(OfCertificate, Event):
     validity_days: ValidityDays
 
 
-class CertificateCreated(OfCertificate, Event):
+class CertificateCreated(CertificateMessage, Event):
     """The intent: all that the certificate will say stands here before anybody signs it."""
 
     certificate_id: Id
@@ -55,7 +55,7 @@ class CertificateRenewed(CertificateCreated):
     predecessor_id: Id
 
 
-class CertificateSigned(OfCertificate, Event):
+class CertificateSigned(CertificateMessage, Event):
     certificate_id: Id
     profile: Profile
     certificate_pem: Pem
@@ -70,7 +70,7 @@ class CertificateSigned(OfCertificate, Event):
     ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
 
 
-class CertificateImported(OfCertificate, Event):
+class CertificateImported(CertificateMessage, Event):
     certificate_id: Id
     profile: Profile
     certificate_pem: Pem
@@ -84,7 +84,7 @@ class CertificateImported(OfCertificate, Event):
     ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
 
 
-class CertificateHeld(OfCertificate, Event):
+class CertificateHeld(CertificateMessage, Event):
     certificate_id: Id
     issuer_id: Id | None
     serial: Serial
@@ -92,19 +92,19 @@ class CertificateHeld(OfCertificate, Event):
     ocsp: bool = False
 
 
-class CertificateReleased(OfCertificate, Event):
+class CertificateReleased(CertificateMessage, Event):
     certificate_id: Id
     issuer_id: Id | None
     serial: Serial
     ocsp: bool = False
 
 
-class CertificateSuperseded(OfCertificate, Event):
+class CertificateSuperseded(CertificateMessage, Event):
     certificate_id: Id
     successor_id: Id
 
 
-class CertificateRevoked(OfCertificate, Event):
+class CertificateRevoked(CertificateMessage, Event):
     certificate_id: Id
     reason: RevocationReason
     serial: Serial | None = None
@@ -116,25 +116,25 @@ class CertificateRevoked(OfCertificate, Event):
     ocsp: bool = False
 
 
-class CertificateExpiring(OfCertificate, Event):
+class CertificateExpiring(CertificateMessage, Event):
     certificate_id: Id
     profile: Profile
     not_after: datetime
     renewal: bool
 
 
-class CertificateExpired(OfCertificate, Event):
+class CertificateExpired(CertificateMessage, Event):
     certificate_id: Id
     not_after: datetime
 
 
-class CertificateExported(OfCertificate, Event):
+class CertificateExported(CertificateMessage, Event):
     certificate_id: Id
     format: CertificateFormat
     content: str = Field(description="PEM as it is; what is binary in base64")
 
 
-class CertificateVerified(OfCertificate, Event):
+class CertificateVerified(CertificateMessage, Event):
     """The answer, good or bad: *valid* says which, *reason* why not."""
 
     certificate_id: Id
@@ -145,7 +145,7 @@ class CertificateVerified(OfCertificate, Event):
     path: tuple[Fingerprint, ...] = Field(default=(), description="of the certificates' DER, from it to the root")
 
 
-class CrlCreated(OfCertificate, Event):
+class CrlCreated(CertificateMessage, Event):
     """The intent of a CRL: what it will say stands here before anybody signs it."""
 
     certificate_id: Id = Field(description="the issuer's")
@@ -160,7 +160,7 @@ class CrlCreated(OfCertificate, Event):
     through: int = Field(ge=0, description="the event up to which the log is told of")
 
 
-class CrlPublished(OfCertificate, Event):
+class CrlPublished(CertificateMessage, Event):
     certificate_id: Id = Field(description="the issuer's")
     number: int
     crl_pem: LargePem

@@ -12,7 +12,7 @@ from typing import Annotated, ClassVar, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from shared.contracts.base import Base64, Command, Event, Fingerprint, Id, Message, Name, Text, ValidityDays
-from shared.contracts.key.vocabulary import SignatureAlgorithm, Value
+from shared.contracts.key.value_types import SignatureAlgorithm, Value
 
 
 class NatsEntity(StrEnum):
@@ -55,13 +55,13 @@ class NatsAccountLimits(Value):
     jetstream: bool = Field(default=False, description="whether it may keep streams")
 
 
-class OfNatsJwt(Message):
+class NatsJwtMessage(Message):
     aggregate_type: ClassVar[str] = "nats-jwt"
     identified_by: ClassVar[str] = "nats_jwt_id"
     service: ClassVar[str] = "certificate"
 
 
-class CreateNatsJwt(OfNatsJwt, Command):
+class CreateNatsJwt(NatsJwtMessage, Command):
     nats_jwt_id: Id = Field(description="the id of the key that it is about")
     entity: NatsEntity
     name: Name
@@ -85,7 +85,7 @@ class CreateNatsJwt(OfNatsJwt, Command):
         return self
 
 
-class ReviseNatsJwt(OfNatsJwt, Command):
+class ReviseNatsJwt(NatsJwtMessage, Command):
     """Another JWT in the place of an account's: users that must not be let in any more, other limits."""
 
     nats_jwt_id: Id
@@ -93,13 +93,13 @@ class ReviseNatsJwt(OfNatsJwt, Command):
     limits: NatsAccountLimits | None = None
 
 
-class SignNatsJwt(OfNatsJwt, Command):
+class SignNatsJwt(NatsJwtMessage, Command):
     nats_jwt_id: Id
     signature: Base64 = Field(min_length=64, max_length=64)
     version: int | None = Field(default=None, ge=1, description="which JWT it is for; default: what waits for one")
 
 
-class RevokeNatsJwt(OfNatsJwt, Command):
+class RevokeNatsJwt(NatsJwtMessage, Command):
     """It is not vouched for any more. A user is kept out by its account's next JWT (`revise`)."""
 
     nats_jwt_id: Id
@@ -107,7 +107,7 @@ class RevokeNatsJwt(OfNatsJwt, Command):
     void_if_absent: bool = False
 
 
-class NatsJwtCreated(OfNatsJwt, Event):
+class NatsJwtCreated(NatsJwtMessage, Event):
     nats_jwt_id: Id
     entity: NatsEntity
     name: Name
@@ -125,7 +125,7 @@ class NatsJwtCreated(OfNatsJwt, Event):
     version: int = Field(ge=1, description="counts the JWTs about this key")
 
 
-class NatsJwtSigned(OfNatsJwt, Event):
+class NatsJwtSigned(NatsJwtMessage, Event):
     nats_jwt_id: Id
     entity: NatsEntity
     subject: str
@@ -134,7 +134,7 @@ class NatsJwtSigned(OfNatsJwt, Event):
     version: int
 
 
-class NatsJwtRevoked(OfNatsJwt, Event):
+class NatsJwtRevoked(NatsJwtMessage, Event):
     nats_jwt_id: Id
     reason: Text
     subject: str | None = None

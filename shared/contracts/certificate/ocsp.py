@@ -8,17 +8,17 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, Field
 
 from shared.contracts.base import DERIVED, Base64, Command, Event, Id, Message
-from shared.contracts.certificate.vocabulary import Serial
-from shared.contracts.key.vocabulary import SignatureAlgorithm, Value
+from shared.contracts.certificate.value_types import Serial
+from shared.contracts.key.value_types import SignatureAlgorithm, Value
 
 
-class OfOcsp(Message):
+class OcspMessage(Message):
     aggregate_type: ClassVar[str] = "ocsp"
     identified_by: ClassVar[str] = "batch_id"
     service: ClassVar[str] = "certificate"
 
 
-class PrepareOcsp(OfOcsp, Command):
+class PrepareOcsp(OcspMessage, Command):
     """Build answers about certificates of one issuer: those named, or the next of all of them."""
 
     batch_id: Id = DERIVED
@@ -28,8 +28,8 @@ class PrepareOcsp(OfOcsp, Command):
     after: int = Field(default=0, ge=0, description="of all: where the last batch ended")
 
 
-class PublishOcsp(OfOcsp, Command):
-    largest: ClassVar[int] = 786_432  # 128 signatures of ML-DSA-65, in base64
+class PublishOcsp(OcspMessage, Command):
+    max_body_bytes: ClassVar[int] = 786_432  # 128 signatures of ML-DSA-65, in base64
 
     batch_id: Id
     signatures: Annotated[tuple[Base64, ...], Field(min_length=1, max_length=256)]
@@ -44,7 +44,7 @@ class OcspAnswer(Value):
     issuer_key_hash: str = Field(pattern=r"^[0-9a-f]{40,64}$")
 
 
-class OcspPrepared(OfOcsp, Event):
+class OcspPrepared(OcspMessage, Event):
     batch_id: Id
     issuer_id: Id
     responder_id: Id
@@ -64,7 +64,7 @@ class SignedOcspAnswer(Value):
     response: Base64 = Field(description="DER of the OCSPResponse")
 
 
-class OcspPublished(OfOcsp, Event):
+class OcspPublished(OcspMessage, Event):
     batch_id: Id
     issuer_id: Id
     responder_id: Id

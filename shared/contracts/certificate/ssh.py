@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from shared.contracts.base import DERIVED, Base64, Command, Event, Fingerprint, Id, Message, Pem, Text
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 class SshCertificateKind(StrEnum):
@@ -31,13 +31,13 @@ Principal = Annotated[str, StringConstraints(min_length=1, max_length=128, patte
 SshLine = Annotated[str, StringConstraints(min_length=16, max_length=16_384, pattern=r"^[!-~]+ [A-Za-z0-9+/=]+( .*)?$")]
 
 
-class OfSshCertificate(Message):
+class SshCertificateMessage(Message):
     aggregate_type: ClassVar[str] = "ssh-certificate"
     identified_by: ClassVar[str] = "ssh_certificate_id"
     service: ClassVar[str] = "certificate"
 
 
-class CreateSshCertificate(OfSshCertificate, Command):
+class CreateSshCertificate(SshCertificateMessage, Command):
     ssh_certificate_id: Id = DERIVED
     kind: SshCertificateKind
     public_key: SshLine = Field(description="the key to certify, as a line of authorized_keys")
@@ -53,18 +53,18 @@ class CreateSshCertificate(OfSshCertificate, Command):
     )
 
 
-class SignSshCertificate(OfSshCertificate, Command):
+class SignSshCertificate(SshCertificateMessage, Command):
     ssh_certificate_id: Id
     signature: Base64 = Field(min_length=1, max_length=4096)
 
 
-class RevokeSshCertificate(OfSshCertificate, Command):
+class RevokeSshCertificate(SshCertificateMessage, Command):
     ssh_certificate_id: Id
     reason: Text = "unspecified"
     void_if_absent: bool = False
 
 
-class SshCertificateCreated(OfSshCertificate, Event):
+class SshCertificateCreated(SshCertificateMessage, Event):
     ssh_certificate_id: Id
     kind: SshCertificateKind
     tbs: Base64 = Field(description="all of the certificate but its signature: the bytes to sign")
@@ -79,7 +79,7 @@ class SshCertificateCreated(OfSshCertificate, Event):
     valid_before: datetime
 
 
-class SshCertificateSigned(OfSshCertificate, Event):
+class SshCertificateSigned(SshCertificateMessage, Event):
     ssh_certificate_id: Id
     kind: SshCertificateKind
     certificate: SshLine = Field(description="a line for id_….pub-cert or HostCertificate")
@@ -90,7 +90,7 @@ class SshCertificateSigned(OfSshCertificate, Event):
     valid_before: datetime
 
 
-class SshCertificateRevoked(OfSshCertificate, Event):
+class SshCertificateRevoked(SshCertificateMessage, Event):
     ssh_certificate_id: Id
     reason: Text
     serial: str | None = None

@@ -9,13 +9,13 @@ from pydantic import Field
 from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Name, Pem
 
 
-class OfTrustBundle(Message):
+class TrustBundleMessage(Message):
     aggregate_type: ClassVar[str] = "trust-bundle"
     identified_by: ClassVar[str] = "bundle_id"
     service: ClassVar[str] = "certificate"
 
 
-class PublishTrustBundle(OfTrustBundle, Command):
+class PublishTrustBundle(TrustBundleMessage, Command):
     """Say anew what the bundle holds: all of it, so that a root that is named no longer is trusted no longer."""
 
     bundle_id: Id = DERIVED
@@ -23,7 +23,7 @@ class PublishTrustBundle(OfTrustBundle, Command):
     certificate_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=16)] = Field(description="roots of ours")
 
 
-class TrustBundlePublished(OfTrustBundle, Event):
+class TrustBundlePublished(TrustBundleMessage, Event):
     bundle_id: Id
     organization: Name
     version: int = Field(ge=1)

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from pydantic import AwareDatetime, Field
 
 from shared.contracts.base import DERIVED, Base64, Command, Id, Message, Name, Pem, Text
-from shared.contracts.key.vocabulary import (
+from shared.contracts.key.value_types import (
     Algorithm,
     Approval,
     DerivationPath,
@@ -30,12 +30,12 @@ Approvals = Annotated[
 NewPurpose = Annotated[Purpose | None, Field(description="default: key-management for x25519, else digital-signature")]
 
 
-class OfKey(Message):
+class KeyMessage(Message):
     aggregate_type: ClassVar[str] = "key"
     identified_by: ClassVar[str] = "key_id"
 
 
-class _NewKey(OfKey, Command):
+class _NewKey(KeyMessage, Command):
     """What is said of any key that comes to be here."""
 
     key_id: Id = DERIVED
@@ -53,7 +53,7 @@ class GenerateKey(_NewKey):
     """Make a key pair; its private half stays here."""
 
 
-class PrepareKeyImport(OfKey, Command):
+class PrepareKeyImport(KeyMessage, Command):
     """Make a public key to which what is imported or derived under this id is sealed; it serves once."""
 
     key_id: Id = DERIVED
@@ -79,8 +79,8 @@ class DeriveKey(_NewKey):
     path: DerivationPath
 
 
-class SignWithKey(OfKey, Command):
-    largest: ClassVar[int] = 786_432  # a CRL of some ten thousand entries, in base64
+class SignWithKey(KeyMessage, Command):
+    max_body_bytes: ClassVar[int] = 786_432  # a CRL of some ten thousand entries, in base64
 
     key_id: Id
     message: ToSign
@@ -89,7 +89,7 @@ class SignWithKey(OfKey, Command):
     approvals: Annotated[tuple[Approval, ...], Field(max_length=32)] = ()
 
 
-class SignBatch(OfKey, Command):
+class SignBatch(KeyMessage, Command):
     """Sign many small things at once: status answers. A certificate-signing key signs one thing at a time."""
 
     key_id: Id
@@ -98,14 +98,14 @@ class SignBatch(OfKey, Command):
     purpose: Purpose
 
 
-class BindAuthority(OfKey, Command):
+class BindAuthority(KeyMessage, Command):
     """Tell a certificate-signing key for which certificate it signs, where its issuer's key is not kept here."""
 
     key_id: Id
     certificate_pem: Pem
 
 
-class ExportKey(OfKey, Command):
+class ExportKey(KeyMessage, Command):
     """Seal the private key to a service that must have it: HPKE, RFC 9180."""
 
     key_id: Id
@@ -116,18 +116,18 @@ class ExportKey(OfKey, Command):
     )
 
 
-class ExportPublicKey(OfKey, Command):
+class ExportPublicKey(KeyMessage, Command):
     key_id: Id
     format: PublicKeyFormat = PublicKeyFormat.PEM
 
 
-class EscrowKey(OfKey, Command):
+class EscrowKey(KeyMessage, Command):
     """Keep the software copy of an exported key for recovery only: it signs nothing any more."""
 
     key_id: Id
 
 
-class RotateKey(OfKey, Command):
+class RotateKey(KeyMessage, Command):
     """Name the key that takes this one's place; until the overlap has passed, both are good."""
 
     key_id: Id
@@ -136,26 +136,26 @@ class RotateKey(OfKey, Command):
     reason: Text = "rotated"
 
 
-class CompleteRotation(OfKey, Command):
+class CompleteRotation(KeyMessage, Command):
     """The overlap has passed: the old key signs nothing more."""
 
     key_id: Id
 
 
-class CancelRotation(OfKey, Command):
+class CancelRotation(KeyMessage, Command):
     """The old key stays in use."""
 
     key_id: Id
     reason: Text = "cancelled"
 
 
-class ExpireKey(OfKey, Command):
+class ExpireKey(KeyMessage, Command):
     """The time that was set for it has come."""
 
     key_id: Id
 
 
-class RevokeKey(OfKey, Command):
+class RevokeKey(KeyMessage, Command):
     key_id: Id
     reason: Text = "unspecified"
     void_if_absent: bool = Field(
@@ -163,13 +163,13 @@ class RevokeKey(OfKey, Command):
     )
 
 
-class ArchiveKey(OfKey, Command):
+class ArchiveKey(KeyMessage, Command):
     """Put away what is no longer used: only destroying it is left."""
 
     key_id: Id
 
 
-class TransferKey(OfKey, Command):
+class TransferKey(KeyMessage, Command):
     """Give a key that is no person's own to another owner."""
 
     key_id: Id
@@ -177,7 +177,7 @@ class TransferKey(OfKey, Command):
     owner_kind: OwnerKind
 
 
-class DestroyKey(OfKey, Command):
+class DestroyKey(KeyMessage, Command):
     """Crypto-shred the private key: its data key is erased from every revision of KEYS_SECRETS."""
 
     key_id: Id

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pydantic import AwareDatetime, Field
 
 from shared.contracts.base import Base64, Event, Fingerprint, Id, Pem, Text
-from shared.contracts.key.commands import OfKey, SealedKey
-from shared.contracts.key.vocabulary import (
+from shared.contracts.key.commands import KeyMessage, SealedKey
+from shared.contracts.key.value_types import (
     Algorithm,
     Derivation,
     OwnerKind,
@@ -18,7 +18,7 @@ from shared.contracts.key.vocabulary import (
 )
 
 
-class _KeyCame(OfKey, Event):
+class _KeyCame(KeyMessage, Event):
     key_id: Id
     algorithm: Algorithm
     public_key_pem: Pem
@@ -42,12 +42,12 @@ class KeyImported(_KeyCame):
     pass
 
 
-class KeyImportPrepared(OfKey, Event):
+class KeyImportPrepared(KeyMessage, Event):
     key_id: Id
     recipient_public_key: Base64 = Field(description="X25519, raw")
 
 
-class KeySigned(OfKey, Event):
+class KeySigned(KeyMessage, Event):
     key_id: Id
     signature: Base64
     signature_algorithm: SignatureAlgorithm
@@ -56,7 +56,7 @@ class KeySigned(OfKey, Event):
     approved_by: tuple[str, ...] = ()
 
 
-class KeyBatchSigned(OfKey, Event):
+class KeyBatchSigned(KeyMessage, Event):
     key_id: Id
     signatures: tuple[Base64, ...] = Field(description="in the order of the command's messages")
     signature_algorithm: SignatureAlgorithm
@@ -64,13 +64,13 @@ class KeyBatchSigned(OfKey, Event):
     purpose: Purpose
 
 
-class AuthorityBound(OfKey, Event):
+class AuthorityBound(KeyMessage, Event):
     key_id: Id
     certificate_pem: Pem
     fingerprint_sha256: Fingerprint = Field(description="of the certificate's DER")
 
 
-class KeyExported(OfKey, Event):
+class KeyExported(KeyMessage, Event):
     key_id: Id
     algorithm: Algorithm
     sealed_key: SealedKey
@@ -78,55 +78,55 @@ class KeyExported(OfKey, Event):
     format: PrivateKeyFormat = PrivateKeyFormat.PKCS8
 
 
-class PublicKeyExported(OfKey, Event):
+class PublicKeyExported(KeyMessage, Event):
     key_id: Id
     format: PublicKeyFormat
     public_key: str = Field(description="as the format has it; der in base64")
 
 
-class KeyEscrowed(OfKey, Event):
+class KeyEscrowed(KeyMessage, Event):
     key_id: Id
 
 
-class KeyRotated(OfKey, Event):
+class KeyRotated(KeyMessage, Event):
     key_id: Id
     successor_id: Id
     overlap_until: AwareDatetime
     reason: Text
 
 
-class KeyRotationCompleted(OfKey, Event):
+class KeyRotationCompleted(KeyMessage, Event):
     key_id: Id
     successor_id: Id
 
 
-class KeyRotationCancelled(OfKey, Event):
+class KeyRotationCancelled(KeyMessage, Event):
     key_id: Id
     reason: Text
 
 
-class KeyExpired(OfKey, Event):
+class KeyExpired(KeyMessage, Event):
     key_id: Id
 
 
-class KeyRevoked(OfKey, Event):
+class KeyRevoked(KeyMessage, Event):
     key_id: Id
     reason: Text
     existed: bool = Field(default=True, description="false: the id was voided before any key had it")
 
 
-class KeyArchived(OfKey, Event):
+class KeyArchived(KeyMessage, Event):
     key_id: Id
 
 
-class KeyTransferred(OfKey, Event):
+class KeyTransferred(KeyMessage, Event):
     key_id: Id
     from_owner: Text | None
     to_owner: Text
     to_owner_kind: OwnerKind
 
 
-class KeyDestroyed(OfKey, Event):
+class KeyDestroyed(KeyMessage, Event):
     key_id: Id
 
 

@@ -10,15 +10,25 @@ from pydantic import Field, model_validator
 from shared.contracts.base import DeviceSerial, Fingerprint, Id, Name, Pem, Text, ValidityDays
 from shared.contracts.certificate.commands import PathLength
 from shared.contracts.certificate.ssh import Principal, SshCertificateKind, SshExtension, SshLine
-from shared.contracts.certificate.vocabulary import (
+from shared.contracts.certificate.value_types import (
     AnyProfile,
     DistinguishedName,
     NameConstraints,
     SubjectAlternativeName,
 )
 from shared.contracts.key.commands import Approvals
-from shared.contracts.key.vocabulary import Algorithm, Value
+from shared.contracts.key.value_types import Algorithm, Value
 from shared.contracts.saga.keys import KeyRotationSagaCompleted, StartKeyRotation
+from shared.contracts.saga.maintenance import (
+    CertificateExpiryCompleted,
+    CrlPublicationCompleted,
+    KeyExpiryCompleted,
+    OcspPublicationCompleted,
+    StartCertificateExpiry,
+    StartCrlPublication,
+    StartKeyExpiry,
+    StartOcspPublication,
+)
 from shared.contracts.saga.nats import (
     NatsProvisioningCompleted,
     NatsUserIssuanceCompleted,
@@ -37,7 +47,7 @@ from shared.contracts.saga.people import (
 )
 from shared.contracts.saga.protocol import (
     CancelSaga,
-    Completed,
+    CompletionAnnouncement,
     PauseSaga,
     ResolveSaga,
     ResumeSaga,
@@ -62,16 +72,6 @@ from shared.contracts.saga.protocol import (
     WithdrawSaga,
 )
 from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, StartCertificateProvisioning
-from shared.contracts.saga.timed import (
-    CertificateExpiryCompleted,
-    CrlPublicationCompleted,
-    KeyExpiryCompleted,
-    OcspPublicationCompleted,
-    StartCertificateExpiry,
-    StartCrlPublication,
-    StartKeyExpiry,
-    StartOcspPublication,
-)
 from shared.contracts.yubikey.slots import AnySlot
 
 
@@ -98,7 +98,7 @@ class StartPkiBootstrap(StartSaga):
     approvals: Approvals = 0
 
 
-class PkiBootstrapCompleted(Completed):
+class PkiBootstrapCompleted(CompletionAnnouncement):
     root_certificate_id: Id
     intermediate_certificate_id: Id
     root_certificate_pem: Pem
@@ -129,7 +129,7 @@ class StartCertificateIssuance(StartSaga):
         return self
 
 
-class CertificateIssuanceCompleted(Completed):
+class CertificateIssuanceCompleted(CompletionAnnouncement):
     certificate_id: Id
     key_id: Id | None
     fingerprint_sha256: Fingerprint
@@ -157,7 +157,7 @@ class StartCertificateRenewal(StartSaga):
         return self
 
 
-class CertificateRenewalCompleted(Completed):
+class CertificateRenewalCompleted(CompletionAnnouncement):
     predecessor_id: Id
     certificate_id: Id
     fingerprint_sha256: Fingerprint
@@ -176,7 +176,7 @@ class StartSshCertificateIssuance(StartSaga):
     extensions: Annotated[tuple[SshExtension, ...], Field(max_length=8)] | None = None
 
 
-class SshCertificateIssuanceCompleted(Completed):
+class SshCertificateIssuanceCompleted(CompletionAnnouncement):
     ssh_certificate_id: Id
     certificate: SshLine
 

@@ -8,8 +8,8 @@ from pydantic import Field
 
 from shared.contracts.base import Id, Text
 from shared.contracts.key.commands import Approvals
-from shared.contracts.key.vocabulary import Algorithm, Purpose
-from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.contracts.key.value_types import Algorithm, Purpose
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 
 
 class StartKeyRotation(StartSaga):
@@ -26,7 +26,7 @@ class StartKeyRotation(StartSaga):
     certificate_approvals: Approvals = Field(default=0, description="as many as the issuers' keys demand")
 
 
-class KeyRotationSagaCompleted(Completed):
+class KeyRotationSagaCompleted(CompletionAnnouncement):
     key_id: Id
     successor_id: Id
     certificate_ids: tuple[Id, ...]

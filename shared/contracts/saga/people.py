@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.contracts.base import DeviceSerial, Id, Name, Text, ValidityDays
-from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.saga.protocol import Completed, StartSaga
+from shared.contracts.key.value_types import Algorithm
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 from shared.contracts.saga.provisioning import PersonName, PivPurpose
 from shared.contracts.yubikey.devices import (
     RoleName,
@@ -35,7 +35,7 @@ class StartPersonOnboarding(StartSaga):
     validity_days: ValidityDays
 
 
-class PersonOnboardingCompleted(Completed):
+class PersonOnboardingCompleted(CompletionAnnouncement):
     person_id: Text
     yubikey_serial: DeviceSerial
     certificate_ids: tuple[Id, ...]
@@ -51,7 +51,7 @@ class StartPersonOffboarding(StartSaga):
     reset: bool = Field(default=True, description="whether the device is emptied; it must be plugged in for that")
 
 
-class PersonOffboardingCompleted(Completed):
+class PersonOffboardingCompleted(CompletionAnnouncement):
     person_id: Text
 
 
@@ -66,5 +66,5 @@ class StartDeviceLost(StartSaga):
     retire: RetirementReason | None = Field(default=None, description="and the device is retired for that reason")
 
 
-class DeviceLostCompleted(Completed):
+class DeviceLostCompleted(CompletionAnnouncement):
     yubikey_serial: DeviceSerial

@@ -9,17 +9,17 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, JsonValue, StringConstraints
 
 from shared.contracts.base import DERIVED, Command, Event, Fingerprint, Id, Message, Text
-from shared.contracts.key.vocabulary import Value
+from shared.contracts.key.value_types import Value
 
 _BEFORE_A_WORD = re.compile(r"(?<!^)(?=[A-Z])")
 
 
-class OfSaga(Message):
+class SagaMessage(Message):
     aggregate_type: ClassVar[str] = "saga"
     identified_by: ClassVar[str] = "saga_id"
 
 
-class StartSaga(OfSaga, Command):
+class StartSaga(SagaMessage, Command):
     """Begin a saga; with a `saga_id` of the client's choice, beginning twice is one saga."""
 
     saga_id: Id = DERIVED
@@ -30,39 +30,39 @@ class StartSaga(OfSaga, Command):
         return _BEFORE_A_WORD.sub("-", cls.__name__.removeprefix("Start")).lower()
 
 
-class CancelSaga(OfSaga, Command):
+class CancelSaga(SagaMessage, Command):
     """Stop going forward and undo what was done."""
 
     saga_id: Id
     reason: Text = "cancelled by an operator"
 
 
-class WithdrawSaga(OfSaga, Command):
+class WithdrawSaga(SagaMessage, Command):
     """Undo what a saga did, be it under way, complete or not begun yet: one that was withdrawn does not begin."""
 
     saga_id: Id
     reason: Text = "withdrawn by an operator"
 
 
-class PauseSaga(OfSaga, Command):
+class PauseSaga(SagaMessage, Command):
     """Ask nothing more till it is resumed; deadlines stand still meanwhile. What was asked is still heard."""
 
     saga_id: Id
     reason: Text = "paused by an operator"
 
 
-class ResumeSaga(OfSaga, Command):
+class ResumeSaga(SagaMessage, Command):
     saga_id: Id
 
 
-class RetrySaga(OfSaga, Command):
+class RetrySaga(SagaMessage, Command):
     """Ask again, now: a step that waits for a person or for its next attempt, or what could not be undone."""
 
     saga_id: Id
     reason: Text = "asked again by an operator"
 
 
-class ResolveSaga(OfSaga, Command):
+class ResolveSaga(SagaMessage, Command):
     """A person states what became of a step that nobody else can tell about."""
 
     saga_id: Id
@@ -79,7 +79,7 @@ class ResolveSaga(OfSaga, Command):
 SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 
 
-class SignalSaga(OfSaga, Command):
+class SignalSaga(SagaMessage, Command):
     """Tell a saga what it waits to be told by a person: that something is approved, say."""
 
     saga_id: Id
@@ -90,7 +90,7 @@ class SignalSaga(OfSaga, Command):
     comment: Text | None = None
 
 
-class Announcement(OfSaga, Event):
+class Announcement(SagaMessage, Event):
     saga_id: Id
     saga_type: str
     sequence: int = Field(ge=0, description="counts this saga's announcements without gaps")
@@ -180,7 +180,7 @@ class SagaFailed(Announcement):
     left_over: tuple[LeftOver, ...]
 
 
-class OneOfSeveral(Announcement):
+class NumberedAnnouncement(Announcement):
     """May be said more than once of a saga: its subject tells which one it is."""
 
     @property
@@ -188,48 +188,48 @@ class OneOfSeveral(Announcement):
         return (self.saga_type, str(self.sequence), self.saga_id)
 
 
-class SagaPaused(OneOfSeveral):
+class SagaPaused(NumberedAnnouncement):
     reason: str
 
 
-class SagaResumed(OneOfSeveral):
+class SagaResumed(NumberedAnnouncement):
     paused_seconds: float = Field(description="by how much its deadlines were moved")
 
 
-class SagaStuck(OneOfSeveral):
+class SagaStuck(NumberedAnnouncement):
     """There is no way back and a step cannot be done: a person is needed. `retry` or `resolve` goes on."""
 
     step: str
     reason: str
 
 
-class SagaRetried(OneOfSeveral):
+class SagaRetried(NumberedAnnouncement):
     steps: tuple[str, ...]
     reason: str
 
 
-class SagaResolved(OneOfSeveral):
+class SagaResolved(NumberedAnnouncement):
     step: str
     outcome: str
     reason: str
     answer: dict[str, JsonValue] | None = Field(default=None, description="what the person gave for the step's answer")
 
 
-class SagaWithdrawing(OneOfSeveral):
+class SagaWithdrawing(NumberedAnnouncement):
     """It was complete, and is undone all the same."""
 
     reason: str
     steps_to_undo: tuple[str, ...]
 
 
-class SagaUndone(OneOfSeveral):
+class SagaUndone(NumberedAnnouncement):
     """After its end: all that was done is undone now."""
 
     reason: str
     undone: tuple[str, ...]
 
 
-class SagaNotUndone(OneOfSeveral):
+class SagaNotUndone(NumberedAnnouncement):
     """After its end: something still could not be undone."""
 
     reason: str
@@ -237,7 +237,7 @@ class SagaNotUndone(OneOfSeveral):
     left_over: tuple[LeftOver, ...]
 
 
-class Completed(Announcement):
+class CompletionAnnouncement(Announcement):
     """It is complete. A saga that has more to say says it by a kind of its own."""
 
     @property

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from shared.contracts.base import Base64, Command, Event, Fingerprint, Text
-from shared.contracts.key.vocabulary import Algorithm, Value
-from shared.contracts.yubikey.slots import OfYubiKey, PinPolicy, Slot, TouchPolicy
+from shared.contracts.key.value_types import Algorithm, Value
+from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy, YubiKeyMessage
 
 RoleName = Annotated[
     str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$"), Field(description="a role of the service's role file")
@@ -58,15 +58,15 @@ class SlotDescription(Value):
     certificate_fingerprint_sha256: Fingerprint | None = None
 
 
-class _Asked(OfYubiKey, Command):
+class _Asked(YubiKeyMessage, Command):
     pass
 
 
-class _Told(OfYubiKey, Event):
+class _Told(YubiKeyMessage, Event):
     pass
 
 
-class _Reported(OfYubiKey, Event):
+class _Reported(YubiKeyMessage, Event):
     simulated: bool = Field(description="true: the device is a virtual one")
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from shared.contracts.base import Command, DeviceSerial, Event, Id, Name, Text
-from shared.contracts.yubikey.slots import OfYubiKey
+from shared.contracts.yubikey.slots import YubiKeyMessage
 
 
 class RetirementReason(StrEnum):
@@ -19,11 +19,11 @@ class RetirementReason(StrEnum):
     ADMINISTRATIVE = "administrative"
 
 
-class _Asked(OfYubiKey, Command):
+class _Asked(YubiKeyMessage, Command):
     pass
 
 
-class _Told(OfYubiKey, Event):
+class _Told(YubiKeyMessage, Event):
     pass
 
 

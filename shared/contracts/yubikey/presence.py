@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from shared.contracts.base import Command, Event, Name, Text
-from shared.contracts.yubikey.slots import OfYubiKey
+from shared.contracts.yubikey.slots import YubiKeyMessage
 
 
-class _OfAgent(OfYubiKey):
+class _OfAgent(YubiKeyMessage):
     agent: Name = Field(description="the machine with the reader, by the name that its process was given")
     simulated: bool = Field(description="true: the device is a virtual one")
 

@@ -11,7 +11,7 @@ from shared.contracts.base import Base64, Command, DeviceSerial, Event, Id, Mess
 from shared.contracts.yubikey.slots import AnySlot
 
 
-class Wanted(StrEnum):
+class PromptKind(StrEnum):
     TOUCH = "touch"
     PIN = "pin"
 
@@ -23,7 +23,7 @@ class PromptOutcome(StrEnum):
     FAILED = "failed"  # what the person was asked for was not the trouble
 
 
-class OfPrompt(Message):
+class PromptMessage(Message):
     aggregate_type: ClassVar[str] = "prompt"
     identified_by: ClassVar[str] = "prompt_id"
     service: ClassVar[str] = "yubikey"
@@ -31,7 +31,7 @@ class OfPrompt(Message):
     prompt_id: Id
 
 
-class AnswerPrompt(OfPrompt, Command):
+class AnswerPrompt(PromptMessage, Command):
     """Give the PIN that is asked for."""
 
     sealed_pin: Base64 = Field(
@@ -42,14 +42,14 @@ class AnswerPrompt(OfPrompt, Command):
     )
 
 
-class CancelPrompt(OfPrompt, Command):
+class CancelPrompt(PromptMessage, Command):
     """Nobody will come: what waits is refused now."""
 
 
-class PromptRaised(OfPrompt, Event):
+class PromptRaised(PromptMessage, Event):
     serial: DeviceSerial
     slot: AnySlot | None = Field(description="none: it is about the device as a whole")
-    wanted: Wanted
+    wanted: PromptKind
     command_id: Id = Field(description="the command that waits; this is no answer to it")
     command_type: Text
     deadline: AwareDatetime = Field(description="until when it waits")
@@ -58,11 +58,11 @@ class PromptRaised(OfPrompt, Event):
     )
 
 
-class PromptAnswered(OfPrompt, Event):
+class PromptAnswered(PromptMessage, Event):
     sealed_pin: Base64
 
 
-class PromptSettled(OfPrompt, Event):
+class PromptSettled(PromptMessage, Event):
     outcome: PromptOutcome
 
 

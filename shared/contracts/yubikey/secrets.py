@@ -14,7 +14,7 @@ from shared.contracts.yubikey.devices import (
     PukPolicy,
     Retries,
 )
-from shared.contracts.yubikey.slots import OfYubiKey
+from shared.contracts.yubikey.slots import YubiKeyMessage
 
 SealedSecret = Annotated[
     Base64 | None,
@@ -36,36 +36,36 @@ def secret_info(serial: str, secret: DeviceSecret) -> bytes:
     return f"cim-keys/yubikey-secret/v1/{serial}/{secret}".encode()
 
 
-class ConfigurePin(OfYubiKey, Command):
+class ConfigurePin(YubiKeyMessage, Command):
     sealed_pin: SealedSecret = None
 
 
-class ConfigurePuk(OfYubiKey, Command):
+class ConfigurePuk(YubiKeyMessage, Command):
     policy: PukPolicy = PukPolicy.ESCROW
     sealed_puk: SealedSecret = None
 
 
-class RotateManagementKey(OfYubiKey, Command):
+class RotateManagementKey(YubiKeyMessage, Command):
     """Draw another one; the old one is of no use any more."""
 
     algorithm: ManagementKeyAlgorithm | None = Field(default=None, description="default: AES-192, 3DES before 5.4.2")
     held_by: KeyHolder = KeyHolder.SERVICE
 
 
-class SetRetries(OfYubiKey, Command):
+class SetRetries(YubiKeyMessage, Command):
     """How often PIN and PUK may be got wrong. The device puts both back to factory values; here they are set again."""
 
     pin_retries: Retries
     puk_retries: Retries
 
 
-class UnblockPin(OfYubiKey, Command):
+class UnblockPin(YubiKeyMessage, Command):
     """With the PUK that is held: another PIN, and all its tries again."""
 
     sealed_pin: SealedSecret = None
 
 
-class AdoptSecrets(OfYubiKey, Command):
+class AdoptSecrets(YubiKeyMessage, Command):
     """Take over what a device was set up with elsewhere. Each is tried once, and only where two tries are left."""
 
     sealed_pin: SealedSecret = None
@@ -73,14 +73,14 @@ class AdoptSecrets(OfYubiKey, Command):
     sealed_management_key: SealedSecret = None
 
 
-class ReleaseSecret(OfYubiKey, Command):
+class ReleaseSecret(YubiKeyMessage, Command):
     """Give out what is held, sealed to whoever is to know it."""
 
     secret: DeviceSecret
     recipient_public_key: Base64 = Field(min_length=32, max_length=32, description="X25519, raw")
 
 
-class _Reported(OfYubiKey, Event):
+class _Reported(YubiKeyMessage, Event):
     simulated: bool = Field(description="true: the device is a virtual one")
 
 

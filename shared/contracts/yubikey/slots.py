@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from shared.contracts.base import Base64, Command, DeviceSerial, Event, Fingerprint, Id, Message, Pem, Text
-from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.key.value_types import Algorithm, Provenance
 
 
 class Slot(StrEnum):
@@ -61,14 +61,14 @@ class TouchPolicy(StrEnum):
     CACHED = "cached"
 
 
-class OfYubiKey(Message):
+class YubiKeyMessage(Message):
     aggregate_type: ClassVar[str] = "yubikey"
     identified_by: ClassVar[str] = "serial"
 
     serial: DeviceSerial
 
 
-class _OfSlot(OfYubiKey):
+class _OfSlot(YubiKeyMessage):
     slot: AnySlot
 
 

@@ -10,7 +10,7 @@ from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Base64
 from shared.contracts.key.commands import ExportKey, GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyExported, KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.protocol import StartSaga
 
 

@@ -14,11 +14,11 @@ from services.certificate.crl.domain import LARGEST_TBS
 from services.certificate.x509.states import Created, Revoked
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CertificateRevoked, CrlCreated, CrlPublished
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import private_key
 from tests.support.crl_linting import crl_findings
 from tests.support.press import Log, Press

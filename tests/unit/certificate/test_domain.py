@@ -33,8 +33,8 @@ from shared.contracts.certificate.events import (
     CertificateSigned,
     IssuanceChecked,
 )
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile, RevocationReason, SanKind
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.certificate.value_types import DistinguishedName, Profile, RevocationReason, SanKind
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Perform
 from tests.support.authority import san

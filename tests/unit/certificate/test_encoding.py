@@ -18,8 +18,8 @@ from services.certificate.der import (
     reason_code,
     time,
 )
-from shared.contracts.certificate.vocabulary import RevocationReason
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import RevocationReason
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 _moments = st.datetimes(datetime(1950, 1, 1), datetime(9999, 12, 31), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 

@@ -63,14 +63,14 @@ async def test_counting_goes_on_whatever_goes_wrong_and_so_does_time(monkeypatch
     turns = [None, RuntimeError("a bug"), Transient("away"), None]
     reported = []
 
-    async def to_the_end(_):
+    async def catch_up(_):
         if not turns:
             raise SystemExit
         if (trouble := turns.pop(0)) is not None:
             raise trouble
 
     monkeypatch.setattr(module, "_EVERY", 0)
-    monkeypatch.setattr(module.LogReader, "to_the_end", to_the_end)
+    monkeypatch.setattr(module.LogReader, "catch_up", catch_up)
     monkeypatch.setattr(module, "_report", lambda *told: reported.append(told))
     with pytest.raises(SystemExit):
         await report_forever(Mock())
@@ -80,7 +80,7 @@ async def test_counting_goes_on_whatever_goes_wrong_and_so_does_time(monkeypatch
 def test_what_is_gone_is_not_told_any_more(monkeypatch, inventory):
     told = {}
     for name in ("_certificates", "_crls"):
-        monkeypatch.setattr(module, name, Mock(tell=lambda _, values, name=name: told.update({name: values})))
+        monkeypatch.setattr(module, name, Mock(set=lambda _, values, name=name: told.update({name: values})))
     inventory.hear(signed("a", 100))
     module._report(inventory, NOW)  # noqa: SLF001 - what is told
     assert told["_certificates"] == {(("cim.profile", "intermediate"), ("cim.expires_within_days", "365")): 1}

@@ -36,17 +36,17 @@ from shared.contracts.certificate.events import (
     CertificateRevoked,
     CertificateSuperseded,
 )
-from shared.contracts.certificate.vocabulary import (
+from shared.contracts.certificate.value_types import (
     CertificateFormat,
     NameConstraints,
     Profile,
     RevocationReason,
     SanKind,
 )
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import Authority, private_key, public_pem, request, san
 from tests.support.linting import findings
 from tests.support.scenario import NOON

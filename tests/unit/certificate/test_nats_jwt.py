@@ -25,7 +25,7 @@ from shared.contracts.certificate.nats_jwt import (
     RevokeNatsJwt,
     SignNatsJwt,
 )
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import NOON, Scenario
 

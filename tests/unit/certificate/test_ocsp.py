@@ -11,11 +11,11 @@ from cryptography.x509 import ocsp
 from services.certificate.ocsp.domain import batch_capacity
 from services.certificate.x509.states import Revoked
 from shared.contracts.certificate.ocsp import OcspPrepared, OcspPublished, PrepareOcsp, PublishOcsp
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import private_key
 from tests.support.press import Batches
 from tests.support.revocable import DAY, holder, ml_dsa_key, now, sign_with

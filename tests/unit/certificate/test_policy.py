@@ -15,12 +15,12 @@ from services.certificate.policy.rules import IssuanceRequest, IssuanceRule, Pol
 from services.certificate.profiles import CrlProfile
 from shared.contracts.certificate.events import CertificateCreated
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
-from shared.contracts.certificate.vocabulary import Profile, SanKind
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile, SanKind
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 from shared.errors import Unusable
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import Authority, private_key, request, san
 
 ISSUER, OTHER_ISSUER = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))

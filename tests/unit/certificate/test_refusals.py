@@ -11,10 +11,10 @@ from cryptography.x509.oid import NameOID
 
 from shared.contracts.certificate.commands import CheckIssuance
 from shared.contracts.certificate.events import CertificateCreated, IssuanceChecked
-from shared.contracts.certificate.vocabulary import DistinguishedName, NameConstraints, Profile, SanKind
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import DistinguishedName, NameConstraints, Profile, SanKind
+from shared.contracts.key.value_types import Algorithm
 from shared.decider import Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import Authority, private_key, request, san
 
 ROOT_KEY, CA_KEY, HOLDER = (private_key(Algorithm.EC_P256, n) for n in range(3))

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from services.certificate.revocation.register import RevocationRegister
 from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
-from shared.contracts.certificate.vocabulary import RevocationReason
-from shared.messages.identity import new_id
+from shared.contracts.certificate.value_types import RevocationReason
+from shared.messages.ids import new_id
 from tests.support.scenario import NOON
 
 A, B = str(new_id()), str(new_id())

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from services.certificate.public_keys import signing
 from services.certificate.signatures import verify
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "data" / "wycheproof"
 FILES = {

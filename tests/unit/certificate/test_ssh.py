@@ -24,7 +24,7 @@ from shared.contracts.certificate.ssh import (
     SshCertificateSigned,
     SshExtension,
 )
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Context, Rejection, run
 from tests.support.scenario import COMMAND_ID, NOON, Scenario

@@ -14,11 +14,11 @@ from cryptography.x509.oid import NameOID
 
 from shared.contracts.certificate.commands import ImportCertificate, RevokeCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateImported
-from shared.contracts.certificate.vocabulary import Profile
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import Authority, private_key, request
 from tests.support.scenario import NOON
 

@@ -10,10 +10,10 @@ from services.certificate.trust_bundle.domain import TRUST_BUNDLE
 from services.certificate.trust_bundle.effects import FetchRoots, RootsFetched
 from services.certificate.x509.states import Revoked, Unborn
 from shared.contracts.certificate.trust_bundle import PublishTrustBundle, TrustBundlePublished
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import private_key
 from tests.support.revocable import DAY, holder
 from tests.support.scenario import NOON, Scenario

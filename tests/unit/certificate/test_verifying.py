@@ -10,8 +10,8 @@ from services.certificate.x509.states import Revoked
 from services.certificate.x509.verification_request import verify
 from shared.contracts.certificate.commands import VerifyCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateVerified
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason, VerifiedUsage
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.certificate.value_types import Profile, RevocationReason, VerifiedUsage
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Context, Perform
 from tests.support.scenario import COMMAND_ID, NOON, Scenario

@@ -10,7 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from services.certificate.names.x509_names import describe_general_name
 from services.certificate.views.documents import StoredEvent, View, certificate_views, issuer_views, publication_views
-from shared.contracts.certificate.vocabulary import Profile
+from shared.contracts.certificate.value_types import Profile
 from tests.support.pki import LIFE, TODAY, bundle_published, certify, crl_published, der, ocsp_published, pem, root
 
 ROOT = root()

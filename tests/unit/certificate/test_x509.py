@@ -21,17 +21,17 @@ from services.certificate.policy.rules import Policy
 from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, KeyType, check_key
 from shared.contracts.certificate.commands import SignCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateSigned
-from shared.contracts.certificate.vocabulary import (
+from shared.contracts.certificate.value_types import (
     DistinguishedName,
     NameConstraints,
     Profile,
     SanKind,
     SubjectAlternativeName,
 )
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from tests.support.authority import EVERYTHING, Authority, private_key, public_pem, request, san, sign
 from tests.support.linting import findings, server_findings
 from tests.support.scenario import NOON

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.key.crypto import algorithms
 from services.key.purposes import FITTING
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"
 DIGESTS = {

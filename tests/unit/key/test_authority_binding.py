@@ -6,7 +6,7 @@ from services.key.domain import KEY
 from services.key.effects import AuthorityNoted, BindCertificate, NotAnAuthority
 from shared.contracts.key.commands import BindAuthority
 from shared.contracts.key.events import AuthorityBound, KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm, Provenance, Purpose
+from shared.contracts.key.value_types import Algorithm, Provenance, Purpose
 from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import Scenario
 

@@ -13,7 +13,7 @@ from services.key.custody.authorities import authority_in
 from services.key.custody.certificates import authority_for, require_root, require_sound
 from services.key.custody.name_constraints import names_of, violation
 from services.key.custody.tbs import IDENTIFIERS, NotToBeSignedError, read
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.der import bit_string, sequence
 from tests.support.to_be_signed import (
     NOW,

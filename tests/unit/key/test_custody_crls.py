@@ -8,7 +8,7 @@ from cryptography import x509
 from services.key.custody.authorities import authority_in
 from services.key.custody.crls import require_issued_by_one_of, require_sound
 from services.key.custody.tbs import NotToBeSignedError, read
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 from tests.support.to_be_signed import NOW, crl, extension, identifier, key, name, root
 
 ROOT = root(key("root").public_key())

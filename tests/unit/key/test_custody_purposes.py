@@ -21,7 +21,7 @@ from services.key.custody.nats_tokens import public_nkey, require_token
 from services.key.custody.ocsp_responses import require_response_data
 from services.key.custody.ssh_certificates import require_ssh_certificate
 from services.key.custody.tbs import NotToBeSignedError
-from shared.contracts.key.vocabulary import Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.der import sequence
 from tests.support.to_be_signed import NOW, crl, extension, key, root, status_answer
 

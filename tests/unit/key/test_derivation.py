@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from services.key.crypto import derivation as derivations
 from services.key.crypto.algorithms import public_half
 from services.key.crypto.derivation import PassphraseUnfitError, derivation_of, derive
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 
 PASSPHRASE = b"correct horse battery staple"
 ROOT = derivation_of("Example AG", "pki/root/2026")

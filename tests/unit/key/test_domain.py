@@ -38,7 +38,7 @@ from services.key.states import (
 )
 from shared.contracts.key.commands import DestroyKey, EscrowKey, ExportKey, GenerateKey, RevokeKey, SignWithKey
 from shared.contracts.key.events import KeyDestroyed, KeyEscrowed, KeyExported, KeyGenerated, KeyRevoked, KeySigned
-from shared.contracts.key.vocabulary import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, OwnerKind, Provenance, Purpose, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from tests.support.scenario import NOON, Scenario
 

@@ -18,7 +18,7 @@ from services.key.crypto import algorithms
 from services.key.crypto.algorithms import public_half, to_pkcs8
 from services.key.crypto.foreign_keys import NotTheKeyError, algorithm_of, judged, require_proof
 from services.key.purposes import FITTING
-from shared.contracts.key.vocabulary import Algorithm, import_proof
+from shared.contracts.key.value_types import Algorithm, import_proof
 
 SIGNING = [algorithm for algorithm, fitting in FITTING.items() if fitting]
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from services.key.crypto import private_formats, public_formats
 from services.key.crypto.algorithms import from_pkcs8, generate, public_half, spki
 from services.key.crypto.private_formats import CertificatesUnfitError
-from shared.contracts.key.vocabulary import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose
+from shared.contracts.key.value_types import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 

@@ -67,7 +67,7 @@ from shared.contracts.key.events import (
     KeyTransferred,
     PublicKeyExported,
 )
-from shared.contracts.key.vocabulary import (
+from shared.contracts.key.value_types import (
     Algorithm,
     Approval,
     OwnerKind,

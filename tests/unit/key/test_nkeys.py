@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from services.key.crypto.algorithms import public_half
 from services.key.crypto.nkeys import der_of, ed25519_of, nkey_seed, public_nkey
-from shared.contracts.key.vocabulary import Purpose
+from shared.contracts.key.value_types import Purpose
 
 SEED = bytes(range(32))
 KNOWN = {

@@ -13,7 +13,7 @@ from services.key.states import Active, Rotated, Traits
 from shared.contracts.base import Event
 from shared.contracts.key.commands import KeyCommand
 from shared.contracts.key.events import KeyEvent
-from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 from tests.support.keys import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
 from tests.support.scenario import COMMAND_ID, NOON, Scenario

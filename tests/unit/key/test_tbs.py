@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from services.key.crypto.algorithms import generate
 from services.key.custody.tbs import NotToBeSignedError, read, resembles_tbs
 from services.key.purposes import FITTING
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
 from tests.support.to_be_signed import crl, key, root
 

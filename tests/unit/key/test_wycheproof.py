@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from services.key.crypto.algorithms import sign, to_pkcs8, verify
 from services.key.crypto.foreign_keys import algorithm_of, judged
 from services.key.secrets.kek import KeyEncryptionKey
-from shared.contracts.key.vocabulary import SignatureAlgorithm
+from shared.contracts.key.value_types import SignatureAlgorithm
 
 VECTORS = Path(__file__).parents[2] / "data" / "wycheproof"
 SIGNATURES = {

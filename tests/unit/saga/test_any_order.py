@@ -26,8 +26,8 @@ from services.saga.definitions.person_onboarding import PERSON_ONBOARDING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
 from services.saga.definitions.ssh_certificate_issuance import SSH_CERTIFICATE_ISSUANCE
 from shared.contracts.certificate.ssh import SshCertificateKind
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
-from shared.contracts.key.vocabulary import Algorithm, Purpose
+from shared.contracts.certificate.value_types import DistinguishedName, Profile
+from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.contracts.saga.certificates import (
     CaAlgorithm,
     CertificationAuthority,
@@ -37,22 +37,22 @@ from shared.contracts.saga.certificates import (
     StartSshCertificateIssuance,
 )
 from shared.contracts.saga.keys import StartKeyRotation
-from shared.contracts.saga.nats import StartNatsProvisioning, StartNatsUserIssuance, StartNatsUserRevocation
-from shared.contracts.saga.people import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
-from shared.contracts.saga.protocol import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
-from shared.contracts.saga.provisioning import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
-from shared.contracts.saga.timed import (
+from shared.contracts.saga.maintenance import (
     ExpiryStage,
     StartCertificateExpiry,
     StartCrlPublication,
     StartKeyExpiry,
     StartOcspPublication,
 )
+from shared.contracts.saga.nats import StartNatsProvisioning, StartNatsUserIssuance, StartNatsUserRevocation
+from shared.contracts.saga.people import StartDeviceLost, StartPersonOffboarding, StartPersonOnboarding
+from shared.contracts.saga.protocol import PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
+from shared.contracts.saga.provisioning import KeyOrigin, PersonName, PivPurpose, StartCertificateProvisioning
 from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
 from shared.messages.envelope import subject_of
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.toys import ISSUER_ID
 from tests.support.world import START, World
 
@@ -93,7 +93,7 @@ SSH = StartSshCertificateIssuance(
     principals=("alice",),
     validity_minutes=60,
 )
-ONE, OTHER = (str(derive(START, name)) for name in ("one", "other"))
+ONE, OTHER = (str(derive_id(START, name)) for name in ("one", "other"))
 ROTATION = StartKeyRotation(
     saga_id=SAGA_ID, key_id=ISSUER_ID, algorithm=Algorithm.EC_P256, purpose=Purpose.CERTIFICATE_SIGNING, overlap_days=30
 )

@@ -14,7 +14,7 @@ from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from shared.contracts.rejection import CommandRejected, RejectionCode
 from shared.contracts.saga.provisioning import KeyOrigin
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.world import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning
 
@@ -40,7 +40,7 @@ def go_on(world: World, steps: int) -> None:
 def refuse(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
     rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
-    world.hear(Heard(derive(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
+    world.hear(Heard(derive_id(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
 
 
 def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
@@ -172,7 +172,7 @@ def test_a_saga_that_is_undoing_cannot_be_cancelled(world):
 def test_a_saga_has_an_end_of_its_own_however_patient_its_steps_are(world):
     late = world.saga.deadline + timedelta(seconds=1)
     world.now = late
-    world.hear(Due(derive(START, "late"), late))
+    world.hear(Due(derive_id(START, "late"), late))
 
     assert world.saga.phase is Phase.COMPENSATING
     assert "did not finish within 300 s" in world.saga.reason
@@ -182,7 +182,7 @@ def test_a_timer_that_fires_too_early_only_arms_the_next(world):
     armed = world.saga.armed
     go_on(world, 1)
     assert world.saga.armed == armed  # it stands early enough for the second step too
-    world.hear(Due(derive(START, "early"), armed - timedelta(seconds=1)))
+    world.hear(Due(derive_id(START, "early"), armed - timedelta(seconds=1)))
 
     assert world.saga.phase is Phase.RUNNING
     assert world.saga.armed is not None
@@ -234,7 +234,7 @@ def test_a_rejection_of_another_command_under_the_same_id_is_a_strangers(world, 
     sent = world.commands[-1]
     rejected = CommandRejected(**{**told_of(sent), **forged}, code=RejectionCode.NOT_FOUND, message="no")
     before = world.saga
-    world.hear(Heard(derive(sent.command_id, "forged"), sent.command_id, rejected, world.now))
+    world.hear(Heard(derive_id(sent.command_id, "forged"), sent.command_id, rejected, world.now))
 
     assert world.saga == before
 
@@ -244,7 +244,7 @@ def test_an_event_of_another_aggregate_under_the_same_command_id_is_a_strangers(
     world.deliver(sent)
     elsewhere = world.events[-1].event.model_copy(update={"serial": "42000002"})
     before = world.saga
-    world.hear(Heard(derive(sent.command_id, "forged"), sent.command_id, elsewhere, world.now))
+    world.hear(Heard(derive_id(sent.command_id, "forged"), sent.command_id, elsewhere, world.now))
 
     assert world.saga == before
 

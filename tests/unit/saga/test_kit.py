@@ -13,8 +13,8 @@ from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Id
 from shared.contracts.key.commands import DestroyKey, GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm
-from shared.contracts.saga.protocol import Completed, StartSaga, WithdrawSaga
+from shared.contracts.key.value_types import Algorithm
+from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga, WithdrawSaga
 from tests.kit import Conversation, explore
 from tests.kit.checking import Broken
 from tests.kit.example.lent_key import LENT_KEY, StartLentKey
@@ -24,7 +24,7 @@ class StartKeyPair(StartSaga):
     """Private to this test: its words are in no contract."""
 
 
-class KeyPairCompleted(Completed):
+class KeyPairCompleted(CompletionAnnouncement):
     key_id: Id
 
 

@@ -15,7 +15,7 @@ from services.saga import metrics as measures
 from services.saga.core import machine
 from services.saga.core.state import Origin, Phase
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from shared.messages.identity import new_id
+from shared.messages.ids import new_id
 from shared.telemetry import instruments
 from tests.support.standin import REQUEST
 

@@ -6,9 +6,9 @@ import pytest
 
 from services.saga.core.machine import Heard
 from services.saga.core.state import Phase
-from shared.contracts.yubikey.prompts import PromptRaised, Wanted
+from shared.contracts.yubikey.prompts import PromptKind, PromptRaised
 from shared.contracts.yubikey.slots import Slot
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.unit.saga.test_any_order import begun
 from tests.unit.saga.test_engine import asked, go_on
 
@@ -26,15 +26,15 @@ def _world():
 def prompt(world, command_id=None):
     sent = world.commands[-1]
     raised = PromptRaised(
-        prompt_id=str(derive(sent.command_id, "prompt")),
+        prompt_id=str(derive_id(sent.command_id, "prompt")),
         serial="42000001",
         slot=Slot.AUTHENTICATION,
-        wanted=Wanted.TOUCH,
+        wanted=PromptKind.TOUCH,
         command_id=str(command_id or sent.command_id),
         command_type="GenerateSlotKey",
         deadline=world.now + PATIENCE,
     )
-    return Heard(derive(sent.command_id, "raised"), derive(sent.command_id, "prompt"), raised, world.now)
+    return Heard(derive_id(sent.command_id, "raised"), derive_id(sent.command_id, "prompt"), raised, world.now)
 
 
 def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):
@@ -59,7 +59,7 @@ def test_heard_twice_it_changes_nothing_more(world):
 def test_a_prompt_of_another_command_changes_nothing(world):
     before = world.saga
 
-    world.hear(prompt(world, derive(world.commands[-1].command_id, "another")))
+    world.hear(prompt(world, derive_id(world.commands[-1].command_id, "another")))
 
     assert world.saga is before
 

@@ -15,10 +15,10 @@ from services.saga.core.machine import Due
 from services.saga.core.state import Phase
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
+from shared.contracts.saga.maintenance import KeyExpiryCompleted, StartKeyExpiry
 from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, KeyOrigin
-from shared.contracts.saga.timed import KeyExpiryCompleted, StartKeyExpiry
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import ACTIONS, SAGA_ID, check_the_end, provisioning, step
 from tests.unit.saga.test_engine import asked
@@ -148,7 +148,7 @@ def test_a_saga_sleeps_for_months_and_its_deadline_stands_still():
 
     world.pass_time()  # the timer of the step before
     assert world.saga.armed == began + MONTH
-    world.hear(Due(derive(START, "early"), began + MONTH / 2))
+    world.hear(Due(derive_id(START, "early"), began + MONTH / 2))
     assert pending(world) == {"overlap"}
     world.pass_time()
     assert pending(world) == {"b"}

@@ -17,8 +17,8 @@ from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVI
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from shared.contracts.base import Event
 from shared.contracts.registry import MESSAGES
-from shared.contracts.saga.timed import StartCrlPublication
-from shared.messages.identity import derive
+from shared.contracts.saga.maintenance import StartCrlPublication
+from shared.messages.ids import derive_id
 from tests.support.toys import ISSUER_ID
 from tests.support.world import NOON, START
 from tests.unit.saga.test_any_order import begun
@@ -133,11 +133,11 @@ def test_an_event_that_is_heard_again_names_the_same_sagas_and_each_its_own():
 
     assert once == of_revocation(START, STORED)
     assert len(set(once.values())) == 2
-    assert not set(of_revocation(derive(START, "another"), GATHERED).values()) & set(once.values())
+    assert not set(of_revocation(derive_id(START, "another"), GATHERED).values()) & set(once.values())
 
 
 def test_revocations_of_one_issuer_in_one_second_begin_one_crl_and_each_its_own_answers():
-    one, other = of_revocation(START, STORED), of_revocation(derive(START, "another"), STORED[:-6] + "9+00:00")
+    one, other = of_revocation(START, STORED), of_revocation(derive_id(START, "another"), STORED[:-6] + "9+00:00")
     elsewhere = of_revocation(START, STORED, issuer_id=OTHER)
 
     assert one["StartCrlPublication"] == other["StartCrlPublication"] != elsewhere["StartCrlPublication"]
@@ -153,8 +153,8 @@ def test_the_triggers_of_a_saga_on_the_same_event_have_names_of_their_own(defini
 
 def test_sagas_that_one_event_began_ask_under_ids_of_their_own():
     origin = Origin(START, START, "tester", triggered=True)
-    first = StartCrlPublication(saga_id=str(derive(START, "a")), issuer_id=ISSUER_ID)
-    second = StartCrlPublication(saga_id=str(derive(START, "b")), issuer_id=ISSUER_ID)
+    first = StartCrlPublication(saga_id=str(derive_id(START, "a")), issuer_id=ISSUER_ID)
+    second = StartCrlPublication(saga_id=str(derive_id(START, "b")), issuer_id=ISSUER_ID)
     one, two = (machine.begin(CRL_PUBLICATION, request, origin, NOON) for request in (first, second))
 
     assert one.announcements[0].cause == START

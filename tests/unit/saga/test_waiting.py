@@ -15,14 +15,14 @@ from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from shared.contracts.key.commands import GenerateKey, SignWithKey
-from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.key.value_types import Algorithm, Provenance
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.certificates import PkiBootstrapCompleted
+from shared.contracts.saga.maintenance import CrlPublicationCompleted
 from shared.contracts.saga.protocol import SagaSignalled, SagaWaiting
-from shared.contracts.saga.timed import CrlPublicationCompleted
 from shared.contracts.yubikey.slots import PinPolicy, Slot, SlotPopulated, TouchPolicy
 from shared.decider import AlreadyDone, Rejection
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
@@ -154,7 +154,7 @@ def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
 def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
     deadline = world.saga.deadline
     world.now += timedelta(days=2)
-    world.hear(Due(derive(START, "looked"), world.now))
+    world.hear(Due(derive_id(START, "looked"), world.now))
     world.say("ada")
     world.say("bob")
 
@@ -165,7 +165,7 @@ def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
 def test_people_who_do_not_come_are_not_waited_for_for_ever(world):
     world.say("ada")
     world.now += timedelta(days=7, seconds=1)
-    world.hear(Due(derive(START, "late"), world.now))
+    world.hear(Due(derive_id(START, "late"), world.now))
 
     assert world.saga.reason == "timeout: 1 of 2 said 'approve' within 7 days, 0:00:00"
     world.settle()

@@ -14,10 +14,10 @@ from pydantic import ValidationError
 
 from shared.contracts.base import DERIVED, Command
 from shared.contracts.certificate.commands import CreateCertificate, SignCertificate
-from shared.contracts.certificate.vocabulary import DistinguishedName, Profile
+from shared.contracts.certificate.value_types import DistinguishedName, Profile
 from shared.contracts.key.commands import ExportKey, GenerateKey, SignWithKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
-from shared.contracts.key.vocabulary import Algorithm, Purpose, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm
 from shared.contracts.registry import MESSAGES
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import ClearSlot, GenerateSlotKey, Slot
@@ -26,7 +26,7 @@ from shared.errors import Poison
 from shared.messages.catalog import catalog
 from shared.messages.envelope import decode_command, decode_event, encode_command, encode_event, subject_of
 from shared.messages.headers import Lineage
-from shared.messages.identity import derive, of_stream_position
+from shared.messages.ids import derive_id, id_from_stream_position
 
 KEY_ID = "0192f0c1-0000-7000-8000-00000000000a"
 COMMAND_ID = UUID("0192f0c1-0000-7000-8000-000000000001")
@@ -146,19 +146,21 @@ def test_a_thousand_wrong_fields_are_not_all_told():
 
 
 def test_a_body_that_is_too_large_is_refused_with_its_size_and_the_limit():
-    body = json.dumps({"algorithm": "ec-p256", "label": "x" * GenerateKey.largest}).encode()
+    body = json.dumps({"algorithm": "ec-p256", "label": "x" * GenerateKey.max_body_bytes}).encode()
 
     refusal = _refusal(GenerateKey, body)
 
     assert refusal.code is RejectionCode.INVALID
     assert str(len(body)) in refusal.message
-    assert str(GenerateKey.largest) in refusal.message
+    assert str(GenerateKey.max_body_bytes) in refusal.message
 
 
 def test_a_body_of_the_largest_size_is_read():
     body = b'{"algorithm": "ec-p256"}'
 
-    assert _read(GenerateKey, body + b" " * (GenerateKey.largest - len(body))).body.algorithm is Algorithm.EC_P256
+    assert (
+        _read(GenerateKey, body + b" " * (GenerateKey.max_body_bytes - len(body))).body.algorithm is Algorithm.EC_P256
+    )
 
 
 @pytest.mark.parametrize("verb", ["nonsense", "generate.twice", "GENERATE", "*", "a" * 500])
@@ -191,17 +193,17 @@ def test_a_malformed_header_is_refused_by_name_in_a_conversation_of_its_own(name
 
 def test_a_command_needs_no_header_and_no_id():
     received = _read(GenerateKey, {"algorithm": "ec-p256"})
-    stored = of_stream_position("KEYS_COMMANDS", 5, received.at)
+    stored = id_from_stream_position("KEYS_COMMANDS", 5, received.at)
 
     assert received.lineage == Lineage.root(stored)
-    assert received.aggregate_id == received.body.key_id == str(derive(stored, "key_id"))
+    assert received.aggregate_id == received.body.key_id == str(derive_id(stored, "key_id"))
     assert received.context().aggregate_id == received.aggregate_id
 
 
 def test_a_command_told_again_elsewhere_in_the_stream_is_about_the_same_aggregate():
     ids = {_read(GenerateKey, {"algorithm": a}, {"CIM-Command-Id": str(COMMAND_ID)}).aggregate_id for a in Algorithm}
 
-    assert ids == {str(derive(COMMAND_ID, "key_id"))}
+    assert ids == {str(derive_id(COMMAND_ID, "key_id"))}
 
 
 def test_an_id_of_the_clients_choice_is_kept():
@@ -315,7 +317,7 @@ def test_a_command_reads_back_as_it_was_sealed(command):
 
     received = decode_command(_message(sealed.subject, sealed.payload, sealed.headers), "any", COMMANDS)
 
-    expected = command.identity or str(derive(COMMAND_ID, command.identified_by))
+    expected = command.identity or str(derive_id(COMMAND_ID, command.identified_by))
     assert received.lineage == lineage
     assert received.body == command.model_copy(update={command.identified_by: expected})
 

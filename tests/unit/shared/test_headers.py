@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from shared.errors import Poison
 from shared.messages.headers import Lineage, SagaContext, command_lineage, event_lineage, to_headers
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 
 STORED = UUID("0192f0c1-0000-7000-8000-00000000abcd")
 WORDS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=40)
@@ -36,7 +36,7 @@ def test_what_a_message_leads_to_names_it_as_its_cause_and_inherits_the_rest(lin
     caused = lineage.cause(consequence)
 
     assert caused.causation_id == lineage.message_id
-    assert caused.message_id == derive(lineage.message_id, consequence)
+    assert caused.message_id == derive_id(lineage.message_id, consequence)
     assert caused.correlation_id == lineage.correlation_id
     assert caused.actor == lineage.actor
     assert caused.saga == lineage.saga

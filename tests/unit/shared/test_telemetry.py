@@ -93,8 +93,8 @@ def message(headers, subject="keys.commands.key.generate", deliveries=1):
 def test_any_message_is_handled_and_its_span_is_small_and_can_be_exported(seen, headers, subject, deliveries):
     seen.exporter.clear()
     handled = message(headers, subject, deliveries)
-    with instruments.observing(handled, "key"):
-        instruments.answered("KeyGenerated")
+    with instruments.observe(handled, "key"):
+        instruments.record_outcome("KeyGenerated")
     (span,) = seen.spans
     encode_spans([span]).SerializeToString()
     told = [*span.attributes.values(), *(value for link in span.links for value in link.attributes.values())]
@@ -124,14 +124,14 @@ def test_of_subjects_there_are_as_many_labels_as_the_catalog_has_lines(subject):
 )
 def test_what_cannot_be_observed_is_handled_all_the_same(seen, odd):
     handled = []
-    with instruments.observing(odd, "key"):
+    with instruments.observe(odd, "key"):
         handled.append(odd)
     assert handled == [odd]
     assert seen.spans == ()
 
 
 def test_a_consumer_that_is_not_in_the_catalog_is_read_all_the_same(seen):
-    with instruments.observing(message({}), "somebody-elses"):
+    with instruments.observe(message({}), "somebody-elses"):
         pass
     assert seen.spans == ()
 
@@ -139,13 +139,13 @@ def test_a_consumer_that_is_not_in_the_catalog_is_read_all_the_same(seen):
 @pytest.mark.usefixtures("seen")
 def test_an_instrument_that_fails_hinders_nothing(monkeypatch):
     monkeypatch.setattr(instruments, "_handling", Mock(record=Mock(side_effect=RuntimeError)))
-    with instruments.observing(message({}), "key"):
+    with instruments.observe(message({}), "key"):
         pass
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), asyncio.CancelledError("secret")])
 def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
-    with pytest.raises(type(error)), instruments.observing(message({}), "key"):
+    with pytest.raises(type(error)), instruments.observe(message({}), "key"):
         raise error
     (span,) = seen.spans
     assert span.attributes["error.type"] == type(error).__name__
@@ -156,11 +156,11 @@ def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
 @pytest.mark.usefixtures("seen")
 def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either():
     begun_anew = message({"traceparent": "rubbish", "tracestate": "vendor=1"})
-    with instruments.observing(begun_anew, "key"):
+    with instruments.observe(begun_anew, "key"):
         pass
     assert "tracestate" not in begun_anew.headers
     carried_on = message({"traceparent": TRACEPARENT, "tracestate": "vendor=1", "CIM-Timestamp": "2999-01-01"})
-    with instruments.observing(carried_on, "key"):
+    with instruments.observe(carried_on, "key"):
         pass
     assert "tracestate" not in carried_on.headers
 
@@ -169,8 +169,8 @@ def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either():
 def test_a_log_line_belongs_to_a_conversation_only_under_an_id_of_ours():
     own = uuid4()
     for told, expected in ((str(own), own), ("x" * 100_000, spans.message_id(message({})))):
-        with instruments.observing(message({"CIM-Correlation-Id": told}), "key"):
-            assert instruments.observed.get().correlation_id == str(expected)
+        with instruments.observe(message({"CIM-Correlation-Id": told}), "key"):
+            assert instruments.current_message.get().correlation_id == str(expected)
 
 
 def test_a_gauge_does_not_say_what_it_is_not_told_any_more(monkeypatch):
@@ -183,8 +183,8 @@ def test_a_gauge_does_not_say_what_it_is_not_told_any_more(monkeypatch):
         metrics = data.resource_metrics[0].scope_metrics[0].metrics if data and data.resource_metrics else []
         return {point.attributes["name"]: point.value for each in metrics for point in each.data.data_points}
 
-    gauge.tell("key", {(("name", "key"),): 5})
-    gauge.tell("saga", {(("name", "saga"),): 7})
+    gauge.set("key", {(("name", "key"),): 5})
+    gauge.set("saga", {(("name", "saga"),): 7})
     assert said() == {"key": 5, "saga": 7}
-    gauge.tell("key", {})
+    gauge.set("key", {})
     assert said() == {"saga": 7}

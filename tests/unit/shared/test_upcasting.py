@@ -9,9 +9,9 @@ from pydantic import ValidationError
 from services.saga import store
 from services.saga.core.definition import Definition, Step
 from services.saga.definitions.parts import key_undone
-from shared.contracts.base import Event, Id, OtherSchema
+from shared.contracts.base import Event, Id, UnknownSchemaVersion
 from shared.contracts.key.commands import GenerateKey
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.registry import MESSAGES
 from shared.contracts.saga.protocol import StartSaga
 from tests.kit import Conversation
@@ -33,7 +33,7 @@ def since_says_when(body):
 class BadgeGiven(Event):
     aggregate_type: ClassVar[str] = "key"
     identified_by: ClassVar[str] = "key_id"
-    lifts = (name_in_one, since_says_when)
+    upcasts = (name_in_one, since_says_when)
 
     key_id: Id
     name: str
@@ -49,7 +49,7 @@ BODIES = {
 
 
 def stored(body, version):
-    return BadgeGiven.stored(json.dumps(body).encode(), {"CIM-Schema-Version": version})
+    return BadgeGiven.from_stored(json.dumps(body).encode(), {"CIM-Schema-Version": version})
 
 
 @pytest.mark.parametrize("version", BODIES)
@@ -63,12 +63,12 @@ def test_todays_version_follows_from_how_often_the_schema_changed():
 
 
 def test_what_says_no_version_is_of_the_first():
-    assert BadgeGiven.stored(json.dumps(BODIES["1"]).encode(), None) == BadgeGiven(**TODAY)
+    assert BadgeGiven.from_stored(json.dumps(BODIES["1"]).encode(), None) == BadgeGiven(**TODAY)
 
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "1.0", "new", "²", ""])
 def test_a_version_that_is_not_known_here_is_said_and_never_guessed(version):
-    with pytest.raises(OtherSchema, match="version 1 to 3 of its schema, not of"):
+    with pytest.raises(UnknownSchemaVersion, match="version 1 to 3 of its schema, not of"):
         stored(TODAY, version)
 
 

@@ -13,7 +13,7 @@ from services.yubikey.piv.attestation import Claim, NotProvenError, prove
 from services.yubikey.piv.authentication import authenticate
 from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.trust import Trust, fingerprint, yubico_trust
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.errors import Unusable
 from tests.support.yubikeys import OTHER, POLICIES, SERIAL, SLOT_9A, certify, generate, opening, plugged_in
 

@@ -9,7 +9,7 @@ from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, opened
 from services.yubikey.readers.directory import open_device
 from services.yubikey.readers.virtual import VirtualDevices
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.errors import Unusable

@@ -25,7 +25,7 @@ from services.yubikey.core.effects import (
     StoredCertificate,
 )
 from services.yubikey.core.states import VOIDED, Device
-from shared.contracts.key.vocabulary import Algorithm, Provenance
+from shared.contracts.key.value_types import Algorithm, Provenance
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import (
     AttestSlot,
@@ -46,7 +46,7 @@ from shared.contracts.yubikey.slots import (
     TouchPolicy,
     VerifySlot,
 )
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.scenario import COMMAND_ID, Scenario
 
 SERIAL, SLOT = "42000001", Slot.AUTHENTICATION
@@ -154,7 +154,7 @@ class TestFillingASlot:
 
 
 def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
-    YUBIKEYS.when(generate(None)).then_performs(generating(str(derive(COMMAND_ID, "key_id"))))
+    YUBIKEYS.when(generate(None)).then_performs(generating(str(derive_id(COMMAND_ID, "key_id"))))
 
 
 @pytest.mark.parametrize("command", [generate, import_key])

@@ -9,14 +9,14 @@ import pytest
 from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.core.effects import AtDevice
 from services.yubikey.core.states import SlotContent
-from shared.contracts.key.vocabulary import Algorithm, SignatureAlgorithm
+from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.yubikey import devices, lifecycle, secrets, slots, use
+from shared.contracts.yubikey import devices, lifecycle, secrets, slot_operations, slots
 from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
 from shared.decider import AlreadyDone, Context, Perform, Rejection
-from shared.messages.identity import derive
+from shared.messages.ids import derive_id
 from tests.support.world import NOON, START
 
 SERIAL, SHA = "42000001", "0" * 64
@@ -33,7 +33,7 @@ RESET = devices.YubiKeyReset(**ABOUT, simulated=True)
 DEREGISTERED = lifecycle.YubiKeyDeregistered(**ABOUT, reason="back")
 REVOKED = lifecycle.YubiKeyAssignmentRevoked(**ABOUT, person_id=ALICE, reason="left")
 
-BY_ONE, BY_ANOTHER = {"request_id": str(derive(START, "one"))}, {"request_id": str(derive(START, "another"))}
+BY_ONE, BY_ANOTHER = {"request_id": str(derive_id(START, "one"))}, {"request_id": str(derive_id(START, "another"))}
 VOIDED = lifecycle.YubiKeyRequestVoided(**ABOUT, **BY_ONE, reason="left")
 
 REGISTER = lifecycle.RegisterYubiKey(**ABOUT, label="A-17")
@@ -49,7 +49,7 @@ GENERATE = slots.GenerateSlotKey(**ABOUT, slot=SLOT_9A, algorithm=Algorithm.EC_P
 CLEAR = slots.ClearSlot(**ABOUT, slot=SLOT_9A)
 UNDO = slots.ClearSlot(**ABOUT, slot=SLOT_9A, key_id=str(START))
 IMPORT_CERTIFICATE = slots.ImportSlotCertificate(**ABOUT, slot=SLOT_9A, certificate_pem="-----BEGIN X-----")
-SIGN = use.SignInSlot(**ABOUT, slot=SLOT_9A, message=b"x", signature_algorithm=SignatureAlgorithm.ED25519)
+SIGN = slot_operations.SignInSlot(**ABOUT, slot=SLOT_9A, message=b"x", signature_algorithm=SignatureAlgorithm.ED25519)
 ROTATE = secrets.RotateManagementKey(**ABOUT)
 CONFIGURE_PIN = secrets.ConfigurePin(**ABOUT)
 
@@ -180,7 +180,7 @@ def test_a_reset_empties_the_slots_and_a_move_takes_the_key_along():
     state = YUBIKEY.initial
     content = SlotContent(str(START), "-----BEGIN X-----")
     state = replace(state, slots={SLOT_9A: content})
-    moved = YUBIKEY.evolve(state, use.SlotMoved(**ABOUT, simulated=True, slot=SLOT_9A, to=SLOT_82))
+    moved = YUBIKEY.evolve(state, slot_operations.SlotMoved(**ABOUT, simulated=True, slot=SLOT_9A, to=SLOT_82))
 
     assert moved.slots == {SLOT_82: content}
     assert YUBIKEY.evolve(moved, RESET).slots == {}

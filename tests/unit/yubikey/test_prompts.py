@@ -8,10 +8,10 @@ from shared.contracts.yubikey.prompts import (
     AnswerPrompt,
     CancelPrompt,
     PromptAnswered,
+    PromptKind,
     PromptOutcome,
     PromptRaised,
     PromptSettled,
-    Wanted,
 )
 from shared.contracts.yubikey.slots import Slot
 from tests.support.scenario import NOON, Scenario
@@ -24,8 +24,8 @@ ABOUT = {
     "command_type": "X",
     "deadline": NOON + timedelta(minutes=3),
 }
-FOR_PIN = PromptRaised(**ID, **ABOUT, wanted=Wanted.PIN, recipient_public_key=bytes(32))
-FOR_TOUCH = PromptRaised(**ID, **ABOUT, wanted=Wanted.TOUCH)
+FOR_PIN = PromptRaised(**ID, **ABOUT, wanted=PromptKind.PIN, recipient_public_key=bytes(32))
+FOR_TOUCH = PromptRaised(**ID, **ABOUT, wanted=PromptKind.TOUCH)
 ANSWER, ANSWERED = AnswerPrompt(**ID, sealed_pin=b"sealed"), PromptAnswered(**ID, sealed_pin=b"sealed")
 
 prompt = Scenario(PROMPT)

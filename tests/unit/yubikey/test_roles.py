@@ -7,7 +7,7 @@ import pytest
 from services.yubikey.errors import DeviceError
 from services.yubikey.piv.secret_rules import draw, problem_with
 from services.yubikey.roles import read_roles
-from shared.contracts.key.vocabulary import Algorithm
+from shared.contracts.key.value_types import Algorithm
 from shared.errors import Unusable
 
 ROLE = 'pin_retries = 3\npuk_retries = 3\npuk = "escrow"\nmanagement_key = "service"\n'

@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from services.yubikey.state.sealing import SUITE, SealError, SealingKey
-from shared.contracts.key.vocabulary import sealing_info
+from shared.contracts.key.value_types import sealing_info
 
 
 class TestSealing:

@@ -17,7 +17,7 @@ from services.certificate.verification.crl_checks import RevocationStatus
 from services.certificate.verification.name_matching import peer_name
 from services.certificate.verification.path_building import PathFailure, ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
-from shared.contracts.certificate.vocabulary import VerifiedUsage
+from shared.contracts.certificate.value_types import VerifiedUsage
 from tests.support.chains import BEGIN, END, Party, key_usage, later, name
 
 NOW = later(days=365)

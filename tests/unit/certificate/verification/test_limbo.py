@@ -22,7 +22,7 @@ from services.certificate.verification.crl_checks import CrlChecker, no_revocati
 from services.certificate.verification.name_matching import Address, Host, Mailbox
 from services.certificate.verification.path_building import ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
-from shared.contracts.certificate.vocabulary import VerifiedUsage
+from shared.contracts.certificate.value_types import VerifiedUsage
 
 DATA = Path(__file__).parents[3] / "data" / "x509-limbo" / "limbo.json.gz"
 CASES = {case["id"]: case for case in json.loads(gzip.decompress(DATA.read_bytes()))["testcases"]}

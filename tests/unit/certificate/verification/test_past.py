@@ -13,7 +13,7 @@ from shared.contracts.certificate.events import (
     CertificateRevoked,
     CertificateSigned,
 )
-from shared.contracts.certificate.vocabulary import Profile, RevocationReason
+from shared.contracts.certificate.value_types import Profile, RevocationReason
 from tests.support.scenario import NOON
 
 ID, ISSUER_ID = "0192f0c1-0000-7000-8000-000000000000", "0192f0c1-0000-7000-8000-000000000001"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.messages.identity import derive, new_id, of_stream_position, timestamp_of
+from shared.messages.ids import derive_id, id_from_stream_position, new_id, timestamp_of
 
 NAMES = st.text(max_size=30)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -32,18 +32,18 @@ def _by_the_book(milliseconds, seed):
 def test_a_derived_id_is_what_the_contract_says_it_is(cause, consequence, expected):
     computed = _by_the_book(int(cause.replace("-", "")[:12], 16), UUID(cause).bytes + consequence.encode("utf-8"))
 
-    assert str(derive(UUID(cause), consequence)) == computed == expected
+    assert str(derive_id(UUID(cause), consequence)) == computed == expected
 
 
 def test_the_id_of_a_message_that_came_without_one_is_made_of_where_the_stream_keeps_it():
     computed = _by_the_book(int(NOON.timestamp()) * 1000, b"KEYS_COMMANDS/17")
 
-    assert str(of_stream_position("KEYS_COMMANDS", 17, NOON)) == computed
+    assert str(id_from_stream_position("KEYS_COMMANDS", 17, NOON)) == computed
 
 
 @given(st.uuids(), NAMES)
 def test_a_derived_id_is_a_version_7_uuid_of_its_causes_time(cause, consequence):
-    derived = derive(cause, consequence)
+    derived = derive_id(cause, consequence)
 
     assert derived.version == 7
     assert derived.variant == RFC_4122
@@ -52,31 +52,31 @@ def test_a_derived_id_is_a_version_7_uuid_of_its_causes_time(cause, consequence)
 
 @given(st.uuids(), NAMES)
 def test_the_same_cause_told_twice_has_the_same_consequence(cause, consequence):
-    assert derive(cause, consequence) == derive(UUID(str(cause)), consequence)
+    assert derive_id(cause, consequence) == derive_id(UUID(str(cause)), consequence)
 
 
 @given(st.uuids(), NAMES, NAMES)
 def test_two_consequences_of_one_cause_differ(cause, one, other):
-    assert (derive(cause, one) == derive(cause, other)) == (one == other)
+    assert (derive_id(cause, one) == derive_id(cause, other)) == (one == other)
 
 
 @given(st.uuids(), st.uuids(), NAMES)
 def test_the_same_consequence_of_two_causes_differs(one, other, consequence):
-    assert (derive(one, consequence) == derive(other, consequence)) == (one == other)
+    assert (derive_id(one, consequence) == derive_id(other, consequence)) == (one == other)
 
 
 @given(st.uuids(), st.lists(NAMES, min_size=1, max_size=5))
 def test_a_whole_conversation_keeps_the_time_that_it_began_at(cause, consequences):
     last = cause
     for consequence in consequences:
-        last = derive(last, consequence)
+        last = derive_id(last, consequence)
 
     assert last.bytes[:6] == cause.bytes[:6]
 
 
 @given(st.integers(min_value=1, max_value=2**63), st.integers(min_value=1, max_value=2**63))
 def test_two_places_in_a_stream_have_two_ids(one, other):
-    ids = [of_stream_position("KEYS_COMMANDS", sequence, NOON) for sequence in (one, other)]
+    ids = [id_from_stream_position("KEYS_COMMANDS", sequence, NOON) for sequence in (one, other)]
 
     assert (ids[0] == ids[1]) == (one == other)
     assert all(timestamp_of(identity) == NOON for identity in ids)

@@ -15,7 +15,7 @@ def new_id() -> UUID:
     return uuid7()
 
 
-def derive(cause: UUID, consequence: str) -> UUID:
+def derive_id(cause: UUID, consequence: str) -> UUID:
     """The id of what *cause* leads to: the same cause told twice has the same consequence.
 
     The first 48 bits are the cause's own, so that ids still sort by when their conversation began; the other free
@@ -24,7 +24,7 @@ def derive(cause: UUID, consequence: str) -> UUID:
     return _compose(cause.int >> 80, cause.bytes + consequence.encode())
 
 
-def of_stream_position(stream: str, sequence: int, stored_at: datetime) -> UUID:
+def id_from_stream_position(stream: str, sequence: int, stored_at: datetime) -> UUID:
     """The id of a message that came without one: derived from where the stream keeps it."""
     return _compose(int(stored_at.timestamp() * 1000), f"{stream}/{sequence}".encode())
 

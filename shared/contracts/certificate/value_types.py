@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field, StringConstraints
 
 from shared.contracts.base import Name
-from shared.contracts.key.vocabulary import Value
+from shared.contracts.key.value_types import Value
 
 
 class Profile(StrEnum):

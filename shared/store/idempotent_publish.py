@@ -10,12 +10,12 @@ from shared.messages.envelope import OutgoingMessage
 from shared.nats.kv import WRONG_LAST_SEQUENCE
 
 
-async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, perhaps_again: bool = False) -> bool:
+async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, check_first: bool = False) -> bool:
     """Publish to a subject that can only ever have one message; False when it has it already.
 
     A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up.
     """
-    if perhaps_again and await exists(js, outgoing.subject):
+    if check_first and await has_message(js, outgoing.subject):
         return False
     try:
         await js.publish(
@@ -30,7 +30,7 @@ async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, perha
     return True
 
 
-async def exists(js: JetStreamContext, subject: str) -> bool:
+async def has_message(js: JetStreamContext, subject: str) -> bool:
     """Whether the log has an event on *subject* (or on what that pattern matches)."""
     try:
         await js.get_msg(LOG, subject=subject)

@@ -7,12 +7,12 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from shared.contracts.base import Base64, Command, Event, Fingerprint, Pem
-from shared.contracts.certificate.vocabulary import DistinguishedName
-from shared.contracts.key.vocabulary import SignatureAlgorithm
-from shared.contracts.yubikey.slots import AnySlot, OfYubiKey, Slot
+from shared.contracts.certificate.value_types import DistinguishedName
+from shared.contracts.key.value_types import SignatureAlgorithm
+from shared.contracts.yubikey.slots import AnySlot, Slot, YubiKeyMessage
 
 
-class _OfSlot(OfYubiKey, Command):
+class _OfSlot(YubiKeyMessage, Command):
     slot: AnySlot
 
 
@@ -47,7 +47,7 @@ class MoveSlotKey(_OfSlot):
     to: AnySlot
 
 
-class _Reported(OfYubiKey, Event):
+class _Reported(YubiKeyMessage, Event):
     slot: Slot
     simulated: bool = Field(description="true: the device is a virtual one")
 
@@ -78,5 +78,5 @@ def plaintext_info(serial: str, slot: str) -> bytes:
     return f"cim-keys/yubikey-plaintext/v1/{serial}/{slot}".encode()
 
 
-UseCommand = CreateSlotCsr | SignInSlot | DecryptInSlot | MoveSlotKey
-UseEvent = SlotCsrCreated | SlotSignatureCreated | SlotDecrypted | SlotMoved
+SlotOperationCommand = CreateSlotCsr | SignInSlot | DecryptInSlot | MoveSlotKey
+SlotOperationEvent = SlotCsrCreated | SlotSignatureCreated | SlotDecrypted | SlotMoved
