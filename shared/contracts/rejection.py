@@ -11,7 +11,7 @@ from shared.contracts.base import Event, Id, Message
 
 
 class RejectionCode(StrEnum):
-    """The closed set of reasons for a rejection (wire contract, section 3)."""
+    """The closed set of reasons for a rejection (docs/contract.md, section 3)."""
 
     MALFORMED = "malformed"
     UNKNOWN_COMMAND = "unknown-command"

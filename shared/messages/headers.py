@@ -1,4 +1,4 @@
-"""The CIM headers: where a message comes from, told without opening it (wire contract, section 2)."""
+"""The CIM headers: where a message comes from, told without opening it (docs/contract.md, section 2)."""
 
 from __future__ import annotations
 

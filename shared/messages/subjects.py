@@ -1,6 +1,6 @@
 """The CIM subject algebra: subjects are a free monoid of tokens, patterns are partially ordered by what they cover.
 
-The grammar is section 1 of the wire contract; `*` stands for exactly one token, `>` for one or more, last only.
+The grammar is section 1 of docs/contract.md; `*` stands for exactly one token, `>` for one or more, last only.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Derived ids are a wire contract: clients in other languages compute them too (wire contract, section 2)."""
+"""Derived ids: clients in other languages compute them too (docs/contract.md, section 2)."""
 
 from datetime import UTC, datetime
 from hashlib import sha256

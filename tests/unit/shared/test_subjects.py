@@ -1,4 +1,4 @@
-"""The laws of the subject algebra (wire contract, section 1)."""
+"""The laws of the subject algebra (docs/contract.md, section 1)."""
 
 from functools import reduce
 from itertools import product
