@@ -19,7 +19,7 @@ def derive_id(cause: UUID, consequence: str) -> UUID:
     """The id of what *cause* leads to: the same cause told twice has the same consequence.
 
     The first 48 bits are the cause's own, so that ids still sort by when their conversation began; the other free
-    bits are the first 74 of SHA-256(cause's 16 bytes, UTF-8 of the consequence's name). See docs/contract.md, section 2.
+    bits are the first 74 of SHA-256(cause's 16 bytes, UTF-8 of the consequence's name): docs/contract.md, section 2.
     """
     return _compose(cause.int >> 80, cause.bytes + consequence.encode())
 
