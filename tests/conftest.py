@@ -2,6 +2,7 @@
 
 import pytest
 
+from shared.nats.client import Client
 from tests.support import manifests, prometheus
 from tests.support.nats import connected, nats_server
 from tests.support.readers import missing
@@ -21,5 +22,5 @@ async def _server(tmp_path):
 
 @pytest.fixture(name="client")
 async def _client(server):
-    async with connected(server.url) as client:
+    async with connected(server.url, client_class=Client) as client:
         yield client

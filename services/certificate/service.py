@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.certificate.crl.effects import AttachCrlSignature, BuildCrl, GatherRevocations
@@ -36,6 +35,7 @@ from services.certificate.x509.effects import Effect, Outcome
 from services.certificate.x509.performer import Issuance
 from services.certificate.x509.states import Certificate
 from shared.contracts.certificate.events import CertificateEvent
+from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable
 
 import nats.errors
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from services.saga.coordinator import Coordinator
@@ -16,6 +15,7 @@ from services.saga.core.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
 from services.saga.outbox import SERVICE
 from services.saga.store import SagaStore
+from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client
 from nats.js import JetStreamContext
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
@@ -28,6 +27,7 @@ from services.yubikey.state.leases import Leases
 from services.yubikey.state.rotation import require_ours, settle
 from services.yubikey.state.sealing import DocumentSealing, SealingKey, derived
 from services.yubikey.trust import yubico_trust
+from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service

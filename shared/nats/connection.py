@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import nats.aio.client
 from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity, NatsUserPassword
-from nats.aio.client import Client
 
 from shared.errors import Unusable
+from shared.nats.client import Client
 
 _CLOSING = 1.0
 PING_INTERVAL_S, MAX_OUTSTANDING_PINGS = 2, 2
@@ -76,7 +77,13 @@ class Access:
         return NatsSecurity(ssl_context=self.tls)
 
     async def connect(self, url: str, role: str, **options: Any) -> Client:
-        """A connection of nats-py's own, as *role*; *options* are `nats.connect`'s."""
+        """Opens a connection as *role*; *options* are those of `nats.connect`."""
+        client = Client()
+        await self.connect_client(client, url, role, **options)
+        return client
+
+    async def connect_client(self, client: nats.aio.client.Client, url: str, role: str, **options: Any) -> None:
+        """Connects *client*, which may be nats-py's own; it is closed when that fails."""
         who = {
             "user_credentials": str(self.credentials) if self.credentials else None,
             "nkeys_seed": str(self.nkey) if self.nkey else None,
@@ -87,7 +94,6 @@ class Access:
             "max_outstanding_pings": MAX_OUTSTANDING_PINGS,
             "dont_randomize": True,
         }
-        client = Client()
         try:
             await client.connect(shuffled_servers(url), inbox_prefix=inbox_prefix(role), **{**who, **options})
         except BaseException:
@@ -96,7 +102,6 @@ class Access:
                 async with asyncio.timeout(_CLOSING):
                     await client.close()
             raise
-        return client
 
 
 ANONYMOUS = Access()

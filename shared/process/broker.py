@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from faststream.nats import NatsBroker
-from nats.aio.client import Client
 
-from shared.nats.client import adapt
+from shared.nats.client import Client
 from shared.nats.connection import MAX_OUTSTANDING_PINGS, PING_INTERVAL_S, Access, inbox_prefix, shuffled_servers
 
 PENDING_BYTES = 32 * 1024 * 1024
@@ -15,9 +14,7 @@ PENDING_BYTES = 32 * 1024 * 1024
 
 
 class ServiceBroker(NatsBroker):
-    """The broker of one service: it never stops reconnecting, and its client is of *client_class*."""
-
-    client_class: type[Client] = Client
+    """The broker of one service: it connects with the suite's own NATS client and never stops reconnecting."""
 
     def __init__(
         self,
@@ -47,10 +44,16 @@ class ServiceBroker(NatsBroker):
             logger=None,
         )
 
+    @property
+    def connection(self) -> Client:
+        """The connected client."""
+        client = super().connection
+        assert isinstance(client, Client)
+        return client
+
     async def _connect(self) -> Client:
-        """Connects by *client_class*; FastStream's own method always takes nats-py's `Client`."""
-        client = self.client_class()
+        """Connects the suite's client; FastStream's own method calls `nats.connect` and takes no client class."""
+        client = Client()
         await client.connect(**self._connection_kwargs)
-        adapt(client)
         self.config.connect(client)
         return client

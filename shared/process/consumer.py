@@ -14,12 +14,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
-from shared.nats.client import ack_nowait, adapt, force_reconnect, subscribe_inline
+from shared.nats.client import Client
 from shared.telemetry.instruments import observe
 
 Handler = Callable[[Msg], Awaitable[None]]
@@ -95,9 +94,8 @@ class PullConsumer:
         self._asked_anew = False
 
     async def start(self) -> None:
-        adapt(self._client)
         self._inbox = self._client.new_inbox()
-        self._subscription = await subscribe_inline(self._client, self._inbox, self._received)
+        self._subscription = await self._client.subscribe_inline(self._inbox, self._received)
         self._upkeep = asyncio.create_task(self._keep_up(), name=f"{self.durable}-upkeep")
         await self._pull()
 
@@ -136,7 +134,7 @@ class PullConsumer:
             return
         self._requested -= 1
         if self._concerns is not None and not self._concerns(message):
-            ack_nowait(self._client, message)
+            self._client.ack_nowait(message)
             self._pull_if_worth_it()
             return
         task = asyncio.create_task(self._work(message))
@@ -240,7 +238,7 @@ class PullConsumer:
         elif silence > _LEFT:
             log.warning("%s: the server is silent; another one is asked", self.durable)
             self.ask_anew()
-            await force_reconnect(self._client)
+            await self._client.force_reconnect()
         elif silence > _SILENCE and not self._asked_anew:
             self._requested, self._asked_anew = 0, True
 

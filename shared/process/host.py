@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import uvloop
 from faststream import FastStream
 from faststream.nats import NatsBroker
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer, require_server

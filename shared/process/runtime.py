@@ -14,7 +14,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeVar
 from weakref import WeakValueDictionary
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 
@@ -24,6 +23,7 @@ from shared.decider import AlreadyDone, Decider, Rejection, run
 from shared.errors import Conflict, Poison
 from shared.messages.envelope import ReceivedCommand, decode_command
 from shared.messages.ids import timestamp_of
+from shared.nats.client import Client
 from shared.process.host import Host, Service
 from shared.store.event_store import EventStore
 from shared.store.replies import Replies

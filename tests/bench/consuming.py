@@ -36,7 +36,9 @@ from shared.contracts.key.commands import GenerateKey
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
+from shared.nats.connection import ANONYMOUS
 from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer
+from shared.process.broker import PENDING_BYTES, ServiceBroker
 from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 
@@ -125,9 +127,21 @@ WAYS = {
 }
 
 
+def own_broker(url):
+    async def ignore(*_): ...
+
+    return ServiceBroker(url, "key", ANONYMOUS, on_error=ignore, on_closed=ignore)
+
+
+def faststream_broker(url):
+    return NatsBroker(url, logger=None, apply_types=False, pending_size=PENDING_BYTES)
+
+
 async def consume(way, url, messages):
     """The consuming process: prints its figures."""
-    broker = NatsBroker(url, logger=None, apply_types=False, pending_size=32 * 1024 * 1024)
+    broker = (
+        own_broker(url) if way == "own" else NatsBroker(url, logger=None, apply_types=False, pending_size=PENDING_BYTES)
+    )
     await broker.connect()
     work = Work(broker.connection.jetstream(), messages)
     reading = asyncio.create_task(WAYS[way](broker, work))

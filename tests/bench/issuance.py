@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.messages.ids import new_id
-from shared.nats.client import adapt
+from shared.nats.client import Client
 from tests.bench import processor
 from tests.bench.rivals import IN_FLIGHT, Row, others, raw
 from tests.bench.suite import suite_up
@@ -29,7 +29,7 @@ async def measure(suite_up, scale: float = 1.0) -> list[Row]:
     """*suite_up*: the suite's context manager; returns one row a system, those that this machine has."""
     number = int(NUMBER * scale)
     rows = [raw(number)]
-    async with suite_up() as url, connected(url) as client:
+    async with suite_up() as url, connected(url, client_class=Client) as client:
         issuance = await Issuance.begin(client)
         await issuance.issue(200)
         rows.append(await issuance.issue(number))
@@ -48,7 +48,6 @@ class Issuance:
 
     @classmethod
     async def begin(cls, client) -> Issuance:
-        adapt(client)
         self = cls(client)
         for pattern in ("certificate.created", "certificate.signed", "key.signed", "key.generated", "command.rejected"):
             await client.subscribe(f"keys.events.{pattern}.*", cb=self._heard, pending_msgs_limit=-1)

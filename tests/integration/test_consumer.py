@@ -6,10 +6,10 @@ from collections import Counter
 from contextlib import asynccontextmanager
 
 import pytest
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from shared.errors import Conflict, Poison, Transient
+from shared.nats.client import Client
 from shared.nats.streams import declare, declare_consumer
 from shared.process.consumer import PullConsumer
 from tests.support.nats import connected
@@ -265,7 +265,7 @@ async def test_what_takes_long_to_finish_while_stopping_is_given_to_nobody_else(
     consumer.config.ack_wait = 1
     await js.add_consumer("KEYS_COMMANDS", consumer.config)
     await _tell(js, "long")
-    async with connected(server.url) as another:
+    async with connected(server.url, client_class=Client) as another:
         one = PullConsumer(client, "KEYS_COMMANDS", "key", handle, _never, ack_wait=1)
         await one.start()
         await until(lambda: handled)
@@ -292,7 +292,7 @@ async def test_what_does_not_finish_in_time_is_handed_back_at_once(server, clien
     await until(lambda: len(begun) == 20)
     await consumer.stop(within=0.05)
 
-    async with connected(server.url) as another, _reading(another, handle):
+    async with connected(server.url, client_class=Client) as another, _reading(another, handle):
         await until(lambda: len(done) == 20, within=2)
 
     assert sorted(done) == sorted(begun)
@@ -306,7 +306,7 @@ async def test_what_a_stopped_process_leaves_another_takes_up(server, client, js
         await asyncio.sleep(0.001)
 
     await _tell(js, *range(1000))
-    async with connected(server.url) as another:
+    async with connected(server.url, client_class=Client) as another:
         async with _reading(client, handle, limit=64):
             await until(lambda: len(handled) > 200)
         async with _reading(another, handle, limit=64):
@@ -395,7 +395,7 @@ async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client
 
     async with _reading(client, handle):
         await _raw(server, command)
-        async with connected(server.url) as another:
+        async with connected(server.url, client_class=Client) as another:
             await another.jetstream().publish(SUBJECT, b"after")
             await _all_acknowledged(another.jetstream(), within=3)
 
@@ -410,14 +410,14 @@ def _hasty(monkeypatch):
 
 
 @pytest.fixture(name="left")
-def _left_servers(monkeypatch):
+def _left_servers(monkeypatch, client):
     """How often a server was left."""
     left = []
 
-    async def leave(client):
+    async def force_reconnect():
         left.append(client)
 
-    monkeypatch.setattr("shared.process.consumer.leave", leave)
+    monkeypatch.setattr(client, "force_reconnect", force_reconnect)
     return left
 
 

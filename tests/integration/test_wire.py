@@ -1,4 +1,4 @@
-"""nats-py as `shared.nats.client` adapts it, on a real server."""
+"""The suite's NATS client on a real server, beside nats-py's own."""
 
 import asyncio
 from contextlib import asynccontextmanager
@@ -8,16 +8,19 @@ import nats.errors
 import nats.js.errors
 import pytest
 
-from shared.nats.client import adapt, flush_subscriptions, force_reconnect
+from shared.nats.client import Client, flush_subscriptions
 from shared.process.consumer import PullConsumer
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
 
 
+def own(url):
+    return connected(url, client_class=Client)
+
+
 @asynccontextmanager
 async def two_clients(tmp_path):
-    async with nats_server(tmp_path) as server, connected(server.url) as ours, connected(server.url) as other:
-        adapt(ours)
+    async with nats_server(tmp_path) as server, own(server.url) as ours, connected(server.url) as other:
         yield server, ours, other
 
 
@@ -114,8 +117,7 @@ async def test_a_subject_with_white_space_in_it_stops_nobody(tmp_path):
 
 
 async def test_after_the_server_was_killed_requests_are_answered_and_messages_heard_again(tmp_path):
-    async with nats_server(tmp_path) as server, connected(server.url) as ours:
-        adapt(ours)
+    async with nats_server(tmp_path) as server, own(server.url) as ours:
         js, heard = ours.jetstream(), set[bytes]()
         await js.add_stream(name="LOG", subjects=["log.>"])
         await js.add_consumer("LOG", durable_name="reader", ack_policy="explicit", ack_wait=1)
@@ -145,13 +147,12 @@ async def test_after_the_server_was_killed_requests_are_answered_and_messages_he
 
 
 async def test_a_server_that_is_left_by_several_readers_at_once_is_left_once(tmp_path):
-    async with nats_server(tmp_path) as server, connected(server.url) as ours:
-        adapt(ours)
-        await force_reconnect(ours)
+    async with nats_server(tmp_path) as server, own(server.url) as ours:
+        await ours.force_reconnect()
         assert ours.is_reconnecting
         next_connection = Mock()
         with patch.object(ours, "_transport", next_connection):
-            await force_reconnect(ours)
+            await ours.force_reconnect()
         next_connection._io_writer.transport.abort.assert_not_called()  # noqa: SLF001 - nats-py's
         await until(lambda: ours.is_connected)
         assert ours.stats["reconnects"] == 1

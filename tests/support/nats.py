@@ -12,11 +12,13 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeVar
 
-from nats.aio.client import Client
+import nats.aio.client
 
 from shared.nats.connection import ANONYMOUS, Access
 
+C = TypeVar("C", bound=nats.aio.client.Client)
 BINARY = Path(sys.executable).with_name("nats-server")
 
 
@@ -83,10 +85,16 @@ async def nats_server(store: Path) -> AsyncIterator[NatsServer]:
 
 
 @asynccontextmanager
-async def connected(url: str, access: Access = ANONYMOUS, role: str = "test") -> AsyncIterator[Client]:
+async def connected(
+    url: str, access: Access = ANONYMOUS, role: str = "test", client_class: type[C] = nats.aio.client.Client
+) -> AsyncIterator[C]:
+    """A connection of nats-py's own client, which is independent of the suite's, or of *client_class*."""
+
     async def quiet(_: Exception) -> None: ...
 
-    client = await access.connect(url, role, error_cb=quiet, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    options = {"error_cb": quiet, "max_reconnect_attempts": -1, "reconnect_time_wait": 0.1}
+    client = client_class()
+    await access.connect_client(client, url, role, **options)
     try:
         yield client
     finally:

@@ -20,7 +20,6 @@ from nats.js.api import ConsumerConfig
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
 from shared.messages.ids import derive_id, new_id
-from shared.nats.client import force_reconnect
 from shared.nats.kv import read_until_end
 from shared.nats.ordered_consumer import ordered_subscribe
 from tests.support.nats import connected, free_port
@@ -63,7 +62,7 @@ class Suite:
             try:
                 await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=dict(headers))
             except nats.errors.TimeoutError:
-                await force_reconnect(self.client)  # it may be cut off from its peers
+                await self.client.force_reconnect()  # it may be cut off from its peers
             except (nats.errors.Error, nats.js.errors.Error):
                 await asyncio.sleep(0.2)
             else:

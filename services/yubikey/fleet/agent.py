@@ -10,8 +10,6 @@ from functools import partial
 from typing import Any
 from uuid import uuid4
 
-from nats.aio.client import Client
-
 from services.yubikey.core.effects import Effect, Outcome
 from services.yubikey.core.states import Device, Presence
 from services.yubikey.fleet.routing import Routing
@@ -30,6 +28,7 @@ from shared.contracts.yubikey.presence import ReportPresence
 from shared.messages.envelope import encode_command
 from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
+from shared.nats.client import Client
 from shared.nats.kv import KeyValue
 from shared.process.runtime import Handler, Stores
 from shared.store.event_store import Versioned

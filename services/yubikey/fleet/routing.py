@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import nats.errors
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from pydantic import ValidationError
@@ -21,7 +20,7 @@ from services.yubikey.state.leases import Leases
 from shared.contracts.yubikey.presence import ReportPresence
 from shared.errors import Conflict, Poison, Transient
 from shared.messages.catalog import catalog
-from shared.nats.client import subscribe_inline
+from shared.nats.client import Client
 from shared.process.runtime import Handler
 
 _LONGEST = 3600.0
@@ -50,7 +49,7 @@ class Routing:
     async def around(self, handle: Handler) -> Handler:
         self._handle = handle
         own = address(self._leases.holder.instance)
-        self._subscription = await subscribe_inline(self._client, own, self._asked)
+        self._subscription = await self._client.subscribe_inline(own, self._asked)
         return self._route
 
     async def stop(self) -> None:
