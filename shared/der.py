@@ -11,10 +11,6 @@ def bit_string(content: bytes) -> bytes:
     return element(0x03, b"\x00" + content)
 
 
-def utf8_string(text: str) -> bytes:
-    return element(0x0C, text.encode())
-
-
 def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
     """Where the content of the DER element at *at* begins and ends (8.1.3; tags of one octet)."""
     length, begin = encoded[at + 1], at + 2

@@ -35,23 +35,23 @@ async def tell(js, *events):
 
 
 def listed(revocations):
-    return {f"{each.serial:x}" for each in revocations.register.of(ROOT.certificate_id)}
+    return {f"{each.serial:x}" for each in revocations.register.entries_of(ROOT.certificate_id)}
 
 
 async def test_an_empty_log_is_heard_to_its_end(js):
-    assert await RevocationLog(js).through() == 0
+    assert await RevocationLog(js).catch_up() == 0
 
 
 async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_position(js):
     revocations = RevocationLog(js)
     await tell(js, *ALICE.told(), ALICE.revoked(), *BOB.told(), BOB.held(), *CAROL.told())
 
-    assert await revocations.through() == 6
+    assert await revocations.catch_up() == 6
     assert listed(revocations) == {ALICE.serial, BOB.serial}
 
     await tell(js, BOB.released(), CAROL.revoked())
 
-    assert await revocations.through() == await revocations.through() == 10
+    assert await revocations.catch_up() == await revocations.catch_up() == 10
     assert listed(revocations) == {ALICE.serial, CAROL.serial}
 
 
@@ -62,7 +62,7 @@ async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_under
     await tell(js, *ALICE.told(), ALICE.revoked().model_copy(update=of_before))
     await tell(js, BOB.revoked().model_copy(update=of_before))  # of which nothing was ever signed
 
-    assert await revocations.through() == 4
+    assert await revocations.catch_up() == 4
     assert listed(revocations) == {ALICE.serial}
 
 
@@ -71,10 +71,10 @@ async def test_the_time_of_a_revocation_is_the_streams_and_not_its_publishers(js
     headers = event.headers | {"CIM-Timestamp": "2001-01-01T00:00:00.000000Z"}
     await js.publish(event.subject, event.payload, headers=headers)
     revocations = RevocationLog(js)
-    await revocations.through()
+    await revocations.catch_up()
 
     stored = await js.get_msg("KEYS_EVENTS", seq=1)
-    [revocation] = revocations.register.of(ROOT.certificate_id)
+    [revocation] = revocations.register.entries_of(ROOT.certificate_id)
 
     assert revocation.at.year > 2001
     assert revocation.at == stored.time.replace(microsecond=0)
@@ -84,7 +84,7 @@ async def test_who_asks_at_the_same_time_hears_the_same(js):
     revocations = RevocationLog(js)
     await tell(js, *(holder(Profile.PIV_AUTHENTICATION, ROOT).revoked() for _ in range(20)))
 
-    assert await asyncio.gather(*(revocations.through() for _ in range(10))) == [20] * 10
+    assert await asyncio.gather(*(revocations.catch_up() for _ in range(10))) == [20] * 10
     assert len(listed(revocations)) == 20
 
 
@@ -93,29 +93,29 @@ async def test_whoever_begins_later_comes_to_the_same(js):
     leaves = [holder(Profile.PIV_AUTHENTICATION, ROOT) for _ in range(30)]
     for leaf in leaves:
         await tell(js, *leaf.told(), leaf.held() if int(leaf.serial, 16) % 3 else leaf.revoked())
-        await early.through()
+        await early.catch_up()
     await tell(js, *(leaf.released() for leaf in leaves if int(leaf.serial, 16) % 3 == 1))
     late = RevocationLog(js)
 
-    assert await early.through() == await late.through()
-    assert early.register.of(ROOT.certificate_id) == late.register.of(ROOT.certificate_id)
+    assert await early.catch_up() == await late.catch_up()
+    assert early.register.entries_of(ROOT.certificate_id) == late.register.entries_of(ROOT.certificate_id)
 
 
 async def test_a_server_that_was_killed_and_came_back_changes_nothing(js, server):
     revocations = RevocationLog(js)
     await tell(js, ALICE.revoked())
-    await revocations.through()
+    await revocations.catch_up()
 
     server.kill()
     with pytest.raises((Error, TimeoutError, OSError)):
-        await asyncio.wait_for(revocations.through(), 1)
+        await asyncio.wait_for(revocations.catch_up(), 1)
     await server.start()
     async with asyncio.timeout(10):
         while not js._nc.is_connected:  # noqa: ASYNC110, SLF001 - there is nothing to await in nats-py
             await asyncio.sleep(0.02)
     await tell(js, BOB.revoked())
 
-    assert await revocations.through() == 2
+    assert await revocations.catch_up() == 2
     assert listed(revocations) == {ALICE.serial, BOB.serial}
 
 
@@ -125,7 +125,7 @@ async def test_what_is_none_of_the_suites_is_passed_over(js):
     await js.publish(f"keys.events.certificate.held.{ALICE.certificate_id}", b"junk")
     revocations = RevocationLog(js)
 
-    assert await revocations.through() == 3
+    assert await revocations.catch_up() == 3
     assert listed(revocations) == {BOB.serial}
 
 
@@ -136,7 +136,7 @@ async def test_an_event_of_the_suite_that_cannot_be_read_is_said_and_not_passed_
 
     for _ in range(2):
         with pytest.raises(Poison, match=ALICE.certificate_id):
-            await revocations.through()
+            await revocations.catch_up()
 
 
 async def test_a_voided_id_is_no_certificate(js):
@@ -144,7 +144,7 @@ async def test_a_voided_id_is_no_certificate(js):
     await tell(js, voided, ALICE.revoked(signed=False))
     revocations = RevocationLog(js)
 
-    assert await revocations.through() == 2
+    assert await revocations.catch_up() == 2
     assert listed(revocations) == set()
 
 
@@ -171,7 +171,7 @@ async def test_a_log_that_was_put_back_to_what_it_was_is_read_anew(tmp_path):
         async with restarted(server, lambda: shutil.copytree(store, backup)) as js:
             revocations = RevocationLog(js)
             await tell(js, BOB.revoked())
-            assert await revocations.through() == 2
+            assert await revocations.catch_up() == 2
 
             def restore():
                 shutil.rmtree(store)
@@ -179,11 +179,11 @@ async def test_a_log_that_was_put_back_to_what_it_was_is_read_anew(tmp_path):
 
             async with restarted(server, restore) as again:
                 revocations._js = again  # noqa: SLF001 - in life it is one connection that comes back
-                assert await revocations.through() == 1
+                assert await revocations.catch_up() == 1
                 assert listed(revocations) == {ALICE.serial}
 
                 await tell(again, CAROL.revoked())
-                assert await revocations.through() == 2
+                assert await revocations.catch_up() == 2
                 assert listed(revocations) == {ALICE.serial, CAROL.serial}
     finally:
         server.stop()
@@ -198,20 +198,20 @@ async def test_another_event_in_the_place_of_the_last_one_heard_is_noticed(tmp_p
             await declare(client)
             revocations = RevocationLog(client.jetstream())
             await tell(client.jetstream(), ALICE.revoked())
-            await revocations.through()
+            await revocations.catch_up()
 
             async with restarted(server, lambda: shutil.rmtree(store)) as js:
                 revocations._js = js  # noqa: SLF001 - in life it is one connection that comes back
-                assert await revocations.through() == 0
+                assert await revocations.catch_up() == 0
                 assert listed(revocations) == set()
                 await tell(js, BOB.revoked())
-                await revocations.through()
+                await revocations.catch_up()
 
             for told in ((CAROL,), (BOB, ALICE)):
                 async with restarted(server, lambda: shutil.rmtree(store)) as js:
                     revocations._js = js  # noqa: SLF001 - as above
                     await tell(js, *(each.revoked() for each in told))
-                    assert await revocations.through() == len(told)
+                    assert await revocations.catch_up() == len(told)
                     assert listed(revocations) == {each.serial for each in told}
     finally:
         server.stop()

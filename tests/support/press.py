@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from services.certificate.crl import domain as crl
 from services.certificate.crl.performer import CrlBuilding
+from services.certificate.der import crl_entry
 from services.certificate.ocsp.domain import OCSP
 from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
@@ -25,15 +26,15 @@ class Log:
 
     def __init__(self):
         self.events = []
-        self.register = RevocationRegister()
+        self.register = RevocationRegister(crl_entry)
 
     def take(self, event, at=NOON):
         self.events.append((at, event))
 
-    async def through(self):
+    async def catch_up(self):
         for sequence, (at, event) in enumerate(self.events, 1):
-            self.register.hear(sequence, at, event)
-        return self.register.heard
+            self.register.apply(sequence, at, event)
+        return self.register.last_sequence
 
 
 class Press:

@@ -21,13 +21,12 @@ from services.certificate.crl.effects import (
     GatherRevocations,
     RevocationsGathered,
 )
-from services.certificate.der import algorithm_identifier, tbs_cert_list
+from services.certificate.der import signed, tbs_cert_list
 from services.certificate.profiles import CrlProfile
 from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
 from services.certificate.signers import signer_of
 from services.certificate.x509.states import Certificate, Issued, Revoked
-from shared import der
 from shared.errors import Poison
 
 Current = Callable[[str], Awaitable[Certificate]]
@@ -53,14 +52,14 @@ class CrlBuilding:
                 assert_never(effect)
 
     async def _gather(self, asked: GatherRevocations) -> RevocationsGathered:
-        await self._revocations.through()
+        await self._revocations.catch_up()
         ids = await self._same_authority(asked)
         register = self._revocations.register
         return RevocationsGathered(
             asked,
-            register.heard,
-            max(register.changed(each) for each in ids),
-            tuple(revocation for each in ids for revocation in register.of(each)),
+            register.last_sequence,
+            max(register.last_change(each) for each in ids),
+            tuple(revocation for each in ids for revocation in register.entries_of(each)),
             self._policy(asked.issuer_id),
         )
 
@@ -99,7 +98,7 @@ def _attach(plan: AttachCrlSignature, policy: CrlProfile) -> CrlAssembled | CrlS
         verify(signer_of(plan.issuer_certificate_pem).key, algorithm, plan.signature, tbs)
     except InvalidSignature:
         return CrlSignatureWrong(plan)
-    encoded = der.sequence(tbs, algorithm_identifier(algorithm), der.bit_string(plan.signature))
+    encoded = signed(tbs, algorithm, plan.signature)
     crl = x509.load_der_x509_crl(encoded)
     if crl.signature != plan.signature or len(crl) != plan.crl.entries:
         raise Poison(f"what was assembled of CRL {plan.crl.number} of {plan.issuer_id} is not what was signed")

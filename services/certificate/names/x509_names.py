@@ -5,6 +5,7 @@ from ipaddress import ip_address, ip_network
 from typing import assert_never
 
 from cryptography import x509
+from cryptography.hazmat import asn1
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from services.certificate.names.syntax import AlternativeNames
@@ -43,7 +44,7 @@ def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:
         case SanKind.IP:
             return x509.IPAddress(ip_address(name.value))
         case SanKind.UPN:
-            return x509.OtherName(_UPN, der.utf8_string(name.value))
+            return x509.OtherName(_UPN, asn1.encode_der(name.value))
         case _:
             assert_never(name.kind)
 

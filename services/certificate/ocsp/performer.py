@@ -98,7 +98,7 @@ class OcspPerformer:
     async def _fetch_named(self, plan: BatchPlan) -> StatusesFetched:
         ids = tuple(dict.fromkeys(plan.request.certificate_ids))
         states = [(each, await self._current(each)) for each in ids]
-        through = await self._revocations.through()
+        through = await self._revocations.catch_up()
         statuses = {each: self._status(plan, each, state) for each, state in states}
         return StatusesFetched(
             plan=plan,
@@ -117,7 +117,7 @@ class OcspPerformer:
                 found.append(candidate)
                 if len(found) > max_certificates:
                     break
-        through = await self._revocations.through()
+        through = await self._revocations.catch_up()
         page = found[:max_certificates]
         statuses = (self._status(plan, listed.certificate_id, state) for listed, state in page)
         return StatusesFetched(
@@ -166,7 +166,7 @@ class OcspPerformer:
     async def _attach(self, effect: AttachSignatures) -> ResponsesAssembled | BatchInvalid:
         batch = effect.batch
         responder = await self._current(batch.responder_id)
-        await self._revocations.through()
+        await self._revocations.catch_up()
         if not isinstance(responder, Issued):
             return _unusable(batch.responder_id)
         if (revoked := self._responder_problem(batch.issuer_id, batch.responder_id, responder.serial)) is not None:
@@ -180,7 +180,7 @@ class OcspPerformer:
             except InvalidSignature:
                 problem = f"signature {index} does not verify with the responder's public key over the answer's tbs"
                 return BatchInvalid(RejectionCode.INVALID, problem)
-            if self._revocations.register.changed(batch.issuer_id, int(unsigned.serial, 16)) > batch.through:
+            if self._revocations.register.last_change(batch.issuer_id, int(unsigned.serial, 16)) > batch.through:
                 continue  # revoked, held or released since: a newer batch has the new status, do not overwrite it
             response = encoding.response(tbs, batch.signature_algorithm, signature, certificate)
             signed.append(

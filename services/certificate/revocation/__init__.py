@@ -1,1 +1,1 @@
-"""Revocation records: a register folded from the log."""
+"""Revocation records: the register of CRL entries, folded from the log."""

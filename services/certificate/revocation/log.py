@@ -1,4 +1,7 @@
-"""What the log says of revocations, read when it is asked for: no message can be missed, for none is waited for."""
+"""Reader that folds the log into the revocation register, on demand.
+
+No subscription stays open, so none can fall behind: each call reads the log to its end.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
+from services.certificate.der import crl_entry
 from services.certificate.revocation.register import RevocationEvent, RevocationRegister
 from shared.contracts.certificate.events import (
     CertificateHeld,
@@ -27,42 +31,42 @@ _EVENTS: dict[str, type[RevocationEvent]] = {
 
 
 class RevocationLog:
-    """The register of what is revoked, as the log has it."""
+    """The revocation register, read from the log. `catch_up` brings it up to date."""
 
     def __init__(self, js: JetStreamContext) -> None:
-        self.register = RevocationRegister()
+        self.register = RevocationRegister(crl_entry)
         self._js = js
-        self._reader = LogReader(js, _PATTERNS, self._hear, self._forget)
-        self._settling = asyncio.Lock()
-        self._of_nobody: list[tuple[int, datetime, CertificateRevoked]] = []
+        self._reader = LogReader(js, _PATTERNS, self._on_event, self._on_reset)
+        self._completion = asyncio.Lock()
+        self._incomplete: list[tuple[int, datetime, CertificateRevoked]] = []
 
-    async def through(self) -> int:
-        """Hear all that the log holds now, and tell how far that is. Raises Poison for what cannot be understood."""
-        through = await self._reader.catch_up()
-        async with self._settling:
-            while self._of_nobody:
-                sequence, at, event = self._of_nobody[0]
-                if (issued := await self._issued(event.certificate_id)) is not None:
-                    known = {"issuer_id": issued.issuer_id, "serial": issued.serial, "not_after": issued.not_after}
-                    self.register.hear_late(sequence, at, event.model_copy(update=known))
-                del self._of_nobody[:1]
-        return through
+    async def catch_up(self) -> int:
+        """Reads the log to its end and returns the last sequence. Raises Poison for an event that cannot be parsed."""
+        last_sequence = await self._reader.catch_up()
+        async with self._completion:
+            while self._incomplete:
+                sequence, at, event = self._incomplete[0]
+                if (issued := await self._signed_event(event.certificate_id)) is not None:
+                    update = {"issuer_id": issued.issuer_id, "serial": issued.serial, "not_after": issued.not_after}
+                    self.register.apply_late(sequence, at, event.model_copy(update=update))
+                del self._incomplete[:1]
+        return last_sequence
 
-    async def _issued(self, certificate_id: str) -> CertificateSigned | None:
-        """Version 0.1.0 did not say in a revocation whose the certificate was; what was signed says it."""
+    async def _signed_event(self, certificate_id: str) -> CertificateSigned | None:
+        """Finds the issuer of a revoked certificate: version 0.1.0 did not write it into the revocation event."""
         try:
             found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.signed.{certificate_id}")
         except NotFoundError:
             return None
         return CertificateSigned.from_stored(found.data or b"", found.headers)
 
-    def _forget(self) -> None:
-        self.register = RevocationRegister()
-        self._of_nobody.clear()
+    def _on_reset(self) -> None:
+        self.register = RevocationRegister(crl_entry)
+        self._incomplete.clear()
 
-    def _hear(self, message: Msg) -> None:
+    def _on_event(self, message: Msg) -> None:
         sequence, at = message.metadata.sequence.stream, message.metadata.timestamp
         event = decode_event(message, _EVENTS)[1]
-        self.register.hear(sequence, at, event)
+        self.register.apply(sequence, at, event)
         if isinstance(event, CertificateRevoked) and event.existed and event.issuer_id is None:
-            self._of_nobody.append((sequence, at, event))
+            self._incomplete.append((sequence, at, event))

@@ -1,22 +1,24 @@
-"""Which certificates of which issuer are revoked: a fold over the events that say so. Pure: no clock, no IO.
+"""Register of revoked and held certificates per issuer: a fold over the log. Pure: no clock, no IO.
 
-The same events in the same order give the same register, and so the same CRL, octet by octet.
+The same events in the same order give the same register, and so the same CRL, octet for octet.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import assert_never
 
-from services.certificate.der import crl_entry
 from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
 from shared.contracts.certificate.value_types import RevocationReason
 
 RevocationEvent = CertificateHeld | CertificateReleased | CertificateRevoked
+EncodeEntry = Callable[[int, datetime, RevocationReason | None, datetime | None], bytes]
+"""Encodes a CRL entry from serial number, revocation date, reason (None: certificateHold) and invalidity date."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationEntry:
-    """*reason* None: it is held (certificateHold). *sequence* is of the event in the log; *encoded* its CRL entry."""
+    """A CRL entry. *reason* None means certificateHold; *sequence* is that of its event in the log."""
 
     serial: int
     at: datetime
@@ -27,79 +29,85 @@ class RevocationEntry:
 
 
 @dataclass(slots=True)
-class _Issuer:
-    revoked: dict[int, RevocationEntry] = field(default_factory=dict)
-    changes: dict[int, int] = field(default_factory=dict)
-    changed: int = 0
+class _IssuerRecord:
+    """The entries of one issuer by serial number, and the sequences of the last changes."""
+
+    entries: dict[int, RevocationEntry] = field(default_factory=dict)
+    last_changes: dict[int, int] = field(default_factory=dict)
+    last_change: int = 0
 
 
 class RevocationRegister:
-    """Where the fold stands. *heard* is the sequence of the last event that it has taken in."""
+    """The state of the fold. *last_sequence* is the sequence of the last event that it has applied.
 
-    def __init__(self) -> None:
-        self.heard = 0
-        self._issuers: dict[str, _Issuer] = {}
+    It encodes each entry once, when it applies the event, and not again for every CRL.
+    """
 
-    def hear(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
-        """*at* is when the log took the event in: its publisher cannot choose that. Heard twice, it counts once."""
-        if sequence <= self.heard:
+    def __init__(self, encode_entry: EncodeEntry) -> None:
+        self.last_sequence = 0
+        self._encode_entry = encode_entry
+        self._issuers: dict[str, _IssuerRecord] = {}
+
+    def apply(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
+        """Applies an event once. *at* is the time at which the stream stored it, which no publisher can choose."""
+        if sequence <= self.last_sequence:
             return
-        self.heard = sequence
-        self.hear_late(sequence, at, event)
+        self.last_sequence = sequence
+        self.apply_late(sequence, at, event)
 
-    def hear_late(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
-        """What was heard already, and is understood only now."""
+    def apply_late(self, sequence: int, at: datetime, event: RevocationEvent) -> None:
+        """Applies an event that `apply` has already passed without its issuer and serial number."""
         if event.issuer_id is None or event.serial is None:
-            return  # a root, which no CRL names, or an id that was voided before any certificate had it
-        issuer, serial = self._issuers.setdefault(event.issuer_id, _Issuer()), int(event.serial, 16)
+            return  # a root, which no CRL lists, or an id that was voided before it had a certificate
+        issuer, serial = self._issuers.setdefault(event.issuer_id, _IssuerRecord()), int(event.serial, 16)
+        present = issuer.entries.get(serial)
         match event:
-            case CertificateHeld(not_after=not_after):
-                if serial not in issuer.revoked:
-                    issuer.revoked[serial] = _revocation(sequence, serial, at, not_after)
+            case CertificateHeld():
+                if present is None:
+                    issuer.entries[serial] = self._entry(sequence, serial, at, event)
             case CertificateReleased():
-                if (held := issuer.revoked.get(serial)) is not None and held.reason is None:
-                    del issuer.revoked[serial]
+                if present is not None and present.reason is None:
+                    del issuer.entries[serial]
             case CertificateRevoked():
                 if not (event.existed and event.signed):
-                    return  # nobody can have it: there is nothing to warn of
-                held = issuer.revoked.get(serial)
-                if held is not None and held.reason is not None:
+                    return  # the certificate never existed, so nobody can present it
+                if present is not None and present.reason is not None:
                     return
-                since = at if held is None else held.at  # X.509, 9.5.3.1: a hold that became final counts from the hold
-                issuer.revoked[serial] = _revocation(
-                    sequence, serial, since, event.not_after, reason=event.reason, invalid_since=event.invalidity_date
-                )
+                # X.509, 9.5.3.1: a hold that becomes a revocation keeps the date of the hold
+                revoked_at = at if present is None else present.at
+                issuer.entries[serial] = self._entry(sequence, serial, revoked_at, event)
             case _:
                 assert_never(event)
-        issuer.changes[serial] = issuer.changed = sequence
+        issuer.last_changes[serial] = issuer.last_change = sequence
 
-    def of(self, issuer_id: str) -> tuple[RevocationEntry, ...]:
-        """What is revoked or held of that issuer, in no order."""
-        return tuple(self._issuers[issuer_id].revoked.values()) if issuer_id in self._issuers else ()
+    def entries_of(self, issuer_id: str) -> tuple[RevocationEntry, ...]:
+        """Returns the entries of that issuer, in no order."""
+        return tuple(self._issuers[issuer_id].entries.values()) if issuer_id in self._issuers else ()
 
     def find(self, issuer_id: str, serial: int) -> RevocationEntry | None:
-        return self._issuers[issuer_id].revoked.get(serial) if issuer_id in self._issuers else None
+        return self._issuers[issuer_id].entries.get(serial) if issuer_id in self._issuers else None
 
-    def changed(self, issuer_id: str, serial: int | None = None) -> int:
-        """The sequence of the last event about a certificate of that issuer, or about the one of that *serial*."""
+    def last_change(self, issuer_id: str, serial: int | None = None) -> int:
+        """Returns the sequence of the last event about that issuer's certificates, or about the one of *serial*."""
         issuer = self._issuers.get(issuer_id)
         if issuer is None:
             return 0
-        return issuer.changed if serial is None else issuer.changes.get(serial, 0)
+        return issuer.last_change if serial is None else issuer.last_changes.get(serial, 0)
 
     def issuers(self) -> tuple[str, ...]:
         return tuple(self._issuers)
 
-
-def _revocation(
-    sequence: int,
-    serial: int,
-    at: datetime,
-    not_after: datetime | None,
-    *,
-    reason: RevocationReason | None = None,
-    invalid_since: datetime | None = None,
-) -> RevocationEntry:
-    second = at.replace(microsecond=0)  # X.509 knows no smaller part of time
-    encoded = crl_entry(serial, second, reason, invalid_since)
-    return RevocationEntry(serial, second, reason, not_after, sequence, encoded)
+    def _entry(
+        self, sequence: int, serial: int, at: datetime, event: CertificateHeld | CertificateRevoked
+    ) -> RevocationEntry:
+        second = at.replace(microsecond=0)  # X.509 has no fractions of a second
+        reason = event.reason if isinstance(event, CertificateRevoked) else None
+        invalidity_date = event.invalidity_date if isinstance(event, CertificateRevoked) else None
+        return RevocationEntry(
+            serial=serial,
+            at=second,
+            reason=reason,
+            not_after=event.not_after,
+            sequence=sequence,
+            encoded=self._encode_entry(serial, second, reason, invalidity_date),
+        )

@@ -336,7 +336,7 @@ async def test_the_crl_of_a_log_is_the_same_octet_by_octet_for_whoever_read_it_w
         whole.log.take(event, NOON + n * MINUTE)
         in_parts.log.take(event, NOON + n * MINUTE)
         if n == seen_before:
-            await in_parts.log.through()
+            await in_parts.log.catch_up()
 
     one, other = await whole.create(CA, NOON + DAY), await in_parts.create(CA, NOON + DAY)
 

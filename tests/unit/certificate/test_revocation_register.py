@@ -5,6 +5,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.certificate.der import crl_entry
 from services.certificate.revocation.register import RevocationRegister
 from shared.contracts.certificate.events import CertificateHeld, CertificateReleased, CertificateRevoked
 from shared.contracts.certificate.value_types import RevocationReason
@@ -30,14 +31,14 @@ def revoked(number, issuer_id=A, reason=RevocationReason.SUPERSEDED, **fields):
 
 
 def fold(*events, register=None, first=1):
-    register = register or RevocationRegister()
+    register = register or RevocationRegister(crl_entry)
     for sequence, event in enumerate(events, first):
-        register.hear(sequence, NOON + timedelta(minutes=sequence), event)
+        register.apply(sequence, NOON + timedelta(minutes=sequence), event)
     return register
 
 
 def listed(register, issuer_id=A):
-    return {each.serial: each.reason for each in register.of(issuer_id)}
+    return {each.serial: each.reason for each in register.entries_of(issuer_id)}
 
 
 def test_what_is_revoked_or_held_is_listed_under_its_issuer_and_nothing_else():
@@ -53,7 +54,7 @@ def test_what_is_released_is_listed_no_more_but_its_change_is_known():
     register = fold(held(1), released(1))
 
     assert listed(register) == {}
-    assert register.changed(A) == register.changed(A, 1) == 2
+    assert register.last_change(A) == register.last_change(A, 1) == 2
 
 
 def test_what_was_voided_or_never_signed_or_is_a_root_is_not_listed():
@@ -61,7 +62,7 @@ def test_what_was_voided_or_never_signed_or_is_a_root_is_not_listed():
     register = fold(voided, revoked(2, signed=False), revoked(3, issuer_id=None))
 
     assert listed(register) == {}
-    assert (register.heard, register.changed(A)) == (3, 0)
+    assert (register.last_sequence, register.last_change(A)) == (3, 0)
 
 
 def test_a_hold_that_becomes_final_counts_from_the_hold():
@@ -75,7 +76,7 @@ def test_a_hold_that_becomes_final_counts_from_the_hold():
 def test_what_is_heard_a_second_time_changes_nothing():
     register = fold(held(1), released(1))
 
-    register.hear(1, NOON, held(1))
+    register.apply(1, NOON, held(1))
 
     assert listed(register) == {}
 
@@ -103,11 +104,11 @@ def test_who_begins_anew_or_hears_something_twice_comes_to_the_same(history, res
 
     restarted = fold(*history[:restart])
     for back in range(max(0, restart - again), len(history)):
-        restarted.hear(back + 1, NOON + timedelta(minutes=back + 1), history[back])
+        restarted.apply(back + 1, NOON + timedelta(minutes=back + 1), history[back])
 
     for issuer_id in (A, B):
-        assert at_once.of(issuer_id) == restarted.of(issuer_id)
-        assert at_once.changed(issuer_id) == restarted.changed(issuer_id)
+        assert at_once.entries_of(issuer_id) == restarted.entries_of(issuer_id)
+        assert at_once.last_change(issuer_id) == restarted.last_change(issuer_id)
 
 
 @given(events, events)
@@ -115,14 +116,14 @@ def test_an_issuer_is_not_touched_by_what_is_said_of_others(of_one, of_other):
     """In any interleaving: every event keeps its place in the log, and others stand between."""
     of_one = [(2 * n + 1, e) for n, e in enumerate(of_one) if e.issuer_id == A]
     of_other = [(2 * n + 2, e) for n, e in enumerate(of_other) if e.issuer_id == B]
-    alone, together = RevocationRegister(), RevocationRegister()
+    alone, together = RevocationRegister(crl_entry), RevocationRegister(crl_entry)
     for sequence, event in of_one:
-        alone.hear(sequence, NOON + timedelta(minutes=sequence), event)
+        alone.apply(sequence, NOON + timedelta(minutes=sequence), event)
     for sequence, event in sorted(of_one + of_other, key=lambda each: each[0]):
-        together.hear(sequence, NOON + timedelta(minutes=sequence), event)
+        together.apply(sequence, NOON + timedelta(minutes=sequence), event)
 
-    assert alone.of(A) == together.of(A)
-    assert alone.changed(A) == together.changed(A)
+    assert alone.entries_of(A) == together.entries_of(A)
+    assert alone.last_change(A) == together.last_change(A)
 
 
 @given(events)
