@@ -1,4 +1,4 @@
-"""What operators see of devices: how long each kind of operation takes, and how it ends."""
+"""Metrics of device operations: duration and outcome by kind."""
 
 from __future__ import annotations
 
@@ -7,31 +7,31 @@ from collections.abc import Awaitable, Callable
 
 from opentelemetry import metrics
 
-from services.yubikey.core.effects import AtDevice, DeviceRefused, Effect, Outcome
+from services.yubikey.core.effects import AtDevice, Effect, EffectFailed, Outcome
 from shared.telemetry.instruments import DURATION_BUCKETS_S
 
 _operations = metrics.get_meter("cim-keys").create_histogram(
     "cim_keys.device.operation.duration",
     "s",
-    "How long a device, and who is asked to touch it, took",
+    "Duration of a device operation, waiting for people included",
     explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
 
 
-def measured(perform: Callable[[Effect], Awaitable[Outcome]]) -> Callable[[Effect], Awaitable[Outcome]]:
-    """*perform*, and what became of each effect is counted."""
+def with_metrics(perform: Callable[[Effect], Awaitable[Outcome]]) -> Callable[[Effect], Awaitable[Outcome]]:
+    """Wrap *perform* so that it records duration and outcome of each effect."""
 
-    async def performing(effect: Effect) -> Outcome:
-        began, came = time.perf_counter(), "error"
+    async def perform_and_record(effect: Effect) -> Outcome:
+        started, result = time.perf_counter(), "error"
         try:
             outcome = await perform(effect)
-            came = str(outcome.code) if isinstance(outcome, DeviceRefused) else "done"
+            result = str(outcome.code) if isinstance(outcome, EffectFailed) else "done"
         finally:
-            labels = {"cim.operation": _name(effect), "cim.outcome": came}
-            _operations.record(time.perf_counter() - began, labels)
+            labels = {"cim.operation": _name(effect), "cim.outcome": result}
+            _operations.record(time.perf_counter() - started, labels)
         return outcome
 
-    return performing
+    return perform_and_record
 
 
 def _name(effect: Effect) -> str:

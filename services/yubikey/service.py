@@ -1,4 +1,4 @@
-"""The YubiKey service, put together."""
+"""Wiring of the YubiKey service: settings, sources of devices, agent and aggregates."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.core.effects import Effect, Outcome
 from services.yubikey.core.prompts import PROMPT
-from services.yubikey.fleet.agent import Agency, Agent
-from services.yubikey.performer.devices import Keeping
+from services.yubikey.fleet.agent import Agent, AgentConfiguration
+from services.yubikey.performer.devices import DeviceConfiguration
 from services.yubikey.readers.directory import Devices
 from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.readers.virtual import VirtualDevices, load_distribution
 from services.yubikey.roles import read_roles
 from services.yubikey.state.credentials import PURPOSE, Credentials
-from services.yubikey.state.home import Home
+from services.yubikey.state.home import StateDirectory
 from services.yubikey.state.intents import BUCKET
 from services.yubikey.state.leases import Leases
-from services.yubikey.state.rotation import require_ours, settle
-from services.yubikey.state.sealing import DocumentSealing, SealingKey, derived
+from services.yubikey.state.rotation import require_readable, reseal_documents
+from services.yubikey.state.sealing import DocumentSealing, SealingKey, derive_key
 from services.yubikey.trust import yubico_trust
 from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
@@ -61,57 +61,64 @@ class Settings:
 
 
 def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> Service:
-    """*sources*: where devices come from; default: whence the settings say."""
+    """Build the service. *sources*: the sources of devices; by default, those that the settings name."""
     if sources is None and settings.virtual_serials:
-        load_distribution()  # say at once that it is missing, not once a server is found
+        load_distribution()  # fail before connecting if it is missing
     host, edge = Host(settings.nats_url, "yubikey", settings.access), _Edge(settings, sources or _sources)
 
-    async def begin(client: Client) -> None:
-        await edge.begin(client, host)
+    async def on_started(client: Client) -> None:
+        await edge.start(client, host)
 
-    host.on_started(begin)
+    host.on_started(on_started)
     return serve(
         host,
         "yubikey",
-        Aggregate("yubikey", YUBIKEY, edge.of_devices, edge.route),
-        Aggregate("prompt", PROMPT, edge.of_prompts),
+        Aggregate("yubikey", YUBIKEY, edge.device_performer, edge.route),
+        Aggregate("prompt", PROMPT, edge.prompt_performer),
     )
 
 
 class _Edge:
+    """State directory, agent and sealing of the running service."""
+
     def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
         self._settings = settings
         self._sources = sources
         self._sealing = DocumentSealing(settings.secret, PURPOSE, settings.previous_secret)
         self._agent: Agent | None = None
 
-    async def begin(self, client: Client, host: Host) -> None:
+    async def start(self, client: Client, host: Host) -> None:
         settings = self._settings
-        home = await Home.claim(settings.state_directory, settings.predecessor)
-        agency = Agency(settings.agent, lambda: self._sources(settings), settings.lease, settings.patience)
-        self._agent = Agent(agency, home, client, host.background)
+        home = await StateDirectory.claim(settings.state_directory, settings.predecessor)
+        configuration = AgentConfiguration(
+            name=settings.agent,
+            sources=lambda: self._sources(settings),
+            lease_s=settings.lease,
+            prompt_timeout_s=settings.patience,
+        )
+        self._agent = Agent(configuration, home, client, host.background)
         bucket = KeyValue(client.jetstream(), BUCKET)
-        await require_ours(bucket, self._sealing)
+        await require_readable(bucket, self._sealing)
         if settings.previous_secret is not None:
-            host.background(settle(bucket, self._sealing, self._agent.leases))
-        host.on_stopping(self._agent.wait_for_nobody)
+            host.background(reseal_documents(bucket, self._sealing, self._agent.leases))
+        host.on_stopping(self._agent.stop_prompts)
         host.on_stopped(self._agent.close)
 
-    async def of_devices(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
+    async def device_performer(self, _: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         assert self._agent is not None
         settings, sealing = self._settings, self._sealing
         roles = read_roles(settings.roles_file)
 
-        def keeping(bucket: KeyValue, leases: Leases) -> Keeping:
-            return Keeping(Credentials(bucket, sealing, leases), roles, settings.management_key)
+        def configure(bucket: KeyValue, leases: Leases) -> DeviceConfiguration:
+            return DeviceConfiguration(Credentials(bucket, sealing, leases), roles, settings.management_key)
 
-        return await self._agent.equip(stores, SealingKey(settings.secret, settings.previous_secret), keeping)
+        return await self._agent.start(stores, SealingKey(settings.secret, settings.previous_secret), configure)
 
     async def route(self, handle: Handler) -> Handler:
         assert self._agent is not None
-        return await self._agent.route(handle)
+        return await self._agent.wrap(handle)
 
-    async def of_prompts(self, _: JetStreamContext, __: Stores) -> Callable[[Any], Awaitable[Any]]:
+    async def prompt_performer(self, _: JetStreamContext, __: Stores) -> Callable[[Any], Awaitable[Any]]:
         async def perform(effect: Any) -> Any:
             raise AssertionError(f"prompts have no effects: {effect}")
 
@@ -121,10 +128,10 @@ class _Edge:
 def _sources(settings: Settings) -> list[Devices]:
     sources: list[Devices] = []
     if settings.virtual_serials:
-        directory, before = settings.state_directory / "virtual", settings.previous_secret
-        previous_key = derived(before, VIRTUAL) if before is not None else None
+        directory, previous = settings.state_directory / "virtual", settings.previous_secret
+        previous_key = derive_key(previous, VIRTUAL) if previous is not None else None
         sources.append(
-            VirtualDevices(directory, derived(settings.secret, VIRTUAL), settings.virtual_serials, previous_key)
+            VirtualDevices(directory, derive_key(settings.secret, VIRTUAL), settings.virtual_serials, previous_key)
         )
     if settings.pcsc:
         sources.append(PcscYubiKeys(yubico_trust(settings.roots)))

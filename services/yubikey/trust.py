@@ -29,7 +29,10 @@ class Trust:
 
 
 def yubico_trust(more: Path | None = None) -> Trust:
-    """Under what real devices attest: the shipped certificates, and those in the PEM files of the directory *more*."""
+    """Trust for real devices: the shipped certificates, and those in the PEM files of the directory *more*.
+
+    Raises Unusable for a root that is not pinned.
+    """
     shipped = [
         certificate
         for file in (files("services.yubikey") / "roots").iterdir()
@@ -39,8 +42,8 @@ def yubico_trust(more: Path | None = None) -> Trust:
     certificates = shipped + (_certificates_in(more) if more is not None else [])
     roots = {fingerprint(c): c for c in certificates if c.subject == c.issuer}
     if not roots.keys() <= YUBICO_ROOTS.keys():
-        problem = f"YUBIKEY_ROOTS: {more} has a root that is none of Yubico's, https://developers.yubico.com/PKI/"
-        raise Unusable(f"{problem}; only intermediates need not be pinned")
+        problem = f"YUBIKEY_ROOTS: {more} contains a root that is not Yubico's (https://developers.yubico.com/PKI/)"
+        raise Unusable(f"{problem}; put only intermediates there")
     return Trust(tuple(roots.values()), tuple(c for c in certificates if c.subject != c.issuer))
 
 
@@ -49,7 +52,7 @@ def _certificates_in(directory: Path) -> list[x509.Certificate]:
         pems = [file.read_bytes() for file in sorted(directory.glob("*.pem"))]
         certificates = [certificate for pem in pems for certificate in x509.load_pem_x509_certificates(pem)]
     except (OSError, ValueError) as error:
-        raise Unusable(f"YUBIKEY_ROOTS: {directory} has a file that is no PEM of certificates") from error
+        raise Unusable(f"YUBIKEY_ROOTS: {directory} contains a file that is not a PEM of certificates") from error
     if not certificates:
         raise Unusable(f"YUBIKEY_ROOTS: {directory} has no certificate in a file *.pem")
     return certificates

@@ -18,7 +18,7 @@ import uvloop
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from services.yubikey.piv.authentication import authenticate
-from services.yubikey.piv.session import CandidateSecrets, opened
+from services.yubikey.piv.session import CandidateSecrets, open_piv
 from services.yubikey.readers.virtual import VirtualDevices
 from shared.contracts.key.value_types import Algorithm
 from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
@@ -101,7 +101,7 @@ def _provision(devices: _Counting, serial: int, issuer) -> None:
     slot, algorithm, policies = Slot.AUTHENTICATION, Algorithm.EC_P256, (PinPolicy.ONCE, TouchPolicy.NEVER)
 
     def conversation(work: Callable) -> object:
-        with opened(devices.open(serial), serial, devices, FACTORY) as device:
+        with open_piv(devices.open(serial), serial, devices, FACTORY) as device:
             return work(device)
 
     conversation(lambda device: (device.read(slot), authenticate(device)))
@@ -112,7 +112,7 @@ def _provision(devices: _Counting, serial: int, issuer) -> None:
         return device.read(slot).key, device.statement(slot)
 
     key, _ = conversation(generate)
-    conversation(lambda device: device.proof(slot, device.read(slot).key, device.statement(slot)))
+    conversation(lambda device: device.verify_statement(slot, device.read(slot).key, device.statement(slot)))
     certificate = certify(key.public_key, issuer)
 
     def put(device):

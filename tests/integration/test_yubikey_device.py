@@ -15,7 +15,7 @@ from services.yubikey.core.effects import (
     Attest,
     Attested,
     CertificatePut,
-    DeviceRefused,
+    EffectFailed,
     EmptySlot,
     FetchSealingKey,
     GenerateInSlot,
@@ -26,7 +26,7 @@ from services.yubikey.core.effects import (
     SlotEmptied,
     SlotFilled,
 )
-from services.yubikey.performer.devices import YubiKeys
+from services.yubikey.performer.devices import DevicePerformer
 from services.yubikey.piv.slots import pem
 from services.yubikey.state.intents import BUCKET, Intents
 from services.yubikey.state.sealing import SUITE, SealingKey
@@ -55,7 +55,7 @@ def _devices(tmp_path):
 
 @pytest.fixture(name="yubikeys")
 def _yubikeys(devices, intents):
-    return YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket))
+    return DevicePerformer([devices], intents, SEALING_KEY, keeping(intents.bucket))
 
 
 @pytest.fixture(name="generated")
@@ -75,19 +75,29 @@ def new_id():
     return str(uuid4())
 
 
+def filling(algorithm, operation_id=None):
+    pin, touch = POLICIES
+    return {
+        "operation_id": operation_id or new_id(),
+        "algorithm": algorithm,
+        "pin_policy": pin,
+        "touch_policy": touch,
+    }
+
+
 def generating(key_id, operation_id=None, algorithm=Algorithm.EC_P256, *, replace=False):
-    return GenerateInSlot(*AT, operation_id or new_id(), key_id, algorithm, *POLICIES, replace)
+    return GenerateInSlot(*AT, **filling(algorithm, operation_id), key_id=key_id, replace=replace)
 
 
 def clearing(key_id=None, operation_id=None, public_key_pem=None):
-    return EmptySlot(*AT, operation_id or new_id(), key_id, public_key_pem)
+    return EmptySlot(*AT, operation_id=operation_id or new_id(), key_id=key_id, public_key_pem=public_key_pem)
 
 
 def importing(private_key, key_id, algorithm=Algorithm.EC_P256, *, replace=False, sealed_for=None):
     pkcs8 = private_key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     recipient = X25519PublicKey.from_public_bytes(SEALING_KEY.public)
     sealed = SUITE.encrypt(pkcs8, recipient, sealing_info(sealed_for or key_id))
-    return ImportKeyIntoSlot(*AT, new_id(), key_id, algorithm, *POLICIES, replace, sealed)
+    return ImportKeyIntoSlot(*AT, **filling(algorithm), key_id=key_id, replace=replace, sealed_key=sealed)
 
 
 async def cleared(yubikeys, effect):
@@ -98,7 +108,7 @@ async def cleared(yubikeys, effect):
 
 async def refused(yubikeys, effect, code, *words):
     outcome = await yubikeys.perform(effect)
-    assert isinstance(outcome, DeviceRefused), outcome
+    assert isinstance(outcome, EffectFailed), outcome
     assert outcome.code == code
     for word in words:
         assert word in outcome.message
@@ -122,7 +132,7 @@ class TestAfterACrash:
         effect = generating(new_id())
         once = await yubikeys.perform(effect)
 
-        again = await YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket)).perform(effect)
+        again = await DevicePerformer([devices], intents, SEALING_KEY, keeping(intents.bucket)).perform(effect)
 
         assert again.public_key_pem == once.public_key_pem
         assert len(generated) == 1
@@ -254,7 +264,9 @@ class TestClearing:
         assert len(generated) == before
 
     async def test_with_older_firmware_the_slot_is_free_again(self, tmp_path, intents):
-        yubikeys = YubiKeys([OldDevices(tmp_path / "old", (5, 4, 3))], intents, SEALING_KEY, keeping(intents.bucket))
+        yubikeys = DevicePerformer(
+            [OldDevices(tmp_path / "old", (5, 4, 3))], intents, SEALING_KEY, keeping(intents.bucket)
+        )
         key_id = new_id()
         await yubikeys.perform(generating(key_id))
 
@@ -313,7 +325,7 @@ class TestCertificates:
         await yubikeys.perform(generating(new_id()))
         other = certify(ec.generate_private_key(ec.SECP256R1()).public_key())
 
-        await refused(yubikeys, PutCertificate(*AT, pem(other)), CONFLICT, "not of the key")
+        await refused(yubikeys, PutCertificate(*AT, pem(other)), CONFLICT, "does not certify the key")
         assert (await contents(yubikeys)).certificate is None
 
     async def test_one_for_an_empty_slot_is_refused(self, yubikeys):
@@ -349,7 +361,7 @@ async def test_a_device_under_another_root_is_not_attested(yubikeys, devices, tm
 async def test_refusals_leave_no_intent(yubikeys, devices, intents):
     generate(devices)
     await refused(yubikeys, generating(new_id()), CONFLICT)
-    wrong = YubiKeys([devices], intents, SEALING_KEY, keeping(intents.bucket, bytes(24)))
+    wrong = DevicePerformer([devices], intents, SEALING_KEY, keeping(intents.bucket, bytes(24)))
     await refused(wrong, generating(new_id(), replace=True), RejectionCode.NOT_ALLOWED, "management key")
 
     assert (await intents.read(*AT))[1] == 0

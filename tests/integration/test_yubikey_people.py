@@ -193,7 +193,7 @@ class TestAPin:
     @pytest.fixture(name="prompts")
     async def _prompts(self, client):
         await declare(client)
-        prompts = Prompts(store_of(client.jetstream(), "prompt", PROMPT), 30, again=0.05)
+        prompts = Prompts(store_of(client.jetstream(), "prompt", PROMPT), 30, retry_interval_s=0.05)
         lineage = Lineage.root(new_id())
         current_command.set(ReceivedCommand(lineage, "SignWithSlot", str(SERIAL), NOON, None))
         return prompts
@@ -236,7 +236,7 @@ class TestAPin:
         prompts.stop()
         with pytest.raises(Transient):
             await asking
-        successor = Prompts(prompts._store, 0, again=0.05)  # noqa: SLF001 - the log, as another process has it
+        successor = Prompts(prompts._store, 0, retry_interval_s=0.05)  # noqa: SLF001 - the log, as another process has it
 
         with pytest.raises(Exception, match="was not given"):
             await asyncio.to_thread(successor.with_pin, SERIAL, None, lambda pin: pin)

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 
 from services.yubikey.service import Settings, yubikey_service
-from services.yubikey.state.credentials import PURPOSE, Credentials, Secrets
+from services.yubikey.state.credentials import PURPOSE, Credentials, DeviceSecrets
 from services.yubikey.state.intents import BUCKET
 from services.yubikey.state.leases import Holder, Leases
-from services.yubikey.state.rotation import settle
+from services.yubikey.state.rotation import reseal_documents
 from services.yubikey.state.sealing import DocumentSealing
 from shared.errors import Poison, Unusable
 from shared.nats.kv import KeyValue
@@ -70,7 +70,9 @@ async def test_a_secret_that_opens_nothing_is_not_worked_with(client, settings, 
     assert pin
     elsewhere = replace(settings, virtual_serials=(), secret=NOW)
 
-    with pytest.raises(Unusable, match=r"opens the secrets of none of the 1 YubiKeys.*YUBIKEY_PREVIOUS_SECRET_FILE"):
+    with pytest.raises(
+        Unusable, match=r"opens the stored secrets of none of the 1 YubiKeys.*YUBIKEY_PREVIOUS_SECRET_FILE"
+    ):
         async with serving(client, elsewhere):
             pass
 
@@ -81,7 +83,7 @@ async def test_the_one_before_is_of_no_use_any_more(client, settings, pin, caplo
         await until(lambda: DONE in caplog.text)
 
     assert pin
-    with pytest.raises(Unusable, match="opens the secrets of none"):
+    with pytest.raises(Unusable, match="opens the stored secrets of none"):
         async with serving(client, settings):
             pass
 
@@ -89,13 +91,13 @@ async def test_the_one_before_is_of_no_use_any_more(client, settings, pin, caplo
 async def test_a_device_in_other_hands_is_left_to_them_until_they_give_it_up(bucket, caplog):
     caplog.set_level(logging.INFO)
     ours, theirs = [Leases(bucket, Holder(name, name, name), 30.0) for name in ("ours", "theirs")]
-    await theirs.take(SERIAL)
+    await theirs.acquire(SERIAL)
     old, both = DocumentSealing(BEFORE, PURPOSE), DocumentSealing(NOW, PURPOSE, BEFORE)
-    await Credentials(bucket, old).write(str(SERIAL), Secrets(pin="739154"))
+    await Credentials(bucket, old).write(str(SERIAL), DeviceSecrets(pin="739154"))
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(settle(bucket, both, ours))
-        await until(lambda: "1 YubiKeys, in other hands" in caplog.text)
+        group.create_task(reseal_documents(bucket, both, ours))
+        await until(lambda: "1 YubiKeys that other processes lease" in caplog.text)
         assert (await Credentials(bucket, old).read(str(SERIAL))).pin == "739154"
         await theirs.release(SERIAL)
 
@@ -113,4 +115,4 @@ async def test_one_that_was_altered_is_named_and_stops_nobody(client, bucket, se
         assert await talk.released("pin") == pin
         await until(lambda: DONE in caplog.text)
 
-    assert "the secrets of YubiKey 7 open with no secret" in caplog.text
+    assert "no configured secret opens the stored secrets of YubiKey 7" in caplog.text

@@ -7,10 +7,10 @@ from yubikit.piv import PivSession
 
 from services.virtual_yubikey import VirtualYubiKeys
 from services.virtual_yubikey.faults import PowerCut, at
-from services.yubikey.core.effects import AtDevice, DeviceRefused, Done
-from services.yubikey.performer.devices import Keeping, YubiKeys
+from services.yubikey.core.effects import AtDevice, EffectDone, EffectFailed
+from services.yubikey.performer.devices import DeviceConfiguration, DevicePerformer
 from services.yubikey.roles import read_roles
-from services.yubikey.state.credentials import PURPOSE, Credentials, Secrets
+from services.yubikey.state.credentials import PURPOSE, Credentials, DeviceSecrets
 from services.yubikey.state.intents import Intents
 from services.yubikey.state.sealing import DocumentSealing, SealingKey
 from shared.contracts.yubikey.devices import (
@@ -47,8 +47,8 @@ class Bench:
         self.yubikeys = VirtualYubiKeys(directory, SECRET, [SERIAL])
         bucket = KeyValue(js, "KEYS_DEVICES")
         self.credentials = Credentials(bucket, DocumentSealing(bytes(32), PURPOSE))
-        keeping = Keeping(self.credentials, read_roles(None))
-        self._service = YubiKeys([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
+        keeping = DeviceConfiguration(self.credentials, read_roles(None))
+        self._service = DevicePerformer([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
 
     async def ask(self, which, operation_id="op"):
         """As a command is delivered: again, until it is answered."""
@@ -84,15 +84,15 @@ async def test_wherever_power_is_cut(tmp_path, client, which, after):
     n = -1
     while number is None or n < number:
         bench = Bench(tmp_path / str(n + 1), js)
-        await bench.credentials.write(NAME, Secrets())
+        await bench.credentials.write(NAME, DeviceSecrets())
         if which in BEFORE:
-            assert isinstance(await bench.ask(BEFORE[which], "before"), Done)
+            assert isinstance(await bench.ask(BEFORE[which], "before"), EffectDone)
         bench.yubikeys.fail(SERIAL, at(n, PowerCut(after=after)) if n >= 0 else lambda *_: None)
         outcome = await bench.ask(which)
-        if isinstance(outcome, DeviceRefused):  # nothing was done, and it may be asked again
+        if isinstance(outcome, EffectFailed):  # nothing was done, and it may be asked again
             assert outcome.retryable
             outcome = await bench.ask(which, "again")
-        assert isinstance(outcome, Done), (n, outcome)
+        assert isinstance(outcome, EffectDone), (n, outcome)
         number = bench.yubikeys.apdus(SERIAL) if number is None else number
         bench.yubikeys.fail(SERIAL, None)
         state = await bench.holds_what_it_says()
@@ -103,5 +103,5 @@ async def test_wherever_power_is_cut(tmp_path, client, which, after):
 
 
 def test_what_is_held_is_not_shown():
-    held = Secrets(pin="864209", puk="97531864", management_key="a5" * 24, pending_pin="135790")
+    held = DeviceSecrets(pin="864209", puk="97531864", management_key="a5" * 24, pending_pin="135790")
     assert not any(secret in repr(held) for secret in ("864209", "97531864", "a5a5", "135790"))

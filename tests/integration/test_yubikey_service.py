@@ -82,7 +82,7 @@ async def test_a_saga_undoes_what_it_does_not_know_to_be_done(service):
     code, message = await refused(service, "generate-key", {**AT, "algorithm": "ec-p256", "key_id": key_id})
 
     assert code == "conflict"
-    assert "undone before it was done" in message
+    assert "undone before it arrived" in message
 
 
 async def test_a_command_told_again_is_answered_once(service):
@@ -160,5 +160,5 @@ async def test_ml_dsa_is_refused_at_once_whether_the_key_is_to_be_made_or_import
     body = {**AT, "algorithm": "ml-dsa-65", "key_id": str(uuid4()), "sealed_key": sealed}
     to_import = await refused(service, "import-key", body)
 
-    assert to_generate == to_import == ("invalid", "no YubiKey holds ml-dsa-65 keys: keep it in the key service")
+    assert to_generate == to_import == ("invalid", "YubiKeys do not support ml-dsa-65: use the key service")
     await generated(service)  # and the slot is as empty as before

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from services.yubikey.state.sealing import derived
+from services.yubikey.state.sealing import derive_key
 from tests.support.readers import OPENSC, SERIAL, beside_a_yubikey
 from tests.support.suite import suite_up
 
@@ -29,7 +29,7 @@ def _kept(tmp_path_factory):
 
     asyncio.run(provision())
     secret = (directory / "suite" / "secrets" / "yubikey.secret").read_bytes()
-    (directory / "sealing.key").write_bytes(derived(secret, b"cim-keys/yubikey/virtual-devices/v1"))
+    (directory / "sealing.key").write_bytes(derive_key(secret, b"cim-keys/yubikey/virtual-devices/v1"))
     return directory
 
 

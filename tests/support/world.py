@@ -224,29 +224,45 @@ class World:
 
     def _perform_on_device(self, effect: Any) -> Any:
         if isinstance(effect, devices.AtDevice):
-            return devices.Done(_of_device(effect.command))
+            return devices.EffectDone(_of_device(effect.command))
         holder = self.slots.get(effect.slot)
         match effect:
             case devices.GenerateInSlot() | devices.ImportKeyIntoSlot():
                 if holder not in (None, effect.key_id) and not effect.replace:
-                    return devices.DeviceRefused(RejectionCode.CONFLICT, "occupied")
+                    return devices.EffectFailed(RejectionCode.CONFLICT, "occupied")
                 self.slots[effect.slot] = effect.key_id
-                policies = (effect.pin_policy, effect.touch_policy)
-                return devices.SlotFilled(effect, True, _PEM, _SHA, None, *policies, replaced=holder is not None)
+                return devices.SlotFilled(
+                    effect=effect,
+                    simulated=True,
+                    public_key_pem=_PEM,
+                    fingerprint_sha256=_SHA,
+                    attestation=None,
+                    pin_policy=effect.pin_policy,
+                    touch_policy=effect.touch_policy,
+                    replaced=holder is not None,
+                )
             case devices.FetchSealingKey():
                 return devices.SealingKeyFetched(effect, True, b"0" * 32)
             case devices.Attest():
-                return devices.Attested(effect, True, _PEM, "5.7.4", PinPolicy.ONCE, TouchPolicy.NEVER, _SHA)
+                return devices.Attested(
+                    effect=effect,
+                    simulated=True,
+                    public_key_pem=_PEM,
+                    firmware="5.7.4",
+                    pin_policy=PinPolicy.ONCE,
+                    touch_policy=TouchPolicy.NEVER,
+                    root_fingerprint_sha256=_SHA,
+                )
             case devices.PutCertificate():
                 return devices.CertificatePut(effect, True, _SHA)
             case devices.ReadSlot():
                 stored = devices.StoredCertificate(_PEM, _SHA, _PEM)
-                return devices.SlotContents(effect, True, _PEM, stored)
+                return devices.SlotContents(effect=effect, simulated=True, public_key_pem=_PEM, certificate=stored)
             case devices.EmptySlot():
                 mine = holder is not None and effect.key_id in (None, holder)
                 if mine:
                     del self.slots[effect.slot]
-                return devices.SlotEmptied(effect, True, cleared=mine)
+                return devices.SlotEmptied(effect=effect, simulated=True, cleared=mine)
         raise AssertionError(effect)
 
     # -- what is left in the world -----------------------------------------------------------------------------------
@@ -256,7 +272,7 @@ class World:
         state = YUBIKEY.initial
         for event in self.log["yubikey", "42000001"]:
             state = YUBIKEY.evolve(state, event)
-        return [said for said in (state.life.label, state.life.person_id) if said is not None]
+        return [said for said in (state.lifecycle.label, state.lifecycle.person_id) if said is not None]
 
     def living_keys(self) -> list[str]:
         """This saga's keys whose private half exists: generated and not destroyed."""

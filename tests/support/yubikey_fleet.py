@@ -16,7 +16,7 @@ from uuid import uuid4
 from nats.js.errors import NotFoundError
 
 from services.yubikey.readers.virtual import VirtualDevices
-from services.yubikey.state.sealing import derived
+from services.yubikey.state.sealing import derive_key
 from shared.messages.ids import new_id
 from shared.nats.kv import read_until_end
 
@@ -74,7 +74,7 @@ class Member:
     @property
     def devices(self):
         """The devices themselves, to look into while no process has them."""
-        key = derived(SECRET, b"cim-keys/yubikey/virtual-devices/v1")
+        key = derive_key(SECRET, b"cim-keys/yubikey/virtual-devices/v1")
         return VirtualDevices(self.state / "virtual", key, self._serials)
 
     def files(self):

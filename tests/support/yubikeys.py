@@ -9,9 +9,9 @@ from cryptography.x509.oid import NameOID
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.virtual_yubikey import VirtualYubiKeys
-from services.yubikey.performer.devices import Keeping
+from services.yubikey.performer.devices import DeviceConfiguration
 from services.yubikey.piv.authentication import authenticate
-from services.yubikey.piv.session import CandidateSecrets, opened
+from services.yubikey.piv.session import CandidateSecrets, open_piv
 from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.roles import read_roles
 from services.yubikey.state.credentials import Credentials
@@ -37,7 +37,7 @@ def plugged_in(directory):
 
 
 def opening(devices, serial=SERIAL, management_key=DEFAULT_MANAGEMENT_KEY):
-    return opened(devices.open(serial), serial, devices, CandidateSecrets((management_key,)))
+    return open_piv(devices.open(serial), serial, devices, CandidateSecrets((management_key,)))
 
 
 def generate(devices, algorithm=Algorithm.EC_P256, serial=SERIAL, slot=SLOT_9A):
@@ -65,4 +65,4 @@ def certify(public_key, issuer_key=None, issuer=None, name="somebody", ca=False)
 
 def keeping(bucket, management_key=DEFAULT_MANAGEMENT_KEY):
     """What the service knows of devices beside themselves, in *bucket*; and the roles that are shipped."""
-    return Keeping(Credentials(bucket, bytes(32)), read_roles(None), management_key)
+    return DeviceConfiguration(Credentials(bucket, bytes(32)), read_roles(None), management_key)

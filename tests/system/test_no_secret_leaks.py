@@ -30,7 +30,7 @@ from services.virtual_yubikey import attestation
 from services.virtual_yubikey import state as device_state
 from services.virtual_yubikey.piv_keys import to_pkcs8
 from services.virtual_yubikey.sealing import SealedFile
-from services.yubikey.state.sealing import derived
+from services.yubikey.state.sealing import derive_key
 from shared.contracts.key.value_types import Algorithm, import_proof, sealing_info
 from shared.nats.kv import KeyValue
 from tests.support.authority import private_key, public_pem
@@ -170,8 +170,8 @@ async def _secrets(lived):
     for name in ("key.passphrase", "key.previous", "yubikey.secret"):
         secrets[name] = (lived.local.state / "secrets" / name).read_bytes().strip()
     root = secrets["yubikey.secret"]
-    sealing = derived(root, b"cim-keys/yubikey/virtual-devices/v1")
-    secrets |= {"sealing key": sealing, "HPKE key": derived(root, b"cim-keys/yubikey/sealing/v1")}
+    sealing = derive_key(root, b"cim-keys/yubikey/virtual-devices/v1")
+    secrets |= {"sealing key": sealing, "HPKE key": derive_key(root, b"cim-keys/yubikey/sealing/v1")}
     secrets |= _keys_on_devices(lived.local.state / "yubikey" / "virtual", sealing)
     return secrets | await _keys_in_the_key_service(lived, secrets["key.passphrase"].decode())
 

@@ -5,7 +5,7 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 from deploy.settings import LocalSuite
 from services.yubikey.piv.authentication import authenticate
 from services.yubikey.readers.virtual import VirtualDevices
-from services.yubikey.state.sealing import derived
+from services.yubikey.state.sealing import derive_key
 from tests.support.suite import suite_up
 from tests.support.yubikeys import SERIAL, opening
 
@@ -13,7 +13,7 @@ from tests.support.yubikeys import SERIAL, opening
 def require_touch(state):
     LocalSuite(state).prepare()
     secret = (state / "secrets" / "yubikey.secret").read_bytes()
-    key = derived(secret, b"cim-keys/yubikey/virtual-devices/v1")
+    key = derive_key(secret, b"cim-keys/yubikey/virtual-devices/v1")
     devices = VirtualDevices(state / "yubikey" / "virtual", key, [SERIAL])
     with opening(devices) as device:
         authenticate(device)

@@ -1,6 +1,6 @@
-"""What may be done to a YubiKey, and what is then true of it. Pure: no clock, no randomness, no IO.
+"""Decider of the YubiKey aggregate. Pure: no clock, no randomness, no IO.
 
-A device needs no birth: whether it is plugged in is the world's answer; the log knows only what was done through it.
+The aggregate has no creation event: a device exists before this service sees it. The log has only the changes to it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import assert_never, get_args
 from pydantic import TypeAdapter
 
 from services.yubikey.core import lifecycle, presence, slots
-from services.yubikey.core.effects import AtDevice, DeviceRefused, Done, Effect, Outcome
-from services.yubikey.core.states import Device, Fate
+from services.yubikey.core.effects import AtDevice, Effect, EffectDone, EffectFailed, Outcome
+from services.yubikey.core.states import Device, DeviceStatus
 from shared.contracts.yubikey.devices import (
     DeviceCommand,
     DeviceEvent,
@@ -35,27 +35,31 @@ from shared.messages.ids import derive_id
 
 AnyCommand = YubiKeyCommand | PresenceCommand | LifecycleCommand | DeviceCommand | SecretCommand | SlotOperationCommand
 AnyEvent = YubiKeyEvent | PresenceEvent | LifecycleEvent | DeviceEvent | SecretEvent | SlotOperationEvent
-Answer = AnyEvent | Rejection | AlreadyDone | Perform[Effect]
+Decision = AnyEvent | Rejection | AlreadyDone | Perform[Effect]
+STATE_VERSION = 2
 
 
-def decide(device: Device, message: AnyCommand | Outcome, context: Context) -> Answer:
-    if isinstance(message, DeviceRefused):
+def decide(device: Device, message: AnyCommand | Outcome, context: Context) -> Decision:
+    """Decide on a command, or on the result of an effect."""
+    if isinstance(message, EffectFailed):
         return Rejection(message.code, message.message, retryable=message.retryable)
-    if isinstance(message, Done):
+    if isinstance(message, EffectDone):
         return message.event
     if not isinstance(message, AnyCommand):
-        return slots.came_of(message)
-    return lifecycle.barred(device.life, message.serial, message) or _asked(device, message, context)
+        return slots.event_for(message)
+    return lifecycle.rejection_of(device.lifecycle, message.serial, message) or _decide_command(
+        device, message, context
+    )
 
 
-def _asked(device: Device, command: AnyCommand, context: Context) -> Answer:
+def _decide_command(device: Device, command: AnyCommand, context: Context) -> Decision:
     operation_id = str(context.command_id)
     if isinstance(command, PresenceCommand):
-        return presence.reported(device.present, command)
+        return presence.decide(device.presence, command)
     if isinstance(command, LifecycleCommand):
-        return lifecycle.told(device.life, command, context.actor)
+        return lifecycle.decide(device.lifecycle, command, context.actor)
     if isinstance(command, YubiKeyCommand):
-        return slots.asked(device, command, operation_id, str(derive_id(context.command_id, "key_id")))
+        return slots.decide(device, command, operation_id, str(derive_id(context.command_id, "key_id")))
     return Perform(AtDevice(command.serial, operation_id, command))
 
 
@@ -63,24 +67,25 @@ def evolve(device: Device, event: AnyEvent) -> Device:
     if isinstance(event, YubiKeyEvent | SlotOperationEvent):
         return slots.evolve(device, event)
     if isinstance(event, PresenceEvent):
-        return replace(device, present=presence.after(event))
+        return replace(device, presence=presence.evolve(event))
     if isinstance(event, LifecycleEvent):
-        return replace(device, life=lifecycle.after(device.life, event))
+        return replace(device, lifecycle=lifecycle.evolve(device.lifecycle, event))
     if isinstance(event, DeviceEvent):
-        return _after(device, event)
-    return device  # what PIN, PUK and management key are is not the log's to know
+        return _evolve_device(device, event)
+    return device  # the log does not contain PIN, PUK or management key
 
 
-def _after(device: Device, event: DeviceEvent) -> Device:
-    life = device.life
+def _evolve_device(device: Device, event: DeviceEvent) -> Device:
+    before = device.lifecycle
     match event:
         case YubiKeySealed(config_sha256=digest):
-            return replace(device, life=replace(life, sealed=digest))
+            return replace(device, lifecycle=replace(before, sealed_sha256=digest))
         case YubiKeyProvisioned(role=role):
-            return replace(device, life=replace(life, role=role))
+            return replace(device, lifecycle=replace(before, role=role))
         case YubiKeyReset():
-            fate = Fate.RETIRED if life.fate is Fate.RETIRED else Fate.IN_USE
-            return replace(device, slots={}, life=replace(life, fate=fate, sealed=None, role=None))
+            status = DeviceStatus.RETIRED if before.status is DeviceStatus.RETIRED else DeviceStatus.IN_USE
+            after = replace(before, status=status, sealed_sha256=None, role=None)
+            return replace(device, slots={}, lifecycle=after)
         case YubiKeyDetected() | SlotsPlanned():
             return device
         case _:
@@ -94,4 +99,5 @@ YUBIKEY: Decider[Device, AnyCommand, AnyEvent, Effect, Outcome] = Decider(
     commands=get_args(AnyCommand),
     events=get_args(AnyEvent),
     states=TypeAdapter(Device),
+    state_version=STATE_VERSION,
 )

@@ -1,6 +1,4 @@
-"""What the core may ask of the world, and what it can hear back. Every effect is idempotent: performed twice, the world
-is the same.
-"""
+"""Effects of the YubiKey aggregate and their results. Every effect is idempotent."""
 
 from __future__ import annotations
 
@@ -18,13 +16,13 @@ from shared.contracts.yubikey.slots import PinPolicy, Slot, TouchPolicy
 
 
 @dataclass(frozen=True, slots=True)
-class _AtSlot:
+class _SlotEffect:
     serial: str
     slot: Slot
 
 
-@dataclass(frozen=True, slots=True)
-class _KeyInSlot(_AtSlot):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _FillEffect(_SlotEffect):
     operation_id: str
     key_id: str
     algorithm: Algorithm
@@ -33,39 +31,48 @@ class _KeyInSlot(_AtSlot):
     replace: bool
 
 
-@dataclass(frozen=True, slots=True)
-class GenerateInSlot(_KeyInSlot):
-    """Have the device make a key pair; performed twice with one operation id, it is made once."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateInSlot(_FillEffect):
+    """Generates a key pair on the device, once for each operation id."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImportKeyIntoSlot(_KeyInSlot):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportKeyIntoSlot(_FillEffect):
+    """Imports a private key that is sealed to the service's key."""
+
     sealed_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class FetchSealingKey(_AtSlot):
-    """Tell the public key to seal a private key to, if the device it is for is there."""
+class FetchSealingKey(_SlotEffect):
+    """Returns the public key to seal a private key to, if the device is present."""
 
 
 @dataclass(frozen=True, slots=True)
-class Attest(_AtSlot):
-    """Have the device state where the slot's key was made, and check the statement."""
+class Attest(_SlotEffect):
+    """Has the device attest the slot's key, and verifies the attestation."""
 
 
 @dataclass(frozen=True, slots=True)
-class PutCertificate(_AtSlot):
+class PutCertificate(_SlotEffect):
+    """Writes a certificate into the slot whose key it certifies."""
+
     certificate_pem: str
 
 
 @dataclass(frozen=True, slots=True)
-class ReadSlot(_AtSlot):
+class ReadSlot(_SlotEffect):
+    """Reads public key and certificate of the slot."""
+
     expected_fingerprint: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EmptySlot(_AtSlot):
-    """Delete what is in the slot; with a *key_id* only that key, which the log may know by its *public_key_pem*."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmptySlot(_SlotEffect):
+    """Deletes key and certificate of the slot.
+
+    *key_id*: delete only this key. *public_key_pem*: the public key of *key_id* according to the log, if it is there.
+    """
 
     operation_id: str
     key_id: str | None
@@ -74,7 +81,7 @@ class EmptySlot(_AtSlot):
 
 @dataclass(frozen=True, slots=True)
 class AtDevice:
-    """Do with the device what *command* asks, once, however often it is asked under one *operation_id*."""
+    """Carries out a command on the device, once for each *operation_id*."""
 
     serial: str
     operation_id: str
@@ -85,8 +92,10 @@ SlotEffect = GenerateInSlot | ImportKeyIntoSlot | FetchSealingKey | Attest | Put
 Effect = AtDevice | SlotEffect
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotFilled:
+    """A key is in the slot. *replaced*: the slot was occupied before."""
+
     effect: GenerateInSlot | ImportKeyIntoSlot
     simulated: bool
     public_key_pem: str
@@ -99,13 +108,17 @@ class SlotFilled:
 
 @dataclass(frozen=True, slots=True)
 class SealingKeyFetched:
+    """The public key to seal an import to."""
+
     effect: FetchSealingKey
     simulated: bool
     recipient_public_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
+    """The attestation verifies up to a trusted root."""
+
     effect: Attest
     simulated: bool
     public_key_pem: str
@@ -117,6 +130,8 @@ class Attested:
 
 @dataclass(frozen=True, slots=True)
 class NotAttested:
+    """The device does not attest the key, or the attestation does not verify."""
+
     effect: Attest
     simulated: bool
     reason: str
@@ -124,6 +139,8 @@ class NotAttested:
 
 @dataclass(frozen=True, slots=True)
 class CertificatePut:
+    """The certificate was written and read back."""
+
     effect: PutCertificate
     simulated: bool
     fingerprint_sha256: str
@@ -131,21 +148,27 @@ class CertificatePut:
 
 @dataclass(frozen=True, slots=True)
 class StoredCertificate:
+    """A certificate in a slot."""
+
     pem: str
     fingerprint_sha256: str
     public_key_pem: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotContents:
+    """Public key and certificate of a slot; None: there is none."""
+
     effect: ReadSlot
     simulated: bool
     public_key_pem: str | None
     certificate: StoredCertificate | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotEmptied:
+    """*cleared*: something was deleted. *overwrote*: the key that was undone had overwritten another one."""
+
     effect: EmptySlot
     simulated: bool
     cleared: bool
@@ -153,15 +176,15 @@ class SlotEmptied:
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
-    """It was done, and this is to be told of it."""
+class EffectDone:
+    """A command was carried out; *event* reports it."""
 
     event: DeviceEvent | SecretEvent | SlotOperationEvent
 
 
 @dataclass(frozen=True, slots=True)
-class DeviceRefused:
-    """The device, or its absence, said no."""
+class EffectFailed:
+    """An effect was not performed: the device is absent or refused, or the request was invalid."""
 
     code: RejectionCode
     message: str
@@ -169,4 +192,4 @@ class DeviceRefused:
 
 
 SlotOutcome = SlotFilled | SealingKeyFetched | Attested | NotAttested | CertificatePut | SlotContents | SlotEmptied
-Outcome = SlotOutcome | Done | DeviceRefused
+Outcome = SlotOutcome | EffectDone | EffectFailed

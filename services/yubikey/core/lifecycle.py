@@ -1,14 +1,11 @@
-"""Who has a device, and what may still be done with it. Pure: no clock, no randomness, no IO.
-
-What is plugged in and may be used is the device's own affair and the domain's; here is what people say about it.
-"""
+"""Lifecycle of a device: registration, assignment, loss, retirement and seal. Pure: no clock, no randomness, no IO."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import assert_never
 
-from services.yubikey.core.states import Fate, Life
+from services.yubikey.core.states import DeviceStatus, Lifecycle
 from shared.contracts.base import Command
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey import secrets, slot_operations, slots
@@ -39,7 +36,7 @@ from shared.contracts.yubikey.lifecycle import (
 )
 from shared.decider import AlreadyDone, Rejection
 
-_PUTS_SOMETHING_ON_IT = (
+_FILLING_COMMANDS = (
     slots.GenerateSlotKey,
     slots.PrepareImport,
     slots.ImportSlotKey,
@@ -52,10 +49,8 @@ _PUTS_SOMETHING_ON_IT = (
     ProvisionYubiKey,
     SealYubiKey,
 )
-_VOID_KEPT = 64
-"""Requests that came to nothing: as many as may be under way to one device at a time, and more."""
-_USES_IT = (slot_operations.CreateSlotCsr, slot_operations.SignInSlot, slot_operations.DecryptInSlot)
-_CHANGES_WHAT_WAS_SEALED = (
+_USING_COMMANDS = (slot_operations.CreateSlotCsr, slot_operations.SignInSlot, slot_operations.DecryptInSlot)
+_SEAL_BREAKING_COMMANDS = (
     slots.GenerateSlotKey,
     slots.ImportSlotKey,
     slots.ImportSlotCertificate,
@@ -64,132 +59,164 @@ _CHANGES_WHAT_WAS_SEALED = (
     secrets.SetRetries,
     ProvisionYubiKey,
 )
+_MAX_VOIDED_REQUEST_IDS = 64
+"""Voided request ids that are remembered: more than requests about one device are ever in flight."""
 
 
-def barred(life: Life, serial: str, command: Command) -> Rejection | None:
-    """Why what is asked must not be done to a device that is lost, retired, sealed or nobody's; None: it may be."""
-    if life.fate is not Fate.IN_USE and isinstance(command, (*_PUTS_SOMETHING_ON_IT, *_USES_IT)):
-        remedy = "yubikey.reset puts a lost one that was found back in use" if life.fate is Fate.LOST else "use another"
-        return _conflict(f"YubiKey {serial} is {life.fate}: nothing is put on it or done with it any more; {remedy}")
+def rejection_of(state: Lifecycle, serial: str, command: Command) -> Rejection | None:
+    """The rejection of a command that a lost, retired, sealed or unassigned device does not allow; None: allowed."""
+    status = state.status
+    if status is not DeviceStatus.IN_USE and isinstance(command, (*_FILLING_COMMANDS, *_USING_COMMANDS)):
+        remedy = "reset it with yubikey.reset once it is found" if status is DeviceStatus.LOST else "use another one"
+        return _conflict(f"YubiKey {serial} is {status} and can be neither changed nor used; {remedy}")
     clears_all = isinstance(command, slots.ClearSlot) and command.key_id is None
-    if life.sealed is not None and (clears_all or isinstance(command, _CHANGES_WHAT_WAS_SEALED)):
-        return _conflict(f"YubiKey {serial} is sealed: ask yubikey.unseal first, and say why")
-    if isinstance(command, ProvisionYubiKey) and life.person_id is None:
-        return _conflict(f"YubiKey {serial} is nobody's: ask yubikey.register and yubikey.assign first")
+    if state.sealed_sha256 is not None and (clears_all or isinstance(command, _SEAL_BREAKING_COMMANDS)):
+        return _conflict(f"YubiKey {serial} is sealed: send yubikey.unseal with a reason first")
+    if isinstance(command, ProvisionYubiKey) and state.person_id is None:
+        return _conflict(f"YubiKey {serial} is not assigned: send yubikey.register and yubikey.assign first")
     return None
 
 
-def told(life: Life, command: LifecycleCommand, actor: str) -> LifecycleEvent | Rejection | AlreadyDone:
-    """What becomes of what somebody says about the device."""
+def decide(state: Lifecycle, command: LifecycleCommand, actor: str) -> LifecycleEvent | Rejection | AlreadyDone:
     match command:
-        case RegisterYubiKey() | DeregisterYubiKey():
-            return _registered(life, command)
-        case AssignYubiKey() | TransferYubiKey():
-            return _handed_over(life, command)
+        case RegisterYubiKey():
+            return _register(state, command)
+        case DeregisterYubiKey():
+            return _deregister(state, command)
+        case AssignYubiKey():
+            return _assign(state, command)
+        case TransferYubiKey():
+            return _transfer(state, command)
         case UnassignYubiKey():
-            return _handed_back(life, command)
-        case ReportYubiKeyLost() | RetireYubiKey():
-            return _given_up(life, command, actor)
+            return _unassign(state, command)
+        case ReportYubiKeyLost():
+            return _report_lost(state, command, actor)
+        case RetireYubiKey():
+            return _retire(state, command)
         case UnsealYubiKey(serial=serial, reason=reason):
-            return YubiKeyUnsealed(serial=serial, reason=reason) if life.sealed is not None else AlreadyDone()
+            return YubiKeyUnsealed(serial=serial, reason=reason) if state.sealed_sha256 is not None else AlreadyDone()
         case _:
             assert_never(command)
 
 
-def _registered(life: Life, command: RegisterYubiKey | DeregisterYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
-    serial = command.serial
-    if isinstance(command, RegisterYubiKey):
-        if command.request_id in life.void:
-            return _taken_back(command)
-        if life.fate is Fate.RETIRED:
-            return _conflict(f"YubiKey {serial} is retired: register another")
-        if life.label == command.label:
-            return AlreadyDone()
-        return YubiKeyRegistered(serial=serial, label=command.label, request_id=command.request_id)
-    if command.request_id is not None and command.request_id != life.label_by:
-        return _void(life, command)
-    if life.person_id is not None:
-        return _conflict(f"YubiKey {serial} is {life.person_id}'s: ask yubikey.unassign first")
-    return YubiKeyDeregistered(serial=serial, reason=command.reason) if life.label is not None else AlreadyDone()
-
-
-def _given_up(
-    life: Life, command: ReportYubiKeyLost | RetireYubiKey, actor: str
-) -> LifecycleEvent | Rejection | AlreadyDone:
-    serial = command.serial
-    if isinstance(command, RetireYubiKey):
-        if command.replacement_serial == serial:
-            return Rejection(RejectionCode.INVALID, "a YubiKey does not replace itself: name another, or none")
-        if life.fate is Fate.RETIRED:
-            return AlreadyDone()
-        return YubiKeyRetired(serial=serial, reason=command.reason, replacement_serial=command.replacement_serial)
-    if life.fate is Fate.RETIRED:
-        return _conflict(f"YubiKey {serial} is retired already")
-    if life.fate is Fate.LOST:
+def _register(state: Lifecycle, command: RegisterYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
+    if command.request_id in state.voided_request_ids:
+        return _voided(command)
+    if state.status is DeviceStatus.RETIRED:
+        return _conflict(f"YubiKey {command.serial} is retired: register another one")
+    if state.label == command.label:
         return AlreadyDone()
-    by = command.reported_by or actor
-    return YubiKeyLost(serial=serial, person_id=life.person_id, reported_by=by, location=command.location)
+    return YubiKeyRegistered(serial=command.serial, label=command.label, request_id=command.request_id)
 
 
-def _handed_back(life: Life, command: UnassignYubiKey) -> LifecycleEvent | AlreadyDone:
-    if command.request_id is not None and command.request_id != life.person_by:
-        return _void(life, command)
-    if life.person_id is None:
+def _deregister(state: Lifecycle, command: DeregisterYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
+    if command.request_id is not None and command.request_id != state.label_request_id:
+        return _void(state, command)
+    if state.person_id is not None:
+        return _conflict(f"YubiKey {command.serial} is assigned to {state.person_id}: send yubikey.unassign first")
+    return (
+        YubiKeyDeregistered(serial=command.serial, reason=command.reason) if state.label is not None else AlreadyDone()
+    )
+
+
+def _assign(state: Lifecycle, command: AssignYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
+    if command.request_id in state.voided_request_ids:
+        return _voided(command)
+    if (rejection := _unassignable(state, command)) is not None:
+        return rejection
+    serial, person_id = command.serial, command.person_id
+    if state.person_id == person_id:
         return AlreadyDone()
-    return YubiKeyAssignmentRevoked(serial=command.serial, person_id=life.person_id, reason=command.reason)
+    if state.person_id is not None:
+        remedy = "send yubikey.transfer or yubikey.unassign"
+        return _conflict(f"YubiKey {serial} is assigned to {state.person_id}: {remedy}")
+    return YubiKeyAssigned(
+        serial=serial, person_id=person_id, person_name=command.person_name, request_id=command.request_id
+    )
 
 
-def _handed_over(life: Life, command: AssignYubiKey | TransferYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
-    serial, has_it = command.serial, life.person_id
-    if isinstance(command, AssignYubiKey) and command.request_id in life.void:
-        return _taken_back(command)
-    if life.fate is not Fate.IN_USE:
-        return _conflict(f"YubiKey {serial} is {life.fate} and is given to nobody")
-    if life.label is None:
-        return _conflict(f"YubiKey {serial} is not registered: ask yubikey.register first")
-    if has_it == command.person_id:
+def _transfer(state: Lifecycle, command: TransferYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
+    if (rejection := _unassignable(state, command)) is not None:
+        return rejection
+    serial, person_id = command.serial, command.person_id
+    if state.person_id == person_id:
         return AlreadyDone()
-    to, name = command.person_id, command.person_name
-    if isinstance(command, AssignYubiKey):
-        if has_it is not None:
-            return _conflict(f"YubiKey {serial} is {has_it}'s: ask yubikey.transfer or yubikey.unassign")
-        return YubiKeyAssigned(serial=serial, person_id=to, person_name=name, request_id=command.request_id)
-    if has_it is None:
-        return _conflict(f"YubiKey {serial} is nobody's, so there is nobody to take it from: ask yubikey.assign")
-    return YubiKeyTransferred(serial=serial, from_person_id=has_it, person_id=to, person_name=name)
+    if state.person_id is None:
+        return _conflict(f"YubiKey {serial} is not assigned: send yubikey.assign")
+    return YubiKeyTransferred(
+        serial=serial, from_person_id=state.person_id, person_id=person_id, person_name=command.person_name
+    )
 
 
-def _void(life: Life, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | AlreadyDone:
-    """Nothing stands that was asked under that id. It may still arrive: late, and after what takes it back."""
-    if command.request_id is None or command.request_id in life.void:
+def _unassignable(state: Lifecycle, command: AssignYubiKey | TransferYubiKey) -> Rejection | None:
+    if state.status is not DeviceStatus.IN_USE:
+        return _conflict(f"YubiKey {command.serial} is {state.status} and cannot be assigned")
+    if state.label is None:
+        return _conflict(f"YubiKey {command.serial} is not registered: send yubikey.register first")
+    return None
+
+
+def _unassign(state: Lifecycle, command: UnassignYubiKey) -> LifecycleEvent | AlreadyDone:
+    if command.request_id is not None and command.request_id != state.person_request_id:
+        return _void(state, command)
+    if state.person_id is None:
+        return AlreadyDone()
+    return YubiKeyAssignmentRevoked(serial=command.serial, person_id=state.person_id, reason=command.reason)
+
+
+def _report_lost(state: Lifecycle, command: ReportYubiKeyLost, actor: str) -> LifecycleEvent | Rejection | AlreadyDone:
+    if state.status is DeviceStatus.RETIRED:
+        return _conflict(f"YubiKey {command.serial} is retired already")
+    if state.status is DeviceStatus.LOST:
+        return AlreadyDone()
+    reporter = command.reported_by or actor
+    return YubiKeyLost(
+        serial=command.serial, person_id=state.person_id, reported_by=reporter, location=command.location
+    )
+
+
+def _retire(state: Lifecycle, command: RetireYubiKey) -> LifecycleEvent | Rejection | AlreadyDone:
+    serial, replacement = command.serial, command.replacement_serial
+    if replacement == serial:
+        problem = "a YubiKey cannot replace itself: name another replacement_serial, or none"
+        return Rejection(RejectionCode.INVALID, problem)
+    if state.status is DeviceStatus.RETIRED:
+        return AlreadyDone()
+    return YubiKeyRetired(serial=serial, reason=command.reason, replacement_serial=replacement)
+
+
+def _void(state: Lifecycle, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | AlreadyDone:
+    """Void a request that has not arrived: the compensation may overtake the command that it undoes."""
+    if command.request_id is None or command.request_id in state.voided_request_ids:
         return AlreadyDone()
     return YubiKeyRequestVoided(serial=command.serial, request_id=command.request_id, reason=command.reason)
 
 
-def _taken_back(command: RegisterYubiKey | AssignYubiKey) -> Rejection:
-    return _conflict(f"request {command.request_id} was taken back before it arrived: ask under another id")
+def _voided(command: RegisterYubiKey | AssignYubiKey) -> Rejection:
+    return _conflict(f"request {command.request_id} was undone before it arrived: send it with another request_id")
 
 
-def after(life: Life, event: LifecycleEvent) -> Life:
+def evolve(state: Lifecycle, event: LifecycleEvent) -> Lifecycle:
     match event:
-        case YubiKeyRegistered(label=label, request_id=by):
-            return replace(life, label=label, label_by=by)
+        case YubiKeyRegistered(label=label, request_id=request_id):
+            return replace(state, label=label, label_request_id=request_id)
         case YubiKeyDeregistered():
-            return replace(life, label=None, label_by=None)
-        case YubiKeyAssigned(person_id=person_id, request_id=by):
-            return replace(life, person_id=person_id, person_by=by)
+            return replace(state, label=None, label_request_id=None)
+        case YubiKeyAssigned(person_id=person_id, request_id=request_id):
+            return replace(state, person_id=person_id, person_request_id=request_id)
         case YubiKeyTransferred(person_id=person_id):
-            return replace(life, person_id=person_id, person_by=None)
+            return replace(state, person_id=person_id, person_request_id=None)
         case YubiKeyAssignmentRevoked():
-            return replace(life, person_id=None, person_by=None)
+            return replace(state, person_id=None, person_request_id=None)
         case YubiKeyRequestVoided(request_id=request_id):
-            return replace(life, void=(*life.void, request_id)[-_VOID_KEPT:])
+            voided = (*state.voided_request_ids, request_id)[-_MAX_VOIDED_REQUEST_IDS:]
+            return replace(state, voided_request_ids=voided)
         case YubiKeyLost():
-            return replace(life, fate=Fate.LOST)
+            return replace(state, status=DeviceStatus.LOST)
         case YubiKeyRetired():
-            return replace(life, fate=Fate.RETIRED)
+            return replace(state, status=DeviceStatus.RETIRED)
         case YubiKeyUnsealed():
-            return replace(life, sealed=None)
+            return replace(state, sealed_sha256=None)
         case _:
             assert_never(event)
 

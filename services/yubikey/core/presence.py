@@ -1,4 +1,4 @@
-"""Where a device is: plugging and unplugging, told once each, whoever repeats it and in whatever order. Pure."""
+"""Presence of a device: decided so that repeated and reordered reports give one event each. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from shared.contracts.yubikey.presence import PresenceEvent, ReportPresence, Yub
 from shared.decider import AlreadyDone
 
 
-def reported(known: Presence | None, report: ReportPresence) -> PresenceEvent | AlreadyDone:
-    """What *report* makes of a device that is where it is *known* to be. To be gone from where it was not is no news:
-    it was plugged in elsewhere before its unplugging was told.
+def decide(state: Presence | None, report: ReportPresence) -> PresenceEvent | AlreadyDone:
+    """Decide on a report by one agent.
+
+    An agent that reports the device gone changes nothing if another agent has it by now: the device moved.
     """
-    is_there = known is not None and known.agent == report.agent
+    is_there = state is not None and state.agent == report.agent
     if report.present == is_there:
         return AlreadyDone()
     if not report.present:
@@ -27,7 +28,7 @@ def reported(known: Presence | None, report: ReportPresence) -> PresenceEvent | 
     )
 
 
-def after(event: PresenceEvent) -> Presence | None:
+def evolve(event: PresenceEvent) -> Presence | None:
     match event:
         case YubiKeyInserted():
             return Presence(event.agent, event.simulated)

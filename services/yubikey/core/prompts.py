@@ -1,6 +1,6 @@
-"""What people are asked for at a device, and what they answer. Pure.
+"""Decider of the prompt aggregate: a request to the person at a device for a touch or a PIN. Pure.
 
-Raised and settled by the process that waits, which appends those two itself: it decides nothing then, it only says.
+The process that waits for the answer appends `PromptRaised` and `PromptSettled` itself: no command precedes them.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from shared.decider import AlreadyDone, Context, Decider, Rejection
 
 
 class Phase(StrEnum):
+    """Progress of a prompt."""
+
     UNKNOWN = "unknown"
     OPEN = "open"
     ANSWERED = "answered"
@@ -36,6 +38,8 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
+    """State of the prompt aggregate."""
+
     phase: Phase = Phase.UNKNOWN
     wanted: PromptKind = PromptKind.TOUCH
     deadline: datetime | None = None
@@ -50,8 +54,9 @@ def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEv
         case AnswerPrompt(sealed_pin=sealed):
             return _answer(prompt, command.prompt_id, sealed, context.at)
         case CancelPrompt() if prompt.phase is Phase.SETTLED:
-            stands = prompt.outcome is PromptOutcome.CANCELLED
-            return AlreadyDone() if stands else Rejection(RejectionCode.CONFLICT, f"it is over: {prompt.outcome}")
+            if prompt.outcome is PromptOutcome.CANCELLED:
+                return AlreadyDone()
+            return Rejection(RejectionCode.CONFLICT, f"the prompt has ended already: {prompt.outcome}")
         case CancelPrompt():
             return PromptSettled(prompt_id=command.prompt_id, outcome=PromptOutcome.CANCELLED)
         case _:
@@ -60,11 +65,11 @@ def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEv
 
 def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> PromptEvent | Rejection | AlreadyDone:
     if prompt.wanted is not PromptKind.PIN:
-        return Rejection(RejectionCode.INVALID, "it asks for a touch: that is answered at the device")
+        return Rejection(RejectionCode.INVALID, "the prompt asks for a touch: touch the device")
     if prompt.sealed_pin == sealed.hex():
         return AlreadyDone()
     if prompt.phase is not Phase.OPEN or (prompt.deadline is not None and at > prompt.deadline):
-        return Rejection(RejectionCode.CONFLICT, "it is answered, or nobody waits for it any more")
+        return Rejection(RejectionCode.CONFLICT, "the prompt is answered already, or has expired")
     return PromptAnswered(prompt_id=prompt_id, sealed_pin=sealed)
 
 

@@ -1,4 +1,4 @@
-"""What may be done to a device's slots, and what is then true of them. Pure: no clock, no randomness, no IO."""
+"""Decisions about the PIV slots of a device, and their state. Pure: no clock, no randomness, no IO."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from services.yubikey.core.effects import (
     SlotFilled,
     SlotOutcome,
 )
-from services.yubikey.core.states import VOIDED, Device, SlotContent
+from services.yubikey.core.states import MAX_VOIDED_KEY_IDS, Device, SlotContent
 from shared.contracts.key.value_types import Algorithm, Provenance
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slot_operations import (
@@ -53,38 +53,64 @@ from shared.contracts.yubikey.slots import (
 )
 from shared.decider import AlreadyDone, Perform, Rejection
 
-UNKNOWN_TO_DEVICES = frozenset({Algorithm.ML_DSA_65})
+UNSUPPORTED_ALGORITHMS = frozenset({Algorithm.ML_DSA_65})
 
 
-def asked(
-    device: Device, command: YubiKeyCommand, operation_id: str, key_id_if_none: str
+def decide(
+    device: Device, command: YubiKeyCommand, operation_id: str, new_key_id: str
 ) -> Rejection | AlreadyDone | Perform[Effect]:
+    """Decide on a slot command. *new_key_id*: id of the key that is generated if the command brings none."""
     serial, slot = command.serial, command.slot
     match command:
-        case GenerateSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
-            key_id = command.key_id or key_id_if_none
-            return _fill(device, GenerateInSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace))
-        case ImportSlotKey(algorithm=algorithm, pin_policy=pin, touch_policy=touch, replace=may_replace):
-            key_id, sealed = command.key_id, command.sealed_key
-            filling = ImportKeyIntoSlot(serial, slot, operation_id, key_id, algorithm, pin, touch, may_replace, sealed)
-            return _fill(device, filling)
+        case GenerateSlotKey():
+            return _fill(
+                device,
+                GenerateInSlot(
+                    serial=serial,
+                    slot=slot,
+                    operation_id=operation_id,
+                    key_id=command.key_id or new_key_id,
+                    algorithm=command.algorithm,
+                    pin_policy=command.pin_policy,
+                    touch_policy=command.touch_policy,
+                    replace=command.replace,
+                ),
+            )
+        case ImportSlotKey():
+            return _fill(
+                device,
+                ImportKeyIntoSlot(
+                    serial=serial,
+                    slot=slot,
+                    operation_id=operation_id,
+                    key_id=command.key_id,
+                    algorithm=command.algorithm,
+                    pin_policy=command.pin_policy,
+                    touch_policy=command.touch_policy,
+                    replace=command.replace,
+                    sealed_key=command.sealed_key,
+                ),
+            )
         case PrepareImport():
-            return Perform(FetchSealingKey(serial, slot))
+            return Perform(FetchSealingKey(serial=serial, slot=slot))
         case AttestSlot():
-            return Perform(Attest(serial, slot))
+            return Perform(Attest(serial=serial, slot=slot))
         case ImportSlotCertificate(certificate_pem=pem):
-            return Perform(PutCertificate(serial, slot, pem))
+            return Perform(PutCertificate(serial=serial, slot=slot, certificate_pem=pem))
         case VerifySlot(fingerprint_sha256=fingerprint):
-            return Perform(ReadSlot(serial, slot, fingerprint))
-        case ClearSlot(key_id=to_undo):
+            return Perform(ReadSlot(serial=serial, slot=slot, expected_fingerprint=fingerprint))
+        case ClearSlot(key_id=key_id):
             content = device.slots.get(slot)
-            known = content.public_key_pem if content is not None and content.key_id == to_undo else None
-            return Perform(EmptySlot(serial, slot, operation_id, to_undo, known))
+            pem_in_log = content.public_key_pem if content is not None and content.key_id == key_id else None
+            return Perform(
+                EmptySlot(serial=serial, slot=slot, operation_id=operation_id, key_id=key_id, public_key_pem=pem_in_log)
+            )
         case _:
             assert_never(command)
 
 
-def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Rejection:
+def event_for(outcome: SlotOutcome) -> YubiKeyEvent | Rejection:
+    """The event that reports the result of an effect."""
     serial, slot, simulated = outcome.effect.serial, outcome.effect.slot, outcome.simulated
     match outcome:
         case SlotFilled(effect=effect):
@@ -136,16 +162,16 @@ def came_of(outcome: SlotOutcome) -> YubiKeyEvent | Rejection:
 
 def _fill(device: Device, effect: GenerateInSlot | ImportKeyIntoSlot) -> Rejection | AlreadyDone | Perform[Effect]:
     content = device.slots.get(effect.slot)
-    if effect.algorithm in UNKNOWN_TO_DEVICES:
-        return Rejection(RejectionCode.INVALID, f"no YubiKey holds {effect.algorithm} keys: keep it in the key service")
-    if effect.key_id in device.voided:
-        problem = f"key {effect.key_id} was undone before it was done: slot {effect.slot} was cleared for it"
+    if effect.algorithm in UNSUPPORTED_ALGORITHMS:
+        return Rejection(RejectionCode.INVALID, f"YubiKeys do not support {effect.algorithm}: use the key service")
+    if effect.key_id in device.voided_key_ids:
+        problem = f"key {effect.key_id} was undone before it arrived: slot {effect.slot} was cleared for it"
         return Rejection(RejectionCode.CONFLICT, problem)
     if content is not None and content.key_id == effect.key_id:
         return AlreadyDone()
     if content is not None and not effect.replace:
         problem = f"slot {effect.slot} of YubiKey {effect.serial} holds key {content.key_id}"
-        remedy = 'clear it first, or say "replace": true to overwrite it for good'
+        remedy = 'clear it first, or set "replace": true to overwrite it irrecoverably'
         return Rejection(RejectionCode.CONFLICT, f"{problem}; {remedy}")
     return Perform(effect)
 
@@ -158,7 +184,7 @@ def _verify(found: SlotContents) -> SlotVerified | Rejection:
     if found.certificate is None:
         return Rejection(RejectionCode.CONFLICT, f"{where} has a key but no certificate")
     if found.certificate.public_key_pem != found.public_key_pem:
-        return Rejection(RejectionCode.CONFLICT, f"the certificate in {where} is not of the key in it")
+        return Rejection(RejectionCode.CONFLICT, f"the certificate in {where} does not certify the key in it")
     actual = found.certificate.fingerprint_sha256
     if effect.expected_fingerprint not in (None, actual):
         problem = f"the certificate in {where} has the fingerprint {actual}, not {effect.expected_fingerprint}"
@@ -179,7 +205,7 @@ def evolve(device: Device, event: YubiKeyEvent | SlotOperationEvent) -> Device:
             return replace(device, slots={**device.slots, slot: SlotContent(key_id, pem)})
         case SlotCertificateImported(slot=slot, fingerprint_sha256=fingerprint):
             if (content := device.slots.get(slot)) is None:
-                return device  # the key came into the slot by other hands: the log does not know it
+                return device  # another program put the key there: no event mentions it
             content = replace(content, certificate_fingerprint=fingerprint)
             return replace(device, slots={**device.slots, slot: content})
         case SlotCleared():
@@ -196,12 +222,12 @@ def evolve(device: Device, event: YubiKeyEvent | SlotOperationEvent) -> Device:
 
 def _cleared(device: Device, event: SlotCleared) -> Device:
     content = device.slots.get(event.slot)
-    slots, voided = device.slots, device.voided
+    slots, voided_key_ids = device.slots, device.voided_key_ids
     if content is not None and (event.cleared or event.key_id in (None, content.key_id)):
         slots = {slot: other for slot, other in slots.items() if slot != event.slot}
-    if event.key_id is not None and event.key_id not in voided:
-        voided = (*voided, event.key_id)[-VOIDED:]
-    return replace(device, slots=slots, voided=voided)
+    if event.key_id is not None and event.key_id not in voided_key_ids:
+        voided_key_ids = (*voided_key_ids, event.key_id)[-MAX_VOIDED_KEY_IDS:]
+    return replace(device, slots=slots, voided_key_ids=voided_key_ids)
 
 
 def _moved(device: Device, event: SlotMoved) -> Device:

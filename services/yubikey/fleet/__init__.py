@@ -1,1 +1,1 @@
-"""Several processes and their devices: watching for devices, and routing commands to the process that has one."""
+"""The fleet of yubikey processes: polling for devices, leasing them, and routing commands to the lease holder."""

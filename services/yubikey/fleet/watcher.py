@@ -1,4 +1,4 @@
-"""Which devices are plugged in: looked at every second, leased, and told when it changes."""
+"""Watcher: polls for devices every second, leases those that are plugged in, and reports changes."""
 
 from __future__ import annotations
 
@@ -19,130 +19,132 @@ from services.yubikey.state.leases import Leases
 from shared.contracts.yubikey.presence import ReportPresence
 from shared.errors import Conflict, Transient
 
-_EVERY = 1.0
-_TIME_TO_DECIDE = 10.0
-"""Seconds that a report is given to be decided on, before it is told again."""
+_POLL_INTERVAL_S = 1.0
+_REPORT_TIMEOUT_S = 10.0
+"""Time for a report to be decided on before it is sent again."""
 
-_WORLD_ERRORS = (Conflict, Transient, nats.errors.Error, JetStreamError, OSError, TimeoutError)
+_TRANSIENT_ERRORS = (Conflict, Transient, nats.errors.Error, JetStreamError, OSError, TimeoutError)
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """What the watch asks of the log and tells. *seen*: where the log has the device; *tell*: a report."""
+class WatcherCallbacks:
+    """Connections of the watcher. *load_presence*: from the log. *on_leased*: called for each new lease."""
 
-    seen: Callable[[int], Awaitable[Presence | None]]
-    tell: Callable[[ReportPresence], Awaitable[None]]
-    taken: Callable[[int], None]
+    load_presence: Callable[[int], Awaitable[Presence | None]]
+    send_report: Callable[[ReportPresence], Awaitable[None]]
+    on_leased: Callable[[int], None]
 
 
-class Watch:
-    """Polls the sources of devices. What is plugged in is leased as soon as nobody else has it, and reported then:
-    so a device has one reporter, and one that is where the log has it already is no news.
+class Watcher:
+    """Polls the sources of devices.
+
+    A device is leased once no other process holds its lease, and only the holder reports it. So each device has one
+    reporter. A presence that the log has already is not reported.
     """
 
-    def __init__(self, sources: Sequence[Devices], leases: Leases, news: News) -> None:
+    def __init__(self, sources: Sequence[Devices], leases: Leases, callbacks: WatcherCallbacks) -> None:
         self._sources = sources
         self._leases = leases
-        self._news = news
-        self._here: Mapping[int, Devices] = {}
+        self._callbacks = callbacks
+        self._present: Mapping[int, Devices] = {}
         self._unconfirmed: dict[int, float] = {}
-        self._looking = asyncio.Lock()
+        self._poll_lock = asyncio.Lock()
 
-    async def watch_forever(self) -> None:
-        await _for_ever(_EVERY, self.look)
+    async def poll_forever(self) -> None:
+        await _repeat(_POLL_INTERVAL_S, self.poll)
 
     async def renew_forever(self) -> None:
-        """Apart from looking: a reader that does not answer must not cost the leases of the others."""
-        await _for_ever(self._leases.length / 4, self._renew)
+        """Renew apart from polling: a reader that hangs must not cost the leases of other devices."""
+        await _repeat(self._leases.length / 4, self._renew)
 
-    async def look(self) -> None:
-        async with self._looking:
-            before, self._here = self._here, await self._plugged_in()
-            for serial in before.keys() - self._here.keys():
-                await self._gone(serial)
-            await asyncio.gather(*(self._take(serial) for serial in self._here if not self._leases.holds(serial)))
+    async def poll(self) -> None:
+        async with self._poll_lock:
+            before, self._present = self._present, await self._poll_sources()
+            for serial in before.keys() - self._present.keys():
+                await self._on_removed(serial)
+            await asyncio.gather(*(self._acquire(serial) for serial in self._present if not self._leases.holds(serial)))
             await asyncio.gather(*(self._report(serial) for serial in list(self._unconfirmed)))
 
-    async def look_for(self, serial: int) -> bool:
-        """Whether it is plugged in here, at this very moment; then it is leased too, if nobody else has it."""
-        await self.look()
-        return serial in self._here
+    async def poll_for(self, serial: int) -> bool:
+        """Poll now. Returns True if the device is plugged in; it is leased too, unless another process has it."""
+        await self.poll()
+        return serial in self._present
 
-    def miss(self, serials: Sequence[int]) -> None:
-        """Have those of *serials* reported gone that are: this agent had them before it stopped."""
+    def expect(self, serials: Sequence[int]) -> None:
+        """Report those of *serials* that are gone: this agent had them before it stopped."""
         self._unconfirmed |= dict.fromkeys(serials, 0.0)
 
-    async def _plugged_in(self) -> dict[int, Devices]:
-        here: dict[int, Devices] = {}
+    async def _poll_sources(self) -> dict[int, Devices]:
+        present: dict[int, Devices] = {}
         for devices in self._sources:
             try:
                 found = await asyncio.to_thread(devices.serials)
-            except DeviceError as error:  # it cannot be told now: what was there is there
+            except DeviceError as error:  # unknown at the moment: assume no change
                 log.warning("%s", error)
-                found = [serial for serial, source in self._here.items() if source is devices]
-            here |= {serial: devices for serial in found if serial not in here}
-        return here
+                found = [serial for serial, source in self._present.items() if source is devices]
+            present |= {serial: devices for serial in found if serial not in present}
+        return present
 
-    async def _gone(self, serial: int) -> None:
+    async def _on_removed(self, serial: int) -> None:
         if self._leases.holds(serial):
             self._unconfirmed[serial] = 0.0
             try:
                 await self._leases.release(serial)
-            except _WORLD_ERRORS as error:
-                log.warning("the lease of YubiKey %d is not given up, it runs out: %s", serial, error)
+            except _TRANSIENT_ERRORS as error:
+                log.warning("the lease of YubiKey %d was not released, and will expire: %s", serial, error)
 
     async def _renew(self) -> None:
-        await asyncio.gather(*(self._take(serial) for serial in self._leases.held))
+        await asyncio.gather(*(self._acquire(serial) for serial in self._leases.held))
 
-    async def _take(self, serial: int) -> None:
+    async def _acquire(self, serial: int) -> None:
         try:
-            if await self._leases.take(serial):
+            if await self._leases.acquire(serial):
                 self._unconfirmed[serial] = 0.0
-                self._news.taken(serial)
-        except _WORLD_ERRORS as error:
+                self._callbacks.on_leased(serial)
+        except _TRANSIENT_ERRORS as error:
             log.debug("the lease of YubiKey %d: %s", serial, error)
 
     async def _report(self, serial: int) -> None:
-        """Tell where the device is, until the log has it: two reports may be decided on in the wrong order."""
-        devices, agent = self._here.get(serial), self._leases.holder.agent
+        """Report the device until the log agrees: two reports can be decided on in the wrong order."""
+        devices, agent = self._present.get(serial), self._leases.holder.agent
         if devices is not None and not self._leases.holds(serial):
-            del self._unconfirmed[serial]  # it is another's to report
+            del self._unconfirmed[serial]  # another process reports it
             return
         try:
-            known = await self._news.seen(serial)
-            if (known is not None and known.agent == agent) == (devices is not None):
+            in_log = await self._callbacks.load_presence(serial)
+            if (in_log is not None and in_log.agent == agent) == (devices is not None):
                 del self._unconfirmed[serial]
             elif (now := asyncio.get_running_loop().time()) >= self._unconfirmed[serial]:
-                self._unconfirmed[serial] = now + _TIME_TO_DECIDE
-                await self._news.tell(await self._seen_here(serial, devices, known))
-        except _WORLD_ERRORS as error:
-            log.warning("where YubiKey %d is, is not told: %s", serial, error)
+                self._unconfirmed[serial] = now + _REPORT_TIMEOUT_S
+                await self._callbacks.send_report(await self._presence_report(serial, devices, in_log))
+        except _TRANSIENT_ERRORS as error:
+            log.warning("the presence of YubiKey %d was not reported: %s", serial, error)
 
-    async def _seen_here(self, serial: int, devices: Devices | None, known: Presence | None) -> ReportPresence:
-        firmware, form = await asyncio.to_thread(_described, devices, serial) if devices is not None else (None, None)
+    async def _presence_report(self, serial: int, devices: Devices | None, in_log: Presence | None) -> ReportPresence:
+        firmware, form = await asyncio.to_thread(_describe, devices, serial) if devices is not None else (None, None)
         return ReportPresence(
             serial=str(serial),
             agent=self._leases.holder.agent,
-            simulated=devices.simulated if devices is not None else known is not None and known.simulated,
+            simulated=devices.simulated if devices is not None else in_log is not None and in_log.simulated,
             present=devices is not None,
             firmware=firmware,
             form_factor=form,
         )
 
 
-async def _for_ever(every: float, work: Callable[[], Awaitable[None]]) -> None:
-    """A device that cannot be understood must not end the watch over the others."""
+async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
+    """Repeat *work* for ever: an unexpected error of one device must not end the polling of the others."""
     while True:
-        await asyncio.sleep(every)
+        await asyncio.sleep(interval_s)
         try:
             await work()
         except Exception:
-            log.exception("watching the devices failed; it goes on")
+            log.exception("polling the devices failed; it goes on")
 
 
-def _described(devices: Devices, serial: int) -> tuple[str | None, str | None]:
-    """Firmware and form factor, as far as the device tells them."""
+def _describe(devices: Devices, serial: int) -> tuple[str | None, str | None]:
+    """Firmware and form factor, if the device reports them."""
     try:
         with devices.open(serial) as connection:
             info = ManagementSession(connection).read_device_info()

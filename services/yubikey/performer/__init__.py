@@ -1,1 +1,1 @@
-"""Performers of the effects that `core` asks for, on real and virtual devices."""
+"""Performers of the effects of `core`, on real and virtual devices."""

@@ -1,4 +1,4 @@
-"""The devices at work: performs what the core asks for, each effect so that asking twice changes the world once."""
+"""Performer of device effects. Each effect is idempotent: a repetition finds what the first performance did."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from services.yubikey.core.effects import (
     AtDevice,
     Attest,
     CertificatePut,
-    DeviceRefused,
-    Done,
     Effect,
+    EffectDone,
+    EffectFailed,
     EmptySlot,
     FetchSealingKey,
     GenerateInSlot,
@@ -34,9 +34,9 @@ from services.yubikey.core.effects import (
 from services.yubikey.errors import DeviceError
 from services.yubikey.performer.administration import Administration
 from services.yubikey.piv.authentication import authenticate
-from services.yubikey.piv.diff import is_to_go, look
-from services.yubikey.piv.operations import Filling, attest, contents, filled, key_type_of, put_certificate
-from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, OpenDevice, Prompter, opened
+from services.yubikey.piv.diff import inspect_slot, should_clear
+from services.yubikey.piv.operations import FillEffect, attest, key_type_of, put_certificate, read_contents, slot_filled
+from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, OpenDevice, Prompter, open_piv
 from services.yubikey.piv.slots import SlotReading
 from services.yubikey.readers.directory import Devices, open_device
 from services.yubikey.roles import Roles
@@ -48,146 +48,147 @@ from shared.errors import Transient
 
 T = TypeVar("T")
 P = ParamSpec("P")
-_LONGEST_END = 20.0
-_MOST_DEVICES = 512
-"""How many may be worked with, or waited at, at the same time in one process."""
+_DRAIN_TIMEOUT_S = 20.0
+_MAX_CONCURRENT_DEVICES = 512
+"""Devices that one process can use, or wait at, at the same time: one thread each."""
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """What is known of devices beside themselves. *management_key*: of those that have been given no other here."""
+class DeviceConfiguration:
+    """Stored secrets and roles. *management_key*: the key of devices that have no stored one."""
 
     credentials: Credentials
     roles: Roles
     management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
 
 
-class YubiKeys:
-    """Every device that can be reached. One operation at a time on each; the connection is closed after every one."""
+class DevicePerformer:
+    """Performs effects on the devices of all sources: one operation at a time on each, with a connection of its own."""
 
     def __init__(
         self,
         sources: Sequence[Devices],
         intents: Intents,
         sealing_key: SealingKey,
-        keeping: Keeping,
+        configuration: DeviceConfiguration,
         prompter: Prompter | None = None,
     ) -> None:
         self._sources = sources
         self._intents = intents
         self._sealing_key = sealing_key
-        self._keeping = keeping
+        self._configuration = configuration
         self._prompter = prompter
-        self._administration = Administration(keeping.credentials, sealing_key, keeping.roles, self._conversing)
-        self._threads = ThreadPoolExecutor(_MOST_DEVICES, "device")
-        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._administration = Administration(configuration.credentials, sealing_key, configuration.roles, self._run)
+        self._threads = ThreadPoolExecutor(_MAX_CONCURRENT_DEVICES, "device")
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
-    async def rest(self) -> bool:
-        """Take up nothing more. Whether what was under way on the threads has ended, after a while."""
+    async def drain(self) -> bool:
+        """Start no more operations. Returns True if those in flight have ended in time."""
         self._threads.shutdown(wait=False)
-        ending = asyncio.to_thread(self._threads.shutdown)
+        shutdown = asyncio.to_thread(self._threads.shutdown)
         try:
-            await asyncio.wait_for(ending, _LONGEST_END)
+            await asyncio.wait_for(shutdown, _DRAIN_TIMEOUT_S)
         except TimeoutError:
             return False
         return True
 
     async def perform(self, effect: Effect) -> Outcome:
-        async with self._turns[effect.serial]:
+        async with self._locks[effect.serial]:
             try:
                 return await self._perform(effect)
             except DeviceError as error:
-                return DeviceRefused(error.code, str(error), error.retryable)
+                return EffectFailed(error.code, str(error), retryable=error.retryable)
 
     async def _perform(self, effect: Effect) -> Outcome:
         match effect:
             case AtDevice():
-                return Done(await self._administration.perform(effect))
+                return EffectDone(await self._administration.perform(effect))
             case GenerateInSlot():
                 return await self._fill(effect, None)
             case ImportKeyIntoSlot():
-                return await self._fill(effect, await self._on_a_thread(self._unsealed, effect))
+                return await self._fill(effect, await self._on_a_thread(self._unseal, effect))
             case EmptySlot():
                 return await self._empty(effect)
             case FetchSealingKey():
                 public_key = self._sealing_key.public
-                return await self._on(effect, lambda device: SealingKeyFetched(effect, device.simulated, public_key))
+                return await self._run_effect(
+                    effect, lambda device: SealingKeyFetched(effect, device.simulated, public_key)
+                )
             case Attest():
-                return await self._on(effect, lambda device: attest(device, effect))
+                return await self._run_effect(effect, lambda device: attest(device, effect))
             case PutCertificate():
                 return await self._put(effect)
             case ReadSlot():
-                return await self._on(effect, lambda device: contents(device, effect))
+                return await self._run_effect(effect, lambda device: read_contents(device, effect))
             case _:
                 assert_never(effect)
 
-    async def _fill(self, effect: Filling, private_key: PrivateKey | None) -> SlotFilled:
-        """Write down what is about to be done, then do it; where it turns out to be done, tell what came of it."""
+    async def _fill(self, effect: FillEffect, private_key: PrivateKey | None) -> SlotFilled:
+        """Write the intent, then fill the slot. If the slot is filled already, report that."""
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         if effect.key_id in intent.voided:
-            raise DeviceError(RejectionCode.CONFLICT, f"key {effect.key_id} was undone before it was done")
+            raise DeviceError(RejectionCode.CONFLICT, f"key {effect.key_id} was undone before it arrived")
         try:
-            found = await self._on(effect, lambda device: look(device, effect, private_key, intent))
+            found = await self._run_effect(effect, lambda device: inspect_slot(device, effect, private_key, intent))
         except DeviceError as error:
             if error.retryable and intent.operation_id == effect.operation_id:
-                raise _unknown(effect, error) from error  # it was begun, and may be done: that is no refusal
+                raise _unknown(effect, error) from error  # it may have been performed: not a rejection
             raise
         if isinstance(found, SlotFilled):
             return found
-        about = Intent(
-            effect.operation_id,
-            effect.key_id,
-            found.fingerprint,
+        planned = Intent(
+            operation_id=effect.operation_id,
+            key_id=effect.key_id,
+            before=found.fingerprint,
             occupied=found.is_occupied(intent.discarded)
             or (intent.operation_id == effect.operation_id and intent.occupied),
             discarded=intent.discarded,
             voided=intent.voided,
         )
-        await self._intents.write(effect.serial, effect.slot, about, revision)
+        await self._intents.write(effect.serial, effect.slot, planned, revision)
 
         def fill(device: OpenDevice) -> SlotFilled:
             authenticate(device)
             device.fill(effect.slot, effect.algorithm, effect.pin_policy, effect.touch_policy, private_key)
-            return filled(device, effect, about.occupied)
+            return slot_filled(device, effect, replaced=planned.occupied)
 
-        return await self._changing(effect, fill, found)
+        return await self._change(effect, fill, found)
 
     async def _put(self, effect: PutCertificate) -> CertificatePut:
-        found = await self._on(effect, lambda device: device.read(effect.slot))
-        return await self._changing(effect, lambda device: put_certificate(device, effect), found)
+        found = await self._run_effect(effect, lambda device: device.read(effect.slot))
+        return await self._change(effect, lambda device: put_certificate(device, effect), found)
 
-    async def _changing(self, effect: SlotEffect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
-        """Do *work* that changes the slot. A refusal says that nothing was done: it is passed on where that is so.
+    async def _change(self, effect: SlotEffect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
+        """Run *work*, which changes the slot. A rejection means "nothing changed", so it needs an unchanged slot.
 
-        Else, or where it cannot be told, there is no answer yet: the command comes again, or who asked gives it up as
-        unknown and has it undone.
+        Raises Transient if the slot changed, or cannot be read: the command is retried, or the saga compensates it.
         """
         try:
-            return await self._on(effect, work)
+            return await self._run_effect(effect, work)
         except DeviceError as error:
-            if not await self._is_still(effect, before):
+            if not await self._is_unchanged(effect, before):
                 raise _unknown(effect, error) from error
             raise
 
-    async def _is_still(self, effect: SlotEffect, before: SlotReading) -> bool:
+    async def _is_unchanged(self, effect: SlotEffect, before: SlotReading) -> bool:
         try:
-            return (await self._on(effect, lambda device: device.read(effect.slot))).is_like(before)
+            return (await self._run_effect(effect, lambda device: device.read(effect.slot))).is_like(before)
         except DeviceError:
             return False
 
     async def _empty(self, effect: EmptySlot) -> SlotEmptied:
-        """Delete what is there for the effect's key, and note that this key must not come any more."""
+        """Delete the key of the effect, and void its id: a late command must not create it any more."""
         intent, revision = await self._intents.read(effect.serial, effect.slot)
-        found = await self._on(effect, lambda device: device.read(effect.slot))
-        again = intent.operation_id == effect.operation_id
-        overwrote = intent.overwrote if again else intent.key_id == effect.key_id is not None and intent.occupied
+        found = await self._run_effect(effect, lambda device: device.read(effect.slot))
+        is_retry = intent.operation_id == effect.operation_id
+        overwrote = intent.overwrote if is_retry else intent.key_id == effect.key_id is not None and intent.occupied
         if effect.key_id is not None:
-            intent = intent.voiding(effect.key_id)
-        if not again and not is_to_go(effect, intent, found):
+            intent = intent.void(effect.key_id)
+        if not is_retry and not should_clear(effect, intent, found):
             if effect.key_id is not None:
                 await self._intents.write(effect.serial, effect.slot, intent, revision)
-            return SlotEmptied(effect, found.simulated, cleared=False, overwrote=overwrote)
-        if not again:
+            return SlotEmptied(effect=effect, simulated=found.simulated, cleared=False, overwrote=overwrote)
+        if not is_retry:
             intent = replace(intent, operation_id=effect.operation_id, occupied=True, overwrote=overwrote)
             revision = await self._intents.write(effect.serial, effect.slot, intent, revision)
 
@@ -195,41 +196,41 @@ class YubiKeys:
             authenticate(device)
             return device.empty(effect.slot)
 
-        discarded = await self._on(effect, empty)
-        nobodys = replace(intent, key_id=None, before=None, discarded=discarded)
-        await self._intents.write(effect.serial, effect.slot, nobodys, revision)
-        return SlotEmptied(effect, found.simulated, cleared=True, overwrote=overwrote)
+        discarded = await self._run_effect(effect, empty)
+        emptied = replace(intent, key_id=None, before=None, discarded=discarded)
+        await self._intents.write(effect.serial, effect.slot, emptied, revision)
+        return SlotEmptied(effect=effect, simulated=found.simulated, cleared=True, overwrote=overwrote)
 
-    async def _on(self, effect: SlotEffect, work: Callable[[OpenDevice], T]) -> T:
-        """Do *work* with the effect's device, on a thread: a device takes its time, up to minutes for an RSA key."""
-        return await self._conversing(effect.serial, work)
+    async def _run_effect(self, effect: SlotEffect, work: Callable[[OpenDevice], T]) -> T:
+        """Run *work* with the effect's device, on a thread: generating an RSA key can take minutes."""
+        return await self._run(effect.serial, work)
 
-    async def _conversing(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
-        secrets = await self._keeping.credentials.read(serial)
-        candidates = CandidateSecrets((*secrets.management_keys, self._keeping.management_key), secrets.pins)
-        return await self._on_a_thread(self._work, serial, candidates, work)
+    async def _run(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
+        secrets = await self._configuration.credentials.read(serial)
+        candidates = CandidateSecrets((*secrets.management_keys, self._configuration.management_key), secrets.pins)
+        return await self._on_a_thread(self._run_blocking, serial, candidates, work)
 
     async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Not one of the loop's few threads: while a person is waited for here, others work there."""
+        """Run *work* on a device thread: waiting for a person would block the default executor's few threads."""
         context = copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: context.run(work, *args, **kwargs)
         )
 
-    def _work(self, serial: str, candidates: CandidateSecrets, work: Callable[[OpenDevice], T]) -> T:
+    def _run_blocking(self, serial: str, candidates: CandidateSecrets, work: Callable[[OpenDevice], T]) -> T:
         devices, connection = open_device(self._sources, serial)
-        with opened(connection, int(serial), devices, candidates, self._prompter) as device:
+        with open_piv(connection, int(serial), devices, candidates, self._prompter) as device:
             return work(device)
 
-    def _unsealed(self, effect: ImportKeyIntoSlot) -> PrivateKey:
+    def _unseal(self, effect: ImportKeyIntoSlot) -> PrivateKey:
         try:
-            key = self._sealing_key.open(effect.sealed_key, effect.key_id)
+            key = self._sealing_key.unseal_private_key(effect.sealed_key, effect.key_id)
         except SealError as error:
             raise DeviceError(RejectionCode.INVALID, f"the sealed key cannot be imported: {error}") from None
         if key_type_of(key) != KEY_TYPES[effect.algorithm]:
-            raise DeviceError(RejectionCode.INVALID, f"the sealed key is not an {effect.algorithm} key")
+            raise DeviceError(RejectionCode.INVALID, f"the sealed key is not a key for {effect.algorithm}")
         return key
 
 
 def _unknown(effect: SlotEffect, error: DeviceError) -> Transient:
-    return Transient(f"slot {effect.slot} of YubiKey {effect.serial} may be changed already: {error}")
+    return Transient(f"slot {effect.slot} of YubiKey {effect.serial} may have changed already: {error}")

@@ -1,6 +1,6 @@
-"""Asks people for what only they can do at a device, and waits for it.
+"""Prompts: asks people for a touch or a PIN, and waits for the answer.
 
-Called on the threads that talk to devices, which may wait as long as people take; the log is written on the loop.
+Called on device threads, which may block as long as people take. Events are appended on the event loop.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from shared.messages.ids import derive_id
 from shared.process.runtime import current_command
 from shared.store.event_store import EventStore, Versioned
 
-_ON_THE_LOOP = 30.0
+_APPEND_TIMEOUT_S = 30.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """A prompt that is open: for a PIN, with the key of its own to which that is to be sealed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _OpenPrompt:
+    """A prompt that this process waits for. *key*: the key that the PIN is sealed to; None for a touch."""
 
     prompt_id: str
     serial: int
@@ -52,86 +52,89 @@ class _Asked:
 
 
 class Prompts:
-    """Prompts for the commands under way. *patience*: how long people have, in seconds; *again*: how long is waited
-    between two tries (a device gives up after 15 s by itself, and answers at once to one that it will not do).
+    """The `Prompter` that appends prompts to the log, for the commands in flight.
+
+    *timeout_s*: the time that people have. *retry_interval_s*: pause between two attempts of the operation; the device
+    itself gives up on a touch after 15 s, and rejects at once what it cannot do.
     """
 
-    def __init__(self, store: EventStore[Prompt, PromptEvent], patience: float, again: float = 1.0) -> None:
+    def __init__(self, store: EventStore[Prompt, PromptEvent], timeout_s: float, retry_interval_s: float = 1.0) -> None:
         self._loop = asyncio.get_running_loop()
         self._store = store
-        self._patience = patience
-        self._again = again
+        self._timeout_s = timeout_s
+        self._retry_interval_s = retry_interval_s
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """Have every thread that waits give its command back: it is delivered again, and waits elsewhere."""
+        """End every wait: the commands are redelivered, to another process or to the successor of this one."""
         self._stopping.set()
 
     def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
-        in_vain = f"YubiKey {serial} was not touched: touch it when it blinks"
+        problem = f"YubiKey {serial} was not touched: touch it when it blinks"
         if slot is None:
-            in_vain += (
-                ", if its management key is the one that this service was given: the device says the same of both"
-            )
-        with self._asking(serial, slot, PromptKind.TOUCH) as asked:
+            problem += "; or the management key is wrong: the device returns the same status for both"
+        with self._prompt(serial, slot, PromptKind.TOUCH) as prompt:
             while True:
                 try:
                     return operation()
                 except ApduError as error:
                     if error.sw != SW.SECURITY_CONDITION_NOT_SATISFIED:
                         raise
-                self._wait(asked, in_vain)
+                self._wait(prompt, problem)
 
     def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        with self._asking(serial, slot, PromptKind.PIN) as asked:
-            while (prompt := self._on_the_loop(self._prompt(asked.prompt_id)).state).phase is not Phase.ANSWERED:
-                self._wait(asked, f"the PIN of YubiKey {serial} was not given: answer the prompt {asked.prompt_id}")
-            return operation(_opened(asked, bytes.fromhex(prompt.sealed_pin)))
+        with self._prompt(serial, slot, PromptKind.PIN) as prompt:
+            while (state := self._on_the_loop(self._load(prompt.prompt_id)).state).phase is not Phase.ANSWERED:
+                self._wait(prompt, f"the PIN of YubiKey {serial} was not given: answer the prompt {prompt.prompt_id}")
+            return operation(_unseal_pin(prompt, bytes.fromhex(state.sealed_pin)))
 
-    def _wait(self, asked: _Asked, in_vain: str) -> None:
-        """Raises once waiting is over, whatever is waited for."""
-        if self._on_the_loop(self._prompt(asked.prompt_id)).state.phase is Phase.SETTLED:
-            raise DeviceError(RejectionCode.NOT_ALLOWED, f"{in_vain}; the prompt was cancelled")
-        if datetime.now(UTC) >= asked.deadline:
-            self._settle(asked, PromptOutcome.EXPIRED)
-            raise DeviceError(RejectionCode.UNAVAILABLE, f"{in_vain}; nobody did within {self._patience:g} s")
-        if self._stopping.wait(self._again):
-            raise Transient("this process stops; the person is waited for again, by another or by its successor")
+    def _wait(self, prompt: _OpenPrompt, problem: str) -> None:
+        """Pause until the next attempt. Raises if the prompt is cancelled or expired, or this process stops."""
+        if self._on_the_loop(self._load(prompt.prompt_id)).state.phase is Phase.SETTLED:
+            raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}; the prompt was cancelled")
+        if datetime.now(UTC) >= prompt.deadline:
+            self._settle(prompt, PromptOutcome.EXPIRED)
+            raise DeviceError(RejectionCode.UNAVAILABLE, f"{problem}; nobody did within {self._timeout_s:g} s")
+        if self._stopping.wait(self._retry_interval_s):
+            raise Transient("this process stops; the redelivered command prompts again")
 
     @contextmanager
-    def _asking(self, serial: int, slot: Slot | None, wanted: PromptKind) -> Iterator[_Asked]:
-        asked = self._on_the_loop(self._ask(serial, slot, wanted))
+    def _prompt(self, serial: int, slot: Slot | None, wanted: PromptKind) -> Iterator[_OpenPrompt]:
+        prompt = self._on_the_loop(self._raise_prompt(serial, slot, wanted))
         try:
-            yield asked
+            yield prompt
         except Transient:
-            raise  # the command comes again, and so does whoever waits for the same touch
+            raise  # the redelivered command waits for the same prompt
         except BaseException:
-            self._settle(asked, PromptOutcome.FAILED)
+            self._settle(prompt, PromptOutcome.FAILED)
             raise
-        self._settle(asked, PromptOutcome.DONE)
+        self._settle(prompt, PromptOutcome.DONE)
 
-    def _settle(self, asked: _Asked, outcome: PromptOutcome) -> None:
-        self._on_the_loop(self._say_outcome(asked.prompt_id, outcome))
+    def _settle(self, prompt: _OpenPrompt, outcome: PromptOutcome) -> None:
+        self._on_the_loop(self._append_outcome(prompt.prompt_id, outcome))
 
-    async def _ask(self, serial: int, slot: Slot | None, wanted: PromptKind) -> _Asked:
-        """The prompt of the command under way. A touch that a dead process asked for is asked for no second time; its
-        prompt for a PIN died with the key.
+    async def _raise_prompt(self, serial: int, slot: Slot | None, wanted: PromptKind) -> _OpenPrompt:
+        """Raise a prompt for the current command, or return its open one.
+
+        A touch prompt of a crashed process is reused. Its PIN prompt cannot be: the key died with the process.
         """
         command = current_command.get()
         key = X25519PrivateKey.generate() if wanted is PromptKind.PIN else None
         for number in count():
             prompt_id = str(derive_id(command.lineage.message_id, f"prompt/{wanted}/{number}"))
-            standing = await self._prompt(prompt_id)
-            match standing.state.phase:
+            current = await self._load(prompt_id)
+            match current.state.phase:
                 case Phase.UNKNOWN:
                     break
-                case Phase.OPEN if wanted is PromptKind.TOUCH and standing.state.deadline is not None:
-                    return _Asked(prompt_id, serial, standing.state.deadline, None)
+                case Phase.OPEN if wanted is PromptKind.TOUCH and current.state.deadline is not None:
+                    deadline = current.state.deadline
+                    return _OpenPrompt(prompt_id=prompt_id, serial=serial, deadline=deadline, key=None)
                 case Phase.OPEN | Phase.ANSWERED:
-                    await self._say_outcome(prompt_id, PromptOutcome.CANCELLED)
+                    await self._append_outcome(prompt_id, PromptOutcome.CANCELLED)
                 case Phase.SETTLED:
                     pass
-        asked = _Asked(prompt_id, serial, datetime.now(UTC) + timedelta(seconds=self._patience), key)
+        deadline = datetime.now(UTC) + timedelta(seconds=self._timeout_s)
+        prompt = _OpenPrompt(prompt_id=prompt_id, serial=serial, deadline=deadline, key=key)
         raised = PromptRaised(
             prompt_id=prompt_id,
             serial=str(serial),
@@ -139,35 +142,37 @@ class Prompts:
             wanted=wanted,
             command_id=str(command.lineage.message_id),
             command_type=command.command_type,
-            deadline=asked.deadline,
+            deadline=deadline,
             recipient_public_key=key.public_key().public_bytes_raw() if key is not None else None,
         )
-        await self._append(standing, raised)
-        return asked
+        await self._append(current, raised)
+        return prompt
 
-    async def _say_outcome(self, prompt_id: str, outcome: PromptOutcome) -> None:
-        while (standing := await self._prompt(prompt_id)).state.phase is not Phase.SETTLED:
+    async def _append_outcome(self, prompt_id: str, outcome: PromptOutcome) -> None:
+        while (current := await self._load(prompt_id)).state.phase is not Phase.SETTLED:
             try:
-                await self._append(standing, PromptSettled(prompt_id=prompt_id, outcome=outcome))
-            except Conflict:  # somebody answered or cancelled it in this moment
+                await self._append(current, PromptSettled(prompt_id=prompt_id, outcome=outcome))
+            except Conflict:  # an answer or a cancellation was appended meanwhile
                 continue
 
-    async def _append(self, standing: Versioned[Prompt], event: PromptRaised | PromptSettled) -> None:
-        """In the conversation of the command under way, but not as caused by it: that would be its answer."""
+    async def _append(self, current: Versioned[Prompt], event: PromptRaised | PromptSettled) -> None:
+        """Append in the conversation of the command, with another cause: only its outcome has the command as cause."""
         lineage = replace(current_command.get().lineage, message_id=UUID(event.prompt_id))
-        await self._store.append(standing, event, lineage, "yubikey")
+        await self._store.append(current, event, lineage, "yubikey")
 
-    async def _prompt(self, prompt_id: str) -> Versioned[Prompt]:
+    async def _load(self, prompt_id: str) -> Versioned[Prompt]:
         return await self._store.refresh(prompt_id, await self._store.load(prompt_id))
 
     def _on_the_loop(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_ON_THE_LOOP)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_APPEND_TIMEOUT_S)
 
 
-def _opened(asked: _Asked, sealed: bytes) -> str:
-    assert asked.key is not None
+def _unseal_pin(prompt: _OpenPrompt, sealed: bytes) -> str:
+    assert prompt.key is not None
     try:
-        return SUITE.decrypt(sealed, asked.key, pin_info(str(asked.serial), asked.prompt_id)).decode()
+        return SUITE.decrypt(sealed, prompt.key, pin_info(str(prompt.serial), prompt.prompt_id)).decode()
     except (InvalidTag, ValueError):
-        problem = f"the PIN does not open: seal it to the key of the prompt {asked.prompt_id}, and for this device"
+        problem = (
+            f"the sealed PIN does not open: seal it to the public key of prompt {prompt.prompt_id}, for this device"
+        )
         raise DeviceError(RejectionCode.INVALID, problem) from None

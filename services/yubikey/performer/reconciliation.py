@@ -1,8 +1,8 @@
-"""What is found when a device is taken over: whether it, its intents and the log agree.
+"""Comparison of a newly leased device with its intents and the log.
 
-Nothing is repaired here. Whatever was begun was begun by a command, which is not acknowledged and so delivered again:
-carrying that out finishes it, by its intent (`services.yubikey.performer.devices`). This says in the service's log
-what to expect, and what no command will put right: what other hands did to a slot.
+Nothing is repaired here. A command that began a change is not acknowledged, and its redelivery finishes the change by
+its intent (`services.yubikey.performer.devices`). This module logs what differs, and changes by other programs, which
+no command will repair.
 """
 
 from __future__ import annotations
@@ -24,55 +24,53 @@ from shared.store.event_store import Versioned
 log = logging.getLogger(__name__)
 
 
-class Finding(StrEnum):
-    AGREES = "as the log says"
-    NOT_DONE = "as the log says; what was begun is not done: its command was refused, or comes again and does it"
-    NOT_TOLD = "changed by what was begun, and that is not told: its command comes again, and finishes and tells it"
-    DIFFERS = "not as the log says: other hands changed it; verify the slot, then clear it or fill it anew"
+class SlotComparison(StrEnum):
+    """Result of a comparison, worded for the service's log."""
+
+    MATCHES = "consistent with the log"
+    NOT_PERFORMED = "consistent with the log; a begun change was not performed: its command was rejected, or is retried"
+    NOT_REPORTED = "changed by a command that has no event yet: the command is retried, and reports the change"
+    DIFFERS = "inconsistent with the log: another program changed it; verify the slot, then clear it or fill it again"
 
 
-def finding(intent: Intent, public_key_pem: str | None, content: SlotContent | None, *, begun: bool) -> Finding:
-    """What became of *intent*, by the key that the device has in the slot and the *content* that the log knows.
-    *begun*: its command has no answer yet.
-    """
+def compare(intent: Intent, public_key_pem: str | None, content: SlotContent | None, *, begun: bool) -> SlotComparison:
+    """Compare the key in the slot with the *content* in the log. *begun*: the intent's command has no outcome yet."""
     if content is not None:
-        agrees = content.public_key_pem == public_key_pem
+        matches = content.public_key_pem == public_key_pem
     else:
-        agrees = public_key_pem is None or (
+        matches = public_key_pem is None or (
             fingerprint_of(load_pem_public_key(public_key_pem.encode())) == intent.discarded
         )
-    match begun, agrees:
+    match begun, matches:
         case False, True:
-            return Finding.AGREES
+            return SlotComparison.MATCHES
         case False, _:
-            return Finding.DIFFERS
+            return SlotComparison.DIFFERS
         case _, True:
-            return Finding.NOT_DONE
+            return SlotComparison.NOT_PERFORMED
         case _:
-            return Finding.NOT_TOLD
+            return SlotComparison.NOT_REPORTED
 
 
 async def reconcile(
     serial: str,
     intents: Intents,
-    stands: Callable[[], Awaitable[Versioned[Device]]],
+    load: Callable[[], Awaitable[Versioned[Device]]],
     perform: Callable[[ReadSlot], Awaitable[Outcome]],
-) -> dict[Slot, Finding]:
-    """What became of everything that was ever begun on the device; said where it is not as the log says. What is begun
-    meanwhile is left alone.
-    """
-    findings: dict[Slot, Finding] = {}
+) -> dict[Slot, SlotComparison]:
+    """Compare every slot that has an intent, and log what differs. A slot that changes meanwhile is skipped."""
+    comparisons: dict[Slot, SlotComparison] = {}
     for slot, intent in (await intents.all(serial)).items():
         outcome = await perform(ReadSlot(serial, slot, None))
-        standing = await stands()
+        current = await load()
         if not isinstance(outcome, SlotContents):
-            log.warning("YubiKey %s cannot be read after it was taken over: %s", serial, outcome)
+            log.warning("YubiKey %s cannot be read after its lease was acquired: %s", serial, outcome)
             break
-        begun = bool(intent.operation_id) and not standing.has_handled(UUID(intent.operation_id))
+        begun = bool(intent.operation_id) and not current.has_handled(UUID(intent.operation_id))
         if (await intents.read(serial, slot))[0] != intent:
             continue
-        found = finding(intent, outcome.public_key_pem, standing.state.slots.get(slot), begun=begun)
-        findings[slot] = found
-        if found in (Finding.NOT_TOLD, Finding.DIFFERS):
-            log.warning("slot %s of YubiKey %s is %s", slot, serial, found)
-    return findings
+        comparison = compare(intent, outcome.public_key_pem, current.state.slots.get(slot), begun=begun)
+        comparisons[slot] = comparison
+        if comparison in (SlotComparison.NOT_REPORTED, SlotComparison.DIFFERS):
+            log.warning("slot %s of YubiKey %s is %s", slot, serial, comparison)
+    return comparisons

@@ -1,5 +1,6 @@
-"""Using the key in a slot: a request, a signature, a decryption. The PIN that is held is proved, people are asked to
-touch where the key wants it.
+"""Performer of slot use: certificate requests, signatures, decryption and key moves.
+
+The stored PIN is verified; a touch that the key requires raises a prompt.
 """
 
 from __future__ import annotations
@@ -40,16 +41,17 @@ from shared.contracts.yubikey.slots import PinPolicy, Slot
 
 T = TypeVar("T")
 _SHA256, _SHA384 = hashes.SHA256(), hashes.SHA384()
-_SIGNING = {
+_KEY_TYPES_AND_HASHES = {
     SignatureAlgorithm.RSA_PKCS1_SHA256: ({KEY_TYPE.RSA2048, KEY_TYPE.RSA3072, KEY_TYPE.RSA4096}, _SHA256),
     SignatureAlgorithm.RSA_PKCS1_SHA384: ({KEY_TYPE.RSA2048, KEY_TYPE.RSA3072, KEY_TYPE.RSA4096}, _SHA384),
     SignatureAlgorithm.ECDSA_SHA256: ({KEY_TYPE.ECCP256}, _SHA256),
     SignatureAlgorithm.ECDSA_SHA384: ({KEY_TYPE.ECCP384}, _SHA384),
-    SignatureAlgorithm.ED25519: ({KEY_TYPE.ED25519}, _SHA256),  # which hashes by itself, and takes no notice of it
+    SignatureAlgorithm.ED25519: ({KEY_TYPE.ED25519}, _SHA256),  # Ed25519 hashes by itself and ignores this
 }
 
 
-def csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
+def create_csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
+    """Have the slot's key sign a certificate signing request (PKCS#10)."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
     builder = x509.CertificateSigningRequestBuilder().subject_name(_name(command.subject))
     if command.subject.email is not None:
@@ -60,7 +62,7 @@ def csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
     def operation() -> x509.CertificateSigningRequest:
         return sign_csr_builder(device.session, slot, key.public_key, builder, type(hashed))
 
-    signed = _use(device, key, command.slot, operation)
+    signed = _with_key(device, key, command.slot, operation)
     return SlotCsrCreated(
         serial=str(device.serial),
         slot=command.slot,
@@ -71,8 +73,9 @@ def csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
 
 
 def sign(device: OpenDevice, command: SignInSlot) -> SlotSignatureCreated:
+    """Sign the message of the command with the slot's key."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
-    kinds, hashed = _SIGNING.get(command.signature_algorithm, (set(), _SHA256))
+    kinds, hashed = _KEY_TYPES_AND_HASHES.get(command.signature_algorithm, (set(), _SHA256))
     if key.metadata.key_type not in kinds:
         problem = f"the key in slot {command.slot} is {key.metadata.key_type.name} and makes no"
         raise DeviceError(RejectionCode.INVALID, f"{problem} {command.signature_algorithm} signatures")
@@ -86,25 +89,28 @@ def sign(device: OpenDevice, command: SignInSlot) -> SlotSignatureCreated:
         slot=command.slot,
         simulated=device.simulated,
         message_sha256=sha256(command.message).hexdigest(),
-        signature=_use(device, key, command.slot, operation),
+        signature=_with_key(device, key, command.slot, operation),
         signature_algorithm=command.signature_algorithm,
         public_key_pem=key.pem,
     )
 
 
 def decrypt(device: OpenDevice, command: DecryptInSlot) -> SlotDecrypted:
-    """The plaintext, or the secret that was agreed on, sealed to the recipient."""
+    """Decrypt, or agree on a shared secret; the result is sealed to the recipient."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
     if command.ciphertext is not None:
         ciphertext = command.ciphertext
         if not isinstance(key.public_key, rsa.RSAPublicKey):
-            raise DeviceError(RejectionCode.INVALID, f"the key in slot {command.slot} agrees, and decrypts nothing")
-        plaintext = _use(
+            raise DeviceError(
+                RejectionCode.INVALID,
+                f"the key in slot {command.slot} is for key agreement and cannot decrypt: send peer_public_key_pem",
+            )
+        plaintext = _with_key(
             device, key, command.slot, lambda: device.session.decrypt(slot, ciphertext, padding.PKCS1v15())
         )
     else:
         peer = _peer(command, key)
-        plaintext = _use(device, key, command.slot, lambda: device.session.calculate_secret(slot, peer))
+        plaintext = _with_key(device, key, command.slot, lambda: device.session.calculate_secret(slot, peer))
     recipient = x25519.X25519PublicKey.from_public_bytes(command.recipient_public_key)
     return SlotDecrypted(
         serial=str(device.serial),
@@ -116,9 +122,9 @@ def decrypt(device: OpenDevice, command: DecryptInSlot) -> SlotDecrypted:
 
 
 def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
-    """Key and certificate; one that was broken off is finished."""
+    """Move key and certificate to another slot, or finish a move that was interrupted."""
     source, target = device.read(command.slot), device.read(command.to)
-    told = SlotMoved(serial=str(device.serial), slot=command.slot, to=command.to, simulated=device.simulated)
+    moved = SlotMoved(serial=str(device.serial), slot=command.slot, to=command.to, simulated=device.simulated)
     if source.key is None and target.key is None:
         raise DeviceError(RejectionCode.CONFLICT, f"slot {command.slot} has no key to move")
     if source.key is not None and (target.key is not None or target.has_object):
@@ -129,20 +135,20 @@ def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
     if source.certificate is not None:
         device.session.put_certificate(slot_of(command.to), source.certificate)
         device.session.delete_certificate(slot_of(command.slot))
-    return told
+    return moved
 
 
-def _use(device: OpenDevice, key: SlotKey, slot: Slot, operation: Callable[[], T]) -> T:
-    """The PIN is proved before each try: a policy of "always" asks for that, and a touch may take several."""
+def _with_key(device: OpenDevice, key: SlotKey, slot: Slot, operation: Callable[[], T]) -> T:
+    """Run *operation* with the PIN verified before each attempt: policy "always" requires it, a touch repeats it."""
 
-    def proved() -> T:
+    def with_verified_pin() -> T:
         return operation() if key.pin_policy is PinPolicy.NEVER else with_pin(device, slot, operation)
 
-    return device.use(slot, key, proved)
+    return device.use(slot, key, with_verified_pin)
 
 
 def _name(subject: DistinguishedName) -> x509.Name:
-    """In the order in which directories name from the widest to the narrowest (RFC 4519)."""
+    """The X.501 name, from the widest attribute to the narrowest (RFC 4519)."""
     parts = (
         (NameOID.COUNTRY_NAME, subject.country),
         (NameOID.ORGANIZATION_NAME, subject.organization),
@@ -163,7 +169,7 @@ def _peer(command: DecryptInSlot, key: SlotKey) -> ec.EllipticCurvePublicKey | x
     try:
         peer = load_pem_public_key((command.peer_public_key_pem or "").encode())
     except (ValueError, UnsupportedAlgorithm):
-        raise DeviceError(RejectionCode.INVALID, "peer_public_key_pem is no public key in PEM") from None
+        raise DeviceError(RejectionCode.INVALID, "peer_public_key_pem is not a public key in PEM") from None
     mine = key.public_key
     same_curve = (
         isinstance(peer, ec.EllipticCurvePublicKey)
@@ -173,5 +179,5 @@ def _peer(command: DecryptInSlot, key: SlotKey) -> ec.EllipticCurvePublicKey | x
     if same_curve or (isinstance(peer, x25519.X25519PublicKey) and isinstance(mine, x25519.X25519PublicKey)):
         assert isinstance(peer, ec.EllipticCurvePublicKey | x25519.X25519PublicKey)
         return peer
-    problem = f"the key in slot {command.slot} agrees with keys of its own kind only"
+    problem = f"the key in slot {command.slot} agrees only with keys of the same curve"
     raise DeviceError(RejectionCode.INVALID, problem)

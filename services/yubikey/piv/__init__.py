@@ -1,1 +1,1 @@
-"""One open device over the PIV application (SP 800-73): sessions, authentication, slots, PINs, attestation."""
+"""The PIV application (SP 800-73) of one open device: sessions, authentication, slots, PINs, attestation."""

@@ -1,4 +1,4 @@
-"""Proving to a device who is there: the management key, and the PIN. The last tries are never used up here."""
+"""Authentication to a device: management key (9B) and PIN. The last attempts of PIN and PUK are never used up."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from shared.contracts.yubikey.slots import Slot
 T = TypeVar("T")
 
 
-FEWEST_TRIES = 2
-"""A device with fewer left is not told a PIN or PUK that may be wrong."""
+MIN_ATTEMPTS = 2
+"""Attempts that a PIN or PUK must have left: with fewer, a wrong value would block it."""
 
 
 def authenticate(device: OpenDevice) -> None:
-    """With the management key, of the algorithm that the device says it has (AES-192 by default since 5.7).
+    """Authenticate with the management key, of the algorithm that the device reports (AES-192 by default since 5.7).
 
-    Wrong ones cost no tries: those that are known are tried, the likeliest first, then the one that the device keeps.
+    A wrong management key costs no attempts. The candidates are tried in order, then the key that the device stores
+    under its PIN. Raises DeviceError if none is accepted.
     """
     kind = device.session.management_key_type
     fitting = [key for key in dict.fromkeys(device.candidates.management_keys) if len(key) == kind.key_len]
@@ -33,21 +34,19 @@ def authenticate(device: OpenDevice) -> None:
         if _accepts(device, key):
             return
     if get_pivman_data(device.session).has_protected_key and device.candidates.pins:
-        prove_pin(device)
+        verify_pin(device)
         protected = get_pivman_protected_data(device.session).key
         if protected is not None and _accepts(device, protected):
             return
-    given = f"knows {len(fitting)} for it, and it accepts none" if fitting else "knows none of that length"
+    tried = f"has {len(fitting)} of that length, and the device accepts none" if fitting else "has none of that length"
     problem = f"the management key of YubiKey {device.serial} is {kind.name}, of {kind.key_len} bytes; this service"
-    remedy = "yubikey.adopt-secrets tells it one"
-    raise DeviceError(
-        RejectionCode.NOT_ALLOWED, f"{problem} {given}, or was not touched where it asks for that; {remedy}"
-    )
+    remedy = "send it the key with yubikey.adopt-secrets"
+    raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem} {tried}, or a required touch is missing; {remedy}")
 
 
 def _accepts(device: OpenDevice, key: bytes) -> bool:
     try:
-        if device.asks_for_touch:
+        if device.management_key_needs_touch:
             device.with_touch(None, lambda: device.session.authenticate(key))
         else:
             device.session.authenticate(key)
@@ -57,46 +56,46 @@ def _accepts(device: OpenDevice, key: bytes) -> bool:
 
 
 def with_pin(device: OpenDevice, slot: Slot | None, operation: Callable[[], T]) -> T:
-    """Do *operation* once the PIN is proved: the one that is held, or that every device is sold with, or a person's."""
+    """Run *operation* after verifying the PIN: a stored one, the factory default, or one that a person answers."""
     if device.candidates.pins or pin_is_default(device):
-        prove_pin(device)
+        verify_pin(device)
         return operation()
 
-    def proved(pin: str) -> T:
+    def with_prompted_pin(pin: str) -> T:
         _verify(device, pin)
         return operation()
 
-    return device.with_pin(slot, proved)
+    return device.with_pin(slot, with_prompted_pin)
 
 
-def prove_pin(device: OpenDevice) -> str:
-    """The PIN that holds, of those that are known. Raises DeviceError when it is another."""
+def verify_pin(device: OpenDevice) -> str:
+    """Verify the stored or default PIN, and return it. Raises DeviceError if the device has another one."""
     if pin_is_default(device):
         _verify(device, DEFAULT_PIN)
         return DEFAULT_PIN
-    known = device.candidates.pins or ((DEFAULT_PIN,) if pin_is_default(device) is None else ())
-    for pin in known[:-1]:
+    candidates = device.candidates.pins or ((DEFAULT_PIN,) if pin_is_default(device) is None else ())
+    for pin in candidates[:-1]:
         try:
             _verify(device, pin)
         except DeviceError:
             continue
         return pin
-    if not known:
-        raise not_held(device, "PIN")
-    _verify(device, known[-1])
-    return known[-1]
+    if not candidates:
+        raise missing_secret(device, "PIN")
+    _verify(device, candidates[-1])
+    return candidates[-1]
 
 
 def _verify(device: OpenDevice, pin: str) -> None:
-    require_tries(device.session.get_pin_attempts(), device, "PIN")
+    require_attempts(device.session.get_pin_attempts(), device, "PIN")
     try:
         device.session.verify_pin(pin)
     except InvalidPinError as error:
-        raise wrong(device, "PIN", error.attempts_remaining) from None
+        raise wrong_secret(device, "PIN", error.attempts_remaining) from None
 
 
 def pin_is_default(device: OpenDevice) -> bool | None:
-    """None: firmware before 5.3 does not tell."""
+    """True if the PIN is the factory default; None for firmware before 5.3, which has no metadata."""
     try:
         return device.session.get_pin_metadata().default_value
     except NotSupportedError:
@@ -110,23 +109,25 @@ def puk_is_default(device: OpenDevice) -> bool | None:
         return None
 
 
-def require_tries(left: int, device: OpenDevice, what: str) -> None:
+def require_attempts(left: int, device: OpenDevice, what: str) -> None:
+    """Raises DeviceError if a wrong value could block the PIN or PUK."""
     if left == 0:
-        remedy = "yubikey.unblock-pin sets another one" if what == "PIN" else "only yubikey.reset helps"
+        remedy = "set another one with yubikey.unblock-pin" if what == "PIN" else "only yubikey.reset helps"
         raise DeviceError(RejectionCode.CONFLICT, f"the {what} of YubiKey {device.serial} is blocked: {remedy}")
-    if left < FEWEST_TRIES:
-        problem = f"the {what} of YubiKey {device.serial} has {left} try left, which is not risked here"
-        remedy = "whoever knows it proves it once, or yubikey.unblock-pin" if what == "PIN" else "whoever knows it does"
+    if left < MIN_ATTEMPTS:
+        problem = f"the {what} of YubiKey {device.serial} has {left} attempt left, which this service does not use up"
+        remedy = "enter it once in another tool" + (", or send yubikey.unblock-pin" if what == "PIN" else "")
         raise DeviceError(RejectionCode.CONFLICT, f"{problem}: {remedy}")
 
 
-def wrong(device: OpenDevice, what: str, left: int) -> DeviceError:
-    problem = f"the {what} that is held of YubiKey {device.serial} is not the device's; {left} tries left"
-    return DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells the right one")
+def wrong_secret(device: OpenDevice, what: str, left: int) -> DeviceError:
+    problem = f"the stored {what} of YubiKey {device.serial} is wrong; {left} attempts left"
+    return DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}: send the right one with yubikey.adopt-secrets")
 
 
-def not_held(device: OpenDevice, what: str) -> DeviceError:
-    problem = f"the {what} of YubiKey {device.serial} is not held here"
+def missing_secret(device: OpenDevice, what: str) -> DeviceError:
+    problem = f"this service does not store the {what} of YubiKey {device.serial}"
     return DeviceError(
-        RejectionCode.NOT_ALLOWED, f"{problem}: yubikey.adopt-secrets tells it, yubikey.reset does without"
+        RejectionCode.NOT_ALLOWED,
+        f"{problem}: send it with yubikey.adopt-secrets, or reset the device with yubikey.reset",
     )

@@ -1,4 +1,4 @@
-"""What a device is and what is on it, as it tells itself."""
+"""Inventory of a device: model, firmware, configuration and the content of its slots."""
 
 from __future__ import annotations
 
@@ -22,28 +22,29 @@ from shared.contracts.yubikey.devices import (
 from shared.contracts.yubikey.slots import Slot
 
 _ALGORITHMS = {kind: str(algorithm) for algorithm, kind in KEY_TYPES.items()}
-_METADATA_SINCE = (5, 3, 0)
+_FIRMWARE_WITH_METADATA = (5, 3, 0)
 
 
-def detected(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected:
+def detect(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected:
+    """Report the device. *recipient_public_key*: the key that clients seal secrets for this service to."""
     connection = device.session.protocol.connection
-    about = ManagementSession(connection).read_device_info()  # another application: PIV is selected anew after it
+    about = ManagementSession(connection).read_device_info()  # selects another application: PIV is selected again below
     session = PivSession(connection)
-    slots = tuple(describe(device))
-    tells = session.version >= _METADATA_SINCE
-    switched_on = about.config.enabled_capabilities.get(connection.transport, CAPABILITY(0))
+    slots = tuple(describe_slots(device))
+    has_metadata = session.version >= _FIRMWARE_WITH_METADATA
+    enabled = about.config.enabled_capabilities.get(connection.transport, CAPABILITY(0))
     return YubiKeyDetected(
         serial=str(device.serial),
         simulated=device.simulated,
         firmware=str(session.version),
         form_factor=str(about.form_factor),
         fips=about.is_fips,
-        applications=tuple(str(each.name) for each in CAPABILITY if each in switched_on),
+        applications=tuple(str(each.name) for each in CAPABILITY if each in enabled),
         pin_retries=session.get_pin_attempts(),
-        puk_retries=session.get_puk_metadata().attempts_remaining if tells else None,
+        puk_retries=session.get_puk_metadata().attempts_remaining if has_metadata else None,
         default_pin=pin_is_default(device),
         default_puk=puk_is_default(device),
-        default_management_key=session.get_management_key_metadata().default_value if tells else None,
+        default_management_key=session.get_management_key_metadata().default_value if has_metadata else None,
         management_key_algorithm=ALGORITHMS[session.management_key_type],
         slots=slots,
         config_sha256=digest(slots),
@@ -51,14 +52,15 @@ def detected(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected
     )
 
 
-def sealed(device: OpenDevice) -> YubiKeySealed:
-    slots = tuple(describe(device))
+def seal(device: OpenDevice) -> YubiKeySealed:
+    """Report the slots and their digest, against which later changes show."""
+    slots = tuple(describe_slots(device))
     serial, simulated = str(device.serial), device.simulated
     return YubiKeySealed(serial=serial, simulated=simulated, config_sha256=digest(slots), slots=slots)
 
 
-def describe(device: OpenDevice) -> Iterator[SlotDescription]:
-    """Every slot with a key. Raises DeviceError for firmware before 5.3, which cannot tell."""
+def describe_slots(device: OpenDevice) -> Iterator[SlotDescription]:
+    """Describe every slot with a key. Raises DeviceError for firmware before 5.3, which has no metadata."""
     for slot in Slot:
         found = device.read(slot)
         if (key := found.key) is None:
@@ -76,12 +78,13 @@ def describe(device: OpenDevice) -> Iterator[SlotDescription]:
 
 
 def digest(slots: tuple[SlotDescription, ...]) -> str:
-    """SHA-256 over the slots' descriptions as JSON, their members in order of name."""
-    told = [slot.model_dump(mode="json") for slot in slots]
-    return sha256(json.dumps(told, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """SHA-256 of the slots' descriptions as JSON, with sorted member names."""
+    described = [slot.model_dump(mode="json") for slot in slots]
+    return sha256(json.dumps(described, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def has_object(device: OpenDevice, name: OBJECT_ID) -> bool:
+    """True if the device has this data object, and it is not empty."""
     try:
         return bool(device.session.get_object(name))
     except NotSupportedError:

@@ -1,4 +1,4 @@
-"""What is done with one open device in one go, and what is told of it."""
+"""Slot operations on an open device, each with its effect result."""
 
 from __future__ import annotations
 
@@ -20,62 +20,66 @@ from services.yubikey.core.effects import (
     StoredCertificate,
 )
 from services.yubikey.errors import DeviceError
-from services.yubikey.piv.attestation import NotProvenError, spki
+from services.yubikey.piv.attestation import AttestationError, spki
 from services.yubikey.piv.authentication import authenticate
 from services.yubikey.piv.session import OpenDevice
 from services.yubikey.piv.slots import SlotKey, pem, public_pem
 from services.yubikey.trust import fingerprint
 from shared.contracts.rejection import RejectionCode
 
-Filling = GenerateInSlot | ImportKeyIntoSlot
+FillEffect = GenerateInSlot | ImportKeyIntoSlot
 
 
 def key_type_of(key: PrivateKey) -> KEY_TYPE | None:
+    """The PIV key type of *key*; None for a size or curve that no YubiKey supports."""
     try:
         return KEY_TYPE.from_public_key(key.public_key())
     except ValueError:
-        return None  # a size or a curve that no YubiKey has
+        return None
 
 
-def filled(device: OpenDevice, effect: Filling, replaced: bool) -> SlotFilled:  # noqa: FBT001 - a fact, not a mode
+def slot_filled(device: OpenDevice, effect: FillEffect, *, replaced: bool) -> SlotFilled:
+    """Report the key that is in the slot now, with its attestation if it was generated."""
     key = _key_in(device, effect)
     statement = device.statement(effect.slot) if isinstance(effect, GenerateInSlot) else None
     return SlotFilled(
-        effect,
-        device.simulated,
-        key.pem,
-        key.fingerprint,
-        pem(*statement) if statement is not None else None,
-        key.pin_policy,
-        key.touch_policy,
-        replaced,
+        effect=effect,
+        simulated=device.simulated,
+        public_key_pem=key.pem,
+        fingerprint_sha256=key.fingerprint,
+        attestation=pem(*statement) if statement is not None else None,
+        pin_policy=key.pin_policy,
+        touch_policy=key.touch_policy,
+        replaced=replaced,
     )
 
 
 def attest(device: OpenDevice, effect: Attest) -> Attested | NotAttested:
+    """Have the device attest the slot's key, and verify the statement."""
     key = device.read(effect.slot).key
     if key is None:
         return NotAttested(effect, device.simulated, f"slot {effect.slot} has no key")
     statement = device.statement(effect.slot)
     if statement is None:
-        why = "it was imported" if not key.metadata.generated else "the device's attestation key or certificate is gone"
-        return NotAttested(effect, device.simulated, f"the device states nothing about this key: {why}")
+        why = "it was imported" if not key.metadata.generated else "its attestation key or certificate was overwritten"
+        return NotAttested(effect, device.simulated, f"the device does not attest this key: {why}")
     try:
-        proof = device.proof(effect.slot, key, statement)
-    except NotProvenError as error:
+        attestation = device.verify_statement(effect.slot, key, statement)
+    except AttestationError as error:
         return NotAttested(effect, device.simulated, str(error))
     return Attested(
-        effect,
-        device.simulated,
-        key.pem,
-        proof.firmware,
-        key.pin_policy,
-        key.touch_policy,
-        proof.root_fingerprint_sha256,
+        effect=effect,
+        simulated=device.simulated,
+        public_key_pem=key.pem,
+        firmware=attestation.firmware,
+        pin_policy=key.pin_policy,
+        touch_policy=key.touch_policy,
+        root_fingerprint_sha256=attestation.root_fingerprint_sha256,
     )
 
 
 def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePut:
+    """Write a certificate that certifies the key in the slot."""
     try:
         certificate = x509.load_pem_x509_certificate(effect.certificate_pem.encode())
         public_key = certificate.public_key()
@@ -83,20 +87,21 @@ def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePu
         raise DeviceError(RejectionCode.INVALID, "certificate_pem is not one X.509 certificate in PEM") from None
     if spki(public_key) != spki(_key_in(device, effect).public_key):
         where = f"slot {effect.slot} of YubiKey {effect.serial}"
-        raise DeviceError(RejectionCode.CONFLICT, f"the certificate is not of the key in {where}")
+        raise DeviceError(RejectionCode.CONFLICT, f"the certificate does not certify the key in {where}")
     authenticate(device)
     device.put_certificate(effect.slot, certificate)
     return CertificatePut(effect, device.simulated, fingerprint(certificate))
 
 
-def _key_in(device: OpenDevice, effect: Filling | PutCertificate) -> SlotKey:
+def _key_in(device: OpenDevice, effect: FillEffect | PutCertificate) -> SlotKey:
     key = device.read(effect.slot).key
     if key is None:
         raise DeviceError(RejectionCode.CONFLICT, f"slot {effect.slot} of YubiKey {effect.serial} has no key")
     return key
 
 
-def contents(device: OpenDevice, effect: ReadSlot) -> SlotContents:
+def read_contents(device: OpenDevice, effect: ReadSlot) -> SlotContents:
+    """Read public key and certificate of the slot."""
     found = device.read(effect.slot)
     certificate = found.certificate
     stored = (
@@ -104,4 +109,9 @@ def contents(device: OpenDevice, effect: ReadSlot) -> SlotContents:
         if certificate is not None
         else None
     )
-    return SlotContents(effect, device.simulated, found.key.pem if found.key is not None else None, stored)
+    return SlotContents(
+        effect=effect,
+        simulated=device.simulated,
+        public_key_pem=found.key.pem if found.key is not None else None,
+        certificate=stored,
+    )

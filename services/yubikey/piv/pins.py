@@ -1,4 +1,4 @@
-"""Setting a device's PIN, PUK, tries and management key, so that doing it again after a crash comes to the same."""
+"""Changes of a device's PIN, PUK, retry counters and management key. Each can be repeated after a crash."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from yubikit.piv import MANAGEMENT_KEY_TYPE
 
 from services.yubikey.piv.authentication import (
     authenticate,
-    not_held,
+    missing_secret,
     pin_is_default,
-    prove_pin,
     puk_is_default,
-    require_tries,
-    wrong,
+    require_attempts,
+    verify_pin,
+    wrong_secret,
 )
 from services.yubikey.piv.secret_rules import DEFAULT_PIN, DEFAULT_PUK
 from services.yubikey.piv.session import OpenDevice
-from services.yubikey.state.credentials import Secrets
+from services.yubikey.state.credentials import DeviceSecrets
 from shared.contracts.yubikey.devices import (
     KeyHolder,
     ManagementKeyAlgorithm,
@@ -33,24 +33,25 @@ KEY_TYPES = {
     ManagementKeyAlgorithm.AES_256: MANAGEMENT_KEY_TYPE.AES256,
 }
 ALGORITHMS = {kind: algorithm for algorithm, kind in KEY_TYPES.items()}
-_AES_SINCE = (5, 4, 2)
-_MOST_WRONG_TRIES = 255
+_FIRMWARE_WITH_AES = (5, 4, 2)
+_MAX_ATTEMPTS = 255
 
 
 def set_pin(device: OpenDevice, pin: str) -> None:
-    """Where it is set already, that costs no try: it was pending."""
-    before = prove_pin(device)
+    """Set the PIN. If a crashed attempt set it already, no PIN attempt is lost: it is among the candidates."""
+    before = verify_pin(device)
     if before != pin:
         device.session.change_pin(before, pin)
 
 
-def set_puk(device: OpenDevice, secrets: Secrets, puk: str) -> None:
-    _by_puk(device, secrets, lambda before: device.session.change_puk(before, puk))
+def set_puk(device: OpenDevice, secrets: DeviceSecrets, puk: str) -> None:
+    """Set the PUK."""
+    _with_puk(device, secrets, lambda before: device.session.change_puk(before, puk))
 
 
 def block_puk(device: OpenDevice) -> None:
-    """Use up its tries: after that only a reset helps who forgot the PIN."""
-    for _ in range(_MOST_WRONG_TRIES):
+    """Use up the attempts of the PUK: a forgotten PIN then needs a reset."""
+    for _ in range(_MAX_ATTEMPTS):
         try:
             device.session.change_puk("\0" * 8, DEFAULT_PUK)
         except InvalidPinError as error:
@@ -58,33 +59,34 @@ def block_puk(device: OpenDevice) -> None:
                 return
 
 
-def unblock_pin(device: OpenDevice, secrets: Secrets, pin: str) -> None:
-    _by_puk(device, secrets, lambda puk: device.session.unblock_pin(puk, pin))
+def unblock_pin(device: OpenDevice, secrets: DeviceSecrets, pin: str) -> None:
+    """Set the PIN with the PUK, and reset its retry counter."""
+    _with_puk(device, secrets, lambda puk: device.session.unblock_pin(puk, pin))
 
 
-def _by_puk(device: OpenDevice, secrets: Secrets, work: Callable[[str], None]) -> None:
-    """By whichever of the known ones holds; to prove one costs a try where it is wrong."""
-    for number, puk in enumerate(known := _known_puks(device, secrets), 1):
-        require_tries(_puk_tries(device), device, "PUK")
+def _with_puk(device: OpenDevice, secrets: DeviceSecrets, work: Callable[[str], None]) -> None:
+    """Run *work* with the first PUK candidate that the device accepts. A wrong one costs an attempt."""
+    for number, puk in enumerate(candidates := _puk_candidates(device, secrets), 1):
+        require_attempts(_puk_attempts_left(device), device, "PUK")
         try:
             work(puk)
         except InvalidPinError as error:
-            if number == len(known):
-                raise wrong(device, "PUK", error.attempts_remaining) from None
+            if number == len(candidates):
+                raise wrong_secret(device, "PUK", error.attempts_remaining) from None
         else:
             return
-    raise not_held(device, "PUK")
+    raise missing_secret(device, "PUK")
 
 
-def set_tries(device: OpenDevice, pin_retries: int, puk_retries: int) -> None:
-    """How often PIN and PUK may be got wrong. The device puts both back to factory values at that."""
+def set_retries(device: OpenDevice, pin_retries: int, puk_retries: int) -> None:
+    """Set the retry limits. The device resets PIN and PUK to factory values when it does this."""
     authenticate(device)
-    prove_pin(device)
+    verify_pin(device)
     device.session.set_pin_attempts(pin_retries, puk_retries)
 
 
-def restore(device: OpenDevice, secrets: Secrets) -> None:
-    """Set PIN and PUK again to what is held, where they are factory values."""
+def restore_pin_and_puk(device: OpenDevice, secrets: DeviceSecrets) -> None:
+    """Set the stored PIN and PUK again if the device has the factory values."""
     if secrets.pin is not None and pin_is_default(device) is not False:
         device.session.change_pin(DEFAULT_PIN, secrets.pin)
     if secrets.puk_policy is PukPolicy.BLOCK:
@@ -93,10 +95,11 @@ def restore(device: OpenDevice, secrets: Secrets) -> None:
         device.session.change_puk(DEFAULT_PUK, secrets.puk)
 
 
-def algorithm_for(device: OpenDevice, wanted: ManagementKeyAlgorithm | None) -> ManagementKeyAlgorithm:
-    if wanted is not None:
-        return wanted
-    aes = device.session.version >= _AES_SINCE
+def algorithm_for(device: OpenDevice, requested: ManagementKeyAlgorithm | None) -> ManagementKeyAlgorithm:
+    """The requested algorithm, or the strongest that every firmware of this kind has by default."""
+    if requested is not None:
+        return requested
+    aes = device.session.version >= _FIRMWARE_WITH_AES
     return ManagementKeyAlgorithm.AES_192 if aes else ManagementKeyAlgorithm.TDES
 
 
@@ -104,11 +107,11 @@ def set_management_key(device: OpenDevice, algorithm: ManagementKeyAlgorithm, ke
     authenticate(device)
     stored = held_by is KeyHolder.DEVICE
     if stored:
-        prove_pin(device)
+        verify_pin(device)
     pivman_set_mgm_key(device.session, key, KEY_TYPES[algorithm], touch=False, store_on_device=stored)
 
 
-def _known_puks(device: OpenDevice, secrets: Secrets) -> tuple[str, ...]:
+def _puk_candidates(device: OpenDevice, secrets: DeviceSecrets) -> tuple[str, ...]:
     match puk_is_default(device):
         case True:
             return (DEFAULT_PUK,)
@@ -118,8 +121,8 @@ def _known_puks(device: OpenDevice, secrets: Secrets) -> tuple[str, ...]:
             return secrets.puks or (DEFAULT_PUK,)
 
 
-def _puk_tries(device: OpenDevice) -> int:
-    """Firmware before 5.3 does not tell: as many as a device is sold with."""
+def _puk_attempts_left(device: OpenDevice) -> int:
+    """Attempts left; firmware before 5.3 does not report them, so the factory default is assumed."""
     if puk_is_default(device) is None:
         return 3
     return device.session.get_puk_metadata().attempts_remaining

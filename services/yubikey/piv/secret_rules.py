@@ -1,4 +1,4 @@
-"""PINs, PUKs and management keys: how they are drawn, and which a person may not choose."""
+"""Generation of PINs, PUKs and management keys, and rules for those that people choose."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from services.yubikey.errors import DeviceError
 from shared.contracts.rejection import RejectionCode
 
 DEFAULT_PIN, DEFAULT_PUK = "123456", "12345678"
-SHORTEST_PIN, LONGEST = 6, 8
+MIN_PIN_LENGTH, MAX_PIN_LENGTH = 6, 8
 _DIGITS = "0123456789"
 
 
-def draw() -> str:
-    """Eight digits that nobody would choose: a PIN, or a PUK."""
+def generate_pin() -> str:
+    """Generate eight random digits for a PIN or PUK, without weak ones."""
     while True:
-        drawn = "".join(secrets.choice(_DIGITS) for _ in range(LONGEST))
-        if problem_with(drawn) is None:
-            return drawn
+        pin = "".join(secrets.choice(_DIGITS) for _ in range(MAX_PIN_LENGTH))
+        if weakness_of(pin) is None:
+            return pin
 
 
-def draw_key(length: int) -> bytes:
+def generate_management_key(length: int) -> bytes:
     return secrets.token_bytes(length)
 
 
-def chosen(text: str, what: str) -> str:
-    """What a person chose as *what*, if it may be. Raises DeviceError, which does not repeat it."""
-    if (problem := problem_with(text)) is not None:
-        raise DeviceError(RejectionCode.INVALID, f"the {what} that was sealed {problem}")
+def require_acceptable(text: str, what: str) -> str:
+    """Return *text* if it is acceptable as *what* (PIN or PUK). Raises DeviceError, which does not quote it."""
+    if (problem := weakness_of(text)) is not None:
+        raise DeviceError(RejectionCode.INVALID, f"the sealed {what} {problem}")
     return text
 
 
-def problem_with(text: str) -> str | None:
-    """Why it must not be a PIN or PUK; None: it may."""
-    if not text.isascii() or not text.isprintable() or not SHORTEST_PIN <= len(text) <= LONGEST:
-        return f"must have {SHORTEST_PIN} to {LONGEST} characters of ASCII"
+def weakness_of(text: str) -> str | None:
+    """The reason why *text* is no acceptable PIN or PUK; None: it is acceptable."""
+    if not text.isascii() or not text.isprintable() or not MIN_PIN_LENGTH <= len(text) <= MAX_PIN_LENGTH:
+        return f"must have {MIN_PIN_LENGTH} to {MAX_PIN_LENGTH} printable ASCII characters"
     if text in (DEFAULT_PIN, DEFAULT_PUK):
-        return "is the one that every YubiKey is sold with"
+        return "is the factory default"
     steps = {ord(after) - ord(before) for before, after in pairwise(text)}
     if len(steps) == 1 and steps <= {-1, 0, 1}:
         return "is a sequence or a repetition"

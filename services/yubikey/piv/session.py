@@ -1,4 +1,4 @@
-"""An open device, real or virtual, through yubikit: what is in its slots, and how that is changed.
+"""A PIV session with an open device, real or virtual: reading, filling and clearing slots through yubikit.
 
 SP 800-73-4 and https://developers.yubico.com/PIV/Introduction/Yubico_extensions.html
 """
@@ -26,7 +26,7 @@ from yubikit.piv import (
 )
 
 from services.yubikey.errors import DeviceAbsentError, DeviceBusyError, DeviceError
-from services.yubikey.piv.attestation import Claim, Proof, prove, spki
+from services.yubikey.piv.attestation import Attestation, Claim, spki, verify_attestation
 from services.yubikey.piv.slots import SlotKey, SlotReading
 from services.yubikey.readers.directory import Devices
 from services.yubikey.trust import Trust
@@ -43,11 +43,11 @@ KEY_TYPES = {
     Algorithm.ED25519: KEY_TYPE.ED25519,
     Algorithm.X25519: KEY_TYPE.X25519,
 }
-_METADATA_SINCE = (5, 3, 0)
-_DELETE_SINCE = (5, 7, 0)
+_FIRMWARE_WITH_METADATA = (5, 3, 0)
+_FIRMWARE_WITH_DELETE = (5, 7, 0)
 T = TypeVar("T")
-_TOUCHED = (TouchPolicy.ALWAYS, TouchPolicy.CACHED)
-_NOTHING_THERE = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
+_TOUCH_REQUIRED = (TouchPolicy.ALWAYS, TouchPolicy.CACHED)
+_NOT_FOUND = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
 
 
 class Prompter(Protocol):
@@ -72,7 +72,7 @@ class CandidateSecrets:
 
 @dataclass(frozen=True, slots=True)
 class OpenDevice:
-    """A device that is connected and was found to be the one that was asked for."""
+    """A connected device whose serial number was checked."""
 
     session: PivSession
     serial: int
@@ -82,32 +82,36 @@ class OpenDevice:
     prompter: Prompter | None = None
 
     @property
-    def asks_for_touch(self) -> bool:
-        """Whether authenticating with the management key takes a touch."""
-        if self.session.version < _METADATA_SINCE:
+    def management_key_needs_touch(self) -> bool:
+        """True if authenticating with the management key needs a touch."""
+        if self.session.version < _FIRMWARE_WITH_METADATA:
             return False
         return self.session.get_management_key_metadata().touch_policy is not TOUCH_POLICY.NEVER
 
     def with_touch(self, slot: Slot | None, operation: Callable[[], T]) -> T:
-        """Do *operation*, which takes a touch: people are asked for it. It may be done again, so it must be repeatable
-        as long as it was refused for want of one (6982); the PIN, where one is wanted, is verified already.
+        """Run *operation*, which needs a touch, and prompt for it.
+
+        It runs again after each 6982 (security status not satisfied). A PIN, if it needs one, must be verified inside.
         """
         return operation() if self.prompter is None else self.prompter.with_touch(self.serial, slot, operation)
 
     def use(self, slot: Slot, key: SlotKey, operation: Callable[[], T]) -> T:
-        """Do *operation* with the slot's key, touched where its policy asks for that."""
-        return self.with_touch(slot, operation) if key.touch_policy in _TOUCHED else operation()
+        """Run *operation* with the slot's key, and prompt for a touch if the key's touch policy requires one."""
+        return self.with_touch(slot, operation) if key.touch_policy in _TOUCH_REQUIRED else operation()
 
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Do *operation* with the PIN, which is not held here: a person is asked for it."""
+        """Run *operation* with a PIN that a person answers: the service stores none."""
         if self.prompter is None:
-            raise DeviceError(RejectionCode.NOT_ALLOWED, f"the PIN of YubiKey {self.serial} is not held here")
+            raise DeviceError(
+                RejectionCode.NOT_ALLOWED, f"this service does not store the PIN of YubiKey {self.serial}"
+            )
         return self.prompter.with_pin(self.serial, slot, operation)
 
     def read(self, slot: Slot) -> SlotReading:
-        if self.session.version < _METADATA_SINCE:
-            # An imported key without a certificate could not be seen, and would be overwritten unnoticed.
-            problem = f"firmware {self.session.version} cannot tell what is in a slot; 5.3 or newer is needed"
+        """Read key and certificate of *slot*. Raises DeviceError for firmware before 5.3."""
+        if self.session.version < _FIRMWARE_WITH_METADATA:
+            # An imported key without a certificate would be invisible, and overwritten unnoticed.
+            problem = f"firmware {self.session.version} does not report the content of a slot; 5.3 or newer is needed"
             raise DeviceError(RejectionCode.INVALID, problem)
         certificate, has_object = self._certificate(slot_of(slot))
         return SlotReading(self.simulated, self._key(slot_of(slot)), certificate, has_object)
@@ -119,9 +123,9 @@ class OpenDevice:
     def fill(
         self, slot: Slot, algorithm: Algorithm, pin: PinPolicy, touch: TouchPolicy, private_key: PrivateKey | None
     ) -> None:
-        """Put *private_key*, or one that the device generates, in the place of what is in the slot.
+        """Replace the content of the slot with *private_key*, or with a key that the device generates.
 
-        The old certificate goes first: of no use with another key, it would be taken for the new one's.
+        The old certificate is deleted first: otherwise it would look like the new key's.
         """
         target, policies = slot_of(slot), (PIN_POLICY[pin.name], TOUCH_POLICY[touch.name])
         if self._certificate(target)[1]:
@@ -132,20 +136,20 @@ class OpenDevice:
             self.session.put_key(target, private_key, *policies)
 
     def empty(self, slot: Slot) -> str | None:
-        """Delete certificate, then key. Returns the fingerprint of the worthless key that had to be left, if any."""
+        """Delete the certificate, then the key. Returns the fingerprint of the placeholder key that stays, if any."""
         target = slot_of(slot)
         if self._certificate(target)[1]:
             self.session.delete_certificate(target)
         if self._key(target) is None:
             return None
-        if self.session.version >= _DELETE_SINCE:
+        if self.session.version >= _FIRMWARE_WITH_DELETE:
             self.session.delete_key(target)
             return None
-        # Firmware before 5.7 cannot delete a key: it is destroyed by generating another over it, for nobody.
+        # Firmware before 5.7 cannot delete a key: a new key that nobody uses overwrites it.
         return sha256(spki(self.session.generate_key(target, KEY_TYPE.ECCP256))).hexdigest()
 
     def put_certificate(self, slot: Slot, certificate: x509.Certificate) -> None:
-        """Write it, read it back, and change the CHUID: else Windows goes on using the old one (ykman #688)."""
+        """Write the certificate, read it back, and change the CHUID, so that Windows drops its cache (ykman #688)."""
         target = slot_of(slot)
         self.session.put_certificate(target, certificate)
         if self.session.get_certificate(target) != certificate:
@@ -153,23 +157,25 @@ class OpenDevice:
         self.session.put_object(OBJECT_ID.CHUID, generate_chuid())
 
     def statement(self, slot: Slot) -> tuple[x509.Certificate, x509.Certificate] | None:
-        """What the device states of the slot's key, and the certificate it signs that with; None: it states nothing."""
+        """Attestation statement of the slot's key, and the certificate of F9, which signed it; None: no statement."""
         try:
             return self.session.attest_key(slot_of(slot)), self.session.get_certificate(SLOT.ATTESTATION)
         except (ApduError, BadResponseError, NotSupportedError):
-            return None  # an imported key, or the holder did away with the attestation key that the device came with
+            return None  # an imported key, or the factory attestation key or certificate was overwritten
 
-    def proof(self, slot: Slot, key: SlotKey, statement: tuple[x509.Certificate, x509.Certificate]) -> Proof:
-        """Raises NotProvenError."""
+    def verify_statement(
+        self, slot: Slot, key: SlotKey, statement: tuple[x509.Certificate, x509.Certificate]
+    ) -> Attestation:
+        """Verify the attestation of a slot's key. Raises AttestationError."""
         pin_policy, touch_policy = key.metadata.pin_policy, key.metadata.touch_policy
         claim = Claim(self.serial, slot_of(slot), key.public_key, pin_policy, touch_policy)
-        return prove(claim, *statement, self.trust)
+        return verify_attestation(claim, *statement, self.trust)
 
     def _key(self, slot: SLOT) -> SlotKey | None:
         try:
             metadata = self.session.get_slot_metadata(slot)
         except ApduError as error:
-            if error.sw in _NOTHING_THERE:
+            if error.sw in _NOT_FOUND:
                 return None
             raise
         return SlotKey(metadata.public_key, metadata)
@@ -178,7 +184,7 @@ class OpenDevice:
         try:
             return self.session.get_certificate(slot), True
         except ApduError as error:
-            if error.sw in _NOTHING_THERE:
+            if error.sw in _NOT_FOUND:
                 return None, False
             raise
         except (BadResponseError, NotSupportedError):
@@ -186,56 +192,56 @@ class OpenDevice:
 
 
 @contextmanager
-def opened(
+def open_piv(
     connection: SmartCardConnection,
     serial: int,
     devices: Devices,
     candidates: CandidateSecrets,
     prompter: Prompter | None = None,
 ) -> Iterator[OpenDevice]:
-    """The device behind *connection*, until the end of the block; what it refuses is raised as DeviceError."""
+    """Open a PIV session on *connection*. Errors of the device inside the block become DeviceError."""
     with connection:
         try:
             session = PivSession(connection)
             if session.get_serial() != serial:
-                raise DeviceAbsentError(serial)  # another was plugged into the same reader meanwhile
+                raise DeviceAbsentError(serial)  # the device in this reader has been exchanged
             yield OpenDevice(session, serial, devices.simulated, devices.trust, candidates, prompter)
         except NotSupportedError as error:
             raise DeviceError(RejectionCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:
             raise DeviceError(RejectionCode.NOT_ALLOWED, f"PIV is switched off on YubiKey {serial}") from error
         except ApduError as error:
-            raise _refusal(serial, error.sw) from error
+            raise _status_error(serial, error.sw) from error
         except ConnectionError as error:
-            raise _gone(serial) from error
-        except ValueError as error:  # what ykman makes of anything that happens while it reads its own data
+            raise _removed(serial) from error
+        except ValueError as error:  # ykman wraps any error that happens while it reads its own data objects
             match error.__context__:
-                case DeviceError() as refused:
-                    raise refused from error
+                case DeviceError() as original:
+                    raise original from error
                 case ConnectionError():
-                    raise _gone(serial) from error
+                    raise _removed(serial) from error
                 case _:
                     raise
         except CommandError as error:
-            problem = f"YubiKey {serial} gave an answer that is not understood ({type(error).__name__})"
+            problem = f"YubiKey {serial} sent a response that yubikit does not understand ({type(error).__name__})"
             raise DeviceError(RejectionCode.INTERNAL, problem) from error
 
 
-def _gone(serial: int) -> DeviceBusyError:
+def _removed(serial: int) -> DeviceBusyError:
     return DeviceBusyError(f"YubiKey {serial} was removed or reset while it was in use")
 
 
-def _refusal(serial: int, status: int) -> DeviceError:
+def _status_error(serial: int, status: int) -> DeviceError:
     match status:
         case SW.SECURITY_CONDITION_NOT_SATISFIED | SW.AUTH_METHOD_BLOCKED:
-            problem = "was not given a right or a touch that it asks for"
+            problem = "requires authentication or a touch"
             return DeviceError(RejectionCode.NOT_ALLOWED, f"YubiKey {serial} {problem} ({status:04x})")
         case SW.NO_SPACE | SW.MEMORY_FAILURE | SW.WRONG_LENGTH:
             return DeviceError(RejectionCode.INVALID, f"YubiKey {serial} has no room for this ({status:04x})")
         case SW.COMMAND_ABORTED:
-            return DeviceBusyError(f"YubiKey {serial} broke off ({status:04x})")
+            return DeviceBusyError(f"YubiKey {serial} aborted the operation ({status:04x})")
         case _:
-            problem = f"YubiKey {serial} refuses with status {status:04x} of ISO 7816-4"
+            problem = f"YubiKey {serial} returned status {status:04x} (ISO 7816-4)"
             return DeviceError(RejectionCode.INVALID, problem)
 
 

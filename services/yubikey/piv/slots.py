@@ -1,4 +1,4 @@
-"""What is in a slot, as its device tells it."""
+"""Content of a PIV slot: key, metadata and certificate."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ _PIN_POLICIES = {
     PIN_POLICY.NEVER: PinPolicy.NEVER,
     PIN_POLICY.ONCE: PinPolicy.ONCE,
     PIN_POLICY.ALWAYS: PinPolicy.ALWAYS,
-    PIN_POLICY.MATCH_ONCE: PinPolicy.ONCE,  # a YubiKey Bio takes a fingerprint for the PIN
+    PIN_POLICY.MATCH_ONCE: PinPolicy.ONCE,  # YubiKey Bio: a fingerprint counts as the PIN
     PIN_POLICY.MATCH_ALWAYS: PinPolicy.ALWAYS,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class SlotKey:
+    """Public key and metadata of a slot."""
+
     public_key: PublicKey
     metadata: SlotMetadata
 
@@ -47,7 +49,7 @@ class SlotKey:
 
 @dataclass(frozen=True, slots=True)
 class SlotReading:
-    """*has_object*: something is where the certificate belongs, be it readable as one or not."""
+    """Key and certificate of a slot. *has_object*: the certificate object exists, readable as a certificate or not."""
 
     simulated: bool
     key: SlotKey | None
@@ -56,23 +58,23 @@ class SlotReading:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the key."""
+        """Fingerprint of the key."""
         return self.key.fingerprint if self.key is not None else None
 
     def is_like(self, other: SlotReading) -> bool:
-        """Whether the same key and the same certificate are there."""
-        mine, theirs = ((each.fingerprint, each.certificate, each.has_object) for each in (self, other))
-        return mine == theirs
+        """True if both have the same key and the same certificate."""
+        left, right = ((each.fingerprint, each.certificate, each.has_object) for each in (self, other))
+        return left == right
 
     @property
     def public_key_pem(self) -> str | None:
-        """Of the key, or of the one that the certificate is left of."""
+        """Public key of the key, or of the certificate if only that is left."""
         if self.key is not None:
             return self.key.pem
         return public_pem(self.certificate.public_key()) if self.certificate is not None else None
 
     def is_occupied(self, discarded: str | None) -> bool:
-        """Whether a key (but for the *discarded* one) or a certificate is there."""
+        """True if there is a certificate, or a key other than the placeholder with the fingerprint *discarded*."""
         return self.has_object or (self.key is not None and self.key.fingerprint != discarded)
 
 

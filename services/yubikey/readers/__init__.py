@@ -1,1 +1,1 @@
-"""Readers of this machine, and the devices found in them."""
+"""Sources of devices: PC/SC readers of this machine, and the virtual YubiKeys."""

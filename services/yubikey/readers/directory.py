@@ -1,4 +1,4 @@
-"""Where devices come from: the virtual ones of a directory, or the readers of this machine."""
+"""Directory of devices: the interface of their sources, and the search for one device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from services.yubikey.trust import Trust
 
 
 class Devices(Protocol):
-    """Devices of one make. What *simulated* ones attest is proved under *trust* of their own, never under Yubico's."""
+    """A source of devices of one make.
+
+    *trust*: the roots for their attestations. Simulated devices have a root of their own, never Yubico's.
+    """
 
     @property
     def simulated(self) -> bool: ...
@@ -21,16 +24,16 @@ class Devices(Protocol):
     def trust(self) -> Trust: ...
 
     def serials(self) -> Sequence[int]:
-        """Which are plugged in now, as cheaply as that can be told: it is asked every second."""
+        """Serial numbers of the devices that are plugged in now. Must be cheap: it is polled every second."""
         ...
 
     def open(self, serial: int) -> SmartCardConnection:
-        """Raises DeviceAbsentError where this device is not to be found, DeviceBusyError where that cannot be told."""
+        """Connect to a device. Raises DeviceAbsentError if it is not there, DeviceBusyError if that is unknown."""
         ...
 
 
 def open_device(sources: Sequence[Devices], serial: str) -> tuple[Devices, SmartCardConnection]:
-    """A connection to the device of this serial number, from the first of *sources* that has it."""
+    """Connect to the device with this serial number, in the first of *sources* that has it."""
     for devices in sources:
         try:
             return devices, devices.open(int(serial))

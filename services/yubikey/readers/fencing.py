@@ -1,4 +1,4 @@
-"""Devices behind their leases: nothing is said to one that is not, or no longer, in the hands of this process."""
+"""Fencing: a device accepts APDUs only while this process holds its lease (docs/adr/0019)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from services.yubikey.trust import Trust
 
 
 class FencedDevices:
-    """*devices*, of which only the leased ones open. For one that is here and not, or no longer, leased the command is
-    put off: it is passed on next time, or the lease is this process's by then.
+    """A source of devices that opens only leased ones.
+
+    For a device that is plugged in but not leased, opening raises Transient: the redelivered command is routed to the
+    holder of the lease, or this process has it by then.
     """
 
     def __init__(self, devices: Devices, leases: Leases) -> None:
@@ -41,7 +43,7 @@ class FencedDevices:
 
 
 class FencedConnection(SmartCardConnection):
-    """Asks before each APDU whether the lease still has time left: a process may be stopped between any two."""
+    """A connection that checks the lease before each APDU: a process can be suspended between any two."""
 
     def __init__(self, connection: SmartCardConnection, require: Callable[[], object]) -> None:
         self._connection = connection

@@ -1,7 +1,7 @@
-"""Real YubiKeys, over PC/SC. pyscard and pcscd are needed here and nowhere else, so they are imported when used.
+"""Real YubiKeys over PC/SC. Only this module needs pyscard and pcscd, so it imports pyscard when it is used.
 
-Connections are exclusive and our own. ykman's opener falls back to a shared one, on which one client can write with
-another's authentication, and kills whatever else may hold the reader (scdaemon, yubikey-agent).
+Connections are exclusive, and opened here. ykman's opener falls back to a shared connection, on which one client can
+write with another's authentication, and it kills other users of the reader (scdaemon, yubikey-agent).
 """
 
 from __future__ import annotations
@@ -22,91 +22,94 @@ from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.trust import Trust
 from shared.errors import Unusable
 
-_PATIENCE = 2.0
-_AGAIN = 0.1
+CONNECT_TIMEOUT_S = 2.0
+_RETRY_INTERVAL_S = 0.1
 
 
 class PcscYubiKeys:
-    """The YubiKeys in this machine's readers, found by serial number: reader names shift when one is plugged in."""
+    """The YubiKeys in this machine's readers, by serial number: reader names shift when a device is plugged in."""
 
     simulated = False
 
-    def __init__(self, trust: Trust) -> None:
+    def __init__(self, trust: Trust, *, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self.trust = trust
+        self._connect_timeout_s = connect_timeout_s
         self._pcsc = _pyscard("ykman.pcsc")
         self._scard = _pyscard("smartcard.scard")
-        self._known: dict[str, tuple[int, int | None]] = {}
-        self._last_seen: dict[int, str] = {}
-        self._searching = threading.Lock()
+        self._identified: dict[str, tuple[int, int | None]] = {}
+        self._reader_names: dict[int, str] = {}
+        self._search_lock = threading.Lock()
 
     def serials(self) -> Sequence[int]:
-        """Opens only what was plugged in since, and again what could not be read: in use, or reset in the midst."""
-        with self._searching:
+        """List the devices. Opens only those that were plugged in since, and those that could not be read before."""
+        with self._search_lock:
             readers = self._readers()
             now = self._insertions(list(readers))
-            self._known = {name: (at, serial) for name, (at, serial) in self._known.items() if now.get(name) == at}
-            for name in now.keys() - self._known.keys():
+            self._identified = {
+                name: (at, serial) for name, (at, serial) in self._identified.items() if now.get(name) == at
+            }
+            for name in now.keys() - self._identified.keys():
                 with (
                     contextlib.suppress(DeviceBusyError),
-                    ReaderConnection(self._pcsc, readers[name], patience=0) as connection,
+                    ReaderConnection(self._pcsc, readers[name], timeout_s=0) as connection,
                 ):
-                    self._known[name] = (now[name], _serial_of(connection))
-            self._last_seen = {serial: name for name, (_, serial) in self._known.items() if serial is not None}
-            return list(self._last_seen)
+                    self._identified[name] = (now[name], _serial_of(connection))
+            self._reader_names = {serial: name for name, (_, serial) in self._identified.items() if serial is not None}
+            return list(self._reader_names)
 
     def open(self, serial: int) -> SmartCardConnection:
-        with self._searching:
-            unread: list[DeviceBusyError] = []
+        with self._search_lock:
+            errors: list[DeviceBusyError] = []
             readers = self._readers()
-            with_a_card = self._insertions(list(readers))
-            for name in sorted(with_a_card, key=lambda name: name != self._last_seen.get(serial)):
-                with contextlib.ExitStack() as unless_it_is_the_one:
+            occupied = self._insertions(list(readers))
+            for name in sorted(occupied, key=lambda name: name != self._reader_names.get(serial)):
+                with contextlib.ExitStack() as on_mismatch:
                     try:
-                        connection = ReaderConnection(self._pcsc, readers[name])
-                        unless_it_is_the_one.callback(connection.close)
+                        connection = ReaderConnection(self._pcsc, readers[name], self._connect_timeout_s)
+                        on_mismatch.callback(connection.close)
                         found = _serial_of(connection)
                     except DeviceBusyError as error:
-                        unread.append(error)
+                        errors.append(error)
                         continue
                     if found == serial:
-                        unless_it_is_the_one.pop_all()
-                        self._last_seen[serial] = name
+                        on_mismatch.pop_all()
+                        self._reader_names[serial] = name
                         return connection
-        if unread:
-            raise DeviceBusyError(f"YubiKey {serial} is not to be found, but not all can be asked: {unread[0]}")
+        if errors:
+            raise DeviceBusyError(f"YubiKey {serial} was not found, but one reader could not be read: {errors[0]}")
         raise DeviceAbsentError(serial)
 
     def _readers(self) -> dict[str, Any]:
-        """The readers of YubiKeys, by name."""
+        """Readers of YubiKeys, by name."""
         try:
-            # Not scan_devices, nor list_all_devices: they take it for "no YubiKeys" when pcscd is away.
+            # Not scan_devices or list_all_devices: they return "no YubiKeys" when pcscd is away.
             return {device.reader.name: device.reader for device in self._pcsc.list_devices()}
         except Exception as error:
             if not hasattr(error, "hresult"):
                 raise
-            raise DeviceBusyError("this machine's smart card service (pcscd) does not answer") from error
+            raise DeviceBusyError("the smart card service of this machine (pcscd) does not answer") from error
 
     def _insertions(self, names: list[str]) -> dict[str, int]:
-        """Of the readers that have a card, how often one was put in or taken out: PC/SC counts it."""
+        """Card event counter (PC/SC) of each reader that has a card."""
         if not names:
             return {}
         scard = self._scard
         _, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_USER)
         try:
-            asked = [(name, scard.SCARD_STATE_UNAWARE) for name in names]
-            _, states = scard.SCardGetStatusChange(context, 0, asked)
+            states_before = [(name, scard.SCARD_STATE_UNAWARE) for name in names]
+            _, states = scard.SCardGetStatusChange(context, 0, states_before)
         finally:
             scard.SCardReleaseContext(context)
         return {name: state >> 16 for name, state, _ in states if state & scard.SCARD_STATE_PRESENT}
 
 
 class ReaderConnection(SmartCardConnection):
-    """An exclusive connection to the device in one reader; pyscard's errors become ours."""
+    """An exclusive connection to the device in one reader. Errors of pyscard become DeviceBusyError."""
 
-    def __init__(self, pcsc: ModuleType, reader: Any, patience: float | None = None) -> None:
+    def __init__(self, pcsc: ModuleType, reader: Any, timeout_s: float) -> None:
         self._errors = (pcsc.CardConnectionException, pcsc.NoCardException)
         self._reader = reader.name
-        deadline = time.monotonic() + (_PATIENCE if patience is None else patience)
+        deadline = time.monotonic() + timeout_s
         while True:
             exclusive = pcsc.ExclusiveConnectCardConnection(reader.createConnection())
             try:
@@ -115,7 +118,7 @@ class ReaderConnection(SmartCardConnection):
                 self._release(exclusive)
                 if time.monotonic() > deadline:
                     raise DeviceBusyError(f"{self._reader} is in use by another program, or empty") from error
-                time.sleep(_AGAIN)  # we run on a thread
+                time.sleep(_RETRY_INTERVAL_S)  # device operations run on a thread of their own
             else:
                 return
 
@@ -140,15 +143,16 @@ class ReaderConnection(SmartCardConnection):
 
 
 def _serial_of(connection: SmartCardConnection) -> int | None:
-    """None: it is too old to tell (before 5.0.3), or has PIV switched off. Raises DeviceBusyError where the device went
-    away in the midst, or refuses for a reason that may pass: that says nothing of who it is.
+    """Read the serial number; None for firmware before 5.0.3, or if PIV is switched off.
+
+    Raises DeviceBusyError if the device was removed meanwhile, or returned an error that can be temporary.
     """
     try:
         return PivSession(connection).get_serial()
     except (ApplicationNotAvailableError, NotSupportedError):
         return None
     except ApduError as error:
-        raise DeviceBusyError(f"a YubiKey does not tell its serial number now ({error.sw:04x})") from error
+        raise DeviceBusyError(f"a YubiKey does not report its serial number at the moment ({error.sw:04x})") from error
 
 
 def _pyscard(module: str) -> ModuleType:

@@ -1,1 +1,1 @@
-"""The service's own state: leases, intents, sealed device secrets, and its home directory."""
+"""State of the service: leases, intents, sealed device secrets, and the state directory."""

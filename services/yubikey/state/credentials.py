@@ -1,7 +1,7 @@
-"""The PIN, PUK and management key of each device, as this service keeps them: one sealed document a device.
+"""Stored PIN, PUK and management key of each device: one sealed document a device.
 
-What is to be set is written as *pending* before the device is told, so that after a crash both are known, and the
-device says which of the two holds (docs/adr/0019).
+A new secret is stored as *pending* before the device gets it. After a crash both are candidates, and the device accepts
+one of them (docs/adr/0019).
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ PURPOSE = b"cim-keys/yubikey/device-secrets/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
-    """None: not known here. *pending_…*: what the device may have been given already. *done*: the last operation.
+class DeviceSecrets:
+    """Secrets of one device; None: not stored. The field names are those of the stored JSON.
 
-    A management key is in hexadecimal digits.
+    *pending_…*: secrets that the device may have already. *done*: id of the last operation that was carried out.
+    Management keys are hexadecimal.
     """
 
     pin: str | None = field(default=None, repr=False)
@@ -39,9 +40,9 @@ class Secrets:
 
     @property
     def management_keys(self) -> tuple[bytes, ...]:
-        """Those that the device may have, the likeliest first."""
-        known = (self.pending_management_key, self.management_key)
-        return tuple(bytes.fromhex(key) for key in known if key is not None)
+        """Candidates, the likeliest first."""
+        candidates = (self.pending_management_key, self.management_key)
+        return tuple(bytes.fromhex(key) for key in candidates if key is not None)
 
     @property
     def pins(self) -> tuple[str, ...]:
@@ -52,29 +53,30 @@ class Secrets:
         return tuple(dict.fromkeys(puk for puk in (self.pending_puk, self.puk) if puk is not None))
 
 
-_DOCUMENT = TypeAdapter(Secrets)
+_DOCUMENT = TypeAdapter(DeviceSecrets)
 
 
 class Credentials:
-    """With *leases*, only who has the device writes."""
+    """The secrets documents in KEYS_DEVICES. With *leases*, writes are fenced by the device's lease."""
 
     def __init__(self, bucket: KeyValue, sealing: DocumentSealing, leases: Leases | None = None) -> None:
         self._bucket = bucket
         self._sealing = sealing
         self._leases = leases
 
-    async def read(self, serial: str) -> Secrets:
-        """Raises Poison for what was sealed with another key: with that, another service's secret is in use."""
+    async def read(self, serial: str) -> DeviceSecrets:
+        """Read the secrets of a device. Raises Poison if they are sealed with the secret of another service."""
         document = await self._bucket.get(_name(serial))
         if document is None:
-            return Secrets()
+            return DeviceSecrets()
         try:
             opened, _ = self._sealing.open(document.value, serial)
         except InvalidTag:
             raise Poison(f"the secrets of YubiKey {serial} do not open with this service's secret") from None
         return _DOCUMENT.validate_json(opened)
 
-    async def write(self, serial: str, secrets: Secrets) -> Secrets:
+    async def write(self, serial: str, secrets: DeviceSecrets) -> DeviceSecrets:
+        """Write the secrets, and return them."""
         sealed = self._sealing.seal(_DOCUMENT.dump_json(secrets), serial)
         if self._leases is not None:
             await self._leases.put(int(serial), _name(serial), sealed)
@@ -83,8 +85,8 @@ class Credentials:
             await self._bucket.put(_name(serial), sealed, before.revision if before else 0)
         return secrets
 
-    async def change(self, serial: str, **changes: object) -> Secrets:
-        """Write what is known with *changes*."""
+    async def change(self, serial: str, **changes: object) -> DeviceSecrets:
+        """Read the secrets, apply *changes*, and write them."""
         return await self.write(serial, replace(await self.read(serial), **changes))  # type: ignore[arg-type] # fields by name
 
 

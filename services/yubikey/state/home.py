@@ -1,4 +1,4 @@
-"""The directory that a yubikey process keeps its state in: one process at a time, and what tells it from others."""
+"""State directory of a yubikey process: locked by one process at a time, with an identity of its own."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from uuid import uuid4
 
 from shared.errors import Unusable
 
-_LOOK_AGAIN = 0.1
+_RETRY_INTERVAL_S = 0.1
 
 
-class Home:
-    """STATE_DIR, locked. The lock ends with its process, however that ends: who has it knows that its predecessor in
-    this directory is dead, and need not wait for what that one had leased.
+class StateDirectory:
+    """STATE_DIR, locked. The lock ends with its process.
+
+    Its holder therefore knows that its predecessor in this directory is dead, and need not wait for that one's leases.
     """
 
     def __init__(self, directory: Path, lock: IO[str], identity: str) -> None:
@@ -24,19 +25,19 @@ class Home:
         self._lock = lock
 
     @classmethod
-    async def claim(cls, directory: Path, patience: float) -> Home:
-        """Lock *directory*; its last owner may take *patience* seconds to end. Raises Unusable while it has not."""
+    async def claim(cls, directory: Path, timeout_s: float) -> StateDirectory:
+        """Lock *directory*. Raises Unusable if another process still holds the lock after *timeout_s*."""
         lock = _lock_file(directory)
-        for _ in range(int(patience / _LOOK_AGAIN) + 1):
+        for _ in range(int(timeout_s / _RETRY_INTERVAL_S) + 1):
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                await asyncio.sleep(_LOOK_AGAIN)
+                await asyncio.sleep(_RETRY_INTERVAL_S)
             else:
                 return cls(directory, lock, _identity(lock))
         lock.close()
-        problem = f"STATE_DIR {directory} is in use by another yubikey service, which would drive the same devices"
-        raise Unusable(f"{problem}: give each a directory of its own, or stop that one")
+        problem = f"STATE_DIR {directory} is in use by another yubikey service, which would use the same devices"
+        raise Unusable(f"{problem}: give each its own directory, or stop the other one")
 
     def release(self) -> None:
         self._lock.close()
@@ -48,7 +49,7 @@ def _lock_file(directory: Path) -> IO[str]:
 
 
 def _identity(lock: IO[str]) -> str:
-    """Drawn once for a directory, and kept in its lock file."""
+    """The identity of the directory: generated once, and stored in the lock file."""
     lock.seek(0)
     if not (identity := lock.read().strip()):
         identity = str(uuid4())

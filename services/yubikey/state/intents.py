@@ -1,6 +1,6 @@
-"""What is about to be done to a slot, written to KEYS_DEVICES before it is done.
+"""Intents: the planned change of a slot, written to KEYS_DEVICES before the device changes (write-ahead).
 
-A device's effects cannot be taken back or asked for twice; after a crash this tells whether one was performed.
+Changes of a device are neither reversible nor idempotent. After a crash, the intent shows whether one was performed.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from pydantic import TypeAdapter
 
-from services.yubikey.core.states import VOIDED
+from services.yubikey.core.states import MAX_VOIDED_KEY_IDS
 from services.yubikey.state.leases import Leases
 from shared.contracts.yubikey.slots import Slot
 from shared.errors import Conflict
@@ -18,14 +18,16 @@ from shared.nats.kv import KeyValue
 BUCKET = "KEYS_DEVICES"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
-    """*operation_id* filled or cleared the slot for *key_id*, when its key had the fingerprint *before* (none: no key).
+    """The last change of a slot: *operation_id* filled or cleared it for *key_id*. Field names are those of the JSON.
 
-    *occupied*: whether it had to do away with something. *overwrote*: whether what a clearing takes away had done so.
-    *discarded*: a key that stands there only because firmware before 5.7 cannot delete one. *voided*: the key ids
-    cleared here. The log knows them too, but what is decided on may lag behind it, and a late command must not make a
-    key that nobody clears any more. *epoch*: of the lease that it was written under.
+    *before*: fingerprint of the key at that time; None: no key. *occupied*: the slot had to be overwritten.
+    *overwrote*: the key that a clearing deletes had overwritten another one. *discarded*: fingerprint of the
+    placeholder key, since firmware before 5.7 cannot delete keys. *epoch*: the lease under which it was written.
+
+    *voided*: key ids that were cleared here. Events have them too, but the state of the decider may lag behind, and a
+    late command must not create a key that nothing clears.
     """
 
     operation_id: str = ""
@@ -38,11 +40,12 @@ class Intent:
     epoch: int = 0
 
     def owns(self, key_id: str, fingerprint: str | None) -> bool:
-        """Whether the slot's key, of this fingerprint, was put there for *key_id*."""
+        """True if the slot's key, with this fingerprint, was put there for *key_id*."""
         return self.key_id == key_id and fingerprint not in (None, self.before)
 
-    def voiding(self, key_id: str) -> Intent:
-        return self if key_id in self.voided else replace(self, voided=(*self.voided, key_id)[-VOIDED:])
+    def void(self, key_id: str) -> Intent:
+        """Add *key_id* to the voided ones."""
+        return self if key_id in self.voided else replace(self, voided=(*self.voided, key_id)[-MAX_VOIDED_KEY_IDS:])
 
 
 _DOCUMENT = TypeAdapter(Intent)
@@ -50,20 +53,20 @@ _DOCUMENT = TypeAdapter(Intent)
 
 @dataclass(frozen=True, slots=True)
 class Intents:
-    """With *leases*, an intent is written only by who has the device: one that slept through its lease writes none."""
+    """The intents in KEYS_DEVICES. With *leases*, a process whose lease has expired cannot write one."""
 
     bucket: KeyValue
     leases: Leases | None = None
 
     async def read(self, serial: str, slot: str) -> tuple[Intent, int]:
-        """The last intent about the slot, and its revision."""
+        """The last intent of a slot, and its revision."""
         document = await self.bucket.get(f"{serial}.{slot}")
         if document is None:
             return Intent(), 0
         return _DOCUMENT.validate_json(document.value), document.revision
 
     async def all(self, serial: str) -> dict[Slot, Intent]:
-        """The last intent about each slot that there ever was one about."""
+        """The last intent of each slot that has one."""
         return {
             Slot(slot): _DOCUMENT.validate_json(document.value)
             async for document in self.bucket.all(f"{serial}.*")
@@ -71,11 +74,13 @@ class Intents:
         }
 
     async def write(self, serial: str, slot: str, intent: Intent, revision: int) -> int:
-        """Raises Conflict when another process is about to change this slot, or has the device by now."""
+        """Write an intent. Raises Conflict if another process wrote one, or holds the device's lease by now."""
         if self.leases is not None:
             epoch = self.leases.require(int(serial))
             if intent.epoch > epoch:
-                raise Conflict(f"YubiKey {serial} has a holder of epoch {intent.epoch}; this process had {epoch}")
+                raise Conflict(
+                    f"the lease of YubiKey {serial} is at epoch {intent.epoch}; this process had epoch {epoch}"
+                )
             document = _DOCUMENT.dump_json(replace(intent, epoch=epoch))
             return await self.leases.put(int(serial), f"{serial}.{slot}", document)
         return await self.bucket.put(f"{serial}.{slot}", _DOCUMENT.dump_json(intent), revision)

@@ -1,7 +1,7 @@
-"""Another secret of the service: devices' secrets are sealed anew with it, while commands are served (docs/adr/0019).
+"""Rotation of the service's secret: device secrets are sealed again with it while commands are served (docs/adr/0019).
 
-Only the sealing changes, and only over the revision that was read. So it is done for any device but one in the hands of
-another process, which may have the old secret alone, and could not read it any more.
+Only the sealing changes, and only over the revision that was read. A device that another process leases is skipped:
+that process may have only the old secret, and could not read the document any more.
 """
 
 from __future__ import annotations
@@ -17,30 +17,34 @@ from services.yubikey.state.sealing import DocumentSealing
 from shared.errors import Conflict, Unusable
 from shared.nats.kv import Document, KeyValue
 
-_PAUSE = 1.0
-_SECRETS = "*.secrets"
+_RETRY_INTERVAL_S = 1.0
+_SECRETS_KEYS = "*.secrets"
 log = logging.getLogger(__name__)
 
 
-async def require_ours(bucket: KeyValue, sealing: DocumentSealing) -> None:
-    """Raises Unusable when no device's secrets open: then it is not this fleet's secret. Says which alone do not."""
-    closed, opened = [], 0
-    async for document in bucket.all(_SECRETS):
+async def require_readable(bucket: KeyValue, sealing: DocumentSealing) -> None:
+    """Raises Unusable if no document opens: then this is not the fleet's secret. Logs those that do not open."""
+    unreadable, readable = [], 0
+    async for document in bucket.all(_SECRETS_KEYS):
         try:
             sealing.open(document.value, _serial(document))
         except InvalidTag:
-            closed.append(_serial(document))
+            unreadable.append(_serial(document))
         else:
-            opened += 1
-    if closed and not opened:
-        problem = f"YUBIKEY_SECRET_FILE opens the secrets of none of the {len(closed)} YubiKeys in {bucket.bucket}"
-        raise Unusable(f"{problem}: start with the secret so far, as YUBIKEY_PREVIOUS_SECRET_FILE if it is to change")
-    if closed:
-        log.error("the secrets of YubiKey %s open with no secret that was given", ", ".join(closed))
+            readable += 1
+    if unreadable and not readable:
+        problem = (
+            f"YUBIKEY_SECRET_FILE opens the stored secrets of none of the {len(unreadable)} YubiKeys in {bucket.bucket}"
+        )
+        raise Unusable(
+            f"{problem}: start with the present secret, or give it as YUBIKEY_PREVIOUS_SECRET_FILE to change it"
+        )
+    if unreadable:
+        log.error("no configured secret opens the stored secrets of YubiKey %s", ", ".join(unreadable))
 
 
-async def settle(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> None:
-    """Leave nothing sealed with the previous secret, and say when that is so; other processes do their part of it."""
+async def reseal_documents(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> None:
+    """Seal every document with the current secret, and log when none is left. Each process does so for its devices."""
     before = 0
     while True:
         try:
@@ -48,25 +52,32 @@ async def settle(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> 
                 log.info("the previous secret can be taken away: nothing in %s is sealed with it", bucket.bucket)
                 return
             if left != before:
-                log.info("the secrets of %d YubiKeys, in other hands, are sealed with the previous secret", left)
+                log.info(
+                    "the secrets of %d YubiKeys that other processes lease are still sealed with the previous secret",
+                    left,
+                )
             before = left
-        except Exception as error:  # noqa: BLE001 - whatever went wrong: it is tried again, and commands are served
-            log.warning("what %s holds is not all sealed anew yet: %s", bucket.bucket, error or type(error).__name__)
-        await asyncio.sleep(_PAUSE)
+        except Exception as error:  # noqa: BLE001 - retried, while commands are served
+            log.warning(
+                "not everything in %s is sealed with the current secret yet: %s",
+                bucket.bucket,
+                error or type(error).__name__,
+            )
+        await asyncio.sleep(_RETRY_INTERVAL_S)
 
 
 async def _reseal_all(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> int:
-    """How many are left: another process has the device, or has just written."""
+    """Seal documents again. Returns the number left: another process leases the device, or has just written."""
     left = 0
-    async for document in bucket.all(_SECRETS):
+    async for document in bucket.all(_SECRETS_KEYS):
         serial = _serial(document)
         try:
             content, is_current = sealing.open(document.value, serial)
         except InvalidTag:
-            continue  # said at the start: no secret opens it
+            continue  # logged at the start: no secret opens it
         if is_current:
             continue
-        if not await _may_be_sealed(leases, int(serial)):
+        if not await _may_reseal(leases, int(serial)):
             left += 1
             continue
         try:
@@ -76,11 +87,11 @@ async def _reseal_all(bucket: KeyValue, sealing: DocumentSealing, leases: Leases
     return left
 
 
-async def _may_be_sealed(leases: Leases, serial: int) -> bool:
+async def _may_reseal(leases: Leases, serial: int) -> bool:
     if leases.holds(serial):
         return True
     lease, _ = await leases.read(serial)
-    return lease is None or lease.is_over(datetime.now(UTC))
+    return lease is None or lease.is_expired(datetime.now(UTC))
 
 
 def _serial(document: Document) -> str:

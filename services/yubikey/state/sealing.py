@@ -1,7 +1,7 @@
-"""What follows from the service's secret: the key that others seal to, and the one that documents are sealed with.
+"""Keys derived from the service's secret: an HPKE key that clients seal to, and a key for sealed documents.
 
-HPKE (RFC 9180), so that a key to be imported is never in a message in the clear. No key is stored. Beside the secret
-there may be the one before it, which opens what was sealed then.
+HPKE (RFC 9180) keeps a key to be imported out of messages in the clear. No derived key is stored. A previous secret, if
+there is one, opens what was sealed under it.
 """
 
 from __future__ import annotations
@@ -26,61 +26,61 @@ SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
 class SealError(Exception):
-    """The sealed key does not open, or what is in it is no private key; nothing more may be said of it."""
+    """A sealed private key does not open, or does not contain a private key. The message reveals nothing of it."""
 
 
 class SealingKey:
-    """*previous*: the secret before this one. What is sealed to its public key may still be on its way."""
+    """The HPKE key pair. *previous*: the secret before this one; messages sealed to it may still be in flight."""
 
     def __init__(self, secret: bytes, previous: bytes | None = None) -> None:
         self._keys = tuple(
-            X25519PrivateKey.from_private_bytes(derived(each, b"cim-keys/yubikey/sealing/v1"))
+            X25519PrivateKey.from_private_bytes(derive_key(each, b"cim-keys/yubikey/sealing/v1"))
             for each in (secret, previous)
             if each is not None
         )
         self.public = self._keys[0].public_key().public_bytes_raw()
 
-    def opened(self, sealed: bytes, info: bytes) -> bytes:
-        """What was sealed for *info*. Raises InvalidTag or ValueError."""
+    def unseal(self, sealed: bytes, info: bytes) -> bytes:
+        """Open a ciphertext that was sealed with *info*. Raises InvalidTag or ValueError."""
         for key in self._keys[:-1]:
             with contextlib.suppress(InvalidTag):
                 return SUITE.decrypt(sealed, key, info)
         return SUITE.decrypt(sealed, self._keys[-1], info)
 
-    def open(self, sealed: bytes, key_id: str) -> PrivateKey:
-        """The private key in *sealed*, which was sealed for *key_id*: under another id it does not open."""
+    def unseal_private_key(self, sealed: bytes, key_id: str) -> PrivateKey:
+        """Open a private key that was sealed for *key_id*. Raises SealError; under another id it does not open."""
         try:
-            pkcs8 = self.opened(sealed, sealing_info(key_id))
+            pkcs8 = self.unseal(sealed, sealing_info(key_id))
         except (InvalidTag, ValueError):
             raise SealError("it does not open with this service's key for this key id") from None
         try:
             key = load_der_private_key(pkcs8, None)
         except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise SealError("what it holds is no PKCS#8 private key") from None
+            raise SealError("it does not contain a PKCS#8 private key") from None
         if not isinstance(key, PrivateKey):
-            raise SealError("what it holds is no key of a kind that a YubiKey has")
+            raise SealError("it contains a key that YubiKeys do not support")
         return key
 
 
 class DocumentSealing:
-    """AES-256-GCM for documents, each *about* something: as a document about something else it does not open."""
+    """AES-256-GCM for stored documents. Each is bound to its *subject*: for another subject it does not open."""
 
     def __init__(self, secret: bytes, purpose: bytes, previous: bytes | None = None) -> None:
-        self._ciphers = tuple(AESGCM(derived(each, purpose)) for each in (secret, previous) if each is not None)
+        self._ciphers = tuple(AESGCM(derive_key(each, purpose)) for each in (secret, previous) if each is not None)
 
-    def seal(self, content: bytes, about: str) -> bytes:
+    def seal(self, content: bytes, subject: str) -> bytes:
         nonce = os.urandom(_NONCE)
-        return nonce + self._ciphers[0].encrypt(nonce, content, about.encode())
+        return nonce + self._ciphers[0].encrypt(nonce, content, subject.encode())
 
-    def open(self, sealed: bytes, about: str) -> tuple[bytes, bool]:
-        """The content, and whether it is sealed with today's secret. Raises InvalidTag."""
+    def open(self, sealed: bytes, subject: str) -> tuple[bytes, bool]:
+        """The content, and True if it is sealed with the current secret. Raises InvalidTag."""
         nonce, text = sealed[:_NONCE], sealed[_NONCE:]
         for cipher in self._ciphers[:-1]:
             with contextlib.suppress(InvalidTag):
-                return cipher.decrypt(nonce, text, about.encode()), True
-        return self._ciphers[-1].decrypt(nonce, text, about.encode()), len(self._ciphers) == 1
+                return cipher.decrypt(nonce, text, subject.encode()), True
+        return self._ciphers[-1].decrypt(nonce, text, subject.encode()), len(self._ciphers) == 1
 
 
-def derived(secret: bytes, purpose: bytes) -> bytes:
-    """32 bytes for one purpose, from which neither the secret nor those of another purpose follow (RFC 5869)."""
+def derive_key(secret: bytes, purpose: bytes) -> bytes:
+    """Derive 32 bytes for one purpose with HKDF (RFC 5869)."""
     return HKDF(SHA256(), SECRET_SIZE, None, purpose).derive(secret)

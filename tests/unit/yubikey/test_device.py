@@ -3,10 +3,10 @@
 import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
 
-from services.yubikey.core.slots import UNKNOWN_TO_DEVICES
+from services.yubikey.core.slots import UNSUPPORTED_ALGORITHMS
 from services.yubikey.errors import DeviceAbsentError, DeviceError
 from services.yubikey.piv.authentication import authenticate
-from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, opened
+from services.yubikey.piv.session import KEY_TYPES, CandidateSecrets, open_piv
 from services.yubikey.readers.directory import open_device
 from services.yubikey.readers.virtual import VirtualDevices
 from shared.contracts.key.value_types import Algorithm
@@ -105,7 +105,7 @@ class TestPeople:
     )
     def test_they_are_asked_for_a_touch_where_the_keys_policy_asks_for_one(self, devices, touch, asked):
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
+        with open_piv(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
             authenticate(device)
             device.fill(SLOT_9A, Algorithm.EC_P256, PinPolicy.NEVER, touch, None)
 
@@ -119,15 +119,15 @@ class TestPeople:
             kind = device.session.management_key_type
             device.session.set_management_key(kind, DEFAULT_MANAGEMENT_KEY, require_touch=True)
         people = Somebody()
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
+        with open_piv(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, people) as device:
             authenticate(device)
 
         assert people.asked == [(SERIAL, None)]
 
     def test_they_give_the_pin_and_without_them_there_is_none(self, devices):
-        with opened(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, Somebody()) as device:
+        with open_piv(devices.open(SERIAL), SERIAL, devices, DEFAULT_SECRETS, Somebody()) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)
-        with pytest.raises(DeviceError, match="not held here"), opening(devices) as device:
+        with pytest.raises(DeviceError, match="does not store the PIN"), opening(devices) as device:
             device.with_pin(SLOT_9A, device.session.verify_pin)
 
 
@@ -186,7 +186,7 @@ class TestRefusals:
         assert (absent.value.code, absent.value.retryable) == (RejectionCode.UNAVAILABLE, True)
 
     def test_another_device_than_asked_for_is_not_touched(self, devices):
-        with pytest.raises(DeviceAbsentError), opened(devices.open(OTHER), SERIAL, devices, DEFAULT_MANAGEMENT_KEY):
+        with pytest.raises(DeviceAbsentError), open_piv(devices.open(OTHER), SERIAL, devices, DEFAULT_MANAGEMENT_KEY):
             pass
 
     def test_devices_that_do_not_open_with_this_secret_make_the_service_unusable(self, devices, tmp_path):
@@ -197,5 +197,5 @@ class TestRefusals:
 
 
 def test_the_type_of_every_algorithm_that_a_yubikey_can_do_is_known():
-    assert set(KEY_TYPES) == set(Algorithm) - UNKNOWN_TO_DEVICES
+    assert set(KEY_TYPES) == set(Algorithm) - UNSUPPORTED_ALGORITHMS
     assert KEY_TYPE.RSA1024 not in KEY_TYPES.values()

@@ -10,7 +10,7 @@ from services.yubikey.core.effects import (
     Attest,
     Attested,
     CertificatePut,
-    DeviceRefused,
+    EffectFailed,
     EmptySlot,
     FetchSealingKey,
     GenerateInSlot,
@@ -24,7 +24,7 @@ from services.yubikey.core.effects import (
     SlotFilled,
     StoredCertificate,
 )
-from services.yubikey.core.states import VOIDED, Device
+from services.yubikey.core.states import MAX_VOIDED_KEY_IDS, Device
 from shared.contracts.key.value_types import Algorithm, Provenance
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.slots import (
@@ -59,6 +59,9 @@ YUBIKEYS = Scenario(YUBIKEY)
 
 AT = {"serial": SERIAL, "slot": SLOT}
 REPORTED = {**AT, "simulated": True}
+POLICIES = {"pin_policy": PIN, "touch_policy": TOUCH}
+FILL = {"operation_id": str(COMMAND_ID), "algorithm": P256, **POLICIES}
+FILLED = {"simulated": True, "public_key_pem": PEM, "fingerprint_sha256": FINGERPRINT, **POLICIES}
 
 
 def generate(key_id=KEY, algorithm=P256, **rest):
@@ -72,11 +75,11 @@ def import_key(key_id=KEY, algorithm=P256, **rest):
 
 
 def generating(key_id=KEY, replace=False):  # noqa: FBT002 - as the effect has it
-    return GenerateInSlot(SERIAL, SLOT, str(COMMAND_ID), key_id, P256, PIN, TOUCH, replace)
+    return GenerateInSlot(**AT, **FILL, key_id=key_id, replace=replace)
 
 
 def importing(key_id=KEY, replace=False):  # noqa: FBT002 - as the effect has it
-    return ImportKeyIntoSlot(SERIAL, SLOT, str(COMMAND_ID), key_id, P256, PIN, TOUCH, replace, b"sealed")
+    return ImportKeyIntoSlot(**AT, **FILL, key_id=key_id, replace=replace, sealed_key=b"sealed")
 
 
 def populated(key_id=KEY, **rest):
@@ -98,7 +101,7 @@ def cleared(key_id=KEY, really=True):  # noqa: FBT002 - the field's values
 
 
 def emptying(key_id=KEY, public_key_pem=None):
-    return EmptySlot(SERIAL, SLOT, str(COMMAND_ID), key_id, public_key_pem)
+    return EmptySlot(**AT, operation_id=str(COMMAND_ID), key_id=key_id, public_key_pem=public_key_pem)
 
 
 def device_after(*history) -> Device:
@@ -139,7 +142,7 @@ class TestFillingASlot:
     def test_a_key_that_was_undone_before_it_was_done_never_comes(self, command, effect):
         undone = YUBIKEYS.given(cleared(really=False))
 
-        undone.when(command()).then_refuses(RejectionCode.CONFLICT, "undone before it was done")
+        undone.when(command()).then_refuses(RejectionCode.CONFLICT, "undone before it arrived")
         undone.when(command(replace=True)).then_refuses(RejectionCode.CONFLICT, KEY)
         undone.when(command(OTHER)).then_performs(effect(OTHER))
 
@@ -161,24 +164,24 @@ def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
 def test_an_algorithm_that_no_device_can_do_is_refused_before_a_device_is_asked(command):
     wish = command(algorithm=Algorithm.ML_DSA_65)
 
-    YUBIKEYS.when(wish).then_refuses(RejectionCode.INVALID, "no YubiKey holds ml-dsa-65 keys")
+    YUBIKEYS.when(wish).then_refuses(RejectionCode.INVALID, "YubiKeys do not support ml-dsa-65")
 
 
 def test_what_the_device_generated_populates_the_slot():
-    outcome = SlotFilled(generating(), True, PEM, FINGERPRINT, CERTIFICATE, PIN, TOUCH, False)
+    outcome = SlotFilled(effect=generating(), **FILLED, attestation=CERTIFICATE, replaced=False)
 
     YUBIKEYS.when(outcome).then(populated())
 
 
 def test_an_imported_key_populates_the_slot_without_an_attestation():
-    outcome = SlotFilled(importing(), True, PEM, FINGERPRINT, None, PIN, TOUCH, True)
+    outcome = SlotFilled(effect=importing(), **FILLED, attestation=None, replaced=True)
 
     YUBIKEYS.when(outcome).then(populated(provenance=Provenance.IMPORTED, attestation=None, replaced=True))
 
 
 @pytest.mark.parametrize("retryable", [True, False])
 def test_what_the_world_refuses_is_refused_in_its_words(retryable):
-    refused = DeviceRefused(RejectionCode.UNAVAILABLE, "YubiKey 42000001 is not plugged in", retryable)
+    refused = EffectFailed(RejectionCode.UNAVAILABLE, "YubiKey 42000001 is not plugged in", retryable)
 
     answer = YUBIKEYS.given(populated()).when(refused)
 
@@ -203,7 +206,9 @@ def test_an_attestation_that_proves_is_told():
         "touch_policy": TOUCH,
         "root_fingerprint_sha256": FINGERPRINT,
     }
-    YUBIKEYS.when(Attested(Attest(SERIAL, SLOT), simulated=True, **proven)).then(SlotAttested(**REPORTED, **proven))
+    YUBIKEYS.when(Attested(effect=Attest(SERIAL, SLOT), simulated=True, **proven)).then(
+        SlotAttested(**REPORTED, **proven)
+    )
 
 
 def test_an_attestation_that_does_not_prove_is_a_fact_too():
@@ -227,7 +232,11 @@ class TestVerifyingASlot:
     STORED = StoredCertificate(CERTIFICATE, FINGERPRINT, PEM)
 
     def found(self, key=PEM, certificate=STORED, expected=None):
-        return YUBIKEYS.when(SlotContents(ReadSlot(SERIAL, SLOT, expected), True, key, certificate))
+        return YUBIKEYS.when(
+            SlotContents(
+                effect=ReadSlot(SERIAL, SLOT, expected), simulated=True, public_key_pem=key, certificate=certificate
+            )
+        )
 
     def test_the_slot_is_read(self):
         command = VerifySlot(**AT, fingerprint_sha256=FINGERPRINT)
@@ -247,7 +256,7 @@ class TestVerifyingASlot:
         self.found(certificate=None).then_refuses(RejectionCode.CONFLICT, "no certificate")
 
     def test_a_certificate_of_another_key_is_refused(self):
-        self.found(key=OTHER_PEM).then_refuses(RejectionCode.CONFLICT, "not of the key")
+        self.found(key=OTHER_PEM).then_refuses(RejectionCode.CONFLICT, "does not certify the key")
 
     def test_another_certificate_than_expected_is_refused_naming_both(self):
         self.found(expected=OTHER_FINGERPRINT).then_refuses(RejectionCode.CONFLICT, FINGERPRINT, OTHER_FINGERPRINT)
@@ -265,13 +274,13 @@ class TestClearingASlot:
 
     @pytest.mark.parametrize("really", [True, False])
     def test_it_succeeds_whether_or_not_there_was_anything(self, really):
-        YUBIKEYS.when(SlotEmptied(emptying(), simulated=True, cleared=really)).then(cleared(KEY, really))
+        YUBIKEYS.when(SlotEmptied(effect=emptying(), simulated=True, cleared=really)).then(cleared(KEY, really))
 
     def test_another_key_in_the_slot_is_left_there(self):
         device = device_after(populated(OTHER), cleared(KEY, really=False))
 
         assert device.slots[SLOT].key_id == OTHER
-        assert device.voided == (KEY,)
+        assert device.voided_key_ids == (KEY,)
 
     def test_a_key_that_other_hands_took_away_is_gone_from_the_log_as_well(self):
         assert device_after(populated(), cleared(KEY, really=False)).slots == {}
@@ -281,11 +290,11 @@ class TestClearingASlot:
         assert device_after(populated(OTHER), cleared(KEY)).slots == {}
 
     def test_the_last_voided_keys_are_remembered_each_once(self):
-        ids = [f"0192f0c1-0000-7000-8000-{number:012x}" for number in range(VOIDED + 1)]
+        ids = [f"0192f0c1-0000-7000-8000-{number:012x}" for number in range(MAX_VOIDED_KEY_IDS + 1)]
 
         device = device_after(*(cleared(key_id) for key_id in ids), cleared(ids[-1]))
 
-        assert device.voided == tuple(ids[1:])
+        assert device.voided_key_ids == tuple(ids[1:])
 
 
 def test_a_device_survives_its_snapshot():

@@ -8,7 +8,7 @@ from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SW, SmartCardConnection
 
 from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
-from services.yubikey.piv.session import opened
+from services.yubikey.piv.session import open_piv
 from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.trust import Trust
 from shared.errors import Unusable
@@ -80,12 +80,10 @@ class Readers:
 class TestReaders:
     @pytest.fixture(name="plug_in")
     def _plug_in(self, devices, monkeypatch):
-        monkeypatch.setattr("services.yubikey.readers.pcsc._PATIENCE", 0)
-
         def plug_in(**readers):
             pcsc = Readers(devices, **readers)
             monkeypatch.setattr(importlib, "import_module", lambda _: pcsc)
-            return pcsc, PcscYubiKeys(Trust())
+            return pcsc, PcscYubiKeys(Trust(), connect_timeout_s=0)
 
         return plug_in
 
@@ -155,7 +153,7 @@ class TestReaders:
         pcsc, yubikeys = plug_in(first=OTHER)
         pcsc.away = True
 
-        with pytest.raises(DeviceBusyError, match="not all can be asked: the YubiKey in first was removed or reset"):
+        with pytest.raises(DeviceBusyError, match="one reader could not be read: the YubiKey in first was removed"):
             yubikeys.open(SERIAL)
         assert pcsc.closed == [OTHER]
 
@@ -179,7 +177,7 @@ class TestReaders:
         connection = yubikeys.open(SERIAL)
         pcsc.away = True
 
-        with pytest.raises(DeviceBusyError, match="removed"), opened(connection, SERIAL, yubikeys, bytes(24)):
+        with pytest.raises(DeviceBusyError, match="removed"), open_piv(connection, SERIAL, yubikeys, bytes(24)):
             pass
 
     def test_without_pyscard_the_service_is_unusable(self, monkeypatch):

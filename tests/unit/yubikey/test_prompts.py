@@ -46,7 +46,7 @@ def test_given_twice_it_stands_and_another_comes_too_late():
 
 
 def test_a_touch_is_not_given_by_message():
-    prompt.given(FOR_TOUCH).when(ANSWER).then_refuses(RejectionCode.INVALID, "at the device")
+    prompt.given(FOR_TOUCH).when(ANSWER).then_refuses(RejectionCode.INVALID, "touch the device")
 
 
 def test_nobody_answers_what_nobody_asks():

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from services.yubikey.errors import DeviceError
-from services.yubikey.piv.secret_rules import draw, problem_with
+from services.yubikey.piv.secret_rules import generate_pin, weakness_of
 from services.yubikey.roles import read_roles
 from shared.contracts.key.value_types import Algorithm
 from shared.errors import Unusable
@@ -21,7 +21,7 @@ def test_the_roles_that_are_shipped_are_read_and_fit_old_devices_too():
     assert [each.algorithm for each in new[:3]] == [Algorithm.ED25519, Algorithm.ED25519, Algorithm.X25519]
     assert {each.algorithm for each in old} == {Algorithm.EC_P256}
     assert [each.fallback for each in old] == [True, True, True, False]
-    with pytest.raises(DeviceError, match="known are administrator, person, root-ca"):
+    with pytest.raises(DeviceError, match="the roles are administrator, person, root-ca"):
         roles.role("king")
 
 
@@ -45,11 +45,11 @@ def test_what_is_wrong_in_a_file_of_roles_is_said(tmp_path, text, problem):
 
 @pytest.mark.parametrize("text", ["12345", "123456789", "123456", "12345678", "000000", "345678", "987654", "päss12"])
 def test_what_nobody_may_choose(text):
-    assert problem_with(text) is not None
+    assert weakness_of(text) is not None
 
 
 def test_what_is_drawn_may_be_chosen_and_is_not_drawn_twice():
-    drawn = {draw() for _ in range(200)}
+    drawn = {generate_pin() for _ in range(200)}
 
     assert len(drawn) == 200
-    assert all(problem_with(each) is None and len(each) == 8 for each in drawn)
+    assert all(weakness_of(each) is None and len(each) == 8 for each in drawn)

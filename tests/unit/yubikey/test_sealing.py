@@ -20,7 +20,7 @@ class TestSealing:
         key, sealing_key = rsa.generate_private_key(65537, 2048), SealingKey(bytes(32))
         pkcs8 = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
-        opened_key = sealing_key.open(self.seal(sealing_key, pkcs8), self.KEY_ID)
+        opened_key = sealing_key.unseal_private_key(self.seal(sealing_key, pkcs8), self.KEY_ID)
 
         assert opened_key.private_numbers() == key.private_numbers()
 
@@ -30,27 +30,27 @@ class TestSealing:
     def test_what_was_sealed_before_the_secret_was_another_opens_and_new_keys_are_sealed_to_the_new_one(self):
         before, now = SealingKey(bytes(32)), SealingKey(bytes([1] * 32), previous=bytes(32))
 
-        assert now.opened(SUITE.encrypt(b"x", X25519PublicKey.from_public_bytes(before.public), b"i"), b"i") == b"x"
+        assert now.unseal(SUITE.encrypt(b"x", X25519PublicKey.from_public_bytes(before.public), b"i"), b"i") == b"x"
         assert now.public == SealingKey(bytes([1] * 32)).public
         with pytest.raises(SealError, match="does not open"):
-            now.open(self.seal(SealingKey(bytes([2] * 32)), b"secret"), self.KEY_ID)
+            now.unseal_private_key(self.seal(SealingKey(bytes([2] * 32)), b"secret"), self.KEY_ID)
 
     def test_under_another_key_id_it_does_not_open(self):
         sealing_key = SealingKey(bytes(32))
 
         with pytest.raises(SealError, match="does not open"):
-            sealing_key.open(self.seal(sealing_key, b"secret", "another"), self.KEY_ID)
+            sealing_key.unseal_private_key(self.seal(sealing_key, b"secret", "another"), self.KEY_ID)
 
     @pytest.mark.parametrize("junk", [b"", b"short", bytes(100)])
     def test_junk_does_not_open(self, junk):
         with pytest.raises(SealError, match="does not open"):
-            SealingKey(bytes(32)).open(junk, self.KEY_ID)
+            SealingKey(bytes(32)).unseal_private_key(junk, self.KEY_ID)
 
     def test_what_is_no_private_key_is_not_told(self):
         sealing_key = SealingKey(bytes(32))
 
         with pytest.raises(SealError) as error:
-            sealing_key.open(self.seal(sealing_key, b"a secret of another kind"), self.KEY_ID)
+            sealing_key.unseal_private_key(self.seal(sealing_key, b"a secret of another kind"), self.KEY_ID)
 
         assert "secret of another kind" not in str(error.value)
         assert error.value.__cause__ is None

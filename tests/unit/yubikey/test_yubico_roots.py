@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from yubikit.piv import PIN_POLICY, SLOT, TOUCH_POLICY
 
-from services.yubikey.piv.attestation import Claim, NotProvenError, prove
+from services.yubikey.piv.attestation import AttestationError, Claim, verify_attestation
 from services.yubikey.trust import YUBICO_ROOTS, fingerprint, yubico_trust
 from shared.errors import Unusable
 from tests.support.yubikeys import certify, generate, opening, plugged_in
@@ -54,7 +54,7 @@ class TestWhatIsShipped:
 class TestRealDevices:
     @pytest.mark.parametrize(("name", "serial", "slot", "pin_policy"), REAL)
     def test_what_they_state_is_proved(self, name, serial, slot, pin_policy):
-        proof = prove(claim_of(name, serial, slot, pin_policy), *stated(name), yubico_trust())
+        proof = verify_attestation(claim_of(name, serial, slot, pin_policy), *stated(name), yubico_trust())
 
         assert proof.firmware == "5.4.3"
         assert proof.root_fingerprint_sha256 in (PIV_ROOT, *YUBICO_ROOTS)
@@ -63,14 +63,14 @@ class TestRealDevices:
         (first, *of_first), (second, *_) = REAL[:2]
         claim = claim_of(first, *of_first)
 
-        with pytest.raises(NotProvenError, match="not signed"):
-            prove(claim, stated(first)[0], stated(second)[1], yubico_trust())
+        with pytest.raises(AttestationError, match="not signed"):
+            verify_attestation(claim, stated(first)[0], stated(second)[1], yubico_trust())
 
     def test_firmware_that_tells_no_serial_number_proves_nothing(self):
         claim = claim_of("4.3.7-u2f-root.pem", 1, SLOT.AUTHENTICATION, PIN_POLICY.ONCE)
 
-        with pytest.raises(NotProvenError, match=r"no extension 1\.3\.6\.1\.4\.1\.41482\.3\.7"):
-            prove(claim, *stated("4.3.7-u2f-root.pem"), yubico_trust())
+        with pytest.raises(AttestationError, match=r"no extension 1\.3\.6\.1\.4\.1\.41482\.3\.7"):
+            verify_attestation(claim, *stated("4.3.7-u2f-root.pem"), yubico_trust())
 
 
 class TestTheTwoMakesAreNeverMixed:
@@ -79,8 +79,8 @@ class TestTheTwoMakesAreNeverMixed:
         return plugged_in(tmp_path)
 
     def test_a_real_device_is_not_proved_under_a_virtual_root(self, devices):
-        with pytest.raises(NotProvenError, match="no root"):
-            prove(claim_of(*REAL[0]), *stated(REAL[0][0]), devices.trust)
+        with pytest.raises(AttestationError, match="no root"):
+            verify_attestation(claim_of(*REAL[0]), *stated(REAL[0][0]), devices.trust)
 
     def test_a_virtual_device_is_not_proved_under_yubicos_roots(self, devices):
         key = generate(devices)
@@ -88,8 +88,8 @@ class TestTheTwoMakesAreNeverMixed:
             statement = device.statement("9a")
             claim = Claim(device.serial, SLOT.AUTHENTICATION, key.public_key, PIN_POLICY.ONCE, TOUCH_POLICY.NEVER)
 
-            with pytest.raises(NotProvenError, match="no root"):
-                prove(claim, *statement, yubico_trust())
+            with pytest.raises(AttestationError, match="no root"):
+                verify_attestation(claim, *statement, yubico_trust())
 
 
 class TestMoreOfThem:
