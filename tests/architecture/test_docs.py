@@ -1,6 +1,7 @@
 """What the pages under docs/ and the README say of this repository is so: paths, tables, commands, the policy."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglo
 GUIDE = (ROOT / "docs" / "pki.md").read_text()
 COMMANDS = (ROOT / "docs" / "commands.md").read_text()
 PLACES = [ROOT, ROOT / "docs", *(path for path in (ROOT / "services").iterdir() if path.is_dir())]
+LONGEST_LINE = 160
 ALGORITHMS = {
     "rsa": {Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096},
     "ec": {Algorithm.EC_P256, Algorithm.EC_P384},
@@ -81,6 +83,25 @@ def test_every_adr_that_a_page_names_exists(page):
     numbers = set(re.findall(r"(?:ADRs? |docs/adr/|adr/)(\d{4})", page.read_text()))
 
     assert [number for number in numbers if not any((ROOT / "docs" / "adr").glob(f"{number}-*.md"))] == []
+
+
+@each_page
+def test_no_line_of_a_page_is_longer_than_160_characters(page):
+    lines = enumerate(page.read_text().splitlines(), 1)
+
+    assert [(number, line) for number, line in lines if len(line) > LONGEST_LINE] == []
+
+
+def test_the_page_on_architecture_lists_the_layers_that_import_linter_enforces():
+    page = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+
+    def row(container, layers):
+        siblings = (" · ".join(f"`{name.strip()}`" for name in layer.split("|")) for layer in layers)
+        return f"- `{container}`: {' → '.join(siblings)}"
+
+    rows = [row(container, rule["layers"]) for rule in contracts for container in rule.get("containers", ())]
+    assert [expected for expected in rows if expected not in page] == []
 
 
 def test_the_guide_is_no_book():
