@@ -22,6 +22,7 @@ C = TypeVar("C", bound=Command)
 E = TypeVar("E", bound=Event)
 Effect = TypeVar("Effect")
 Outcome = TypeVar("Outcome")
+Effect_co = TypeVar("Effect_co", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,10 @@ class Context:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Perform(Generic[Effect]):
+class Perform(Generic[Effect_co]):
     """Ask the world for an effect; its outcome is decided on next. Performed twice, the world is the same."""
 
-    effect: Effect
+    effect: Effect_co
 
 
 @final

@@ -1,4 +1,7 @@
-"""Public keys as they come with a request: read, judged, named. What is wrong with one is a ValueError that says so."""
+"""Public keys of requests and certificates: loads them, checks them, names their type, algorithm and identifier.
+
+A key that is not acceptable raises ValueError with a message for the user.
+"""
 
 import base64
 import binascii
@@ -18,63 +21,63 @@ from shared.contracts.key.value_types import SignatureAlgorithm
 SigningKey = VerifyingKey
 SubjectKey = SigningKey | x25519.X25519PublicKey
 
-_SMALLEST_RSA, _LARGEST_RSA = 2048, 4096
-_SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
-_WANTED = "the public key must be RSA, EC (P-256, P-384), Ed25519, X25519 or, where it is enabled, ML-DSA-65"
+_MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 4096
+_MIN_RSA_EXPONENT = 65537  # FIPS 186-5, A.1.1
+_SUPPORTED = "the public key must be RSA, EC (P-256, P-384), Ed25519, X25519 or, where it is enabled, ML-DSA-65"
 
 
-def given_key(public_key_pem: str | None, csr_pem: str | None) -> object:
-    """The public key that comes with a request; of a CSR, only once it is proved that its maker has the private one."""
+def load_requested_key(public_key_pem: str | None, csr_pem: str | None) -> object:
+    """Loads the public key of a request, from PEM or from a CSR with a valid proof of possession."""
     if csr_pem is not None:
         return _from_csr(csr_pem)
     try:
         return load_pem_public_key((public_key_pem or "").encode())
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"public_key_pem cannot be read; {_WANTED}") from error
+        raise ValueError(f"public_key_pem is not a readable public key; {_SUPPORTED}") from error
 
 
 def _from_csr(pem: str) -> object:
-    """RFC 2986: its signature is the proof of possession. Whatever else it asks for is not looked at."""
+    """Verifies the signature of a CSR, its proof of possession (RFC 2986); attributes and subject are ignored."""
     try:
         csr = x509.load_pem_x509_csr(pem.encode())
-        proved, key = csr.is_signature_valid, csr.public_key()
+        has_proof, key = csr.is_signature_valid, csr.public_key()
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ValueError(f"csr_pem cannot be read; {_WANTED}") from error
-    if not proved:
+        raise ValueError(f"csr_pem is not a readable CSR; {_SUPPORTED}") from error
+    if not has_proof:
         raise ValueError("the signature of csr_pem does not verify with the public key in it")
-    only_block(pem, csr.public_bytes(Encoding.DER), "csr_pem")
+    reject_trailing_data(pem, csr.public_bytes(Encoding.DER), "csr_pem")
     return key
 
 
-def only_block(pem: str, encoded: bytes, field: str) -> None:
-    """Nothing may stand beside what was read: neither in its DER nor around its block."""
+def reject_trailing_data(pem: str, encoded: bytes, field: str) -> None:
+    """Raises ValueError unless *pem* is one block and holds exactly the DER *encoded*."""
     lines = pem.strip().splitlines()
     if not (lines[0].startswith("-----BEGIN ") and lines[-1].startswith("-----END ")):
-        raise ValueError(f"there is more in {field} than one block")
+        raise ValueError(f"there is more in {field} than one PEM block")
     try:
-        said = base64.b64decode("".join(line.strip() for line in lines[1:-1]), validate=True)
+        decoded = base64.b64decode("".join(line.strip() for line in lines[1:-1]), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"there is more in {field} than one block of base64") from error
-    if said != encoded:
-        raise ValueError(f"what is in {field} is not DER, or something follows it")
+        raise ValueError(f"there is more in {field} than one PEM block of base64") from error
+    if decoded != encoded:
+        raise ValueError(f"{field} is not DER, or has data after the end")
 
 
-def fit(key: object, profile: Profile, *, ml_dsa: bool) -> SubjectKey:
-    """The key, where it is strong enough, and of a type that *profile* takes."""
-    known = _known(key, ml_dsa=ml_dsa)
-    bits = known.key_size if isinstance(known, rsa.RSAPublicKey) else None
-    if (problem := check_key(profile, key_type(known), bits)) is not None:
+def require_subject_key(key: object, profile: Profile, *, ml_dsa: bool) -> SubjectKey:
+    """Returns *key* if it is strong enough and *profile* allows its type."""
+    supported = _require_supported(key, ml_dsa=ml_dsa)
+    bits = supported.key_size if isinstance(supported, rsa.RSAPublicKey) else None
+    if (problem := check_key(profile, key_type(supported), bits)) is not None:
         raise ValueError(problem)
-    return known
+    return supported
 
 
-def _known(key: object, *, ml_dsa: bool) -> SubjectKey:
+def _require_supported(key: object, *, ml_dsa: bool) -> SubjectKey:
     match key:
         case rsa.RSAPublicKey():
-            if not _SMALLEST_RSA <= key.key_size <= _LARGEST_RSA:
-                raise ValueError(f"an RSA key must have {_SMALLEST_RSA} to {_LARGEST_RSA} bits, not {key.key_size}")
-            if key.public_numbers().e < _SMALLEST_EXPONENT:
-                raise ValueError(f"an RSA key must have a public exponent of {_SMALLEST_EXPONENT} or more")
+            if not _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
+                raise ValueError(f"an RSA key must have {_MIN_RSA_BITS} to {_MAX_RSA_BITS} bits, not {key.key_size}")
+            if key.public_numbers().e < _MIN_RSA_EXPONENT:
+                raise ValueError(f"an RSA key must have a public exponent of {_MIN_RSA_EXPONENT} or more")
             return key
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1() | ec.SECP384R1()):
             return key
@@ -85,13 +88,14 @@ def _known(key: object, *, ml_dsa: bool) -> SubjectKey:
         case mldsa.MLDSA65PublicKey() if ml_dsa:
             return key
         case _:
-            raise ValueError(_WANTED)
+            raise ValueError(_SUPPORTED)
 
 
-def signing(key: object) -> SigningKey:
+def require_signing_key(key: object) -> SigningKey:
+    """Returns *key* if it can sign."""
     if isinstance(key, SigningKey):
         return key
-    raise ValueError("an issuer's key must be one that signs")
+    raise ValueError("an issuer's key must be a signing key")
 
 
 def key_type(key: SubjectKey) -> KeyType:
@@ -111,7 +115,7 @@ def key_type(key: SubjectKey) -> KeyType:
 
 
 def signature_algorithm(key: SigningKey) -> SignatureAlgorithm:
-    """What an authority with this key signs with: the digest is as strong as the key (SP 800-78-5, table 3)."""
+    """Returns the algorithm that a CA uses with this key: the digest is as strong as the key (SP 800-78-5, table 3)."""
     match key:
         case rsa.RSAPublicKey():
             return SignatureAlgorithm.RSA_PKCS1_SHA256
@@ -128,7 +132,7 @@ def signature_algorithm(key: SigningKey) -> SignatureAlgorithm:
 
 
 def key_identifier(key: SubjectKey) -> bytes:
-    """RFC 7093, section 2, method 1: as RFC 5280 has it, with SHA-256 in the place of SHA-1."""
+    """Computes the subject key identifier by RFC 7093, section 2, method 1: truncated SHA-256 of the key bits."""
     match key:
         case rsa.RSAPublicKey():
             bits = key.public_bytes(Encoding.DER, PublicFormat.PKCS1)

@@ -1,15 +1,15 @@
-"""The certificate service, put together."""
+"""Wiring of the certificate service: five aggregates with their performers, and the projector of views."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 from nats.js import JetStreamContext
 
 from services.certificate.crl.effects import AttachCrlSignature, BuildCrl, GatherRevocations
-from services.certificate.crl.performer import CrlBuilding
+from services.certificate.crl.performer import CrlPerformer, IssuerKey
 from services.certificate.linting.pkilint import Pkilint
-from services.certificate.nats_jwt import performer as nats_signatures
+from services.certificate.nats_jwt import performer as nats_jwt_performer
 from services.certificate.nats_jwt.domain import NATS_JWT
 from services.certificate.nats_jwt.effects import CheckSignature, SignatureChecked
 from services.certificate.ocsp.domain import OCSP
@@ -18,7 +18,7 @@ from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.policy.rules import Policy, SshRule
 from services.certificate.revocation.log import RevocationLog
-from services.certificate.ssh import performer as ssh_building
+from services.certificate.ssh import performer as ssh_performer
 from services.certificate.ssh.domain import ssh_certificate_decider
 from services.certificate.ssh.effects import SshEffect, SshOutcome
 from services.certificate.trust_bundle.domain import TRUST_BUNDLE
@@ -32,8 +32,8 @@ from services.certificate.views.projector import Projector
 from services.certificate.views.queries import certificate_id_of
 from services.certificate.x509.domain import certificate_decider
 from services.certificate.x509.effects import Effect, Outcome
-from services.certificate.x509.performer import Issuance
-from services.certificate.x509.states import Certificate
+from services.certificate.x509.performer import CertificatePerformer
+from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared.contracts.certificate.events import CertificateEvent
 from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
@@ -41,6 +41,10 @@ from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve
 from shared.store.event_store import EventStore
 from shared.telemetry import instruments
+
+RevocationLogs = Callable[[JetStreamContext], RevocationLog]
+CurrentCertificate = Callable[[str], Awaitable[Certificate]]
+"""Reads the latest state of a certificate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,83 +57,91 @@ class Settings:
 
 
 def certificate_service(settings: Settings) -> Service:
-    host, edge = Host(settings.nats_url, "certificate", settings.access), _Edge(settings)
+    host, pkilint = Host(settings.nats_url, "certificate", settings.access), Pkilint()
+    revocation_logs: RevocationLogs = cache(RevocationLog)  # CRLs and OCSP responses share one log reader
     app = serve(
         host,
         "certificate",
-        Aggregate("certificate", certificate_decider(settings.policy), edge.of_certificates),
-        Aggregate("ocsp", OCSP, edge.of_ocsp),
-        Aggregate("trust-bundle", TRUST_BUNDLE, edge.of_trust_bundles),
-        Aggregate("nats-jwt", NATS_JWT, edge.of_nats_jwts),
-        Aggregate("ssh-certificate", ssh_certificate_decider(settings.ssh_rules), edge.of_ssh_certificates),
+        Aggregate(
+            "certificate",
+            certificate_decider(settings.policy),
+            partial(_certificate_performer, settings.policy, pkilint, revocation_logs),
+        ),
+        Aggregate("ocsp", OCSP, partial(_ocsp_performer, settings.ocsp, revocation_logs)),
+        Aggregate("trust-bundle", TRUST_BUNDLE, _trust_bundle_performer),
+        Aggregate("nats-jwt", NATS_JWT, _nats_jwt_performer),
+        Aggregate("ssh-certificate", ssh_certificate_decider(settings.ssh_rules), _ssh_performer),
     )
 
-    async def project(client: Client) -> None:
+    async def project_views(client: Client) -> None:
         projector = Projector.over(client)
         await host.consume(client, "views", projector.handle, projector.surrender, projector.concerns)
         if instruments.is_on():
             host.background(report_forever(client.jetstream()))
 
-    host.on_started(project)
-    host.on_stopped(edge.pkilint.end)
+    host.on_started(project_views)
+    host.on_stopped(pkilint.end)
     return app
 
 
-class _Edge:
-    """What performs the effects of each aggregate; CRLs and status answers share one register of revocations."""
+async def _certificate_performer(
+    policy: Policy, pkilint: Pkilint, revocation_logs: RevocationLogs, js: JetStreamContext, stores: Stores
+) -> Callable[[Effect], Awaitable[Outcome]]:
+    """Combines the performers of certificates, of CRLs and of path validation."""
+    pkilint.warm_up()
+    current = _current_certificate(stores)
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._revocations: RevocationLog | None = None
-        self.pkilint = Pkilint()
+    async def issuer_key(issuer_id: str) -> IssuerKey | None:
+        match await current(issuer_id):
+            case Issued(key_id=key_id, certificate_pem=pem) | Revoked(key_id=key_id, certificate_pem=str(pem)):
+                return IssuerKey(key_id, pem)
+            case _:
+                return None
 
-    async def of_certificates(self, js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
-        self.pkilint.warm_up()
-        current, policy = _current(stores), self._settings.policy
-        issuance = Issuance(current, self.pkilint, partial(certificate_id_of, js))
-        verification = PathChecker(StatusLog(js))
-        crls = CrlBuilding(self._revocations_in(js), current, lambda issuer_id: policy.for_issuer(issuer_id).crl)
+    certificates = CertificatePerformer(current, pkilint, partial(certificate_id_of, js))
+    crls = CrlPerformer(revocation_logs(js), issuer_key, lambda issuer_id: policy.for_issuer(issuer_id).crl)
+    paths = PathChecker(StatusLog(js))
 
-        async def perform(effect: Effect) -> Outcome:
-            match effect:
-                case CheckPath():
-                    return await verification.perform(effect)
-                case GatherRevocations() | BuildCrl() | AttachCrlSignature():
-                    return await crls.perform(effect)
-                case _:
-                    return await issuance.perform(effect)
+    async def perform(effect: Effect) -> Outcome:
+        match effect:
+            case GatherRevocations() | BuildCrl() | AttachCrlSignature():
+                return await crls.perform(effect)
+            case CheckPath():
+                return await paths.perform(effect)
+            case _:
+                return await certificates.perform(effect)
 
-        return perform
-
-    async def of_ocsp(self, js: JetStreamContext, stores: Stores) -> Callable[[OcspEffect], Awaitable[OcspOutcome]]:
-        return OcspPerformer(js, self._revocations_in(js), _current(stores), self._settings.ocsp).perform
-
-    async def of_trust_bundles(
-        self, _: JetStreamContext, stores: Stores
-    ) -> Callable[[FetchRoots], Awaitable[RootsFetched]]:
-        return TrustBundlePerformer(_current(stores)).perform
-
-    async def of_ssh_certificates(
-        self, _: JetStreamContext, __: Stores
-    ) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
-        return ssh_building.perform
-
-    async def of_nats_jwts(
-        self, _: JetStreamContext, __: Stores
-    ) -> Callable[[CheckSignature], Awaitable[SignatureChecked]]:
-        return nats_signatures.perform
-
-    def _revocations_in(self, js: JetStreamContext) -> RevocationLog:
-        self._revocations = self._revocations or RevocationLog(js)
-        return self._revocations
+    return perform
 
 
-def _current(stores: Stores) -> Callable[[str], Awaitable[Certificate]]:
+async def _ocsp_performer(
+    policy: OcspPolicy, revocation_logs: RevocationLogs, js: JetStreamContext, stores: Stores
+) -> Callable[[OcspEffect], Awaitable[OcspOutcome]]:
+    return OcspPerformer(js, revocation_logs(js), _current_certificate(stores), policy).perform
+
+
+async def _trust_bundle_performer(
+    _: JetStreamContext, stores: Stores
+) -> Callable[[FetchRoots], Awaitable[RootsFetched]]:
+    return TrustBundlePerformer(_current_certificate(stores)).perform
+
+
+async def _nats_jwt_performer(
+    _: JetStreamContext, __: Stores
+) -> Callable[[CheckSignature], Awaitable[SignatureChecked]]:
+    return nats_jwt_performer.perform
+
+
+async def _ssh_performer(_: JetStreamContext, __: Stores) -> Callable[[SshEffect], Awaitable[SshOutcome]]:
+    return ssh_performer.perform
+
+
+def _current_certificate(stores: Stores) -> CurrentCertificate:
     store: EventStore[Certificate, CertificateEvent] = stores["certificate"]
 
     async def current(certificate_id: str) -> Certificate:
-        """Read from the leader: an issuer revoked a moment ago, by another replica too, must issue nothing more."""
-        standing = await store.load(certificate_id)
-        return (await store.refresh(certificate_id, standing)).state
+        """Reads from the stream leader, because another replica may have revoked the certificate a moment ago."""
+        cached = await store.load(certificate_id)
+        return (await store.refresh(certificate_id, cached)).state
 
     return current

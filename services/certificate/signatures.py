@@ -1,4 +1,4 @@
-"""Whether a signature is that of a key over a message, for every signature algorithm of the contract."""
+"""Signature verification, for every signature algorithm of the contract."""
 
 from typing import assert_never
 
@@ -17,7 +17,7 @@ DIGESTS: dict[SignatureAlgorithm, hashes.SHA256 | hashes.SHA384] = {
 
 
 def verify(key: VerifyingKey, algorithm: SignatureAlgorithm, signature: bytes, message: bytes) -> None:
-    """Raises cryptography's InvalidSignature, and nothing else, where it is not."""
+    """Verifies a signature; raises cryptography's InvalidSignature, and nothing else, if it is wrong."""
     match key:
         case rsa.RSAPublicKey():
             key.verify(signature, message, padding.PKCS1v15(), DIGESTS[algorithm])

@@ -23,7 +23,7 @@ from deploy.settings import SERVICES
 from services.certificate.linting.pkilint import Pkilint
 from services.certificate.policy.rules import Policy
 from services.certificate.x509.domain import certificate_decider
-from services.certificate.x509.performer import Issuance
+from services.certificate.x509.performer import CertificatePerformer
 from services.key.domain import KEY
 from services.key.secrets.kek import unlock
 from services.key.secrets.keystore import Keystore
@@ -91,7 +91,7 @@ class Services:
             async def current(certificate_id):
                 return (await store.refresh(certificate_id, await store.load(certificate_id))).state
 
-            perform = Issuance(current, self.pkilint).perform
+            perform = CertificatePerformer(current, self.pkilint).perform
         store = Dying(store, next(self.moments)) if mortal else store
         return store, CommandService(service, DECIDERS[service], perform, store, Replies(js, service))
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from services.certificate.policy.rules import Policy
 from services.certificate.x509.domain import certificate_decider
-from services.certificate.x509.performer import Issuance
+from services.certificate.x509.performer import CertificatePerformer
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared.contracts.base import Command, Event
 from shared.contracts.certificate.commands import CreateCertificate, SignCertificate
@@ -94,12 +94,12 @@ class Authority:
     def __init__(self, policy: Policy = EVERYTHING) -> None:
         self.certificates: dict[str, Certificate] = {}
         self._decider = certificate_decider(policy)
-        self._issuance = Issuance(self._current, known=self._known)
+        self._performer = CertificatePerformer(self._current, find_serial=self._find_serial)
 
     async def _current(self, certificate_id: str) -> Certificate:
         return self.certificates.get(certificate_id, self._decider.initial)
 
-    async def _known(self, issuer_id: str, serial: str) -> str | None:
+    async def _find_serial(self, issuer_id: str, serial: str) -> str | None:
         for certificate_id, each in self.certificates.items():
             if isinstance(each, Issued | Revoked) and (each.issuer_id, each.serial) == (issuer_id, serial):
                 return certificate_id
@@ -108,7 +108,7 @@ class Authority:
     async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Rejection | AlreadyDone:
         state = await self._current(command.identity)
         context = Context(new_id(), command.identity, at, actor)
-        answer = await run(self._decider, self._issuance.perform, state, command, context)
+        answer = await run(self._decider, self._performer.perform, state, command, context)
         if isinstance(answer, Event):
             self.certificates[command.identity] = self._decider.evolve(state, answer)
         return answer

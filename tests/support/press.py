@@ -2,20 +2,20 @@
 
 from dataclasses import replace
 
-from services.certificate.crl import domain as crl
-from services.certificate.crl.performer import CrlBuilding
+from services.certificate.crl.performer import CrlPerformer, IssuerKey
 from services.certificate.der import crl_entry
 from services.certificate.ocsp.domain import OCSP
 from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
 from services.certificate.profiles import CRL
 from services.certificate.revocation.register import RevocationRegister
-from services.certificate.x509.states import Unborn
+from services.certificate.x509.domain import CERTIFICATE
+from services.certificate.x509.states import Issued, Revoked, Unborn
 from shared.contracts.base import Event
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CrlCreated, CrlPublished
 from shared.contracts.certificate.ocsp import PrepareOcsp, PublishOcsp
-from shared.decider import Context, Perform, run
+from shared.decider import Context, run
 from shared.messages.ids import new_id
 from tests.support.revocable import sign_with
 from tests.support.scenario import NOON
@@ -44,19 +44,21 @@ class Press:
         self.log = log or Log()
         self.states = {each.certificate_id: each.state for each in holders}
         self.told = []
-        self._building = CrlBuilding(self.log, self.current, lambda _: policy or CRL)
+        self._performer = CrlPerformer(self.log, self._issuer_key, lambda _: policy or CRL)
 
     async def current(self, certificate_id):
         return self.states.get(certificate_id, Unborn())
 
+    async def _issuer_key(self, issuer_id):
+        state = await self.current(issuer_id)
+        return IssuerKey(state.key_id, state.certificate_pem) if isinstance(state, Issued | Revoked) else None
+
     async def ask(self, command, at=NOON):
         state = await self.current(command.identity)
         context = Context(new_id(), command.identity, at)
-        answer = crl.decide(state, command, context)
-        while isinstance(answer, Perform):
-            answer = crl.decide(state, await self._building.perform(answer.effect), context)
+        answer = await run(CERTIFICATE, self._performer.perform, state, command, context)
         if isinstance(answer, Event):
-            self.states[command.identity] = crl.evolve(state, answer)
+            self.states[command.identity] = CERTIFICATE.evolve(state, answer)
             self.told.append(answer)
         return answer
 
@@ -79,7 +81,7 @@ class Press:
         state = replace(issuer.state, crl=None)
         for event in self.told:
             if event.number <= number:
-                state = crl.evolve(state, event)
+                state = CERTIFICATE.evolve(state, event)
         self.states[issuer.certificate_id] = state
 
 
@@ -90,14 +92,14 @@ class Batches:
         self.log = log or Log()
         self.states = {each.certificate_id: each.state for each in holders}
         self.batches = {}
-        self._building = OcspPerformer(None, self.log, self.current, policy or OcspPolicy())
+        self._performer = OcspPerformer(None, self.log, self.current, policy or OcspPolicy())
 
     async def current(self, certificate_id):
         return self.states.get(certificate_id, Unborn())
 
     async def ask(self, command, at=NOON):
         state = self.batches.get(command.identity, OCSP.initial)
-        answer = await run(OCSP, self._building.perform, state, command, Context(new_id(), command.identity, at))
+        answer = await run(OCSP, self._performer.perform, state, command, Context(new_id(), command.identity, at))
         if isinstance(answer, Event):
             self.batches[command.identity] = OCSP.evolve(state, answer)
         return answer

@@ -156,14 +156,14 @@ def holder(profile, issuer=None, key=None, *, name=None, days=365, since=None, k
     certificate = builder.sign(signer, _digest(signer))
     key_id = key_id or str(new_id())
     state = Issued(
-        profile,
-        certificate.public_bytes(Encoding.PEM).decode(),
-        f"{serial:x}",
-        issuer.certificate_id if issuer else None,
-        key_id,
-        issuer.state.key_id if issuer else key_id,
-        since,
-        since + days * DAY,
+        profile=profile,
+        certificate_pem=certificate.public_bytes(Encoding.PEM).decode(),
+        serial=f"{serial:x}",
+        issuer_id=issuer.certificate_id if issuer else None,
+        key_id=key_id,
+        signing_key_id=issuer.state.key_id if issuer else key_id,
+        not_before=since,
+        not_after=since + days * DAY,
     )
     return Holder(str(new_id()), key, certificate, state)
 

@@ -1,6 +1,6 @@
-"""When an authority's next CRL is built, what it says, and when it is published. Pure.
+"""Decider of an issuer's CRLs: when to build the next one, its content, its publication. Pure.
 
-The CRL is a fold over the log up to a position that it tells (docs/adr/0009): anybody can make the same one again.
+A CRL is a fold over the log up to the sequence *through* of its event, so anybody can reproduce it (docs/adr/0009).
 """
 
 import base64
@@ -14,116 +14,101 @@ from services.certificate.crl.effects import (
     BuildCrl,
     CrlAssembled,
     CrlBuilt,
+    CrlEffect,
+    CrlIssuer,
     CrlOutcome,
-    CrlSignatureWrong,
+    CrlSignatureInvalid,
     GatherRevocations,
     RevocationsGathered,
 )
-from services.certificate.crl.states import CrlStanding, PendingCrl, PublishedCrl
+from services.certificate.crl.states import CrlState, PendingCrl, PublishedCrl
 from services.certificate.profiles import PROFILES
 from services.certificate.revocation.register import RevocationEntry
-from services.certificate.x509.effects import Effect
-from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CrlCreated, CrlPublished
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
-LARGEST_TBS = 524_288
-"""Octets: what `key.sign` takes, and what a message of NATS holds in base64."""
+MAX_TBS_BYTES = 524_288
+"""The limit of `key.sign`, and the size that a NATS message holds in base64."""
 
-CrlDecision = CrlCreated | CrlPublished | Rejection | AlreadyDone | Perform[Effect]
+CrlDecision = CrlCreated | CrlPublished | Rejection | AlreadyDone | Perform[CrlEffect]
 
 
-def decide(certificate: Certificate, message: CreateCrl | PublishCrl | CrlOutcome, context: Context) -> CrlDecision:
+def decide(
+    issuer: CrlIssuer, crl: CrlState | None, message: CreateCrl | PublishCrl | CrlOutcome, context: Context
+) -> CrlDecision:
+    """Decides for an *issuer* that is issued; *crl* is None before its first CRL."""
     match message:
-        case CreateCrl(certificate_id=issuer_id):
-            return _create(certificate, issuer_id, context)
+        case CreateCrl():
+            return _gather_revocations(issuer, context)
         case RevocationsGathered():
-            return _build(message, context)
+            return _build(crl, message, context)
         case CrlBuilt():
-            return _created(message)
+            return _created_event(message)
         case PublishCrl():
-            return _publish(certificate, message)
+            return _attach_signature(issuer, crl, message)
         case CrlAssembled():
-            return _published(message)
-        case CrlSignatureWrong(plan=plan):
+            return _published_event(message)
+        case CrlSignatureInvalid(effect=effect):
             problem = (
-                f"the signature does not verify with the key of {plan.issuer_id} over its CRL {plan.crl.number},"
-                " the one built last; say `number` where it is of another"
+                f"the signature does not verify with the key of {effect.issuer_id} over its CRL {effect.crl.number},"
+                " the newest one; give its `number` if you signed another"
             )
             return Rejection(RejectionCode.INVALID, problem)
         case _:
             assert_never(message)
 
 
-def evolve(certificate: Certificate, event: CrlCreated | CrlPublished) -> Certificate:
-    if not isinstance(certificate, Issued):
-        return certificate  # `decide` leads to no such history
+def evolve(crl: CrlState | None, event: CrlCreated | CrlPublished) -> CrlState | None:
     match event:
         case CrlCreated():
-            return replace(certificate, crl=_with_pending(certificate.crl, event))
+            pending = PendingCrl(
+                number=event.number,
+                this_update=event.this_update,
+                next_update=event.next_update,
+                through=event.through,
+                entries=event.entries,
+                tbs=base64.b64encode(event.tbs).decode(),
+                tbs_sha256=event.tbs_sha256,
+                signing_key_id=event.signing_key_id,
+                signature_algorithm=event.signature_algorithm,
+            )
+            published = None if crl is None else crl.published
+            return CrlState(number=event.number, this_update=event.this_update, published=published, pending=pending)
         case CrlPublished():
-            return replace(certificate, crl=_with_published(certificate.crl, event))
+            if crl is None or crl.pending is None:
+                return crl  # `decide` never publishes a CRL that is not pending
+            published = PublishedCrl(
+                number=event.number,
+                this_update=event.this_update,
+                through=crl.pending.through,
+                next_at=event.next_at,
+            )
+            return replace(crl, published=published, pending=None)
         case _:
             assert_never(event)
 
 
-def _with_pending(crl: CrlStanding | None, event: CrlCreated) -> CrlStanding:
-    pending = PendingCrl(
-        event.number,
-        event.this_update,
-        event.next_update,
-        event.through,
-        event.entries,
-        base64.b64encode(event.tbs).decode(),
-        event.tbs_sha256,
-        event.signing_key_id,
-        event.signature_algorithm,
-    )
-    return CrlStanding(event.number, event.this_update, None if crl is None else crl.published, pending)
+def no_further_crl(issuer_id: str, why: str) -> AlreadyDone:
+    """Answers a timer, or a revocation in flight, that comes too late: nobody's mistake (docs/adr/0009, Timers)."""
+    return AlreadyDone({"because": f"{issuer_id} is {why} and issues no further CRL"})
 
 
-def _with_published(crl: CrlStanding | None, event: CrlPublished) -> CrlStanding | None:
-    if crl is None or crl.pending is None:
-        return crl  # `decide` leads to no such history
-    published = PublishedCrl(event.number, event.this_update, crl.pending.through, event.next_at)
-    return replace(crl, published=published, pending=None)
-
-
-def _create(certificate: Certificate, issuer_id: str, context: Context) -> CrlDecision:
-    match certificate:
-        case Unborn():
-            return Rejection(RejectionCode.NOT_FOUND, f"there is no certificate {issuer_id} to issue a CRL with")
-        case Created():
-            return Rejection(RejectionCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
-        case Revoked():
-            return _no_more(issuer_id, "revoked")
-        case Issued():
-            return _begin(certificate, issuer_id, context)
-        case _:
-            assert_never(certificate)
-
-
-def _begin(issuer: Issued, issuer_id: str, context: Context) -> CrlDecision:
+def _gather_revocations(issuer: CrlIssuer, context: Context) -> CrlDecision:
     if context.at > issuer.not_after:
-        return _no_more(issuer_id, "expired")
+        return no_further_crl(issuer.certificate_id, "expired")
     if not PROFILES[issuer.profile].is_authority:
-        problem = f"{issuer_id} is a {issuer.profile} certificate, not that of an authority: it has no CRL"
+        problem = f"{issuer.certificate_id} is a {issuer.profile} certificate, not that of an authority: it has no CRL"
         return Rejection(RejectionCode.NOT_ALLOWED, problem)
     if issuer.key_id is None:
-        problem = f"it is not known which key {issuer_id} is about: there is nobody here to sign its CRL"
+        problem = f"the key of {issuer.certificate_id} has no key_id, so no key here can sign its CRL"
         return Rejection(RejectionCode.CONFLICT, problem)
-    return Perform(GatherRevocations(issuer_id, issuer, issuer.key_id))
+    return Perform(GatherRevocations(issuer, issuer.key_id))
 
 
-def _no_more(issuer_id: str, why: str) -> AlreadyDone:
-    """A timer, or a revocation on its way, may ask for it: that is nobody's mistake (docs/adr/0009, Timers)."""
-    return AlreadyDone({"because": f"{issuer_id} is {why}: nobody asks for its CRL any more"})
-
-
-def _build(gathered: RevocationsGathered, context: Context) -> CrlDecision:
-    issuer, crl, policy = gathered.asked.issuer, gathered.asked.issuer.crl, gathered.policy
+def _build(crl: CrlState | None, gathered: RevocationsGathered, context: Context) -> CrlDecision:
+    issuer, policy = gathered.effect.issuer, gathered.policy
     published = None if crl is None else crl.published
     if published is not None and gathered.changed <= published.through and context.at < published.next_at:
         return AlreadyDone({"number": published.number})
@@ -132,20 +117,20 @@ def _build(gathered: RevocationsGathered, context: Context) -> CrlDecision:
     this_update = _this_update(context.at, crl, listed)
     return Perform(
         BuildCrl(
-            gathered.asked.issuer_id,
-            issuer.certificate_pem,
-            gathered.asked.key_id,
-            max(1 if crl is None else crl.number + 1, int(this_update.timestamp())),
-            this_update,
-            this_update + policy.period + policy.overlap,
-            gathered.through,
-            tuple(listed),
+            issuer_id=issuer.certificate_id,
+            issuer_certificate_pem=issuer.certificate_pem,
+            signing_key_id=gathered.effect.key_id,
+            number=max(1 if crl is None else crl.number + 1, int(this_update.timestamp())),
+            this_update=this_update,
+            next_update=this_update + policy.period + policy.overlap,
+            through=gathered.through,
+            revocations=tuple(listed),
         )
     )
 
 
 def _is_listed(revocation: RevocationEntry, published: PublishedCrl | None) -> bool:
-    """RFC 5280, 3.3: it stays until it was on one CRL that was issued after the certificate's end."""
+    """Keeps an entry until one CRL issued after the certificate's expiry has listed it (RFC 5280, 3.3)."""
     return (
         published is None
         or revocation.not_after is None
@@ -154,69 +139,61 @@ def _is_listed(revocation: RevocationEntry, published: PublishedCrl | None) -> b
     )
 
 
-def _this_update(at: datetime, crl: CrlStanding | None, listed: list[RevocationEntry]) -> datetime:
-    """When it was asked for, but not before the CRL that came before it, nor before what it tells of."""
-    known = [at.replace(microsecond=0), *(each.at for each in listed)]
-    return max(known if crl is None else [crl.this_update, *known])
+def _this_update(at: datetime, crl: CrlState | None, listed: list[RevocationEntry]) -> datetime:
+    """Returns the time of the command, but none before the previous CRL or before a listed revocation."""
+    times = [at.replace(microsecond=0), *(each.at for each in listed)]
+    return max(times if crl is None else [crl.this_update, *times])
 
 
-def _created(built: CrlBuilt) -> CrlCreated | Rejection:
-    plan = built.plan
-    if len(built.tbs) > LARGEST_TBS:
+def _created_event(built: CrlBuilt) -> CrlCreated | Rejection:
+    effect = built.effect
+    if len(built.tbs) > MAX_TBS_BYTES:
         problem = (
-            f"the CRL of {plan.issuer_id} would list {len(plan.revocations)} certificates in {len(built.tbs)} octets;"
-            f" one may have {LARGEST_TBS}. Issue further certificates with another authority:"
-            " what is revoked leaves this CRL when it has expired"
+            f"the CRL of {effect.issuer_id} would list {len(effect.revocations)} certificates"
+            f" in {len(built.tbs)} octets; the limit is {MAX_TBS_BYTES}. "
+            "Issue further certificates with another authority: expired certificates leave this CRL"
         )
         return Rejection(RejectionCode.CONFLICT, problem)
     return CrlCreated(
-        certificate_id=plan.issuer_id,
-        number=plan.number,
+        certificate_id=effect.issuer_id,
+        number=effect.number,
         tbs=built.tbs,
         tbs_sha256=sha256(built.tbs).hexdigest(),
-        signing_key_id=plan.signing_key_id,
+        signing_key_id=effect.signing_key_id,
         signature_algorithm=built.signature_algorithm,
-        this_update=plan.this_update,
-        next_update=plan.next_update,
-        entries=len(plan.revocations),
-        through=plan.through,
+        this_update=effect.this_update,
+        next_update=effect.next_update,
+        entries=len(effect.revocations),
+        through=effect.through,
     )
 
 
-def _publish(certificate: Certificate, command: PublishCrl) -> CrlDecision:
-    issuer_id = command.certificate_id
-    match certificate:
-        case Unborn():
-            return Rejection(RejectionCode.NOT_FOUND, f"there is no certificate {issuer_id}, and so no CRL of its own")
-        case Revoked():
-            return _no_more(issuer_id, "revoked")
-        case Created():
-            return Rejection(RejectionCode.CONFLICT, f"{issuer_id} is not signed yet; sign it first")
-        case Issued():
-            return _attach(certificate, command)
-        case _:
-            assert_never(certificate)
-
-
-def _attach(issuer: Issued, command: PublishCrl) -> CrlDecision:
-    issuer_id, number, crl = command.certificate_id, command.number, issuer.crl
+def _attach_signature(issuer: CrlIssuer, crl: CrlState | None, command: PublishCrl) -> CrlDecision:
+    issuer_id, number = issuer.certificate_id, command.number
     if crl is None:
         return Rejection(RejectionCode.CONFLICT, f"{issuer_id} has no CRL to sign; certificate.create-crl builds one")
     if number is not None and number > crl.number:
-        problem = f"{issuer_id} has no CRL {number}; the last that was built for it is {crl.number}"
+        problem = f"{issuer_id} has no CRL {number}; its newest is {crl.number}"
         return Rejection(RejectionCode.INVALID, problem)
     if number is not None and (crl.pending is None or number < crl.pending.number):
-        return AlreadyDone({"because": f"CRL {crl.number} says all that CRL {number} does"})
+        return AlreadyDone({"because": f"CRL {crl.number} replaces CRL {number}"})
     if crl.pending is None:
         problem = f"no CRL of {issuer_id} waits for a signature; certificate.create-crl builds the next"
         return Rejection(RejectionCode.CONFLICT, problem)
-    return Perform(AttachCrlSignature(issuer_id, issuer.certificate_pem, crl.pending, command.signature))
+    return Perform(
+        AttachCrlSignature(
+            issuer_id=issuer_id,
+            issuer_certificate_pem=issuer.certificate_pem,
+            crl=crl.pending,
+            signature=command.signature,
+        )
+    )
 
 
-def _published(assembled: CrlAssembled) -> CrlPublished:
-    crl = assembled.plan.crl
+def _published_event(assembled: CrlAssembled) -> CrlPublished:
+    crl = assembled.effect.crl
     return CrlPublished(
-        certificate_id=assembled.plan.issuer_id,
+        certificate_id=assembled.effect.issuer_id,
         number=crl.number,
         crl_pem=assembled.crl_pem,
         fingerprint_sha256=assembled.fingerprint_sha256,

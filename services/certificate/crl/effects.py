@@ -1,4 +1,4 @@
-"""What making a CRL asks of the world, each followed by what can be heard back."""
+"""Effects of the CRL decider and their outcomes, with the facts about the issuer that they need."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,29 +6,41 @@ from datetime import datetime
 from services.certificate.crl.states import PendingCrl
 from services.certificate.profiles import CrlProfile
 from services.certificate.revocation.register import RevocationEntry
-from services.certificate.x509.states import Issued
+from shared.contracts.certificate.value_types import Profile
 from shared.contracts.key.value_types import SignatureAlgorithm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlIssuer:
+    """An issued certificate as issuer of CRLs. *key_id* is None if the key service does not have its key."""
+
+    certificate_id: str
+    certificate_pem: str
+    profile: Profile
+    key_id: str | None
+    not_after: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class GatherRevocations:
-    issuer_id: str
-    issuer: Issued
+    """Read the log to its end and collect the revocations of this issuer."""
+
+    issuer: CrlIssuer
     key_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationsGathered:
-    """*through* is how far the log was heard; *changed*, the last event there that is about this authority."""
+    """*through* is the last log sequence that was read; *changed* that of the last event about this issuer."""
 
-    asked: GatherRevocations
+    effect: GatherRevocations
     through: int
     changed: int
     revocations: tuple[RevocationEntry, ...]
     policy: CrlProfile
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildCrl:
     issuer_id: str
     issuer_certificate_pem: str
@@ -42,12 +54,12 @@ class BuildCrl:
 
 @dataclass(frozen=True, slots=True)
 class CrlBuilt:
-    plan: BuildCrl
+    effect: BuildCrl
     tbs: bytes
     signature_algorithm: SignatureAlgorithm
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttachCrlSignature:
     issuer_id: str
     issuer_certificate_pem: str
@@ -55,18 +67,18 @@ class AttachCrlSignature:
     signature: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CrlAssembled:
-    plan: AttachCrlSignature
+    effect: AttachCrlSignature
     crl_pem: str
     fingerprint_sha256: str
     policy: CrlProfile
 
 
 @dataclass(frozen=True, slots=True)
-class CrlSignatureWrong:
-    plan: AttachCrlSignature
+class CrlSignatureInvalid:
+    effect: AttachCrlSignature
 
 
 CrlEffect = GatherRevocations | BuildCrl | AttachCrlSignature
-CrlOutcome = RevocationsGathered | CrlBuilt | CrlAssembled | CrlSignatureWrong
+CrlOutcome = RevocationsGathered | CrlBuilt | CrlAssembled | CrlSignatureInvalid

@@ -1,4 +1,4 @@
-"""Where an issuer's CRLs stand: the one that was published last, and one that waits for its signature."""
+"""State of an issuer's CRLs. It is stored inside the snapshot of the issuer's certificate."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,9 +6,9 @@ from datetime import datetime
 from shared.contracts.key.value_types import SignatureAlgorithm
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PendingCrl:
-    """Built, and told in `certificate.crl-created`; *tbs* is base64."""
+    """A CRL that waits for its signature. *tbs* is base64; *through* is the last log sequence that it covers."""
 
     number: int
     this_update: datetime
@@ -21,17 +21,19 @@ class PendingCrl:
     signature_algorithm: SignatureAlgorithm
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PublishedCrl:
+    """The last published CRL. The next one is due at *next_at*, or earlier if a revocation follows."""
+
     number: int
     this_update: datetime
     through: int
     next_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class CrlStanding:
-    """*number* and *this_update* are of the one built last, whether it was published or not."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrlState:
+    """*number* and *this_update* are those of the newest CRL, published or not."""
 
     number: int
     this_update: datetime

@@ -1,4 +1,4 @@
-"""What the core may ask of the world, each followed by what it can hear back."""
+"""Effects of the certificate decider and their outcomes, with the data that they carry."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,70 +18,73 @@ from shared.contracts.certificate.commands import (
     SignCertificate,
     SupersedeCertificate,
 )
+from shared.contracts.certificate.events import CertificateEvent
 from shared.contracts.certificate.value_types import NameConstraints, Profile
 from shared.contracts.key.value_types import SignatureAlgorithm
+from shared.decider import AlreadyDone, Perform, Rejection
 
-Request = CheckIssuance | CreateCertificate | RenewCertificate | CrossCertify
+IssuanceCommand = CheckIssuance | CreateCertificate | RenewCertificate | CrossCertify
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """A certificate that is asked for, by whichever *request*.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateTemplate:
+    """The requested content of a certificate; every issuance command leads to one.
 
-    *names* is None where nobody is named. *path_length* is that of an authority; None: no limit, or no authority.
-    *like_pem* is the certificate whose names are taken as they stand: its predecessor, or what is cross-certified.
+    *names* is None if a check gives no subject. *path_length* is None for a CA without a limit and for an end entity.
+    *source_pem* is the certificate to copy the subject from: the predecessor, or the CA to be cross-certified.
     """
 
-    request: Request
+    request: IssuanceCommand
     profile: Profile
     issuer_id: str | None
-    signing_key_id: str | None
-    key_id: str | None
     validity_days: int
     common_name: str | None
     names: AlternativeNames | None
+    signing_key_id: str | None = None
+    key_id: str | None = None
     path_length: int | None = None
     name_constraints: NameConstraints | None = None
-    like_pem: str | None = None
+    source_pem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """What the certificate of an authority says of what it may issue, and where it stands.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathIssuer:
+    """One CA certificate of a certification path, with its constraints (RFC 5280, 4.2.1.9 and 4.2.1.10).
 
-    *unjudged* are the kinds of names that it constrains and that nobody here can judge; *fault*: why it is not good.
+    *unsupported* lists the kinds of names that it constrains and this service cannot check. *problem* is its status if
+    that forbids issuance, such as "is revoked".
     """
 
     certificate_id: str
     path_length: int | None
-    constraints: NameConstraints | None = None
-    unjudged: tuple[str, ...] = ()
-    fault: str | None = None
+    name_constraints: NameConstraints | None = None
+    unsupported: tuple[str, ...] = ()
+    problem: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FetchIssuer:
-    wanted: Wanted
-    issuer_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class IssuerFetched:
-    """*path* begins with the issuer and ends with its root; it is empty where the issuer is not issued."""
-
-    wanted: Wanted
-    issuer: Certificate
-    path: tuple[Authority, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """What a certificate says of whom it is about."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectContent:
+    """Names and CA limits in an existing certificate."""
 
     common_name: str | None
     names: AlternativeNames
     path_length: int | None
     name_constraints: NameConstraints | None
+
+
+@dataclass(frozen=True, slots=True)
+class FetchIssuer:
+    template: CertificateTemplate
+    issuer_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerFetched:
+    """*path* leads from the issuer to its root; it is empty if the issuer has no certificate."""
+
+    template: CertificateTemplate
+    issuer: Certificate
+    path: tuple[PathIssuer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,35 +94,39 @@ class FetchPredecessor:
 
 @dataclass(frozen=True, slots=True)
 class PredecessorFetched:
-    """*said* is what its certificate says, where it has one."""
+    """*content* is None if the predecessor has no certificate, or one with names of an unsupported kind."""
 
     request: RenewCertificate
     predecessor: Certificate
-    said: Said | None
+    content: SubjectContent | None
 
 
 @dataclass(frozen=True, slots=True)
 class ReadAuthority:
+    """Parse the CA certificate that is to be cross-certified."""
+
     request: CrossCertify
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorityRead:
     request: CrossCertify
-    said: Said
+    content: SubjectContent
 
 
 @dataclass(frozen=True, slots=True)
 class ReadCertificate:
+    """Parse and check the certificate that is to be imported."""
+
     request: ImportCertificate
     ml_dsa: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRead:
-    """It fits its profile, and its signature verifies with the issuer's key, where *issuer* has a certificate.
+    """A certificate that fits its profile; its signature is verified if *issuer* has a certificate.
 
-    *known_as*: the id under which this very certificate is here already.
+    *existing_id* is the id under which the issuer's certificate with this serial number is stored already.
     """
 
     request: ImportCertificate
@@ -127,29 +134,29 @@ class CertificateRead:
     certificate_pem: str
     serial: str
     fingerprint_sha256: str
-    said: Said
+    content: SubjectContent
     not_before: datetime
     not_after: datetime
-    known_as: str | None = None
+    existing_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BuildTbs:
-    """*issuer_certificate_pem* is None for what its own key signs."""
+    """Build and lint a TBSCertificate. *issuer_certificate_pem* is None for a self-signed root."""
 
-    wanted: Wanted
+    template: CertificateTemplate
     issuer_certificate_pem: str | None
     signing_key_id: str
     key_id: str | None
     not_before: datetime
     not_after: datetime
-    pointers: IssuerUrls = field(default_factory=IssuerUrls)
+    urls: IssuerUrls = field(default_factory=IssuerUrls)
     ml_dsa: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TbsBuilt:
-    plan: BuildTbs
+    effect: BuildTbs
     tbs: bytes
     serial: str
     signature_algorithm: SignatureAlgorithm
@@ -157,22 +164,22 @@ class TbsBuilt:
 
 
 @dataclass(frozen=True, slots=True)
-class RequestUnfit:
+class RequestInvalid:
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
-class FetchOther:
-    """The issuer of what is to be signed, or the successor of what is to be superseded."""
+class FetchRelated:
+    """Load the issuer of the certificate to sign, or the successor of the certificate to supersede."""
 
     request: SignCertificate | SupersedeCertificate
     certificate_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class OtherFetched:
+class RelatedFetched:
     request: SignCertificate | SupersedeCertificate
-    other: Certificate
+    certificate: Certificate
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,20 +190,20 @@ class AttachSignature:
 
 
 @dataclass(frozen=True, slots=True)
-class Assembled:
-    plan: AttachSignature
+class CertificateAssembled:
+    effect: AttachSignature
     certificate_pem: str
     fingerprint_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class SignatureWrong:
+class SignatureInvalid:
     certificate_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class Render:
-    """*issuer_id*: of the certificate, from where its chain goes on."""
+class RenderExport:
+    """Encode a certificate; its chain starts with the certificate of *issuer_id*."""
 
     request: ExportCertificate
     certificate_pem: str
@@ -204,25 +211,34 @@ class Render:
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class ExportRendered:
     request: ExportCertificate
     content: str
 
 
-IssuanceEffect = (
-    FetchIssuer | FetchPredecessor | ReadAuthority | ReadCertificate | BuildTbs | FetchOther | AttachSignature | Render
+CertificateEffect = (
+    FetchIssuer
+    | FetchPredecessor
+    | ReadAuthority
+    | ReadCertificate
+    | BuildTbs
+    | FetchRelated
+    | AttachSignature
+    | RenderExport
 )
-IssuanceOutcome = (
+CertificateOutcome = (
     IssuerFetched
     | PredecessorFetched
     | AuthorityRead
     | CertificateRead
     | TbsBuilt
-    | RequestUnfit
-    | OtherFetched
-    | Assembled
-    | SignatureWrong
-    | Rendered
+    | RequestInvalid
+    | RelatedFetched
+    | CertificateAssembled
+    | SignatureInvalid
+    | ExportRendered
 )
-Effect = IssuanceEffect | CrlEffect | CheckPath
-Outcome = IssuanceOutcome | CrlOutcome | PathChecked | PathNotChecked
+Effect = CertificateEffect | CrlEffect | CheckPath
+Outcome = CertificateOutcome | CrlOutcome | PathChecked | PathNotChecked
+Decision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
+"""The result of every decision about a certificate."""

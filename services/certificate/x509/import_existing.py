@@ -1,52 +1,53 @@
-"""How a certificate that was issued elsewhere is taken over. Pure."""
+"""Import of certificates that were issued elsewhere. Pure."""
 
 from typing import assert_never
 
 from services.certificate.policy.rules import IssuanceRequest, Policy
 from services.certificate.profiles import PROFILES
-from services.certificate.x509 import limits
-from services.certificate.x509.effects import CertificateRead, Effect, ReadCertificate
+from services.certificate.x509.effects import CertificateRead, Decision, ReadCertificate
+from services.certificate.x509.rejections import conflict, invalid, not_allowed, not_found
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import ImportCertificate
 from shared.contracts.certificate.events import CertificateImported
 from shared.contracts.certificate.value_types import Profile
-from shared.contracts.rejection import RejectionCode
-from shared.decider import AlreadyDone, Context, Perform, Rejection
-
-Decision = CertificateImported | Rejection | AlreadyDone | Perform[Effect]
+from shared.decider import AlreadyDone, Context, Perform
 
 
-def take_over(policy: Policy, certificate: Certificate, command: ImportCertificate) -> Decision:
+def read_certificate(policy: Policy, certificate: Certificate, command: ImportCertificate) -> Decision:
+    """Lets the performer parse the certificate, unless its id is taken."""
     match certificate:
         case Unborn() | Issued():
             if (command.issuer_id is None) is not (command.profile is Profile.ROOT):
-                return limits.invalid("a root has no issuer_id, and everything else has one: import its issuer first")
+                return invalid(
+                    "a root has no issuer_id, and every other certificate needs one: import its issuer first"
+                )
             return Perform(ReadCertificate(command, policy.ml_dsa))
         case Created():
-            return limits.conflict(f"{command.certificate_id} is another certificate already; import under a new id")
+            return conflict(f"{command.certificate_id} is another certificate already; import under a new id")
         case Revoked():
-            return limits.conflict(f"{command.certificate_id} is revoked; an id is never used again, take a new one")
+            return conflict(f"{command.certificate_id} is revoked; an id is never used again, take a new one")
         case _:
             assert_never(certificate)
 
 
-def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, context: Context) -> Decision:
+def import_certificate(policy: Policy, certificate: Certificate, read: CertificateRead, context: Context) -> Decision:
+    """Imports a parsed certificate that is new, valid and allowed by the policy."""
     command = read.request
     if isinstance(certificate, Issued):
         if certificate.certificate_pem == read.certificate_pem and command.key_id in (None, certificate.key_id):
             return AlreadyDone()
-        return limits.conflict(f"{command.certificate_id} is another certificate already; import under a new id")
-    if read.known_as not in (None, command.certificate_id):
-        return limits.conflict(f"this certificate is here already, as {read.known_as}: no two have one serial number")
+        return conflict(f"{command.certificate_id} is another certificate already; import under a new id")
+    if read.existing_id not in (None, command.certificate_id):
+        return conflict(f"this certificate is stored already, as {read.existing_id}: serial numbers are unique")
     if isinstance(read.issuer, Unborn | Created):
-        return limits.missing(command.issuer_id or "", " that is signed; import the issuer first")
+        return not_found(command.issuer_id or "", " that is signed; import the issuer first")
     if context.at > read.not_after:
-        return limits.conflict(f"it ended on {read.not_after.isoformat()}; what has ended is not taken over")
+        return conflict(f"it expired on {read.not_after.isoformat()}; an expired certificate cannot be imported")
     days = max(1, (read.not_after - read.not_before).days)
-    asked = IssuanceRequest(context.actor, command.profile, command.issuer_id, read.said.names, days)
-    if (objection := policy.check_request(asked)) is not None:
-        return Rejection(RejectionCode.NOT_ALLOWED, objection)
-    for_issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]
+    request = IssuanceRequest(context.actor, command.profile, command.issuer_id, read.content.names, days)
+    if (problem := policy.check_request(request)) is not None:
+        return not_allowed(problem)
+    issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]
     return CertificateImported(
         certificate_id=command.certificate_id,
         profile=command.profile,
@@ -57,6 +58,6 @@ def taken_over(policy: Policy, certificate: Certificate, read: CertificateRead, 
         key_id=command.key_id,
         not_before=read.not_before,
         not_after=read.not_after,
-        expiring_at=for_issuer.expiring_at(read.not_before, read.not_after),
-        ocsp=for_issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
+        expiring_at=issuer.expiring_at(read.not_before, read.not_after),
+        ocsp=issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
     )

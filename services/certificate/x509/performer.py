@@ -1,115 +1,140 @@
-"""The certificates themselves: performs what the core asks for. It meets no private key but those nobody relies on.
+"""Performer of the certificate decider's own effects: reads other certificates, builds, assembles and encodes.
 
-Every effect only reads and computes: performed twice, the world is the same. It all runs on the event loop, where two
-threads would issue less than one (facts.md).
+No effect changes anything, so a retry is safe. The work stays on the event loop, because two threads would issue fewer
+certificates than one. The only private keys here are the throw-away ones of `tbs`.
 """
 
 import base64
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from functools import lru_cache
+from hashlib import sha256
 from typing import assert_never
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key, pkcs7
 
 from services.certificate.linting import lints
 from services.certificate.linting.pkilint import Pkilint
-from services.certificate.x509.assembly import attach
+from services.certificate.public_keys import SigningKey, require_signing_key
+from services.certificate.signatures import verify
 from services.certificate.x509.effects import (
     AttachSignature,
-    Authority,
     AuthorityRead,
     BuildTbs,
+    CertificateAssembled,
+    CertificateEffect,
+    CertificateOutcome,
+    CertificateRead,
+    ExportRendered,
     FetchIssuer,
-    FetchOther,
     FetchPredecessor,
-    IssuanceEffect,
-    IssuanceOutcome,
+    FetchRelated,
     IssuerFetched,
-    OtherFetched,
+    PathIssuer,
     PredecessorFetched,
     ReadAuthority,
     ReadCertificate,
-    Render,
-    Rendered,
-    RequestUnfit,
+    RelatedFetched,
+    RenderExport,
+    RequestInvalid,
+    SignatureInvalid,
     TbsBuilt,
 )
-from services.certificate.x509.parser import another_authority, authority_in, said_of, taken_over
+from services.certificate.x509.parser import authority_content, content_of_state, issuer_limits, read_certificate
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from services.certificate.x509.tbs import build
-from shared.contracts.certificate.commands import CrossCertify, ExportCertificate
+from shared import der
+from shared.contracts.certificate.commands import ExportCertificate
 from shared.contracts.certificate.value_types import CertificateFormat, Profile
+from shared.errors import Poison
 
-_LONGEST_PATH = 16
-_READ_TWICE = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})
-Current = Callable[[str], Awaitable[Certificate]]
-Known = Callable[[str, str], Awaitable[str | None]]
-"""The id of the certificate that an issuer gave a serial number; None: it is not known here."""
+_MAX_PATH_CERTIFICATES = 16
+_PKILINT_PROFILES = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})
+"""Profiles that public relying parties use; their certificates are linted twice."""
+
+CurrentCertificate = Callable[[str], Awaitable[Certificate]]
+"""Reads the latest state of a certificate."""
+FindSerial = Callable[[str, str], Awaitable[str | None]]
+"""Finds the id of the certificate of an issuer with a serial number."""
 
 
-class Issuance:
-    """Performs the effects of the certificate decider; *current* tells where another certificate stands now.
+class CertificatePerformer:
+    """Performs the effects of issuance, import and export.
 
-    *known* tells what is here already; *pkilint*: the second reader of what relying parties outside depend on. Without
-    the one nothing is, without the other only our own rules are held up to what is built.
+    Without *pkilint* only the lints of this service run; without *find_serial* imports are not checked for duplicates.
     """
 
-    def __init__(self, current: Current, pkilint: Pkilint | None = None, known: Known | None = None) -> None:
+    def __init__(
+        self, current: CurrentCertificate, pkilint: Pkilint | None = None, find_serial: FindSerial | None = None
+    ) -> None:
         self._current = current
         self._pkilint = pkilint
-        self._known = known or _nobody
+        self._find_serial = find_serial
 
-    async def perform(self, effect: IssuanceEffect) -> IssuanceOutcome:
+    async def perform(self, effect: CertificateEffect) -> CertificateOutcome:
         match effect:
-            case FetchIssuer(wanted=wanted, issuer_id=issuer_id):
+            case FetchIssuer(template=template, issuer_id=issuer_id):
                 issuer = await self._current(issuer_id)
-                return IssuerFetched(wanted, issuer, await self._path(issuer_id, issuer))
+                return IssuerFetched(template, issuer, await self._path(issuer_id, issuer))
             case BuildTbs():
-                return await self._built(effect)
-            case FetchOther(request=request, certificate_id=certificate_id):
-                return OtherFetched(request, await self._current(certificate_id))
+                return await self._build(effect)
+            case FetchRelated(request=request, certificate_id=certificate_id):
+                return RelatedFetched(request, await self._current(certificate_id))
             case AttachSignature():
-                return attach(effect)
+                return _attach(effect)
             case FetchPredecessor(request=renewal):
                 predecessor = await self._current(renewal.predecessor_id)
-                return PredecessorFetched(renewal, predecessor, said_of(predecessor))
-            case ReadAuthority(request=cross):
-                return _authority_read(cross)
-            case ReadCertificate(request=taken):
-                by = taken.issuer_id
-                read = taken_over(effect, None if by is None else await self._current(by))
-                if by is None or isinstance(read, RequestUnfit):
-                    return read
-                return replace(read, known_as=await self._known(by, read.serial))
-            case Render(request=export):
-                return Rendered(export, _content(export, await self._chain(effect)))
+                return PredecessorFetched(renewal, predecessor, content_of_state(predecessor))
+            case ReadAuthority():
+                return _read_authority(effect)
+            case ReadCertificate():
+                return await self._read(effect)
+            case RenderExport(request=export):
+                return ExportRendered(export, _encode(export, await self._chain(effect)))
             case _:
                 assert_never(effect)
 
-    async def _built(self, plan: BuildTbs) -> TbsBuilt | RequestUnfit:
-        """What is built here is told in `certificate.created` next, so it is judged here: CA/B BR 4.3.1.2."""
-        draft = build(plan)
-        if isinstance(draft, RequestUnfit):
+    async def _build(self, effect: BuildTbs) -> TbsBuilt | RequestInvalid:
+        """Lints before the TBSCertificate is published in `certificate.created` (CA/B BR 4.3.1.2)."""
+        draft = build(effect)
+        if isinstance(draft, RequestInvalid):
             return draft
-        found = lints.lint(draft.certificate, draft.issuer)
-        if not found and self._pkilint is not None and plan.wanted.profile in _READ_TWICE:
-            found = await self._pkilint.lint(draft.certificate, draft.issuer)
-        return RequestUnfit(f"it would be wrong: {'; '.join(found)}") if found else draft.built
+        findings = lints.lint(draft.certificate, draft.issuer)
+        if not findings and self._pkilint is not None and effect.template.profile in _PKILINT_PROFILES:
+            findings = await self._pkilint.lint(draft.certificate, draft.issuer)
+        return RequestInvalid(f"the certificate would break rules: {'; '.join(findings)}") if findings else draft.built
 
-    async def _path(self, issuer_id: str, issuer: Certificate) -> tuple[Authority, ...]:
-        path: list[Authority] = []
+    async def _read(self, effect: ReadCertificate) -> CertificateRead | RequestInvalid:
+        issuer_id = effect.request.issuer_id
+        read = read_certificate(effect, None if issuer_id is None else await self._current(issuer_id))
+        if issuer_id is None or self._find_serial is None or isinstance(read, RequestInvalid):
+            return read
+        return replace(read, existing_id=await self._find_serial(issuer_id, read.serial))
+
+    async def _path(self, issuer_id: str, issuer: Certificate) -> tuple[PathIssuer, ...]:
+        path: list[PathIssuer] = []
         above: str | None = issuer_id
         while above is not None and isinstance(issuer, Issued | Revoked) and issuer.certificate_pem is not None:
-            path.append(Authority(above, *authority_in(issuer.certificate_pem), _fault(issuer)))
-            above = issuer.issuer_id if len(path) < _LONGEST_PATH else None
+            limits = issuer_limits(issuer.certificate_pem)
+            path.append(
+                PathIssuer(
+                    certificate_id=above,
+                    path_length=limits.path_length,
+                    name_constraints=limits.name_constraints,
+                    unsupported=limits.unsupported,
+                    problem=_status_problem(issuer),
+                )
+            )
+            above = issuer.issuer_id if len(path) < _MAX_PATH_CERTIFICATES else None
             issuer = issuer if above is None else await self._current(above)
         return tuple(path)
 
-    async def _chain(self, plan: Render) -> list[str]:
-        """Beginning with the certificate; it ends with the root, or with the last that is known here."""
-        chain, issuer_id = [plan.certificate_pem], plan.issuer_id if plan.request.chain else None
-        while issuer_id is not None and len(chain) < _LONGEST_PATH:
+    async def _chain(self, effect: RenderExport) -> list[str]:
+        """Returns the certificate and, if requested, its issuers up to the root or the last one stored here."""
+        chain, issuer_id = [effect.certificate_pem], effect.issuer_id if effect.request.chain else None
+        while issuer_id is not None and len(chain) < _MAX_PATH_CERTIFICATES:
             match await self._current(issuer_id):
                 case Issued(certificate_pem=pem, issuer_id=above) | Revoked(certificate_pem=str(pem), issuer_id=above):
                     chain.append(pem)
@@ -119,7 +144,7 @@ class Issuance:
         return chain
 
 
-def _fault(issuer: Issued | Revoked) -> str | None:
+def _status_problem(issuer: Issued | Revoked) -> str | None:
     match issuer:
         case Revoked():
             return "is revoked"
@@ -131,27 +156,49 @@ def _fault(issuer: Issued | Revoked) -> str | None:
             assert_never(issuer)
 
 
-def _authority_read(request: CrossCertify) -> AuthorityRead | RequestUnfit:
+def _read_authority(effect: ReadAuthority) -> AuthorityRead | RequestInvalid:
     try:
-        return AuthorityRead(request, another_authority(request.subject_certificate_pem))
+        return AuthorityRead(effect.request, authority_content(effect.request.subject_certificate_pem))
     except ValueError as error:
-        return RequestUnfit(str(error))
+        return RequestInvalid(str(error))
 
 
-def _content(request: ExportCertificate, chain: list[str]) -> str:
+def _attach(effect: AttachSignature) -> CertificateAssembled | SignatureInvalid:
+    """Verifies a signature and joins it with its TBSCertificate, octet for octet."""
+    created, tbs = effect.created, base64.b64decode(effect.created.tbs)
+    try:
+        verify(_public_key(created.issuer_public_key_pem), created.signature_algorithm, effect.signature, tbs)
+    except InvalidSignature:
+        return SignatureInvalid(effect.certificate_id)
+    encoded = der.sequence(tbs, _algorithm_identifier(tbs), der.bit_string(effect.signature))
+    certificate = x509.load_der_x509_certificate(encoded)
+    if certificate.tbs_certificate_bytes != tbs or f"{certificate.serial_number:x}" != created.serial:
+        raise Poison(f"the assembled certificate {effect.certificate_id} differs from the signed one")
+    return CertificateAssembled(effect, certificate.public_bytes(Encoding.PEM).decode(), sha256(encoded).hexdigest())
+
+
+@lru_cache(maxsize=1024)
+def _public_key(pem: str) -> SigningKey:
+    return require_signing_key(load_pem_public_key(pem.encode()))
+
+
+def _algorithm_identifier(tbs: bytes) -> bytes:
+    """Copies the AlgorithmIdentifier from *tbs*: both occurrences must be the same (RFC 5280, 4.1.1.2)."""
+    at = der.content(tbs)[0]
+    for _ in ("version", "serialNumber"):
+        at = der.content(tbs, at)[1]
+    return tbs[at : der.content(tbs, at)[1]]
+
+
+def _encode(request: ExportCertificate, chain: list[str]) -> str:
     match request.format:
         case CertificateFormat.PEM:
             return "".join(chain)
         case CertificateFormat.DER:
-            return base64.b64encode(
-                x509.load_pem_x509_certificate(chain[0].encode()).public_bytes(Encoding.DER)
-            ).decode()
+            certificate = x509.load_pem_x509_certificate(chain[0].encode())
+            return base64.b64encode(certificate.public_bytes(Encoding.DER)).decode()
         case CertificateFormat.PKCS7:
             certificates = [x509.load_pem_x509_certificate(pem.encode()) for pem in chain]
             return base64.b64encode(pkcs7.serialize_certificates(certificates, Encoding.DER)).decode()
         case _:
             assert_never(request.format)
-
-
-async def _nobody(_: str, __: str) -> str | None:
-    return None

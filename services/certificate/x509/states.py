@@ -1,15 +1,15 @@
-"""What a certificate can be: Unborn, Created (built, not signed), Issued, Revoked. Snapshots are these as JSON."""
+"""States of an X.509 certificate: Unborn, Created (built, not signed), Issued, Revoked. A snapshot is one as JSON."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from services.certificate.crl.states import CrlStanding
+from services.certificate.crl.states import CrlState
 from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.contracts.key.value_types import SignatureAlgorithm
 
 STATE_VERSION = 2
-"""Changes with the shape of what stands here: a snapshot of another version is not read."""
+"""Changes with the fields of these classes; the event store ignores snapshots of another version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,10 @@ class Unborn:
     kind: Literal["unborn"] = "unborn"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
+    """*tbs* is base64."""
+
     tbs: str
     profile: Profile
     signature_algorithm: SignatureAlgorithm
@@ -33,10 +35,13 @@ class Created:
     kind: Literal["created"] = "created"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """*key_id* is the key it is about, and so the one it issues with; *signing_key_id* the one it was signed with
-    (None: it was imported). It may be on hold, be announced to end, have a successor, and have ended."""
+    """*key_id* is the certified key, with which a CA signs; *signing_key_id* is the issuer's key, None if imported.
+
+    *expiring_at* is the date of the expiry notice and *announced* tells that it was given; *renewal* and *ocsp* are the
+    issuer's policy at issuance. *held* is certificateHold. *crl* is the state of the CRLs that a CA issues.
+    """
 
     profile: Profile
     certificate_pem: str
@@ -54,13 +59,13 @@ class Issued:
     expired: bool = False
     superseded_by: str | None = None
     predecessor_id: str | None = None
-    crl: CrlStanding | None = None
+    crl: CrlState | None = None
     kind: Literal["issued"] = "issued"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """Views and export still know what it was; *existed*: it was more than an id."""
+    """*existed* is False if the id was voided before it had a certificate. The other fields serve views and export."""
 
     serial: str | None
     existed: bool

@@ -1,4 +1,4 @@
-"""What is to be signed: a TBSCertificate (RFC 5280, 4.1), built from what the core has decided and nothing else."""
+"""Builder of the TBSCertificate (RFC 5280, 4.1) that `key.sign` signs; its content comes from `BuildTbs` alone."""
 
 import secrets
 from dataclasses import dataclass
@@ -15,38 +15,38 @@ from services.certificate.profiles import PROFILES, KeyType, KeyUsage
 from services.certificate.public_keys import (
     SigningKey,
     SubjectKey,
-    fit,
-    given_key,
     key_identifier,
     key_type,
+    load_requested_key,
+    require_signing_key,
+    require_subject_key,
     signature_algorithm,
-    signing,
     to_pem,
 )
 from services.certificate.signatures import DIGESTS
-from services.certificate.x509.effects import BuildTbs, RequestUnfit, TbsBuilt, Wanted
+from services.certificate.x509.effects import BuildTbs, CertificateTemplate, RequestInvalid, TbsBuilt
 from shared.contracts.certificate.commands import CheckIssuance, CreateCertificate, CrossCertify, RenewCertificate
 from shared.contracts.certificate.value_types import Profile, SanKind
 from shared.contracts.key.value_types import SignatureAlgorithm
 
 _SERIAL_BITS = 127  # 16 octets, positive; RFC 5280 allows 20, the CA/Browser Forum asks for 64 random bits
-_StandIn = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
+_ThrowAwayKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
-"""Each with whether it is critical."""
+"""Pairs of an extension and its criticality."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """*copied* are the extensions that are another certificate's, as they stand there."""
+    """*copied* are CA extensions that a renewal takes over unchanged from the predecessor."""
 
     name: x509.Name
     key: SubjectKey
     key_identifier: bytes
-    alternatives: tuple[x509.SubjectAlternativeName, bool] | None
+    sans: tuple[x509.SubjectAlternativeName, bool] | None
     copied: Extensions = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Issuer:
     name: x509.Name
     key: SigningKey
@@ -58,21 +58,21 @@ class _Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """What was built, and as the certificate that it will be, but for its signature: a stand-in's is in it."""
+    """A built TBSCertificate, and for linting the same as a certificate, which is signed with a throw-away key."""
 
     built: TbsBuilt
     certificate: x509.Certificate
     issuer: x509.Certificate | None
 
 
-def build(plan: BuildTbs) -> Draft | RequestUnfit:
+def build(effect: BuildTbs) -> Draft | RequestInvalid:
     try:
-        subject = _subject(plan.wanted, ml_dsa=plan.ml_dsa)
-        issuer = _self(subject) if plan.issuer_certificate_pem is None else _issuer(plan.issuer_certificate_pem)
-        if plan.issuer_certificate_pem is not None and subject.key == issuer.key:
-            raise ValueError("the public key is the issuer's own; only a root is signed by its own key")  # noqa: TRY301 - like all else that is wrong
+        subject = _subject(effect.template, ml_dsa=effect.ml_dsa)
+        issuer = _self(subject) if effect.issuer_certificate_pem is None else _issuer(effect.issuer_certificate_pem)
+        if effect.issuer_certificate_pem is not None and subject.key == issuer.key:
+            raise ValueError("the public key is the issuer's own; only a root is signed by its own key")  # noqa: TRY301 - handled like the errors of the calls above
     except ValueError as error:
-        return RequestUnfit(str(error))
+        return RequestInvalid(str(error))
     serial = secrets.randbits(_SERIAL_BITS) + 1
     identifier = x509.SubjectKeyIdentifier(subject.key_identifier)
     builder = (
@@ -80,86 +80,101 @@ def build(plan: BuildTbs) -> Draft | RequestUnfit:
         .serial_number(serial)
         .issuer_name(issuer.name)
         .subject_name(subject.name)
-        .not_valid_before(plan.not_before)
-        .not_valid_after(plan.not_after)
+        .not_valid_before(effect.not_before)
+        .not_valid_after(effect.not_after)
         .public_key(subject.key)
         .add_extension(identifier, critical=False)
         .add_extension(x509.AuthorityKeyIdentifier(issuer.key_identifier, None, None), critical=False)
     )
-    for extension, critical in (*_of_profile(plan.wanted, subject), *_pointers(plan.pointers)):
+    for extension, critical in (*_profile_extensions(effect.template, subject), *_url_extensions(effect.urls)):
         builder = builder.add_extension(extension, critical)
-    if subject.alternatives is not None:
-        builder = builder.add_extension(*subject.alternatives)
-    unsigned = builder.sign(_stand_in(issuer.algorithm), DIGESTS.get(issuer.algorithm))
-    built = TbsBuilt(plan, unsigned.tbs_certificate_bytes, f"{serial:x}", issuer.algorithm, issuer.key_pem)
-    return Draft(built, unsigned, issuer.certificate)
+    if subject.sans is not None:
+        builder = builder.add_extension(*subject.sans)
+    draft = builder.sign(_throw_away_key(issuer.algorithm), DIGESTS.get(issuer.algorithm))
+    built = TbsBuilt(
+        effect=effect,
+        tbs=draft.tbs_certificate_bytes,
+        serial=f"{serial:x}",
+        signature_algorithm=issuer.algorithm,
+        issuer_public_key_pem=issuer.key_pem,
+    )
+    return Draft(built, draft, issuer.certificate)
 
 
-def _subject(wanted: Wanted, *, ml_dsa: bool) -> _Subject:
-    match wanted.request:
+def _subject(template: CertificateTemplate, *, ml_dsa: bool) -> _Subject:
+    profile, source_pem = template.profile, (template.source_pem or "").encode()
+    match template.request:
         case CreateCertificate(subject=subject, public_key_pem=public_key_pem, csr_pem=csr_pem):
-            key = fit(given_key(public_key_pem, csr_pem), wanted.profile, ml_dsa=ml_dsa)
-            names = san_extension(wanted.names or ())
-            alternatives = None if names is None else (names, False)
-            return _Subject(distinguished_name(subject), key, key_identifier(key), alternatives)
+            key = require_subject_key(load_requested_key(public_key_pem, csr_pem), profile, ml_dsa=ml_dsa)
+            sans = san_extension(template.names or ())
+            return _Subject(
+                name=distinguished_name(subject),
+                key=key,
+                key_identifier=key_identifier(key),
+                sans=None if sans is None else (sans, False),
+            )
         case RenewCertificate(public_key_pem=public_key_pem, csr_pem=csr_pem):
-            like = x509.load_pem_x509_certificate((wanted.like_pem or "").encode())
+            source = x509.load_pem_x509_certificate(source_pem)
             if public_key_pem is None and csr_pem is None:
-                key = fit(like.public_key(), wanted.profile, ml_dsa=ml_dsa)
-                identifier = _identifier(like)
+                key = require_subject_key(source.public_key(), profile, ml_dsa=ml_dsa)
+                identifier = _subject_key_identifier(source)
             else:
-                key = fit(given_key(public_key_pem, csr_pem), wanted.profile, ml_dsa=ml_dsa)
+                key = require_subject_key(load_requested_key(public_key_pem, csr_pem), profile, ml_dsa=ml_dsa)
                 identifier = key_identifier(key)
-            return _Subject(like.subject, key, identifier, _alternatives(like), _limits(like))
+            return _Subject(
+                name=source.subject,
+                key=key,
+                key_identifier=identifier,
+                sans=_sans(source),
+                copied=_ca_extensions(source),
+            )
         case CrossCertify():
-            like = x509.load_pem_x509_certificate((wanted.like_pem or "").encode())
-            key = fit(like.public_key(), wanted.profile, ml_dsa=ml_dsa)
-            return _Subject(like.subject, key, _identifier(like), None)
+            source = x509.load_pem_x509_certificate(source_pem)
+            key = require_subject_key(source.public_key(), profile, ml_dsa=ml_dsa)
+            return _Subject(name=source.subject, key=key, key_identifier=_subject_key_identifier(source), sans=None)
         case CheckIssuance():
             raise ValueError("a check builds nothing")
         case _:
-            assert_never(wanted.request)
+            assert_never(template.request)
 
 
-def _identifier(certificate: x509.Certificate) -> bytes:
+def _subject_key_identifier(certificate: x509.Certificate) -> bytes:
     return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
-def _alternatives(like: x509.Certificate) -> tuple[x509.SubjectAlternativeName, bool] | None:
+def _sans(source: x509.Certificate) -> tuple[x509.SubjectAlternativeName, bool] | None:
     try:
-        found = like.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        found = source.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
         return None
     return found.value, found.critical
 
 
-def _limits(like: x509.Certificate) -> Extensions:
-    """How far an authority that is renewed goes: as far as before, to the letter."""
+def _ca_extensions(source: x509.Certificate) -> Extensions:
+    """Copies the limits of a CA, so that its renewal has exactly the same."""
     kinds: tuple[type[x509.ExtensionType], ...] = (x509.BasicConstraints, x509.NameConstraints)
-    found = [each for each in like.extensions if isinstance(each.value, kinds)]
+    found = [each for each in source.extensions if isinstance(each.value, kinds)]
     return tuple((each.value, True) for each in found)
 
 
-def _of_profile(wanted: Wanted, subject: _Subject) -> Extensions:
-    account = any(name.kind is SanKind.UPN for name in wanted.names or ())
-    usages = _usages(wanted.profile, key_type(subject.key), account=account)
+def _profile_extensions(template: CertificateTemplate, subject: _Subject) -> Extensions:
+    has_upn = any(name.kind is SanKind.UPN for name in template.names or ())
+    usages = _usages(template.profile, key_type(subject.key), has_upn=has_upn)
     if subject.copied:
         return (*subject.copied, *usages)
-    is_authority = PROFILES[wanted.profile].is_authority
-    basic = x509.BasicConstraints(ca=is_authority, path_length=wanted.path_length)
-    if wanted.name_constraints is None:
+    is_authority = PROFILES[template.profile].is_authority
+    basic = x509.BasicConstraints(ca=is_authority, path_length=template.path_length)
+    if template.name_constraints is None:
         return (basic, True), *usages
-    return (basic, True), (name_constraints_extension(wanted.name_constraints), True), *usages
+    return (basic, True), (name_constraints_extension(template.name_constraints), True), *usages
 
 
 @lru_cache
-def _usages(profile: Profile, key: KeyType, *, account: bool) -> Extensions:
-    """What the profile says of a key of this type; *account*: whether the account is named that it logs on to."""
+def _usages(profile: Profile, key: KeyType, *, has_upn: bool) -> Extensions:
+    """Returns key usage, extended key usage and OCSP no-check of a profile, for a key of this type."""
     rules = PROFILES[profile]
-    usages, extended = (
-        rules.key_usage[key],
-        rules.extended_key_usage + (rules.upn_extended_key_usage if account else ()),
-    )
+    usages = rules.key_usage[key]
+    extended = rules.extended_key_usage + (rules.upn_extended_key_usage if has_upn else ())
     usage = x509.KeyUsage(**{each.value: each in usages for each in KeyUsage})
     found: Extensions = ((usage, True),)
     if extended:
@@ -171,38 +186,53 @@ def _usages(profile: Profile, key: KeyType, *, account: bool) -> Extensions:
 
 
 @lru_cache(maxsize=1024)
-def _pointers(pointers: IssuerUrls) -> Extensions:
+def _url_extensions(urls: IssuerUrls) -> Extensions:
+    """Returns CRL distribution points and authority information access (RFC 5280, 4.2.1.13 and 4.2.2.1)."""
     found: Extensions = ()
-    if pointers.crl is not None:
-        full_name = [x509.UniformResourceIdentifier(pointers.crl)]
+    if urls.crl is not None:
+        full_name = [x509.UniformResourceIdentifier(urls.crl)]
         found = ((x509.CRLDistributionPoints([x509.DistributionPoint(full_name, None, None, None)]), False),)
     access = (
-        (AuthorityInformationAccessOID.OCSP, pointers.ocsp),
-        (AuthorityInformationAccessOID.CA_ISSUERS, pointers.issuer),
+        (AuthorityInformationAccessOID.OCSP, urls.ocsp),
+        (AuthorityInformationAccessOID.CA_ISSUERS, urls.issuer),
     )
-    told = [x509.AccessDescription(oid, x509.UniformResourceIdentifier(url)) for oid, url in access if url is not None]
-    return (*found, (x509.AuthorityInformationAccess(told), False)) if told else found
+    access_descriptions = [
+        x509.AccessDescription(oid, x509.UniformResourceIdentifier(url)) for oid, url in access if url is not None
+    ]
+    return (*found, (x509.AuthorityInformationAccess(access_descriptions), False)) if access_descriptions else found
 
 
 @lru_cache(maxsize=1024)
 def _issuer(certificate_pem: str) -> _Issuer:
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
-    key = signing(certificate.public_key())
+    key = require_signing_key(certificate.public_key())
     return _Issuer(
-        certificate.subject, key, to_pem(key), _identifier(certificate), signature_algorithm(key), certificate
+        name=certificate.subject,
+        key=key,
+        key_pem=to_pem(key),
+        key_identifier=_subject_key_identifier(certificate),
+        algorithm=signature_algorithm(key),
+        certificate=certificate,
     )
 
 
 def _self(subject: _Subject) -> _Issuer:
-    key = signing(subject.key)
-    return _Issuer(subject.name, key, to_pem(key), subject.key_identifier, signature_algorithm(key), None)
+    key = require_signing_key(subject.key)
+    return _Issuer(
+        name=subject.name,
+        key=key,
+        key_pem=to_pem(key),
+        key_identifier=subject.key_identifier,
+        algorithm=signature_algorithm(key),
+        certificate=None,
+    )
 
 
 @lru_cache
-def _stand_in(algorithm: SignatureAlgorithm) -> _StandIn:
-    """A key that signs in the place of the issuer's, for the builder gives no TBSCertificate without a signature.
+def _throw_away_key(algorithm: SignatureAlgorithm) -> _ThrowAwayKey:
+    """Generates a key in place of the issuer's: cryptography's builder returns no TBSCertificate without signing it.
 
-    The signature is thrown away. Of the issuer's key only the algorithm matters: it is what the TBSCertificate names.
+    The signature is dropped. Only the algorithm of the key matters, because the TBSCertificate names it.
     """
     match algorithm:
         case SignatureAlgorithm.RSA_PKCS1_SHA256 | SignatureAlgorithm.RSA_PKCS1_SHA384:

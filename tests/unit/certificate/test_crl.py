@@ -10,7 +10,7 @@ from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.certificate.crl.domain import LARGEST_TBS
+from services.certificate.crl.domain import MAX_TBS_BYTES
 from services.certificate.x509.states import Created, Revoked
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import CertificateRevoked, CrlCreated, CrlPublished
@@ -165,7 +165,18 @@ async def test_where_nothing_waits_for_a_signature_that_is_said():
 async def test_only_an_authority_whose_key_is_known_has_crls():
     keyless = replace(CA, state=replace(CA.state, key_id=None), certificate_id=str(new_id()))
     press = Press(ALICE, keyless)
-    unsigned = Created("", Profile.INTERMEDIATE, SignatureAlgorithm.ED25519, None, "", "1", None, "", NOON, NOON)
+    unsigned = Created(
+        tbs="",
+        profile=Profile.INTERMEDIATE,
+        signature_algorithm=SignatureAlgorithm.ED25519,
+        issuer_id=None,
+        issuer_public_key_pem="",
+        serial="1",
+        key_id=None,
+        signing_key_id="",
+        not_before=NOON,
+        not_after=NOON,
+    )
     press.states[BOB.certificate_id] = unsigned
 
     refused(await press.create(ALICE), RejectionCode.NOT_ALLOWED, "authority")
@@ -178,7 +189,7 @@ async def test_of_an_authority_that_is_revoked_or_expired_nothing_more_is_asked_
     press = Press(CA)
     assert isinstance(await press.create(CA, NOON + 4000 * DAY), AlreadyDone)
 
-    press.states[CA.certificate_id] = Revoked(CA.serial, existed=True, reason=RevocationReason.SUPERSEDED)
+    press.states[CA.certificate_id] = Revoked(serial=CA.serial, existed=True, reason=RevocationReason.SUPERSEDED)
     assert isinstance(await press.create(CA), AlreadyDone)
     assert isinstance(await press.ask(PublishCrl(certificate_id=CA.certificate_id, signature=b"x")), AlreadyDone)
 
@@ -254,7 +265,7 @@ async def test_more_than_can_be_signed_is_refused_with_what_to_do():
             )
         )
 
-    refused(await press.create(CA), RejectionCode.CONFLICT, "12000", str(LARGEST_TBS), "another authority")
+    refused(await press.create(CA), RejectionCode.CONFLICT, "12000", str(MAX_TBS_BYTES), "another authority")
 
 
 async def test_ten_thousand_fit():

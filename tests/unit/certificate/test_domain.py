@@ -13,16 +13,16 @@ from services.certificate.policy.rules import Policy
 from services.certificate.profiles import KEY_TYPES, PROFILES
 from services.certificate.x509.domain import certificate_decider
 from services.certificate.x509.effects import (
-    Assembled,
     AttachSignature,
-    Authority,
     BuildTbs,
+    CertificateAssembled,
     FetchIssuer,
-    FetchOther,
+    FetchRelated,
     IssuerFetched,
-    OtherFetched,
-    RequestUnfit,
-    SignatureWrong,
+    PathIssuer,
+    RelatedFetched,
+    RequestInvalid,
+    SignatureInvalid,
     TbsBuilt,
 )
 from services.certificate.x509.states import Created, Issued, Revoked, Unborn
@@ -126,32 +126,42 @@ def with_(request, **fields):
     return request.model_copy(update=fields)
 
 
-def wanted(request):
-    """What is made of *request*, whichever issuer there is."""
-    return certificate.given().when(request).answer.effect.wanted
+def template_of(request):
+    """The template that the decider makes of *request*, whichever issuer there is."""
+    return certificate.given().when(request).answer.effect.template
 
 
-def built_for(request, *plan):
-    return BuildTbs(wanted(request), *plan, ml_dsa=True)
+def build_of(request, issuer_certificate_pem, signing_key_id, key_id, *, days):
+    return BuildTbs(
+        template=template_of(request),
+        issuer_certificate_pem=issuer_certificate_pem,
+        signing_key_id=signing_key_id,
+        key_id=key_id,
+        not_before=BEGIN,
+        not_after=NOON + days * DAY,
+        ml_dsa=True,
+    )
 
 
 BUILT = TbsBuilt(
-    built_for(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, BEGIN, NOON + 365 * DAY),
-    b"to be signed",
-    "2f",
-    SignatureAlgorithm.ECDSA_SHA256,
-    PEM,
+    effect=build_of(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, days=365),
+    tbs=b"to be signed",
+    serial="2f",
+    signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
+    issuer_public_key_pem=PEM,
 )
 
 
 def for_issuer(request=LEAF, issuer=INTERMEDIATE_STATE, **fields):
-    path = (Authority(ISSUER_ID, PROFILES[issuer.profile].path_length),) if isinstance(issuer, Issued) else ()
-    return IssuerFetched(wanted(with_(request, **fields)), issuer, path)
+    path = ()
+    if isinstance(issuer, Issued):
+        path = (PathIssuer(certificate_id=ISSUER_ID, path_length=PROFILES[issuer.profile].path_length),)
+    return IssuerFetched(template_of(with_(request, **fields)), issuer, path)
 
 
 # -- checking -------------------------------------------------------------------------------------------------------
 def test_whether_it_would_be_issued_depends_on_its_issuer():
-    certificate.given().when(CHECK).then_performs(FetchIssuer(wanted(CHECK), ISSUER_ID))
+    certificate.given().when(CHECK).then_performs(FetchIssuer(template_of(CHECK), ISSUER_ID))
 
 
 @pytest.mark.parametrize("issuer", [ROOT_STATE, INTERMEDIATE_STATE])
@@ -161,8 +171,8 @@ def test_it_would_be_issued(issuer):
 
 def test_that_it_would_be_issued_changes_nothing():
     assert state_after(CHECKED) == Unborn()
-    certificate.given(CHECKED).when(LEAF).then_performs(FetchIssuer(wanted(LEAF), ISSUER_ID))
-    certificate.given(CHECKED).when(CHECK).then_performs(FetchIssuer(wanted(CHECK), ISSUER_ID))
+    certificate.given(CHECKED).when(LEAF).then_performs(FetchIssuer(template_of(LEAF), ISSUER_ID))
+    certificate.given(CHECKED).when(CHECK).then_performs(FetchIssuer(template_of(CHECK), ISSUER_ID))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +184,7 @@ def test_that_it_would_be_issued_changes_nothing():
         INTERMEDIATE_STATE,
         Unborn(),
         CREATED_STATE,
-        Revoked("1f", True, RevocationReason.SUPERSEDED),
+        Revoked(serial="1f", existed=True, reason=RevocationReason.SUPERSEDED),
         replace(ROOT_STATE, profile=Profile.PIV_AUTHENTICATION),
         replace(INTERMEDIATE_STATE, not_after=NOON - DAY),
         replace(INTERMEDIATE_STATE, not_after=NOON + 9 * DAY),
@@ -226,14 +236,14 @@ def test_what_is_revoked_would_not_be_issued(history):
 
 # -- creating: a root -----------------------------------------------------------------------------------------------
 def test_a_root_is_built_at_once_and_signed_by_its_own_key():
-    certificate.given().when(ROOT).then_performs(built_for(ROOT, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY))
+    certificate.given().when(ROOT).then_performs(build_of(ROOT, None, KEY_ID, KEY_ID, days=3650))
 
 
 @pytest.mark.parametrize(("key_id", "signing_key_id"), [(None, KEY_ID), (KEY_ID, KEY_ID)])
 def test_a_roots_key_is_known_by_either_id(key_id, signing_key_id):
     wish = with_(ROOT, key_id=key_id, signing_key_id=signing_key_id)
 
-    certificate.given().when(wish).then_performs(built_for(wish, None, KEY_ID, KEY_ID, BEGIN, NOON + 3650 * DAY))
+    certificate.given().when(wish).then_performs(build_of(wish, None, KEY_ID, KEY_ID, days=3650))
 
 
 def test_a_root_needs_the_id_of_the_key_that_signs_it():
@@ -257,21 +267,17 @@ def test_everything_but_a_root_needs_an_issuer(profile):
 
 
 def test_its_issuer_is_looked_at_first():
-    certificate.given().when(LEAF).then_performs(FetchIssuer(wanted(LEAF), ISSUER_ID))
+    certificate.given().when(LEAF).then_performs(FetchIssuer(template_of(LEAF), ISSUER_ID))
 
 
 def test_it_is_built_with_its_issuers_certificate_and_key():
-    certificate.given().when(for_issuer()).then_performs(
-        built_for(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, BEGIN, NOON + 365 * DAY)
-    )
+    certificate.given().when(for_issuer()).then_performs(build_of(LEAF, CERTIFICATE_PEM, CA_KEY_ID, KEY_ID, days=365))
 
 
 def test_the_key_it_is_about_need_not_have_an_id():
     wish = with_(LEAF, key_id=None)
 
-    certificate.given().when(for_issuer(wish)).then_performs(
-        built_for(wish, CERTIFICATE_PEM, CA_KEY_ID, None, BEGIN, NOON + 365 * DAY)
-    )
+    certificate.given().when(for_issuer(wish)).then_performs(build_of(wish, CERTIFICATE_PEM, CA_KEY_ID, None, days=365))
 
 
 def test_what_was_built_is_created():
@@ -279,7 +285,7 @@ def test_what_was_built_is_created():
 
 
 def test_what_cannot_be_built_is_refused_for_its_reason():
-    certificate.given().when(RequestUnfit("an RSA key")).then_refuses(RejectionCode.INVALID, "an RSA key")
+    certificate.given().when(RequestInvalid("an RSA key")).then_refuses(RejectionCode.INVALID, "an RSA key")
 
 
 # -- creating: who may issue what -----------------------------------------------------------------------------------
@@ -288,7 +294,7 @@ def test_what_cannot_be_built_is_refused_for_its_reason():
     [
         (Unborn(), RejectionCode.NOT_FOUND, "no certificate"),
         (CREATED_STATE, RejectionCode.CONFLICT, "not signed"),
-        (Revoked("1f", True, RevocationReason.SUPERSEDED), RejectionCode.CONFLICT, "revoked"),
+        (Revoked(serial="1f", existed=True, reason=RevocationReason.SUPERSEDED), RejectionCode.CONFLICT, "revoked"),
     ],
 )
 def test_only_an_issued_certificate_issues(issuer, code, word):
@@ -440,11 +446,11 @@ def test_the_id_of_a_revoked_certificate_is_never_used_again(history):
 
 # -- signing --------------------------------------------------------------------------------------------------------
 def test_its_issuer_is_looked_at_again_before_it_is_signed():
-    certificate.given(CREATED).when(SIGN).then_performs(FetchOther(SIGN, ISSUER_ID))
+    certificate.given(CREATED).when(SIGN).then_performs(FetchRelated(SIGN, ISSUER_ID))
 
 
 def test_a_signature_is_attached_to_what_was_created():
-    certificate.given(CREATED).when(OtherFetched(SIGN, INTERMEDIATE_STATE)).then_performs(ATTACH)
+    certificate.given(CREATED).when(RelatedFetched(SIGN, INTERMEDIATE_STATE)).then_performs(ATTACH)
 
 
 def test_a_root_is_its_own_issuer_and_is_signed_at_once():
@@ -458,21 +464,21 @@ def test_a_root_is_its_own_issuer_and_is_signed_at_once():
 @pytest.mark.parametrize(
     ("issuer", "word"),
     [
-        (Revoked("1f", True, RevocationReason.KEY_COMPROMISE), "revoked"),
+        (Revoked(serial="1f", existed=True, reason=RevocationReason.KEY_COMPROMISE), "revoked"),
         (replace(INTERMEDIATE_STATE, held=True), "on hold"),
-        (replace(INTERMEDIATE_STATE, not_after=NOON - DAY), "ended"),
+        (replace(INTERMEDIATE_STATE, not_after=NOON - DAY), "expired"),
     ],
 )
 def test_nothing_is_signed_once_its_issuer_is_not_good_any_more(issuer, word):
-    certificate.given(CREATED).when(OtherFetched(SIGN, issuer)).then_refuses(RejectionCode.CONFLICT, ISSUER_ID, word)
+    certificate.given(CREATED).when(RelatedFetched(SIGN, issuer)).then_refuses(RejectionCode.CONFLICT, ISSUER_ID, word)
 
 
 def test_a_certificate_with_its_signature_is_signed():
-    certificate.given(CREATED).when(Assembled(ATTACH, CERTIFICATE_PEM, "0" * 64)).then(SIGNED)
+    certificate.given(CREATED).when(CertificateAssembled(ATTACH, CERTIFICATE_PEM, "0" * 64)).then(SIGNED)
 
 
 def test_a_wrong_signature_is_refused():
-    wrong = certificate.given(CREATED).when(SignatureWrong(ID))
+    wrong = certificate.given(CREATED).when(SignatureInvalid(ID))
     wrong.then_refuses(RejectionCode.INVALID, "does not verify with the issuer's public key")
 
 
@@ -535,7 +541,7 @@ def test_a_revocation_remembers_whether_there_was_anything():
     revoked = state_after(CREATED, SIGNED, REVOKED)
     assert (revoked.serial, revoked.existed, revoked.reason) == ("2f", True, RevocationReason.SUPERSEDED)
     assert (revoked.certificate_pem, revoked.issuer_id) == (CERTIFICATE_PEM, ISSUER_ID)
-    assert state_after(VOIDED) == Revoked(None, False, RevocationReason.UNSPECIFIED)
+    assert state_after(VOIDED) == Revoked(serial=None, existed=False, reason=RevocationReason.UNSPECIFIED)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ async def test_what_is_on_hold_can_be_revoked_and_is_then_released_no_more():
 async def test_what_has_ended_is_not_held():
     pki = await Pki.begin()
 
-    refused(await pki.ask(HoldCertificate, NOON + 366 * DAY), RejectionCode.CONFLICT, "ended")
+    refused(await pki.ask(HoldCertificate, NOON + 366 * DAY), RejectionCode.CONFLICT, "expired")
 
 
 async def test_an_issuer_on_hold_issues_nothing_until_it_is_released():
@@ -197,7 +197,7 @@ async def test_an_end_is_announced_once_and_not_before_its_time():
     pki = await Pki.begin()
     assert pki.leaf.expiring_at == NOON + 335 * DAY
 
-    refused(await pki.ask(AnnounceExpiry, NOON + 334 * DAY), RejectionCode.CONFLICT, "announced on")
+    refused(await pki.ask(AnnounceExpiry, NOON + 334 * DAY), RejectionCode.CONFLICT, "notice", "is due on")
     announced = await pki.ask(AnnounceExpiry, pki.leaf.expiring_at - timedelta(seconds=59))
 
     assert isinstance(announced, CertificateExpiring)
@@ -215,7 +215,9 @@ async def test_a_certificate_expires_at_its_end_and_not_before():
     pki = await Pki.begin()
 
     refused(
-        await pki.ask(ExpireCertificate, pki.leaf.not_after - timedelta(seconds=1)), RejectionCode.CONFLICT, "ends on"
+        await pki.ask(ExpireCertificate, pki.leaf.not_after - timedelta(seconds=1)),
+        RejectionCode.CONFLICT,
+        "expires on",
     )
     assert isinstance(await pki.ask(ExpireCertificate, pki.leaf.not_after), CertificateExpired)
 
@@ -300,7 +302,7 @@ async def test_what_ended_is_renewed_for_thirty_days_more():
     pki = await Pki.begin(validity_days=10)
 
     assert isinstance(await pki.renew(NOON + 39 * DAY), CertificateRenewed)
-    refused(await pki.renew(NOON + 41 * DAY), RejectionCode.CONFLICT, "ended on", "create another one")
+    refused(await pki.renew(NOON + 41 * DAY), RejectionCode.CONFLICT, "expired on", "create another one")
 
 
 async def test_what_is_revoked_on_hold_unsigned_or_unknown_is_not_renewed():

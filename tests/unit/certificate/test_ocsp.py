@@ -80,7 +80,9 @@ async def test_no_answer_outlives_the_responders_certificate():
 async def test_what_is_revoked_is_said_to_be_with_when_and_why_and_what_is_held_is_too():
     batches = Batches(CA, RESPONDER, ALICE, BOB)
     batches.log.take(ALICE.revoked(RevocationReason.KEY_COMPROMISE), NOON - HOUR)
-    batches.states[ALICE.certificate_id] = Revoked(ALICE.serial, existed=True, reason=RevocationReason.KEY_COMPROMISE)
+    batches.states[ALICE.certificate_id] = Revoked(
+        serial=ALICE.serial, existed=True, reason=RevocationReason.KEY_COMPROMISE
+    )
     batches.log.take(BOB.held(), NOON - HOUR)
 
     told = await published(batches, ALICE, BOB)
@@ -109,7 +111,7 @@ async def test_the_same_question_at_the_same_time_has_the_same_answer_octet_by_o
 async def test_who_the_issuer_does_not_know_is_named_in_the_refusal():
     stranger, voided = holder(Profile.PIV_AUTHENTICATION, ROOT), str(new_id())
     batches = Batches(CA, ROOT, RESPONDER, ALICE, stranger)
-    batches.states[voided] = Revoked(None, existed=False, reason=RevocationReason.UNSPECIFIED)
+    batches.states[voided] = Revoked(serial=None, existed=False, reason=RevocationReason.UNSPECIFIED)
     ghost = replace(ALICE, certificate_id=voided)
 
     answer = await batches.prepare(CA, RESPONDER, ALICE, stranger, ghost)
@@ -140,7 +142,7 @@ async def test_a_responder_that_is_held_neither_prepares_nor_publishes():
     refused(await batches.publish(prepared, RESPONDER), RejectionCode.CONFLICT, "held")
 
     batches.states[RESPONDER.certificate_id] = Revoked(
-        RESPONDER.serial, existed=True, reason=RevocationReason.SUPERSEDED
+        serial=RESPONDER.serial, existed=True, reason=RevocationReason.SUPERSEDED
     )
     refused(await batches.publish(prepared, RESPONDER), RejectionCode.CONFLICT, "revoked")
 

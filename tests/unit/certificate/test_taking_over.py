@@ -113,7 +113,7 @@ async def test_what_has_ended_is_not_taken_over():
 
     answer = await take(Authority(), root_pem, Profile.ROOT, NOON + timedelta(days=3651))
 
-    refused(answer, RejectionCode.CONFLICT, "ended on")
+    refused(answer, RejectionCode.CONFLICT, "expired on")
 
 
 def followed_by_more(pem):
@@ -210,7 +210,7 @@ async def test_a_certificate_is_taken_over_under_one_id_only_whatever_became_of_
     issuer = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
 
     again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)
-    refused(again, RejectionCode.CONFLICT, issuer.certificate_id, "here already")
+    refused(again, RejectionCode.CONFLICT, issuer.certificate_id, "stored already")
 
     await authority.ask(RevokeCertificate(certificate_id=issuer.certificate_id))
     again = await take(authority, issuer_pem, Profile.INTERMEDIATE, issuer_id=root.certificate_id)

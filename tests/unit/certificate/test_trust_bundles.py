@@ -86,7 +86,9 @@ def test_only_roots_are_in_a_bundle():
 
 
 @pytest.mark.parametrize(
-    "state", [Unborn(), Revoked(ROOT.serial, existed=True, reason=RevocationReason.SUPERSEDED)], ids=lambda s: s.kind
+    "state",
+    [Unborn(), Revoked(serial=ROOT.serial, existed=True, reason=RevocationReason.SUPERSEDED)],
+    ids=lambda s: s.kind,
 )
 def test_only_certificates_that_are_issued_are_in_a_bundle(state):
     one = replace(ROOT, state=state)

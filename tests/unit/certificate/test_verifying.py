@@ -6,8 +6,8 @@ import pytest
 
 from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
 from services.certificate.x509.domain import CERTIFICATE
+from services.certificate.x509.queries import verify
 from services.certificate.x509.states import Revoked
-from services.certificate.x509.verification_request import verify
 from shared.contracts.certificate.commands import VerifyCertificate
 from shared.contracts.certificate.events import CertificateCreated, CertificateVerified
 from shared.contracts.certificate.value_types import Profile, RevocationReason, VerifiedUsage
@@ -50,13 +50,13 @@ def test_what_there_is_not_is_not_verified():
 
 
 def test_a_revoked_one_may_be_asked_about_for_it_may_have_been_good():
-    state = Revoked("1", existed=True, reason=RevocationReason.SUPERSEDED)
+    state = Revoked(serial="1", existed=True, reason=RevocationReason.SUPERSEDED)
 
     assert verify(state, OURS, Context(COMMAND_ID, ID, NOON)) == Perform(CheckPath(OURS, NOON))
 
 
 def test_one_of_ours_and_one_that_is_handed_in_are_not_asked_about_at_once():
-    state = Revoked("1", existed=True, reason=RevocationReason.SUPERSEDED)
+    state = Revoked(serial="1", existed=True, reason=RevocationReason.SUPERSEDED)
 
     answer = verify(state, THEIRS, Context(COMMAND_ID, ID, NOON))
 
