@@ -12,7 +12,9 @@ from nats.js.errors import NotFoundError
 
 from shared.contracts.rejection import RejectionCode
 from shared.messages.catalog import LOG
+from shared.messages.headers import Header, NatsHeader
 from shared.messages.ids import new_id
+from shared.messages.subjects import saga_announcement_of
 
 PATIENCE = 60.0
 _EXISTS_ALREADY = RejectionCode.CONFLICT
@@ -48,7 +50,7 @@ async def end_of(js: JetStreamContext, saga_type: str, saga_id: str) -> Ended | 
         told = await js.get_msg(LOG, subject=f"keys.events.saga.{saga_type}.*.{saga_id}")
     except NotFoundError:
         return None
-    how = (told.subject or "").split(".")[4]
+    how = saga_announcement_of(told.subject or "")
     return Ended(how, json.loads(told.data or b"{}")) if how in _ENDS else None
 
 
@@ -70,7 +72,7 @@ async def completed(js: JetStreamContext, saga_type: str, saga_id: str, **reques
 async def command(js: JetStreamContext, name: str, body: dict[str, Any]) -> str:
     """Have it done; returns by what id it may be refused."""
     command_id = str(new_id())
-    headers = {"Nats-Msg-Id": command_id, "CIM-Command-Id": command_id}
+    headers = {NatsHeader.MSG_ID: command_id, Header.COMMAND_ID: command_id}
     await js.publish(f"keys.commands.{name}", json.dumps(body).encode(), headers=headers)
     return command_id
 

@@ -23,8 +23,9 @@ from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 from services.console.fields import model_of
 from services.console.wire_message import Heard
 from shared.messages.catalog import COMMANDS, catalog
-from shared.messages.headers import Lineage, to_headers
+from shared.messages.headers import Header, Lineage, to_headers
 from shared.messages.ids import derive_id, new_id
+from shared.messages.subjects import aggregate_type_of
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import read_until_end
 from shared.nats.ordered_consumer import ordered_subscribe
@@ -176,14 +177,14 @@ class _Wait:
         self._is_ours = False
 
     def ends_with(self, event: Heard) -> bool:
-        caused = event.headers.get("CIM-Causation-Id") == self._command_id
+        caused = event.headers.get(Header.CAUSATION_ID) == self._command_id
         if not self.ask.to_the_end or event.kind == "command.rejected":
             return caused
         if event.identity != self.ask.aggregate_id and event.kind != "command.repeated":
             return False
         # A saga of this id may be another one's, and our command still to be refused: its end counts for us only
         # once the saga is known to be ours, or to be what we asked for.
-        self._is_ours |= caused or event.headers.get("CIM-Correlation-Id") == self._command_id
+        self._is_ours |= caused or event.headers.get(Header.CORRELATION_ID) == self._command_id
         return self._is_ours and event.is_end
 
 
@@ -221,7 +222,7 @@ async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerato
 
 
 def _nobody(ask: Ask) -> str:
-    aggregates = sorted({subject.split(".")[2] for subject in catalog().commands})
+    aggregates = sorted({aggregate_type_of(subject) for subject in catalog().commands})
     return (
         f"no stream on this server takes {ask.subject}: the suite has not run here, "
         f"or knows no aggregate {ask.aggregate_type} (this console knows {', '.join(aggregates)})"

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 
 from services.console.client import Ask, Exit, Failure
 from services.console.formatting import clock, columns
+from shared.messages.headers import Header
 from shared.nats.kv import KeyValue
 from shared.store.dead_letters import BUCKET, DeadLetter, DeadLetters, summary
 
@@ -43,8 +44,8 @@ def asked_again(letter: DeadLetter, actor: str) -> Ask | None:
     """
     if not letter.subject.startswith(_COMMANDS):
         return None
-    if "CIM-Saga-Id" in letter.headers:
-        saga_id = letter.headers["CIM-Saga-Id"]
+    if Header.SAGA_ID in letter.headers:
+        saga_id = letter.headers[Header.SAGA_ID]
         raise Failure(Exit.NOT_DONE, f"a saga asked it: cim-keys send saga.retry --saga_id {saga_id} asks again")
     try:
         body = json.loads(base64.b64decode(letter.body))

@@ -20,6 +20,7 @@ from rich.text import Text
 from services.console.client import STREAM, Exit, Failure, history, last
 from services.console.formatting import SHORT_ID, clock, gist, printable
 from services.console.wire_message import Heard
+from shared.messages.headers import Header
 from shared.messages.ids import timestamp_of
 from shared.nats.client import flush_subscriptions
 
@@ -47,7 +48,7 @@ class Wanted:
     since_start: bool = False
 
     def includes(self, heard: Heard) -> bool:
-        if self.correlation and heard.headers.get("CIM-Correlation-Id") != self.correlation:
+        if self.correlation and heard.headers.get(Header.CORRELATION_ID) != self.correlation:
             return False
         return not self.saga or self.saga in (heard.saga_id, heard.body.get("saga_id"))
 
@@ -127,7 +128,7 @@ class Lines:
     asides: dict[str, int] = field(default_factory=dict)
 
     def line(self, heard: Heard) -> Text:
-        source = printable(heard.headers.get("CIM-Source", "?"))[:11]
+        source = printable(heard.headers.get(Header.SOURCE, "?"))[:11]
         what, style = self._what(heard)
         telling = gist(heard)
         if heard.announcement == "step":
@@ -155,7 +156,7 @@ class Lines:
         body = heard.body
         match heard.announcement:
             case None:
-                indent = "    " if heard.headers.get("CIM-Saga-Id") else ""
+                indent = "    " if heard.headers.get(Header.SAGA_ID) else ""
                 refused = heard.kind == "command.rejected" or heard.kind.endswith("-failed")
                 style = "red" if refused else "bold yellow" if heard.kind == "prompt.raised" else ""
                 return f"{indent}{'' if heard.is_event else '→ '}{heard.kind}", style

@@ -10,6 +10,8 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg
 
+from shared.messages.headers import Header
+
 ENDINGS = frozenset({"completed", "compensated", "failed"})
 
 
@@ -45,7 +47,7 @@ class Heard:
             return self.tokens[-1]
         body = self.body
         own = f"{self.tokens[2]}_id" if len(self.tokens) > 2 else ""  # noqa: PLR2004 - keys.commands.<aggregate>
-        return str(body.get(own) or body.get("serial") or self.headers.get("CIM-Command-Id", ""))
+        return str(body.get(own) or body.get("serial") or self.headers.get(Header.COMMAND_ID, ""))
 
     @property
     def body(self) -> dict[str, Any]:
@@ -58,12 +60,12 @@ class Heard:
 
     @property
     def event_id(self) -> str:
-        return self.headers.get("CIM-Event-Id", "")
+        return self.headers.get(Header.EVENT_ID, "")
 
     @property
     def saga_id(self) -> str | None:
         """The saga that this is about, or on whose behalf it is."""
-        return self.headers.get("CIM-Saga-Id") or (self.identity if self.is_of_saga else None)
+        return self.headers.get(Header.SAGA_ID) or (self.identity if self.is_of_saga else None)
 
     @property
     def is_of_saga(self) -> bool:
@@ -82,6 +84,6 @@ class Heard:
     @property
     def at(self) -> datetime:
         try:
-            return datetime.fromisoformat(self.headers["CIM-Timestamp"]).astimezone(UTC)
+            return datetime.fromisoformat(self.headers[Header.TIMESTAMP]).astimezone(UTC)
         except (KeyError, ValueError):
             return datetime.now(UTC)

@@ -8,6 +8,7 @@ from nats.aio.client import Client
 
 from services.repository.responses import Particulars
 from shared.errors import Transient
+from shared.messages.headers import NatsHeader
 from shared.nats.direct_get import StoredMessage, get_last, get_last_of_each
 
 _BUCKET = "KEYS_VIEWS"
@@ -50,4 +51,4 @@ class Documents:
 
 
 def _unless_deleted(stored: StoredMessage | None) -> StoredMessage | None:
-    return None if stored is None or "KV-Operation" in stored.headers else stored
+    return None if stored is None or NatsHeader.KV_OPERATION in stored.headers else stored

@@ -31,7 +31,7 @@ from shared.contracts.saga.protocol import SignalSaga, StartSaga, WithdrawSaga
 from shared.decider import AlreadyDone, Rejection
 from shared.errors import Poison, Transient
 from shared.messages.envelope import ReceivedCommand, decode_command, decode_event
-from shared.messages.headers import Lineage, command_lineage
+from shared.messages.headers import Header, Lineage, command_lineage
 from shared.messages.ids import new_id
 from shared.store.replies import Replies
 
@@ -64,7 +64,7 @@ class Coordinator:
         """An event: if a saga asked for it, its saga moves; if it is a trigger, sagas begin, now or at their time."""
         if not self.is_relevant(message):
             return
-        triggered = self._triggers.get((message.headers or {}).get("CIM-Event-Type", ""), ())
+        triggered = self._triggers.get((message.headers or {}).get(Header.EVENT_TYPE, ""), ())
         lineage, event = decode_event(message, _EVENTS)
         try:
             if lineage.saga is not None:
@@ -77,17 +77,17 @@ class Coordinator:
     def is_relevant(self, message: Msg) -> bool:
         """Whether a saga asked for the event, or it is a trigger: most are neither."""
         headers = message.headers or {}
-        return "CIM-Saga-Id" in headers or headers.get("CIM-Event-Type", "") in self._triggers
+        return Header.SAGA_ID in headers or headers.get(Header.EVENT_TYPE, "") in self._triggers
 
     async def on_timer(self, message: Msg) -> None:
         """On `keys.timers.<saga id>.due`: a saga's time has come, or its beginning's; or a saga that it began ended."""
         headers, now = message.headers or {}, datetime.now(UTC)
-        if "CIM-Command-Type" in headers:
+        if Header.COMMAND_TYPE in headers:
             lineage = command_lineage(headers, new_id())
-            request = self._read_start(message, headers["CIM-Command-Type"])
+            request = self._read_start(message, headers[Header.COMMAND_TYPE])
             await self._sagas.begin(request, _triggered_by(lineage.causation_id, lineage, now), now)
             return
-        if "CIM-Event-Type" in headers:
+        if Header.EVENT_TYPE in headers:
             lineage, event = decode_event(message, self._ends)
             if lineage.saga is None:
                 raise Poison(f"{message.subject} does not say which saga it is for")
@@ -95,7 +95,9 @@ class Coordinator:
             await self._sagas.move(lineage.saga.saga_type, lineage.saga.saga_id, heard)
             return
         try:
-            saga_type, saga_id, timer_id = (headers[f"CIM-{name}"] for name in ("Saga-Type", "Saga-Id", "Event-Id"))
+            saga_type, saga_id, timer_id = (
+                headers[name] for name in (Header.SAGA_TYPE, Header.SAGA_ID, Header.EVENT_ID)
+            )
             due = Due(UUID(timer_id), now)
         except (KeyError, ValueError) as error:
             raise Poison(f"{message.subject} is no timer of the coordinator's") from error
@@ -110,7 +112,7 @@ class Coordinator:
             case Rejection() as refused:
                 await self._answers.send(received, refused)
             case SignalSaga() as signal:
-                await self._signal(received, signal, (message.headers or {}).get("CIM-Actor", "").strip())
+                await self._signal(received, signal, (message.headers or {}).get(Header.ACTOR, "").strip())
             case StartSaga() as request:
                 await self._start(received, request)
             case order if isinstance(order, get_args(OperatorCommand)):

@@ -22,7 +22,7 @@ from shared.contracts.saga.protocol import (
     StartSaga,
 )
 from shared.messages.envelope import OutgoingMessage, encode_command, encode_event
-from shared.messages.headers import Lineage, SagaContext
+from shared.messages.headers import Header, Lineage, NatsHeader, SagaContext
 from shared.messages.ids import derive_id
 
 SERVICE = "saga"
@@ -61,10 +61,10 @@ def timer(saga: Saga[Any], at: datetime) -> OutgoingMessage:
     """A message that JetStream delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
     headers = {
         **_schedule(saga.saga_id, at),
-        "CIM-Event-Id": str(derive_id(UUID(saga.saga_id), f"timer/{at.isoformat()}")),
-        "CIM-Saga-Id": saga.saga_id,
-        "CIM-Saga-Type": saga.saga_type,
-        "CIM-Source": SERVICE,
+        Header.EVENT_ID: str(derive_id(UUID(saga.saga_id), f"timer/{at.isoformat()}")),
+        Header.SAGA_ID: saga.saga_id,
+        Header.SAGA_TYPE: saga.saga_type,
+        Header.SOURCE: SERVICE,
         **dict(saga.origin.trace),
     }
     return OutgoingMessage(f"keys.timers.{saga.saga_id}.wake", b"", headers)
@@ -85,6 +85,6 @@ def beginning(request: StartSaga, origin: Origin, at: datetime) -> OutgoingMessa
 def _schedule(saga_id: str, at: datetime) -> dict[str, str]:
     """What is left of a message's headers when it fires: all but these and its Nats-Msg-Id."""
     return {
-        "Nats-Schedule": f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
-        "Nats-Schedule-Target": f"keys.timers.{saga_id}.due",
+        NatsHeader.SCHEDULE: f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
+        NatsHeader.SCHEDULE_TARGET: f"keys.timers.{saga_id}.due",
     }

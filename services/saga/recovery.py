@@ -33,7 +33,7 @@ from shared.contracts.saga.protocol import Announcement, SagaCompensating, SagaS
 from shared.errors import Poison, Unusable
 from shared.messages.catalog import LOG, catalog
 from shared.messages.envelope import decode_event
-from shared.messages.headers import Lineage, SagaContext
+from shared.messages.headers import Header, Lineage, SagaContext
 from shared.messages.ids import derive_id
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue, read_until_end
@@ -62,7 +62,7 @@ class SagaLog:
         subscription = await ordered_subscribe(js, LOG, "keys.events.>", config)
         async with aclosing(read_until_end(subscription)) as messages:
             async for message in messages:
-                if "CIM-Saga-Id" in (message.headers or {}):
+                if Header.SAGA_ID in (message.headers or {}):
                     self._hear(message)
 
     def _hear(self, message: Msg) -> None:

@@ -22,11 +22,12 @@ from shared.contracts.base import Event, Message
 from shared.contracts.registry import MESSAGES
 from shared.contracts.saga.protocol import LeftOver
 from shared.errors import Conflict, Transient
+from shared.messages.headers import Header
 from shared.nats.kv import Document, KeyValue
 
 SCHEMA = 2
 _FORBIDDEN = "forbidden"
-_PHASE = "CIM-Saga-Phase"
+_PHASE = Header.SAGA_PHASE
 _OVER = frozenset({Phase.COMPLETED, Phase.COMPENSATED, Phase.FAILED})
 _Questions = TypeAdapter(tuple[Question, ...])
 _Orders = TypeAdapter(tuple[UUID, ...])
@@ -208,7 +209,7 @@ def _reread_event(words: Mapping[str, type[Event]], told: dict[str, Any]) -> Any
     kind = words.get(name) or MESSAGES.get(name)
     if kind is None or not issubclass(kind, Event):
         raise LookupError(f"{name} is in no contract, and no word of this saga: annotate what `completed` returns")
-    return kind.from_stored(to_json(told["event"]), {"CIM-Schema-Version": str(told.get("schema_version", 1))})
+    return kind.from_stored(to_json(told["event"]), str(told.get("schema_version", 1)))
 
 
 def _reread(kind: type[Message], body: dict[str, Any]) -> Any:

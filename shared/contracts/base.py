@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -126,10 +126,9 @@ class Event(Message):
         cls.schema_version = len(cls.upcasts) + 1
 
     @classmethod
-    def from_stored(cls, data: bytes, headers: Mapping[str, str] | None) -> Self:
+    def from_stored(cls, data: bytes, version: str) -> Self:
         """The event as the log has it, whichever version of the suite stored it. Raises OtherSchema for a version that
         is not known here, and what pydantic raises (a ValueError like that) for what is none."""
-        version = (headers or {}).get("CIM-Schema-Version", "1")
         if version == str(cls.schema_version):
             return cls.model_validate_json(data)
         if not version.isascii() or not version.isdigit() or not 0 < int(version) < cls.schema_version:

@@ -18,7 +18,15 @@ from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 from shared.decider import Context, Rejection
 from shared.errors import Poison
 from shared.messages.catalog import COMMANDS, EVENTS, catalog
-from shared.messages.headers import Lineage, command_lineage, event_lineage, require_content, to_headers
+from shared.messages.headers import (
+    Header,
+    Lineage,
+    command_lineage,
+    event_lineage,
+    require_content,
+    schema_version,
+    to_headers,
+)
 from shared.messages.ids import derive_id, id_from_stream_position
 from shared.messages.subjects import Subject
 
@@ -78,8 +86,8 @@ def _start_of(kind: type[StartSaga]) -> Subject:
 
 def encode_event(event: Event, lineage: Lineage, source: str) -> OutgoingMessage:
     headers = to_headers(lineage, "Event", type(event).__name__, source, event.schema_version)
-    headers["CIM-Aggregate-Id"] = event.identity
-    headers["CIM-Aggregate-Type"] = event.aggregate_type
+    headers[Header.AGGREGATE_ID] = event.identity
+    headers[Header.AGGREGATE_TYPE] = event.aggregate_type
     return OutgoingMessage(str(subject_of(event)), event.model_dump_json().encode(), headers)
 
 
@@ -92,11 +100,11 @@ def encode_command(command: Command, lineage: Lineage, source: str) -> OutgoingM
 def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
     """Read an event of *language*. Raises Poison for anything else."""
     headers = message.headers or _NO_HEADERS
-    kind = language.get(headers.get("CIM-Event-Type", ""))
+    kind = language.get(headers.get(Header.EVENT_TYPE, ""))
     if kind is None:
         raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
     try:
-        return event_lineage(headers), kind.from_stored(message.data, headers)
+        return event_lineage(headers), kind.from_stored(message.data, schema_version(headers))
     except UnknownSchemaVersion as error:
         raise Poison(f"{message.subject} cannot be read: {error}") from error
     except ValidationError as error:
@@ -124,7 +132,7 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
     if not body.identity:
         derived = str(derive_id(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
-    named = "CIM-Command-Id" in (message.headers or _NO_HEADERS) and lineage.saga is None
+    named = Header.COMMAND_ID in (message.headers or _NO_HEADERS) and lineage.saga is None
     return ReceivedCommand(lineage, kind.__name__, body.identity, at, body, named)
 
 

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from pydantic_core import to_json
 
 from shared.errors import Transient
+from shared.messages.headers import NatsHeader
 
 _PATIENCE = 2.0
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
@@ -71,8 +72,10 @@ def _stored(message: Msg, stream: str) -> StoredMessage | None:
     headers = message.headers or {}
     match headers.get("Status", ""):
         case "":
-            at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).astimezone(UTC)
-            return StoredMessage(headers["Nats-Subject"], message.data, int(headers["Nats-Sequence"]), at, headers)
+            at = datetime.fromisoformat(headers[NatsHeader.TIME_STAMP]).astimezone(UTC)
+            return StoredMessage(
+                headers[NatsHeader.SUBJECT], message.data, int(headers[NatsHeader.SEQUENCE]), at, headers
+            )
         case status if status.startswith((_NOT_FOUND, _END_OF_BATCH)):
             return None
         case status:

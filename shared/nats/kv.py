@@ -18,6 +18,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError, NotFoundError
 
 from shared.errors import Conflict
+from shared.messages.headers import NatsHeader
 from shared.nats.ordered_consumer import ordered_subscribe
 
 _SILENCE, _MOST_SILENCES = 1.0, 10
@@ -43,7 +44,7 @@ class KeyValue:
             message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
         except NotFoundError:
             return None
-        if message.headers and "KV-Operation" in message.headers:
+        if message.headers and NatsHeader.KV_OPERATION in message.headers:
             return None  # a marker that another client left when it deleted the key
         return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
 
@@ -59,9 +60,9 @@ class KeyValue:
 
         Returns the new revision. Raises Conflict when somebody else wrote meanwhile.
         """
-        expectation = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        expectation = {NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: str(revision)}
         if unique is not None:
-            expectation["Nats-Expected-Last-Subject-Sequence-Subject"] = self._subject(unique)
+            expectation[NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT] = self._subject(unique)
         try:
             return (await self.js.publish(self._subject(key), value, headers={**(headers or {}), **expectation})).seq
         except APIError as error:
@@ -129,7 +130,7 @@ class KeyValue:
         subscription = await ordered_subscribe(self.js, f"KV_{self.bucket}", self._subject(pattern), config)
         async with aclosing(read_until_end(subscription)) as messages:
             async for message in messages:
-                if not (message.headers and "KV-Operation" in message.headers):
+                if not (message.headers and NatsHeader.KV_OPERATION in message.headers):
                     yield message
 
     async def _holds(self, revision: int) -> bool:

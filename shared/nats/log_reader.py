@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 
 from shared.errors import Poison, Transient
 from shared.messages.catalog import LOG
-from shared.messages.headers import event_lineage
+from shared.messages.headers import NatsHeader, event_lineage
 from shared.nats.ordered_consumer import ordered_subscribe
 
 _SILENCE = 10.0
@@ -157,4 +157,4 @@ class _Reading:
 
 def _mark_of(message: Msg | RawStreamMsg) -> _Mark:
     """What tells an event from any other that may come to stand in its place."""
-    return message.subject or "", (message.headers or {}).get("Nats-Msg-Id", "")
+    return message.subject or "", (message.headers or {}).get(NatsHeader.MSG_ID, "")

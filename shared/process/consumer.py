@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from shared.errors import Conflict, Poison, Transient
+from shared.messages.headers import NatsHeader
 from shared.nats.client import Client
 from shared.telemetry.instruments import observe
 
@@ -145,7 +146,7 @@ class PullConsumer:
         """The server lives (100), or ends a request: it expired (408), or cannot be served now: upkeep asks again."""
         if status["Status"].startswith("100"):
             return
-        self._requested -= int(status.get("Nats-Pending-Messages", self._requested))
+        self._requested -= int(status.get(NatsHeader.PENDING_MESSAGES, self._requested))
         if status["Status"].startswith("408"):
             asyncio.ensure_future(self._pull())  # noqa: RUF006 - it awaits one write to a buffer and cannot fail
 

@@ -23,6 +23,7 @@ from shared.decider import AlreadyDone, Decider, Rejection, run
 from shared.errors import Conflict, Poison
 from shared.messages.envelope import ReceivedCommand, decode_command
 from shared.messages.ids import timestamp_of
+from shared.messages.subjects import aggregate_type_of
 from shared.nats.client import Client
 from shared.process.host import Host, Service
 from shared.store.event_store import EventStore
@@ -198,10 +199,10 @@ def serve(host: Host, service: str, *aggregates: Aggregate[Any, Any, Any, Any, A
             host.on_stopped(store.save)
 
         async def handle(message: Msg) -> None:
-            await handlers[message.subject.split(".")[2]](message)
+            await handlers[aggregate_type_of(message.subject)](message)
 
         async def give_up(message: Msg) -> None:
-            await services[message.subject.split(".")[2]].give_up(message)
+            await services[aggregate_type_of(message.subject)].give_up(message)
 
         await host.consume(client, service, handle, give_up)
 

@@ -30,7 +30,7 @@ from shared.contracts.base import Event, UnknownSchemaVersion
 from shared.errors import Conflict, Poison
 from shared.messages.catalog import EVENTS, LOG
 from shared.messages.envelope import encode_event
-from shared.messages.headers import Lineage, event_lineage
+from shared.messages.headers import Header, Lineage, NatsHeader, event_lineage, schema_version
 from shared.messages.subjects import Subject
 from shared.nats.kv import WRONG_LAST_SEQUENCE, KeyValue, read_until_end
 from shared.nats.ordered_consumer import ordered_subscribe
@@ -121,8 +121,8 @@ class EventStore(Generic[State, E]):
         sealed = encode_event(event, lineage.cause(type(event).__name__), source)
         pattern = self._pattern(event.identity)
         expectation = {
-            "Nats-Expected-Last-Subject-Sequence": str(standing.sequence),
-            "Nats-Expected-Last-Subject-Sequence-Subject": pattern,
+            NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: str(standing.sequence),
+            NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: pattern,
         }
         try:
             stored = await self._js.publish(sealed.subject, sealed.payload, headers=sealed.headers | expectation)
@@ -147,7 +147,7 @@ class EventStore(Generic[State, E]):
         """Whether an event that *command_id* caused was stored after *since*: for what the standing has forgotten."""
         async with aclosing(await self._since(self._pattern(aggregate_id), since)) as events:
             async for message in events:
-                if (message.headers or {}).get("CIM-Causation-Id") == str(command_id):
+                if (message.headers or {}).get(Header.CAUSATION_ID) == str(command_id):
                     return True
         return False
 
@@ -223,11 +223,11 @@ class EventStore(Generic[State, E]):
         except Poison:
             log.warning("%s is none of the suite's and is passed over", where)
             return replace(standing, sequence=message.seq or 0)
-        kind = self._events.get(headers.get("CIM-Event-Type", ""))
+        kind = self._events.get(headers.get(Header.EVENT_TYPE, ""))
         if kind is None:
             raise Poison(f"{where} is of a type that this version of the service does not know")
         try:
-            event = kind.from_stored(message.data or b"", headers)
+            event = kind.from_stored(message.data or b"", schema_version(headers))
         except ValueError as error:
             why = f": {error}" if isinstance(error, UnknownSchemaVersion) else ""
             raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error

@@ -7,6 +7,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from shared.messages.catalog import LOG
 from shared.messages.envelope import OutgoingMessage
+from shared.messages.headers import NatsHeader
 from shared.nats.kv import WRONG_LAST_SEQUENCE
 
 
@@ -21,7 +22,7 @@ async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, check
         await js.publish(
             outgoing.subject,
             outgoing.payload,
-            headers=outgoing.headers | {"Nats-Expected-Last-Subject-Sequence": "0"},
+            headers=outgoing.headers | {NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: "0"},
         )
     except APIError as error:
         if error.err_code in WRONG_LAST_SEQUENCE:

@@ -20,7 +20,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, Observation
 
 from shared.messages.catalog import catalog
-from shared.messages.subjects import Subject
+from shared.messages.subjects import aggregate_type_of
 from shared.process.settings import switch
 from shared.telemetry import spans
 
@@ -188,4 +188,4 @@ def template_of(subject: str) -> str:
 
 @cache
 def _aggregates() -> frozenset[str]:
-    return frozenset(Subject.parse(text).tokens[2] for text in catalog().commands)
+    return frozenset(aggregate_type_of(text) for text in catalog().commands)

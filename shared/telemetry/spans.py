@@ -19,6 +19,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from shared.messages.catalog import catalog
+from shared.messages.headers import Header
 from shared.messages.ids import id_from_stream_position
 
 _FRESH = timedelta(hours=1)
@@ -26,7 +27,7 @@ _FRESH = timedelta(hours=1)
 
 _LONGEST = 256
 _PROPAGATOR = TraceContextTextMapPropagator()
-_MESSAGE_IDS = ("CIM-Command-Id", "CIM-Event-Id")
+_MESSAGE_IDS = (Header.COMMAND_ID, Header.EVENT_ID)
 _tracer = trace.get_tracer("cim-keys")
 
 
@@ -54,7 +55,7 @@ def extract_context(headers: Mapping[str, str]) -> Context:
 
 def correlation_id_of(message: Msg) -> UUID:
     """The conversation that it says it belongs to; if it does not say so in words of ours, it begins one."""
-    return _uuid((message.headers or {}).get("CIM-Correlation-Id")) or message_id(message)
+    return _uuid((message.headers or {}).get(Header.CORRELATION_ID)) or message_id(message)
 
 
 def message_id(message: Msg) -> UUID:
@@ -101,8 +102,8 @@ def _links(message: Msg, reader: str, own: UUID, trace_id: int) -> Iterator[trac
     headers, deliveries = message.headers or {}, message.metadata.num_delivered
     if deliveries > 1:
         yield _link(trace_id, span_id(own, reader, deliveries - 1), "redelivery")
-    cause = _uuid(headers.get("CIM-Causation-Id"))
-    if cause is not None and "CIM-Saga-Id" in headers and message.subject.startswith("keys.commands."):
+    cause = _uuid(headers.get(Header.CAUSATION_ID))
+    if cause is not None and Header.SAGA_ID in headers and message.subject.startswith("keys.commands."):
         yield _link(trace_id, span_id(cause, "saga", 1), "cause")
 
 
@@ -114,10 +115,10 @@ def _about(message: Msg, own: UUID) -> dict[str, str | int]:
     """Attributes of a span; never labels, for there are as many values as messages."""
     headers = message.headers or {}
     told = {
-        "messaging.conversation_id": headers.get("CIM-Correlation-Id"),
-        "cim.saga.id": headers.get("CIM-Saga-Id"),
-        "cim.saga.type": headers.get("CIM-Saga-Type"),
-        "cim.saga.step": headers.get("CIM-Saga-Step"),
+        "messaging.conversation_id": headers.get(Header.CORRELATION_ID),
+        "cim.saga.id": headers.get(Header.SAGA_ID),
+        "cim.saga.type": headers.get(Header.SAGA_TYPE),
+        "cim.saga.step": headers.get(Header.SAGA_STEP),
     }
     return {
         "messaging.system": "nats",
@@ -133,13 +134,13 @@ def _about(message: Msg, own: UUID) -> dict[str, str | int]:
 
 def _new_trace(message: Msg, own: UUID, *, fresh: bool) -> int:
     """The id of a trace that begins here: the conversation's, so that who knows the one has the other."""
-    correlation = _uuid((message.headers or {}).get("CIM-Correlation-Id")) if fresh else None
+    correlation = _uuid((message.headers or {}).get(Header.CORRELATION_ID)) if fresh else None
     return (correlation or own).int or 1
 
 
 def _is_fresh(message: Msg) -> bool:
     try:
-        at = datetime.fromisoformat((message.headers or {}).get("CIM-Timestamp", ""))
+        at = datetime.fromisoformat((message.headers or {}).get(Header.TIMESTAMP, ""))
     except ValueError:
         at = message.metadata.timestamp
     at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)

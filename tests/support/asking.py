@@ -5,6 +5,7 @@ from base64 import b64encode
 from nats.js.api import DeliverPolicy
 from pydantic_core import from_json, to_json
 
+from shared.messages.headers import Header
 from shared.messages.ids import new_id
 
 
@@ -12,12 +13,12 @@ async def ask(client, verb, key_id=None, **fields):
     """A command to the key service; the verb of the event that it led to, and what that says."""
     js, command_id = client.jetstream(), str(new_id())
     body = fields if key_id is None else {"key_id": key_id, **fields}
-    await js.publish(f"keys.commands.key.{verb}", to_json(body), headers={"CIM-Command-Id": command_id})
+    await js.publish(f"keys.commands.key.{verb}", to_json(body), headers={Header.COMMAND_ID: command_id})
     events = await js.subscribe("keys.events.>", ordered_consumer=True, deliver_policy=DeliverPolicy.ALL)
     try:
         while True:
             event = await events.next_msg(timeout=10)
-            if event.headers["CIM-Causation-Id"] == command_id:
+            if event.headers[Header.CAUSATION_ID] == command_id:
                 return event.subject.split(".")[3], from_json(event.data)
     finally:
         await events.unsubscribe()

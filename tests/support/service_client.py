@@ -14,7 +14,7 @@ from nats.js.api import DeliverPolicy, PubAck
 
 from shared.contracts.base import Event
 from shared.messages.envelope import encode_event
-from shared.messages.headers import Lineage
+from shared.messages.headers import Header, Lineage
 from shared.messages.ids import new_id
 from shared.process.host import Service
 
@@ -78,11 +78,11 @@ class ServiceClient:
             await self.publish(command, body)
             return await self.next_event()
         own_id = command_id or str(new_id())
-        await self.publish(command, body, **{"CIM-Command-Id": own_id})
+        await self.publish(command, body, **{Header.COMMAND_ID: own_id})
         async with asyncio.timeout(20):
             while True:
                 event = await self._events.next_msg(timeout=20)
-                if (event.headers or {}).get("CIM-Causation-Id") == own_id:
+                if (event.headers or {}).get(Header.CAUSATION_ID) == own_id:
                     return _outcome(event)
 
     async def accepted(self, command: str, body: Body, kind: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from shared.contracts.registry import MESSAGES
 from shared.contracts.rejection import CommandRejected, CommandRepeated, RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.envelope import encode_event, subject_of
-from shared.messages.headers import command_lineage
+from shared.messages.headers import Header, command_lineage
 from shared.messages.ids import new_id
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
 
@@ -41,15 +41,15 @@ class StandIn:
             await self._client.subscribe(f"keys.commands.{aggregate}.>", cb=self._hear)
 
     async def _hear(self, message):
-        headers, step = message.headers, message.headers["CIM-Saga-Step"]
-        self.asked.append((headers["CIM-Saga-Id"], step, headers["CIM-Command-Id"]))
+        headers, step = message.headers, message.headers[Header.SAGA_STEP]
+        self.asked.append((headers[Header.SAGA_ID], step, headers[Header.COMMAND_ID]))
         if step in self.silent:
             self.unanswered.append(message)
         else:
             await self.answer(message)
 
     async def answer(self, message):
-        step, kind = message.headers["CIM-Saga-Step"], message.headers["CIM-Command-Type"]
+        step, kind = message.headers[Header.SAGA_STEP], message.headers[Header.COMMAND_TYPE]
         lineage = command_lineage(message.headers, new_id())
         command = MESSAGES[kind].model_validate_json(message.data)
         about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": command.identity}

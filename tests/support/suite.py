@@ -19,6 +19,7 @@ from nats.js.api import ConsumerConfig
 
 from deploy.settings import LocalSuite
 from deploy.supervisor import Supervisor
+from shared.messages.headers import Header, NatsHeader
 from shared.messages.ids import derive_id, new_id
 from shared.nats.kv import read_until_end
 from shared.nats.ordered_consumer import ordered_subscribe
@@ -57,7 +58,7 @@ class Suite:
     async def publish(self, command: str, body: Any, headers: dict[str, str] | None = None) -> None:
         """Publish as a client that knows that servers die: again, with the same id, until it is stored."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        headers = {"Nats-Msg-Id": str(uuid4()), **(headers or {})}
+        headers = {NatsHeader.MSG_ID: str(uuid4()), **(headers or {})}
         while True:
             try:
                 await self.client.jetstream().publish(f"keys.commands.{command}", data, headers=dict(headers))
@@ -113,15 +114,15 @@ class Suite:
 
     async def ask(self, command: str, body: Any, headers: dict[str, str] | None = None, within: float = 20) -> Told:
         """Publish a command under an id of its own; return the first event that it caused."""
-        command_id = (headers or {}).get("CIM-Command-Id") or str(new_id())
+        command_id = (headers or {}).get(Header.COMMAND_ID) or str(new_id())
         inbox = await self.client.subscribe("keys.events.>")
         try:
-            await self.publish(command, body, {"CIM-Command-Id": command_id, **(headers or {})})
+            await self.publish(command, body, {Header.COMMAND_ID: command_id, **(headers or {})})
             async with asyncio.timeout(within):
                 while True:
                     message = await inbox.next_msg(timeout=within)
                     told = dict(message.headers or {})
-                    if told.get("CIM-Causation-Id") == command_id:
+                    if told.get(Header.CAUSATION_ID) == command_id:
                         return Told(0, message.subject, told, json.loads(message.data))
         finally:
             await inbox.unsubscribe()

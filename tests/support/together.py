@@ -26,6 +26,7 @@ from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.service import Settings, yubikey_service
 from services.yubikey.trust import Trust
 from shared.contracts.registry import MESSAGES
+from shared.messages.headers import Header
 from tests.support.nats import NatsServer, connected
 from tests.support.suite import Suite
 
@@ -50,7 +51,7 @@ class Together:
         state: Any = YUBIKEY.initial
         for event in await self.suite.events(f"keys.events.yubikey.*.{serial}"):
             state = YUBIKEY.evolve(
-                state, MESSAGES[event.headers["CIM-Event-Type"]].model_validate(event.body, strict=False)
+                state, MESSAGES[event.headers[Header.EVENT_TYPE]].model_validate(event.body, strict=False)
             )
         return {str(slot): content.public_key_pem for slot, content in state.slots.items()}
 

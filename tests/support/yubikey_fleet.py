@@ -17,6 +17,7 @@ from nats.js.errors import NotFoundError
 
 from services.yubikey.readers.virtual import VirtualDevices
 from services.yubikey.state.sealing import derive_key
+from shared.messages.headers import Header, NatsHeader
 from shared.messages.ids import new_id
 from shared.nats.kv import read_until_end
 
@@ -100,7 +101,7 @@ class Fleet:
         """Returns the command's id; stored or not, it may be told again under it."""
         await self._listen()
         command_id = command_id or str(new_id())
-        headers = {"CIM-Command-Id": command_id, "Nats-Msg-Id": str(uuid4())}
+        headers = {Header.COMMAND_ID: command_id, NatsHeader.MSG_ID: str(uuid4())}
         await self.client.jetstream().publish(f"keys.commands.{verb}", json.dumps(body).encode(), headers=headers)
         return command_id
 
@@ -115,13 +116,13 @@ class Fleet:
 
     async def _listen(self):
         async def hear(message):
-            self._heard[message.headers["CIM-Causation-Id"]].set()
+            self._heard[message.headers[Header.CAUSATION_ID]].set()
 
         if self._listening is None:
             self._listening = await self.client.subscribe("keys.events.>", cb=hear)
 
     async def answers_to(self, command_id):
-        return [(kind, body) for kind, body, headers in await self.told() if headers["CIM-Causation-Id"] == command_id]
+        return [(kind, body) for kind, body, headers in await self.told() if headers[Header.CAUSATION_ID] == command_id]
 
     async def told(self, pattern="keys.events.>"):
         """Every event so far: kind, body, headers."""

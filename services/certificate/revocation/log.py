@@ -22,6 +22,7 @@ from shared.contracts.certificate.events import (
 )
 from shared.messages.catalog import LOG
 from shared.messages.envelope import decode_event
+from shared.messages.headers import schema_version
 from shared.nats.log_reader import LogReader
 
 _PATTERNS = tuple(f"keys.events.certificate.{kind}.*" for kind in ("held", "released", "revoked"))
@@ -58,7 +59,7 @@ class RevocationLog:
             found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.signed.{certificate_id}")
         except NotFoundError:
             return None
-        return CertificateSigned.from_stored(found.data or b"", found.headers)
+        return CertificateSigned.from_stored(found.data or b"", schema_version(found.headers))
 
     def _on_reset(self) -> None:
         self.register = RevocationRegister(crl_entry)

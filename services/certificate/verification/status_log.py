@@ -16,6 +16,8 @@ from shared.contracts.certificate.events import (
 )
 from shared.messages.catalog import LOG
 from shared.messages.envelope import decode_event
+from shared.messages.headers import schema_version
+from shared.messages.subjects import event_kind_of
 from shared.nats.log_reader import LogReader
 
 _ISSUED: dict[str, type[CertificateSigned | CertificateImported]] = {
@@ -52,7 +54,7 @@ class StatusLog:
                 found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.{token}.{certificate_id}")
             except NotFoundError:
                 continue
-            return kind.from_stored(found.data or b"", found.headers).certificate_pem
+            return kind.from_stored(found.data or b"", schema_version(found.headers)).certificate_pem
         return None
 
     def _forget(self) -> None:
@@ -60,6 +62,6 @@ class StatusLog:
 
     def _hear(self, message: Msg) -> None:
         """Most are of leaves, which are not worth reading."""
-        token = message.subject.split(".")[3]
+        token = event_kind_of(message.subject)
         if token not in _ISSUED or any(word in message.data for word in _WORDS):
             self.past.apply(decode_event(message, _LANGUAGE)[1], message.metadata.timestamp)

@@ -27,11 +27,11 @@ from shared.contracts.certificate.events import CertificateImported, Certificate
 from shared.errors import Conflict, Poison, Transient
 from shared.messages.catalog import LOG, catalog
 from shared.messages.envelope import decode_event, subject_of
-from shared.messages.headers import event_lineage
+from shared.messages.headers import Header, event_lineage, schema_version
 from shared.nats.direct_get import StoredMessage, get_last, get_last_of_each, get_next
 from shared.nats.kv import KeyValue
 
-SEQUENCE: Final = "CIM-Sequence"
+SEQUENCE: Final = Header.SEQUENCE
 _BUCKET: Final = "KEYS_VIEWS"
 _BUCKET_STREAM: Final = f"KV_{_BUCKET}"
 _SUBJECT: Final = f"$KV.{_BUCKET}."
@@ -58,13 +58,13 @@ class Projector:
 
     def concerns(self, message: Msg) -> bool:
         """Whether it changes a document. What is created, checked or exported does not, nor what is not the suite's."""
-        kind = (message.headers or {}).get("CIM-Event-Type")
+        kind = (message.headers or {}).get(Header.EVENT_TYPE)
         return kind in _CHANGES or kind in _OTHERS
 
     async def handle(self, message: Msg) -> None:
         if not self.concerns(message):
             return
-        kind, sequence = (message.headers or {}).get("CIM-Event-Type"), message.metadata.sequence.stream
+        kind, sequence = (message.headers or {}).get(Header.EVENT_TYPE), message.metadata.sequence.stream
         try:
             if kind in _CHANGES:
                 views = await self._changed(message, sequence)
@@ -147,11 +147,11 @@ def _require_own_subject(message: Msg, event: Event) -> None:
 
 
 def _read(stored: StoredMessage, kind: type[IssuanceEvent | StatusEvent]) -> StoredEvent | None:
-    if stored.headers.get("CIM-Event-Type") != kind.__name__:
+    if stored.headers.get(Header.EVENT_TYPE) != kind.__name__:
         return None
     try:
         event_lineage(stored.headers)
-        return StoredEvent(kind.from_stored(stored.data, stored.headers), stored.sequence, stored.at)
+        return StoredEvent(kind.from_stored(stored.data, schema_version(stored.headers)), stored.sequence, stored.at)
     except (Poison, ValueError):
         return None
 

@@ -49,7 +49,7 @@ BODIES = {
 
 
 def stored(body, version):
-    return BadgeGiven.from_stored(json.dumps(body).encode(), {"CIM-Schema-Version": version})
+    return BadgeGiven.from_stored(json.dumps(body).encode(), version)
 
 
 @pytest.mark.parametrize("version", BODIES)
@@ -63,7 +63,7 @@ def test_todays_version_follows_from_how_often_the_schema_changed():
 
 
 def test_what_says_no_version_is_of_the_first():
-    assert BadgeGiven.from_stored(json.dumps(BODIES["1"]).encode(), None) == BadgeGiven(**TODAY)
+    assert BadgeGiven.from_stored(json.dumps(BODIES["1"]).encode(), "1") == BadgeGiven(**TODAY)
 
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "1.0", "new", "²", ""])
