@@ -1,4 +1,4 @@
-# The only interface to this repository: `make` says what there is.
+# The interface to this repository: `make` lists the targets.
 # Needed: python3 (3.11 or newer) and make. Everything else is installed into .venv, pinned by hash.
 
 PYTHON   ?= python3
@@ -12,15 +12,16 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help install install-pcsc virtual-yubikey demo up test check bench lock render clean
 
 help:
-	@echo "make demo    a CA and a certificate on a (virtual) YubiKey from nothing, and one provisioning undone"
-	@echo "make up      the server and the five services in the foreground (NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS, NATS_SECURED=1, NATS_OPERATOR=DIR, NATS_TLS=DIR; NATS_URL, STREAM_REPLICAS)"
-	@echo "make virtual-yubikey    a shell in which ykman and others see a virtual YubiKey in a reader (root, Debian packages)"
-	@echo "make test    every check and every test; what CI runs"
-	@echo "make bench   the benchmarks; leaves bench-results/latest.json"
-	@echo "make check   formatting, lint, types (part of make test)"
-	@echo "make render  write what is generated: pages from subjects.yaml and the saga definitions, the dashboard, NACK's streams"
-	@echo "make lock    pin the newest packages again (needs uv)"
-	@echo "make clean   remove what make has made; never the state of make up"
+	@echo "make demo    bootstraps a CA, puts a certificate onto a (virtual) YubiKey, and rolls one provisioning back"
+	@echo "make up      runs the server and the five services in the foreground; variables:"
+	@echo "             NATS_PORT, HTTP_PORT, STATE_DIR, VIRTUAL_YUBIKEYS, NATS_SECURED=1, NATS_OPERATOR=DIR, NATS_TLS=DIR; NATS_URL, STREAM_REPLICAS"
+	@echo "make virtual-yubikey    opens a shell in which ykman and other tools see a virtual YubiKey in a reader (root, Debian packages)"
+	@echo "make test    runs every check and every test, as CI does"
+	@echo "make bench   runs the benchmarks; writes bench-results/latest.json"
+	@echo "make check   checks formatting, lint, types and layers (part of make test)"
+	@echo "make render  writes the generated files: AsyncAPI, saga diagrams, the dashboard, NACK's streams"
+	@echo "make lock    pins the newest packages (needs uv)"
+	@echo "make clean   removes what make has made, except the state of make up"
 
 install: $(STAMP)
 
@@ -28,12 +29,12 @@ $(STAMP): requirements.lock pyproject.toml $(MEMBERS:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version)'
 	@echo "installing into $(VENV)" >&2
 	@$(PYTHON) -m venv $(VENV) || { echo "python3 needs its venv module (Debian: python3-venv)"; exit 1; }
-	@# --no-deps: the lock is complete but for pyscard, which only machines with readers need (docs/adr/0008)
+	@# --no-deps: the lock is complete except for pyscard, which only machines with readers need (docs/adr/0008)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index $(MEMBERS:%=-e ./%)
 	@touch $@
 
-# pyscard, which talks to readers: it is built, with gcc, swig and libpcsclite-dev (docs/adr/0008)
+# pyscard (PC/SC) has no wheel: building it needs gcc, swig and libpcsclite-dev (docs/adr/0008)
 install-pcsc: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-pcsc.lock
 
