@@ -61,6 +61,7 @@ bench: install
 
 render: install
 	@$(BIN)/python -m deploy.render
+	@$(BIN)/python -m deploy.settings_page
 	@$(BIN)/python -m services.saga.diagrams > docs/sagas.md
 	@$(BIN)/python -m deploy.monitoring.dashboard
 	@$(BIN)/python -m deploy.kubernetes.nack

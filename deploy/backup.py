@@ -22,12 +22,12 @@ from nats.aio.msg import Msg
 from nats.errors import Error
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from deploy.declare import replicas_from
+from deploy.declare import DeclareSettings
 from shared.errors import Unusable
 from shared.messages.catalog import LOG, catalog
 from shared.messages.permissions import BACKUP
-from shared.nats.connection import Access
 from shared.nats.streams import require_server, stream_configs
+from shared.process.settings import read_or_exit
 
 _BEFORE_THE_LOG_TELLS_OF_IT = ("KV_KEYS_SECRETS", "KV_KEYS_DEVICES")
 _CHUNK = 128 * 1024
@@ -192,18 +192,23 @@ def _private(path: Path) -> Iterator[BinaryIO]:
         os.fsync(file.fileno())
 
 
-async def _main(verb: str, directory: Path, url: str) -> None:
+async def _main(verb: str, directory: Path, settings: DeclareSettings) -> None:
     async def quiet(_: Exception) -> None: ...
 
-    client = await Access.from_environment(os.environ).connect(
-        url, BACKUP, name="cim-keys-backup", max_reconnect_attempts=1, reconnect_time_wait=0.2, error_cb=quiet
+    client = await settings.nats.access.connect(
+        settings.nats.url,
+        BACKUP,
+        name="cim-keys-backup",
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0.2,
+        error_cb=quiet,
     )
     try:
         require_server(client)
         if verb == "save":
             manifest = await save(client, directory)
         else:
-            manifest = await restore(client, directory, replicas_from(os.environ))
+            manifest = await restore(client, directory, settings.replicas)
     finally:
         await client.close()
     messages = sum(one.state.get("messages", 0) for one in manifest.snapshots)
@@ -216,9 +221,9 @@ def main() -> None:
             pass
         case _:
             sys.exit("usage: python -m deploy.backup save|restore DIRECTORY")
-    url = os.environ.get("NATS_URL") or "nats://127.0.0.1:4222"
+    settings = read_or_exit(DeclareSettings, os.environ)
     try:
-        asyncio.run(_main(verb, Path(directory), url))
+        asyncio.run(_main(verb, Path(directory), settings))
     except (BackupFailed, Unusable) as error:
         sys.exit(str(error))
     except (Error, OSError, TimeoutError) as error:

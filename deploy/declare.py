@@ -9,16 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from typing import Annotated
 
 import nats.errors
+from pydantic import BeforeValidator, Field
 
 from shared.errors import Transient, Unusable
 from shared.messages.permissions import PROVISIONER
 from shared.nats.connection import Access
 from shared.nats.streams import declare_all
+from shared.process.settings import Accepts, NatsSettings, SettingsGroup, read_or_exit
 
 _NUMBERS = ("1", "3", "5")
+
+
+def _number(value: str | int) -> int:
+    if str(value) not in _NUMBERS:
+        raise ValueError
+    return int(value)
+
+
+Replicas = Annotated[int, BeforeValidator(_number), Accepts("1, 3 or 5")]
 
 
 async def declared(url: str, access: Access, replicas: int | None = None) -> None:
@@ -33,18 +44,21 @@ async def declared(url: str, access: Access, replicas: int | None = None) -> Non
 async def _quiet(_: Exception) -> None: ...
 
 
-def replicas_from(environment: Mapping[str, str]) -> int | None:
-    """What STREAM_REPLICAS says; None: nothing. Raises Unusable."""
-    told = environment.get("STREAM_REPLICAS") or None
-    if told is not None and told not in _NUMBERS:
-        raise Unusable(f"STREAM_REPLICAS must be {', '.join(_NUMBERS)}, not {told!r}")
-    return int(told) if told else None
+class DeclareSettings(SettingsGroup):
+    """Settings of `python -m deploy.declare`."""
+
+    nats: NatsSettings = Field(default_factory=NatsSettings)
+    replicas: Replicas | None = Field(
+        None,
+        validation_alias="STREAM_REPLICAS",
+        description="servers of a cluster that store each stream and bucket; unset: as it is, or 1",
+    )
 
 
 def main() -> None:
-    url, access = os.environ.get("NATS_URL") or "nats://127.0.0.1:4222", Access.from_environment(os.environ)
+    settings = read_or_exit(DeclareSettings, os.environ)
     try:
-        asyncio.run(declared(url, access, replicas_from(os.environ)))
+        asyncio.run(declared(settings.nats.url, settings.nats.access, settings.replicas))
     except (Unusable, Transient, nats.errors.Error, OSError, TimeoutError) as error:
         sys.exit(f"nothing more was declared: {error or type(error).__name__}")
 

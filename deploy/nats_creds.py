@@ -24,7 +24,7 @@ from deploy.nats_identities import ACCOUNT, OPERATOR, Identities, User
 from shared.errors import Unusable
 from shared.messages.catalog import catalog
 from shared.messages.permissions import roles
-from shared.nats.connection import Access
+from shared.process.settings import NatsSettings, read_or_exit
 
 CONFIGURATION = "nats.conf"
 _LONGEST_LINE = 65_536
@@ -104,9 +104,8 @@ def _require_own(directory: Path, identities: Identities) -> None:
         raise Unusable(f"{path} is another operator's, not this suite's: choose another directory")
 
 
-async def _main(directory: Path, renewed: str | None) -> None:
-    url = os.environ.get("NATS_URL") or "nats://127.0.0.1:4222"
-    client = await Access.from_environment(os.environ).connect(url, "operator", allow_reconnect=False)
+async def _main(server: NatsSettings, directory: Path, renewed: str | None) -> None:
+    client = await server.access.connect(server.url, "operator", allow_reconnect=False)
     try:
         await make(client.jetstream(), directory, renewed)
     finally:
@@ -121,8 +120,9 @@ def main() -> None:
             pass
         case _:
             sys.exit(f"usage: python -m deploy.nats_creds DIRECTORY [--role {'|'.join(roles(catalog()))}]")
+    server = read_or_exit(NatsSettings, os.environ)
     try:
-        asyncio.run(_main(Path(directory), renewed))
+        asyncio.run(_main(server, Path(directory), renewed))
     except (NotCompleted, Unusable, nats.errors.Error, Error, OSError, TimeoutError) as error:
         sys.exit(f"not all of it was made: {error or type(error).__name__}")
 

@@ -27,7 +27,7 @@ from deploy.files import write_whole
 from shared.messages.catalog import catalog
 from shared.messages.ids import new_id
 from shared.messages.permissions import roles
-from shared.nats.connection import Access
+from shared.process.settings import NatsSettings, read_or_exit
 
 SERVER = "server"
 HERE = ("localhost", "127.0.0.1")
@@ -87,9 +87,8 @@ def _is_address(name: str) -> bool:
     return True
 
 
-async def _main(directory: Path, issuer_id: str, hosts: tuple[str, ...]) -> None:
-    url = os.environ.get("NATS_URL") or "nats://127.0.0.1:4222"
-    client = await Access.from_environment(os.environ).connect(url, "operator", allow_reconnect=False)
+async def _main(server: NatsSettings, directory: Path, issuer_id: str, hosts: tuple[str, ...]) -> None:
+    client = await server.access.connect(server.url, "operator", allow_reconnect=False)
     try:
         await issue(client.jetstream(), directory, issuer_id, hosts)
     finally:
@@ -102,8 +101,9 @@ def main() -> None:
             pass
         case _:
             sys.exit("usage: python -m deploy.nats_tls DIRECTORY ISSUER_ID [HOST ...]")
+    server = read_or_exit(NatsSettings, os.environ)
     try:
-        asyncio.run(_main(Path(directory), issuer_id, tuple(hosts) or HERE))
+        asyncio.run(_main(server, Path(directory), issuer_id, tuple(hosts) or HERE))
     except (NotCompleted, nats.errors.Error, Error, OSError, TimeoutError) as error:
         sys.exit(f"not all of it was issued: {error or type(error).__name__}")
 

@@ -17,6 +17,7 @@ from shared.errors import Unusable
 from shared.messages.permissions import PROVISIONER
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.streams import declare_consumer
+from shared.process.settings import NatsSettings, read_or_exit
 
 _PATIENCE = 5.0
 _DURABLE, _STREAM = "views", "KV_KEYS_VIEWS"
@@ -47,9 +48,9 @@ async def _quiet(_: Exception) -> None: ...
 
 
 def main() -> None:
-    url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+    settings = read_or_exit(NatsSettings, os.environ)
     try:
-        print(f"{asyncio.run(rebuild(url, Access.from_environment(os.environ)))} documents")
+        print(f"{asyncio.run(rebuild(settings.url, settings.access))} documents")
     except (Unusable, nats.errors.Error, OSError, TimeoutError) as error:
         sys.exit(f"the views were not rebuilt: {error or type(error).__name__}")
 

@@ -14,6 +14,7 @@ from deploy.files import PUBLIC, write_whole
 from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
 from shared.nats.connection import Access
+from shared.process.settings import NatsSettings
 
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository")
 CONSUMERS = ("key", "certificate", "yubikey", "saga", "saga-events", "saga-timers", "views")
@@ -87,7 +88,7 @@ class LocalSuite:
         return settings
 
     def access(self, role: str) -> Access:
-        return Access.from_environment(self.access_settings(role))
+        return NatsSettings.read(self.access_settings(role)).access
 
     @property
     def pids(self) -> Path:

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Annotated, Self
 
-from deploy.declare import replicas_from
+from pydantic import Field, model_validator
+
+from deploy.declare import Replicas
 from deploy.nats_creds import CONFIGURATION
-from deploy.settings import CHOICES, LAST_PORT, NATS_PORT, LocalSuite, http_port_beside, is_for_all
+from deploy.settings import CHOICES, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
-from shared.errors import Unusable
-from shared.process.settings import switch
+from shared.process.settings import Accepts, Port, SettingsGroup, Switch, read_or_exit
 
 
 async def up(suite: LocalSuite) -> int:
@@ -45,56 +47,65 @@ async def _run(supervisor: Supervisor, suite: LocalSuite) -> None:
     await supervisor.watch()
 
 
-def _port(setting: str) -> int | None:
-    text = os.environ.get(setting)
-    if text is None:
-        return None
-    if not text.isdigit() or not 0 < int(text) <= LAST_PORT:
-        sys.exit(f"{setting} must be a port number, not {text!r}")
-    return int(text)
+class UpSettings(SettingsGroup):
+    """Settings of `make up`, beside those that it passes on to the services."""
 
+    port: Port = Field(NATS_PORT, validation_alias="NATS_PORT", description="the port of its nats-server")
+    http_port: Port | None = Field(
+        None,
+        validation_alias="HTTP_PORT",
+        description="the repository's port; unset: as far from 8080 as `NATS_PORT` is from 4222",
+    )
+    state: Annotated[Path, Accepts("the path of a directory")] = Field(
+        Path(".state"), validation_alias="STATE_DIR", description="everything that the suite stores"
+    )
+    virtual_yubikeys: Annotated[str, Accepts("serial numbers, separated by commas", empty=True)] = Field(
+        "42000001", validation_alias="VIRTUAL_YUBIKEYS", description="virtual devices; empty: none"
+    )
+    secured: Switch = Field(
+        default=False,
+        validation_alias="NATS_SECURED",
+        description="gives each role a seed and no more than its permissions (docs/security.md)",
+    )
+    operated: Annotated[Path, Accepts("a directory that `python -m deploy.nats_creds` has written")] | None = Field(
+        None, validation_alias="NATS_OPERATOR", description="runs the server in operator mode"
+    )
+    tls: Annotated[Path, Accepts("a directory that `python -m deploy.nats_tls` has written")] | None = Field(
+        None, validation_alias="NATS_TLS", description="has server and services use TLS"
+    )
+    servers: Annotated[str, Accepts("URLs of NATS servers, separated by commas")] | None = Field(
+        None, validation_alias="NATS_URL", description="running servers to use; unset: it starts one"
+    )
+    replicas: Replicas | None = Field(
+        None, validation_alias="STREAM_REPLICAS", description="servers of a cluster that store each stream and bucket"
+    )
 
-def _directory(setting: str) -> Path | None:
-    return Path(os.environ[setting]).resolve() if os.environ.get(setting) else None
-
-
-def _require_usable(operated: Path, *, secured: bool) -> None:
-    if secured:
-        sys.exit("only one of NATS_SECURED and NATS_OPERATOR can say by what the server knows who comes")
-    if not (operated / CONFIGURATION).is_file():
-        sys.exit(f"NATS_OPERATOR: {operated / CONFIGURATION} is missing; python -m deploy.nats_creds writes it")
-
-
-def _switch(setting: str) -> bool:
-    try:
-        return switch(os.environ, setting)
-    except Unusable as error:
-        sys.exit(str(error))
-
-
-def _replicas() -> int | None:
-    try:
-        return replicas_from(os.environ)
-    except Unusable as error:
-        sys.exit(str(error))
+    @model_validator(mode="after")
+    def _has_one_kind_of_users(self) -> Self:
+        if self.operated is None:
+            return self
+        if self.secured:
+            raise ValueError("only one of NATS_SECURED and NATS_OPERATOR can be set")
+        if not (self.operated / CONFIGURATION).is_file():
+            missing = self.operated / CONFIGURATION
+            raise ValueError(f"NATS_OPERATOR: {missing} is missing; python -m deploy.nats_creds writes it")
+        return self
 
 
 def main() -> None:
-    port = _port("NATS_PORT") or NATS_PORT
+    settings = read_or_exit(UpSettings, os.environ)
     suite = LocalSuite(
-        state=Path(os.environ.get("STATE_DIR") or ".state").resolve(),
-        port=port,
-        http_port=_port("HTTP_PORT") or http_port_beside(port),
-        virtual_yubikeys=os.environ.get("VIRTUAL_YUBIKEYS", "42000001"),
+        state=settings.state.resolve(),
+        port=settings.port,
+        http_port=settings.http_port or http_port_beside(settings.port),
+        virtual_yubikeys=settings.virtual_yubikeys,
         choices={name: value for name, value in os.environ.items() if name in CHOICES or is_for_all(name)},
-        secured=_switch("NATS_SECURED"),
-        servers=os.environ.get("NATS_URL") or None,
-        replicas=_replicas(),
-        tls=_directory("NATS_TLS"),
-        operated=_directory("NATS_OPERATOR"),
+        secured=settings.secured,
+        servers=settings.servers,
+        replicas=settings.replicas,
+        tls=settings.tls.resolve() if settings.tls else None,
+        operated=settings.operated.resolve() if settings.operated else None,
     )
-    if suite.operated is not None:
-        _require_usable(suite.operated, secured=suite.secured)
     sys.exit(asyncio.run(up(suite)))
 
 

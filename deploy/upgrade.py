@@ -20,6 +20,7 @@ from shared.messages.catalog import catalog
 from shared.messages.permissions import PROVISIONER
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.streams import consumer_config, declare, require_server, stream_configs
+from shared.process.settings import NatsSettings, read_or_exit
 
 Config = dict[str, Any]
 
@@ -78,9 +79,9 @@ async def _api(client: Client, subject: str, request: Config) -> Config:
 
 
 def main() -> None:
-    url = os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
+    settings = read_or_exit(NatsSettings, os.environ)
     try:
-        changed = asyncio.run(upgrade(url, Access.from_environment(os.environ)))
+        changed = asyncio.run(upgrade(settings.url, settings.access))
     except (Unusable, nats.errors.Error, OSError) as error:
         sys.exit(f"nothing more was changed: {error or type(error).__name__}")
     print(f"changed: {', '.join(changed)}" if changed else "all is as this version has it")

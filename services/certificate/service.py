@@ -1,7 +1,6 @@
 """Wiring of the certificate service: five aggregates with their performers, and the projector of views."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from functools import cache, partial
 
 from nats.js import JetStreamContext
@@ -16,8 +15,9 @@ from services.certificate.ocsp.domain import OCSP
 from services.certificate.ocsp.effects import OcspEffect, OcspOutcome
 from services.certificate.ocsp.performer import OcspPerformer
 from services.certificate.policy.issuers import OcspPolicy
-from services.certificate.policy.rules import Policy, SshRule
+from services.certificate.policy.rules import Policy
 from services.certificate.revocation.log import RevocationLog
+from services.certificate.settings import CertificateSettings
 from services.certificate.ssh import performer as ssh_performer
 from services.certificate.ssh.domain import ssh_certificate_decider
 from services.certificate.ssh.effects import SshEffect, SshOutcome
@@ -36,7 +36,6 @@ from services.certificate.x509.performer import CertificatePerformer
 from services.certificate.x509.states import Certificate, Issued, Revoked
 from shared.contracts.certificate.events import CertificateEvent
 from shared.nats.client import Client
-from shared.nats.connection import ANONYMOUS, Access
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve
 from shared.store.event_store import EventStore
@@ -47,17 +46,8 @@ CurrentCertificate = Callable[[str], Awaitable[Certificate]]
 """Reads the latest state of a certificate."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    nats_url: str
-    policy: Policy = field(default_factory=Policy)
-    ssh_rules: tuple[SshRule, ...] = ()
-    ocsp: OcspPolicy = field(default_factory=OcspPolicy)
-    access: Access = ANONYMOUS
-
-
-def certificate_service(settings: Settings) -> Service:
-    host, pkilint = Host(settings.nats_url, "certificate", settings.access), Pkilint()
+def certificate_service(settings: CertificateSettings) -> Service:
+    host, pkilint = Host(settings.nats.url, "certificate", settings.nats.access), Pkilint()
     revocation_logs: RevocationLogs = cache(RevocationLog)  # CRLs and OCSP responses share one log reader
     app = serve(
         host,

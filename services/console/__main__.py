@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import json
 import os
 import signal
@@ -20,14 +19,13 @@ from services.console.arguments import read_arguments
 from services.console.client import Ask, Exit, Failure, places, post, send
 from services.console.fields import WrongUsage, command_names, fields_of, leaves, model_of
 from services.console.formatting import Page, columns, say, succeeded
+from services.console.settings import ConsoleSettings
 from services.console.terminal import Terminal
 from services.console.watch import Lines, Wanted, watch
 from services.console.wire_message import Heard
-from shared.errors import Unusable
-from shared.nats.connection import Access
+from shared.process.settings import read_or_exit
 
 _INTERRUPTED = 130
-_LONGEST_ACTOR = 256
 
 
 async def _send(terminal: Terminal, options: Namespace) -> int:
@@ -153,8 +151,6 @@ _ACTIONS = {
 def run(arguments: Sequence[str], terminal: Terminal) -> int:
     """Do what is asked; whatever goes wrong is one line on stderr and an exit status."""
     try:
-        if len(terminal.actor) > _LONGEST_ACTOR or not terminal.actor.isprintable():
-            raise WrongUsage(f"CIM_ACTOR must be printable and at most {_LONGEST_ACTOR} characters")  # noqa: TRY301 - one place says all
         options = read_arguments(arguments)
         return asyncio.run(_ACTIONS[options.action](terminal, options))
     except WrongUsage as error:
@@ -176,22 +172,15 @@ def run(arguments: Sequence[str], terminal: Terminal) -> int:
 
 
 def main() -> None:
-    try:
-        login = getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        login = "anonymous"
-    try:
-        access = Access.from_environment(os.environ)
-    except Unusable as error:
-        sys.exit(f"cim-keys: {error}")
+    settings = read_or_exit(ConsoleSettings, os.environ)
     sys.stdout.reconfigure(line_buffering=True, errors="replace")  # type: ignore[union-attr] # it is a TextIOWrapper
     terminal = Terminal(
-        os.environ.get("NATS_URL") or "nats://127.0.0.1:4222",
-        os.environ.get("CIM_ACTOR") or login,
+        settings.nats.url,
+        settings.actor,
         Page(),
         Page(stderr=True),
-        access,
-        os.environ.get("CIM_ROLE") or "operator",
+        settings.nats.access,
+        settings.role,
     )
     sys.exit(run(sys.argv[1:], terminal))
 

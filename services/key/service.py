@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from nats.js import JetStreamContext
 
@@ -13,31 +12,18 @@ from services.key.effects import Effect, FetchSuccessor, Outcome, PublicKeyWritt
 from services.key.secrets.kek import unlock
 from services.key.secrets.keystore import Keystore
 from services.key.secrets.rewrap import settle
-from services.key.secrets.source import Source
+from services.key.settings import KeySettings
 from services.key.states import Key
 from shared.contracts.key.events import KeyEvent
-from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Stores, serve
 from shared.store.event_store import EventStore
 
 
-@dataclass(frozen=True, slots=True)
-class KeySettings:
-    """What the key service is told. *previous*: the secret that KEYS_SECRETS is to be sealed with no longer."""
-
-    nats_url: str
-    secret: Source
-    previous: Source | None = None
-    ml_dsa: bool = False
-    access: Access = ANONYMOUS
-
-
 def key_service(settings: KeySettings) -> Service:
-    secret = settings.secret.read()
-    previous = settings.previous.read() if settings.previous is not None else None
-    host = Host(settings.nats_url, "key", settings.access)
+    secret, previous = settings.secret, settings.previous_secret
+    host = Host(settings.nats.url, "key", settings.nats.access)
 
     async def prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")

@@ -5,7 +5,6 @@ It publishes nothing, holds no key, and creates no stream: where KEYS_VIEWS is m
 
 import logging
 import socket
-from dataclasses import dataclass
 
 from faststream.asgi import AsgiFastStream
 
@@ -13,31 +12,23 @@ from services.repository.documents import Documents
 from services.repository.http import Http, Receive, Scope, Send
 from services.repository.routes import Routes
 from services.repository.server import Server, make_room, server_of
+from services.repository.settings import RepositorySettings
 from shared.errors import Transient, Unusable
-from shared.nats.connection import ANONYMOUS, Access
 from shared.process.broker import ServiceBroker
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    nats_url: str
-    host: str = "127.0.0.1"
-    port: int = 8080
-    access: Access = ANONYMOUS
-
-
 class Repository(AsgiFastStream):
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: RepositorySettings) -> None:
         self._settings = settings
         self._documents = Documents()
         self._http = Http(Routes(self._documents))
         self._serving: Server | None = None
         self._broker = ServiceBroker(
-            settings.nats_url,
+            settings.nats.url,
             "repository",
-            settings.access,
+            settings.nats.access,
             on_error=self._on_error,
             on_closed=self._on_closed,
             reconnect_wait_s=0.25,

@@ -1,4 +1,4 @@
-"""``python -m services.saga [rebuild …]``: the coordinator as a process. The only reader of the environment."""
+"""``python -m services.saga [rebuild …]``: the saga coordinator as a process, or its recovery from the log."""
 
 import os
 import sys
@@ -8,26 +8,19 @@ import uvloop
 from services.saga.definitions import DEFINITIONS
 from services.saga.recovery import recover
 from services.saga.service import saga_service
+from services.saga.settings import SagaSettings
 from shared.errors import Unusable
-from shared.nats.connection import Access
-from shared.process.host import UNUSABLE, Service, run
-
-
-def nats_url() -> str:
-    return os.environ.get("NATS_URL", "nats://127.0.0.1:4222")
-
-
-def build() -> Service:
-    return saga_service(nats_url(), access=Access.from_environment(os.environ))
+from shared.process.host import UNUSABLE, run
+from shared.process.settings import read_or_exit
 
 
 def main() -> None:
     if sys.argv[1:2] != ["rebuild"]:
-        run("saga", build, os.environ)
+        run("saga", SagaSettings, saga_service, os.environ)
         return
+    nats = read_or_exit(SagaSettings, os.environ).nats
     try:
-        access = Access.from_environment(os.environ)
-        lines = uvloop.run(recover(nats_url(), DEFINITIONS, sys.argv[2:], access))
+        lines = uvloop.run(recover(nats.url, DEFINITIONS, sys.argv[2:], nats.access))
         sys.stdout.writelines(f"{line}\n" for line in lines)
     except Unusable as error:
         sys.stderr.write(f"{error}\n")

@@ -14,9 +14,9 @@ from services.saga.coordinator import Coordinator
 from services.saga.core.definition import AnyDefinition
 from services.saga.definitions import DEFINITIONS
 from services.saga.outbox import SERVICE
+from services.saga.settings import SagaSettings
 from services.saga.store import SagaStore
 from shared.nats.client import Client
-from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 
@@ -25,12 +25,10 @@ _LOOK_AGAIN = 0.5
 log = logging.getLogger(__name__)
 
 
-def saga_service(
-    nats_url: str, definitions: Iterable[AnyDefinition] = DEFINITIONS, access: Access = ANONYMOUS
-) -> Service:
+def saga_service(settings: SagaSettings, definitions: Iterable[AnyDefinition] = DEFINITIONS) -> Service:
     """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
     known = sorted(definitions, key=lambda definition: definition.version)
-    host = Host(nats_url, SERVICE, access)
+    host = Host(settings.nats.url, SERVICE, settings.nats.access)
 
     async def begin(client: Client) -> None:
         js = client.jetstream()

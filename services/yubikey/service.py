@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from nats.js import JetStreamContext
-from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
 from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.core.effects import Effect, Outcome
@@ -20,6 +16,7 @@ from services.yubikey.readers.directory import Devices
 from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.readers.virtual import VirtualDevices, load_distribution
 from services.yubikey.roles import read_roles
+from services.yubikey.settings import YubikeySettings
 from services.yubikey.state.credentials import PURPOSE, Credentials
 from services.yubikey.state.home import StateDirectory
 from services.yubikey.state.intents import BUCKET
@@ -28,43 +25,27 @@ from services.yubikey.state.rotation import require_readable, reseal_documents
 from services.yubikey.state.sealing import DocumentSealing, SealingKey, derive_key
 from services.yubikey.trust import yubico_trust
 from shared.nats.client import Client
-from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Handler, Stores, serve
 
-LEASE, SHORTEST_LEASE, PATIENCE, PREDECESSOR = 15.0, 3.0, 180.0, 15.0
+PREDECESSOR_S = 15.0
+"""Time that another process of the same directory has to end."""
+
 VIRTUAL = b"cim-keys/yubikey/virtual-devices/v1"
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """*virtual_serials*: what is plugged in of software; *pcsc*: whether real readers are used too. *agent*: how this
-    machine is called. In seconds: how long a *lease* is, how much *patience* there is with people, and with a
-    *predecessor* in the same directory that has not ended yet.
-    """
-
-    nats_url: str
-    state_directory: Path
-    secret: bytes = field(repr=False)
-    previous_secret: bytes | None = field(default=None, repr=False, kw_only=True)
-    virtual_serials: tuple[int, ...] = ()
-    pcsc: bool = False
-    roots: Path | None = None
-    management_key: bytes = field(default=DEFAULT_MANAGEMENT_KEY, repr=False)
-    roles_file: Path | None = None
-    agent: str = field(default_factory=socket.gethostname)
-    lease: float = LEASE
-    patience: float = PATIENCE
-    predecessor: float = PREDECESSOR
-    access: Access = ANONYMOUS
-
-
-def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devices]] | None = None) -> Service:
-    """Build the service. *sources*: the sources of devices; by default, those that the settings name."""
+def yubikey_service(
+    settings: YubikeySettings,
+    sources: Callable[[YubikeySettings], list[Devices]] | None = None,
+    *,
+    predecessor_s: float = PREDECESSOR_S,
+) -> Service:
+    """Builds the service. *sources*: the sources of devices; by default, those that the settings name."""
     if sources is None and settings.virtual_serials:
         load_distribution()  # fail before connecting if it is missing
-    host, edge = Host(settings.nats_url, "yubikey", settings.access), _Edge(settings, sources or _sources)
+    host = Host(settings.nats.url, "yubikey", settings.nats.access)
+    edge = _Edge(settings, sources or _sources, predecessor_s)
 
     async def on_started(client: Client) -> None:
         await edge.start(client, host)
@@ -81,20 +62,23 @@ def yubikey_service(settings: Settings, sources: Callable[[Settings], list[Devic
 class _Edge:
     """State directory, agent and sealing of the running service."""
 
-    def __init__(self, settings: Settings, sources: Callable[[Settings], list[Devices]]) -> None:
+    def __init__(
+        self, settings: YubikeySettings, sources: Callable[[YubikeySettings], list[Devices]], predecessor_s: float
+    ) -> None:
         self._settings = settings
+        self._predecessor_s = predecessor_s
         self._sources = sources
         self._sealing = DocumentSealing(settings.secret, PURPOSE, settings.previous_secret)
         self._agent: Agent | None = None
 
     async def start(self, client: Client, host: Host) -> None:
         settings = self._settings
-        home = await StateDirectory.claim(settings.state_directory, settings.predecessor)
+        home = await StateDirectory.claim(settings.state_directory, self._predecessor_s)
         configuration = AgentConfiguration(
             name=settings.agent,
             sources=lambda: self._sources(settings),
-            lease_s=settings.lease,
-            prompt_timeout_s=settings.patience,
+            lease_s=settings.lease_s,
+            prompt_timeout_s=settings.patience_s,
         )
         self._agent = Agent(configuration, home, client, host.background)
         bucket = KeyValue(client.jetstream(), BUCKET)
@@ -125,7 +109,7 @@ class _Edge:
         return perform
 
 
-def _sources(settings: Settings) -> list[Devices]:
+def _sources(settings: YubikeySettings) -> list[Devices]:
     sources: list[Devices] = []
     if settings.virtual_serials:
         directory, previous = settings.state_directory / "virtual", settings.previous_secret

@@ -6,15 +6,13 @@ import asyncio
 import contextlib
 import random
 import ssl
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import nats.aio.client
 from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity, NatsUserPassword
 
-from shared.errors import Unusable
 from shared.nats.client import Client
 
 _CLOSING = 1.0
@@ -42,23 +40,6 @@ class Access:
     user: str | None = None
     password: str | None = field(default=None, repr=False)
     tls: ssl.SSLContext | None = field(default=None, repr=False)
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Raises Unusable, naming the variable and what is wrong with it."""
-        user, told = environment.get("NATS_USER") or None, ("NATS_CREDS", "NATS_NKEY", "NATS_USER")
-        if sum(bool(environment.get(name)) for name in told) > 1:
-            raise Unusable(f"only one of {', '.join(told)} can say as whom to connect")
-        password = _file(environment, "NATS_PASSWORD_FILE")
-        if (user is None) != (password is None):
-            raise Unusable("NATS_USER and NATS_PASSWORD_FILE need each other")
-        return cls(
-            _file(environment, "NATS_CREDS"),
-            _file(environment, "NATS_NKEY"),
-            user,
-            password.read_text().strip() if password else None,
-            _tls(environment),
-        )
 
     @property
     def is_authenticated(self) -> bool:
@@ -106,32 +87,3 @@ class Access:
 
 ANONYMOUS = Access()
 """What a server that asks nothing lets in."""
-
-
-def _file(environment: Mapping[str, str], name: str) -> Path | None:
-    if not environment.get(name):
-        return None
-    path = Path(environment[name])
-    try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise Unusable(f"{name}: {path} cannot be read ({error.strerror})") from error
-
-
-def _tls(environment: Mapping[str, str]) -> ssl.SSLContext | None:
-    authority, certificate, key = (_file(environment, name) for name in ("NATS_CA", "NATS_CERT", "NATS_KEY"))
-    if (certificate is None) != (key is None):
-        raise Unusable("NATS_CERT and NATS_KEY need each other")
-    if authority is None:
-        if certificate is not None:
-            raise Unusable("NATS_CERT needs NATS_CA: by what the server is known")
-        return None
-    try:
-        context = ssl.create_default_context(cafile=str(authority))
-        if certificate is not None and key is not None:
-            context.load_cert_chain(certificate, key)
-    except ssl.SSLError as error:
-        raise Unusable(f"NATS_CA, NATS_CERT and NATS_KEY do not make a TLS client: {error.reason or error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    return context

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from shared.errors import Unusable
+from shared.process.settings import HealthSettings
 
 Problems = Callable[[], Awaitable[list[str]]]
 """What stands between the process and its work; nothing: it works."""
@@ -23,37 +23,18 @@ _PATIENCE = 5.0
 _LONGEST_REQUEST = 8192
 _MOST_CONNECTIONS = 100
 """At a time; more would be at the cost of the files that the work needs."""
-_PORTS = range(1, 65_536)
-
-
-@dataclass(frozen=True, slots=True)
-class Probes:
-    """Where probes are answered."""
-
-    host: str
-    port: int
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Probes | None:
-        """None without HEALTH_PORT. Raises Unusable for what is no port."""
-        port = environment.get("HEALTH_PORT")
-        if not port:
-            return None
-        if not port.isdecimal() or int(port) not in _PORTS:
-            raise Unusable(f"HEALTH_PORT must be a port number, not {port!r}")
-        return cls(environment.get("HEALTH_HOST") or "127.0.0.1", int(port))
 
 
 @asynccontextmanager
-async def answering(probes: Probes | None, problems: Problems) -> AsyncIterator[None]:
-    """Answer *probes*, if anybody asks, for as long as the body runs. Raises Unusable where nobody can listen."""
-    if probes is None:
+async def answering(health: HealthSettings, problems: Problems) -> AsyncIterator[None]:
+    """Answers probes, if a port is set, for as long as the body runs. Raises Unusable where nobody can listen."""
+    if health.port is None:
         yield
         return
     try:
-        server = await asyncio.start_server(_answer_with(problems), probes.host, probes.port, limit=_LONGEST_REQUEST)
+        server = await asyncio.start_server(_answer_with(problems), health.host, health.port, limit=_LONGEST_REQUEST)
     except OSError as error:
-        where = f"{probes.host} port {probes.port}"
+        where = f"{health.host} port {health.port}"
         raise Unusable(f"cannot listen on {where}: {error.strerror}; HEALTH_HOST and HEALTH_PORT say where") from error
     try:
         yield

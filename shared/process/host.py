@@ -7,9 +7,9 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, TypeVar
 
 import uvloop
 from faststream import FastStream
@@ -24,8 +24,9 @@ from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer, require_s
 from shared.process.broker import ServiceBroker
 from shared.process.consumer import GiveUp, IsRelevant, PullConsumer
 from shared.process.gc_tuning import tune_gc
-from shared.process.health import Probes, Problems, answering
+from shared.process.health import Problems, answering
 from shared.process.metrics import buried, measure_forever, reconnects
+from shared.process.settings import HealthSettings, InvalidSettings, LogSettings, ServiceSettings, TelemetrySettings
 from shared.process.tasks import failed_tasks, start_task
 from shared.store.dead_letters import BUCKET, DeadLetters
 from shared.telemetry import instruments
@@ -206,32 +207,45 @@ class Application(Protocol):
     async def run(self) -> None: ...
 
 
-def run(service: str, build: Callable[[], Application], environment: Mapping[str, str]) -> None:
-    """Run what *build* makes until it is told to stop; what every process is told alike is in its *environment*.
+S = TypeVar("S", bound=ServiceSettings)
 
-    What cannot be used is said in one line, not in a traceback.
+
+def run(service: str, kind: type[S], build: Callable[[S], Application], environment: MutableMapping[str, str]) -> None:
+    """Runs what *build* makes of the settings in *environment* until it is told to stop.
+
+    An unusable setting, server or stream is reported in one line, without a traceback.
     """
     try:
-        log_to_stderr(service, environment)
-        with _observed(service, environment):
-            uvloop.run(_running(build(), Probes.from_environment(environment)))
+        log_to_stderr(service, _log_format(environment))
+        settings = kind.read(environment)
+        with _exporting(service, settings.telemetry):
+            uvloop.run(_running(build(settings), settings.health))
     except* Unusable as errors:
         for error in errors.exceptions:
-            log.error("%s", error)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
+            for problem in str(error).splitlines():
+                log.error("%s", problem)  # noqa: TRY400 - it is an answer to a person, who needs no traceback
         sys.exit(UNUSABLE)
     except* Transient as errors:
         log.error("not now: %s", errors.exceptions[0])  # noqa: TRY400 - as above
         sys.exit(NOT_NOW)
 
 
-def _observed(service: str, environment: Mapping[str, str]) -> AbstractContextManager[None]:
-    if not instruments.is_configured(environment):
+def _log_format(environment: MutableMapping[str, str]) -> Literal["text", "json"]:
+    """Returns the format before the other settings are read, so that their problems are logged in it."""
+    try:
+        return LogSettings.read(environment).format
+    except InvalidSettings:
+        return "text"
+
+
+def _exporting(service: str, telemetry: TelemetrySettings) -> AbstractContextManager[None]:
+    if not telemetry.is_wanted:
         return contextlib.nullcontext()
     from shared.telemetry.exporter import export_telemetry  # noqa: PLC0415 - the SDK stays out of processes that export nothing
 
     return export_telemetry(service)
 
 
-async def _running(application: Application, probes: Probes | None) -> None:
-    async with answering(probes, application.problems):
+async def _running(application: Application, health: HealthSettings) -> None:
+    async with answering(health, application.problems):
         await application.run()

@@ -21,11 +21,9 @@ from opentelemetry.metrics import CallbackOptions, Observation
 
 from shared.messages.catalog import catalog
 from shared.messages.subjects import aggregate_type_of
-from shared.process.settings import switch
 from shared.telemetry import spans
 
 DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-_ENDPOINTS = tuple(f"OTEL_EXPORTER_OTLP_{of}ENDPOINT" for of in ("", "TRACES_", "METRICS_"))
 
 _TEMPLATE = "messaging.destination.template"
 Labels = tuple[tuple[str, str], ...]
@@ -82,11 +80,6 @@ class ObservedMessage:
 
 
 current_message: ContextVar[ObservedMessage | None] = ContextVar("observed", default=None)
-
-
-def is_configured(environment: Mapping[str, str]) -> bool:
-    """Whether *environment* names a collector, in the words of the OpenTelemetry specification."""
-    return not switch(environment, "OTEL_SDK_DISABLED") and any(environment.get(name) for name in _ENDPOINTS)
 
 
 class _Switch:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Literal
 
 from opentelemetry import trace
 
-from shared.errors import Unusable
 from shared.telemetry.instruments import current_message
-
-_FORMATS = ("text", "json")
 
 
 class JsonLines(logging.Formatter):
@@ -40,14 +37,11 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def log_to_stderr(service: str, environment: Mapping[str, str]) -> None:
-    """Raises Unusable, after the log was set up for people, for a format that there is not."""
-    told = environment.get("LOG_FORMAT") or "text"
+def log_to_stderr(service: str, log_format: Literal["text", "json"]) -> None:
+    """Sets the log of the process up."""
     lines = logging.Formatter(f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(service) if told == "json" else lines)
+    handler.setFormatter(JsonLines(service) if log_format == "json" else lines)
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     for noisy in ("yubikit", "ykman", "faststream"):  # yubikit logs whole APDUs, PINs among them, below DEBUG
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    if told not in _FORMATS:
-        raise Unusable(f"LOG_FORMAT must be {' or '.join(_FORMATS)}, not {told!r}")

@@ -2,9 +2,10 @@
 
 import pytest
 
-from deploy import render
+from deploy import render, settings_page
 from deploy.kubernetes import nack
 from deploy.monitoring import dashboard
+from deploy.settings import SERVICES
 from services.saga import diagrams
 from services.saga.core.steps import flat
 from services.saga.definitions import DEFINITIONS
@@ -13,6 +14,16 @@ from shared.messages.catalog import catalog
 
 def test_the_asyncapi_page_is_what_make_render_writes():
     assert render.PAGE.read_text() == render.asyncapi()
+
+
+def test_the_page_of_settings_is_what_make_render_writes():
+    assert settings_page.PAGE.read_text() == settings_page.page()
+
+
+def test_every_process_has_its_settings_on_the_page():
+    assert {*SERVICES, "console"} == {
+        each.removeprefix("services.") for each in settings_page.PROCESSES if "services" in each
+    }
 
 
 def test_the_page_of_sagas_is_what_make_render_writes():

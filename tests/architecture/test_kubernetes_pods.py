@@ -1,7 +1,5 @@
 """What a pod is given: the rights of the restricted profile, settings that its process reads, secrets of its own."""
 
-import importlib
-import logging
 import os
 from pathlib import Path
 
@@ -9,10 +7,8 @@ import pytest
 
 from deploy import declare, upgrade
 from deploy.settings import SERVICES
-from shared.process.health import Probes
+from deploy.settings_page import settings_of
 from shared.process.settings import is_open_to_others
-from shared.telemetry import instruments
-from shared.telemetry.logs import log_to_stderr
 from tests.support.manifests import (
     EVERYTHING,
     RENDERED,
@@ -154,12 +150,8 @@ def test_a_service_reads_every_setting_that_its_manifest_names(name, service, se
     (container,) = ours(pods(rendered(name))[service])
     environment = as_mounted(container, secrets[f"cim-keys-{service}"], tmp_path)
     monkeypatch.setattr(os, "environ", environment)
-    monkeypatch.setattr(logging, "root", logging.RootLogger(logging.WARNING))
 
-    importlib.import_module(f"services.{service}.__main__").build()
-    Probes.from_environment(environment)
-    instruments.is_configured(environment)
-    log_to_stderr(service, environment)
+    settings_of(f"services.{service}").read(environment)
 
     assert set(says(container)) - environment.read == set()
 
@@ -181,7 +173,7 @@ def test_a_setting_that_nobody_reads_is_found(tmp_path, monkeypatch):
     environment = as_mounted({"env": [{"name": "NATS_URI", "value": "nats://nats:4222"}]}, {}, tmp_path)
     monkeypatch.setattr(os, "environ", environment)
 
-    importlib.import_module("services.saga.__main__").build()
+    settings_of("services.saga").read(environment)
 
     assert "NATS_URI" not in environment.read
 

@@ -16,6 +16,7 @@ from services.saga.core.definition import Definition, Sleep, Step
 from services.saga.core.state import Saga
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.saga.service import saga_service
+from services.saga.settings import SagaSettings
 from shared.contracts.key.commands import RevokeKey
 from shared.contracts.key.events import KeyRevoked
 from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBootstrap
@@ -65,4 +66,4 @@ def start(_: int, saga: str, organization: str = "Bench") -> tuple[str, bytes, d
 if __name__ == "__main__":
     what = sys.argv[1]
     definition = asleep() if what == "asleep" else idle(int(what))
-    run("saga", lambda: saga_service(os.environ["NATS_URL"], [definition]), os.environ)
+    run("saga", SagaSettings, lambda settings: saga_service(settings, [definition]), os.environ)

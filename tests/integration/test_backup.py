@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic_core import from_json
 
 from deploy.backup import BackupFailed, in_order, restore, save
-from services.key.secrets.source import Source
-from services.key.service import KeySettings, key_service
+from services.key.service import key_service
 from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign
 from tests.support.service_client import running
+from tests.support.settings import key_settings
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def _backup(tmp_path):
 
 
 def serving(server, **source):
-    return running(key_service(KeySettings(server.url, Source(**source or {"passphrase": PASSPHRASE}))))
+    return running(key_service(key_settings(server.url, **source or {"passphrase": PASSPHRASE})))
 
 
 async def log_of(client):

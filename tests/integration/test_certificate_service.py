@@ -9,18 +9,19 @@ import sys
 import pytest
 from cryptography import x509
 
-from services.certificate.service import Settings, certificate_service
+from services.certificate.service import certificate_service
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
 from tests.support.authority import private_key, public_pem, sign
 from tests.support.service_client import ServiceClient, running
+from tests.support.settings import certificate_settings
 
 ROOT_KEY = private_key(Algorithm.EC_P384)
 CA_KEY, LEAF_KEY = private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1)
 
 
 def serving(url):
-    return running(certificate_service(Settings(nats_url=url)))
+    return running(certificate_service(certificate_settings(url)))
 
 
 ROOT = {

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.certificate.service import Settings, certificate_service
+from services.certificate.service import certificate_service
 from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
 from services.certificate.verification.performer import PathChecker
 from services.certificate.verification.status_log import StatusLog
@@ -26,6 +26,7 @@ from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from tests.support.authority import Authority, private_key, request
 from tests.support.chains import Party
+from tests.support.settings import certificate_settings
 
 ROOT_KEY = private_key(Algorithm.EC_P384)
 CA_KEY, LEAF_KEY = private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1)
@@ -250,7 +251,7 @@ async def test_junk_in_the_log_disables_nothing(log, client):
 
 
 async def test_the_service_answers_the_command(server, client):
-    app = certificate_service(Settings(nats_url=server.url))
+    app = certificate_service(certificate_settings(server.url))
     await app.start()
     try:
         log = Log(client.jetstream())

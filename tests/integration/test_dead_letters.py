@@ -14,6 +14,7 @@ from shared.nats.streams import declare
 from shared.process.host import Host
 from shared.store.dead_letters import BUCKET, DeadLetters
 from tests.integration.test_console import cim_keys
+from tests.support.settings import saga_settings
 from tests.support.waiting import until
 
 
@@ -113,7 +114,7 @@ async def test_an_operator_looks_at_letters_and_asks_again_or_drops_them(server,
         _, body, _ = await cim_keys(server.url, "dead-letters", "show", one.key, "--body")
         assert ("hunter2" in shown, "hunter2" in body) == (False, True)
 
-        running = saga_service(server.url)
+        running = saga_service(saga_settings(server.url))
         await running.start()
         status, out, _ = await cim_keys(server.url, "dead-letters", "replay", other.key)
         assert (status, "invalid" in out) == (1, True)  # it is processed now, and answered: the fields are missing

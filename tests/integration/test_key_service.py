@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -27,15 +26,15 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from pydantic_core import from_json
 
-from services.key.__main__ import settings_from
 from services.key.secrets.imported_keys import SUITE
-from services.key.secrets.source import Source
-from services.key.service import KeySettings, key_service
+from services.key.service import key_service
+from services.key.settings import KeySettings
 from shared.contracts.key.value_types import import_proof, sealing_info
 from shared.errors import Unusable
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.service_client import ServiceClient, running
+from tests.support.settings import key_settings
 from tests.support.to_be_signed import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]
@@ -46,7 +45,7 @@ GENERATE, SIGN = "key.generate", "key.sign"
 def _settings(server, tmp_path):
     path = tmp_path / "passphrase"
     path.write_text("correct horse battery staple\n")
-    return KeySettings(server.url, Source(passphrase_file=path))
+    return key_settings(server.url, passphrase_file=path)
 
 
 @pytest.fixture(name="talk")
@@ -450,7 +449,7 @@ async def test_ml_dsa_is_refused_where_it_is_not_allowed(talk):
 
 
 async def test_where_ml_dsa_is_allowed_its_signatures_verify(settings, client):
-    async with running(key_service(replace(settings, ml_dsa=True))):
+    async with running(key_service(settings.model_copy(update={"ml_dsa": True}))):
         key = Key(await ServiceClient(client, ids=True).connect())
         made = await key.do("generate", algorithm="ml-dsa-65")
 
@@ -461,8 +460,8 @@ async def test_where_ml_dsa_is_allowed_its_signatures_verify(settings, client):
 
 
 def test_the_environment_says_whether_ml_dsa_is_allowed():
-    assert settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "1"}).ml_dsa
-    assert not settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "0"}).ml_dsa
+    assert KeySettings.read({"KEY_KEK": "00" * 32, "ENABLE_ML_DSA": "1"}).ml_dsa
+    assert not KeySettings.read({"KEY_KEK": "00" * 32, "ENABLE_ML_DSA": "0"}).ml_dsa
 
 
 # -- as a process ----------------------------------------------------------------
@@ -504,7 +503,7 @@ async def test_without_a_secret_the_process_ends_with_one_clear_line(server):
 
 
 async def test_the_process_serves_until_it_is_told_to_stop(settings, client):
-    process, line = await run(NATS_URL=settings.nats_url, KEY_PASSPHRASE_FILE=str(settings.secret.passphrase_file))
+    process, line = await run(NATS_URL=settings.nats.url, KEY_PASSPHRASE=settings.secret.text)
     assert "serving" in line
 
     service = await ServiceClient(client, ids=True).connect()
@@ -523,6 +522,6 @@ def _raw(text):
 
 
 def test_the_switch_is_said_in_the_same_words_to_every_service():
-    assert settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "true"}).ml_dsa
+    assert KeySettings.read({"KEY_KEK": "00" * 32, "ENABLE_ML_DSA": "true"}).ml_dsa
     with pytest.raises(Unusable, match="ENABLE_ML_DSA must be true or false"):
-        settings_from({"KEY_KEK_FILE": "/run/kek", "ENABLE_ML_DSA": "perhaps"})
+        KeySettings.read({"KEY_KEK": "00" * 32, "ENABLE_ML_DSA": "perhaps"})

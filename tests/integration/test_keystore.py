@@ -396,7 +396,7 @@ async def test_a_short_passphrase_is_refused(bucket, tmp_path):
     path = tmp_path / "passphrase"
     path.write_text("elevenchars\n")
 
-    with pytest.raises(Unusable, match="shorter than 12"):
+    with pytest.raises(ValueError, match="shorter than 12"):
         Passphrase.read(path)
     with pytest.raises(Unusable, match="shorter than 12"):
         await unlock(bucket, Passphrase("elevenchars"))
@@ -415,7 +415,7 @@ def test_a_key_file_that_is_open_to_others_is_refused(tmp_path, mode):
     path.write_bytes(SECRET.key)
     path.chmod(mode)
 
-    with pytest.raises(Unusable, match="chmod 600"):
+    with pytest.raises(ValueError, match="chmod 600"):
         KeyFile.read(path)
 
 
@@ -426,13 +426,13 @@ def test_a_key_file_is_raw_or_hexadecimal(tmp_path, content):
 
 @pytest.mark.parametrize("content", [b"", bytes(31), bytes(33), bytes(64), b"0" * 63, b"0" * 66, b"g" * 64])
 def test_a_key_file_of_another_length_or_alphabet_is_refused(tmp_path, content):
-    with pytest.raises(Unusable, match="exactly 32 octets"):
+    with pytest.raises(ValueError, match="exactly 32 octets"):
         KeyFile.read(private_file(tmp_path, content))
 
 
 @pytest.mark.parametrize("kind", [Passphrase, KeyFile])
 def test_a_secret_file_that_is_not_there_is_said_to_be_missing(tmp_path, kind):
-    with pytest.raises(Unusable, match="No such file"):
+    with pytest.raises(ValueError, match="No such file"):
         kind.read(tmp_path / "nowhere")
 
 

@@ -35,6 +35,7 @@ from tests.support.pki import (
     root,
     tell,
 )
+from tests.support.settings import certificate_settings
 from tests.support.waiting import until
 
 ROOT, OTHER = root(), root("Other")
@@ -470,9 +471,9 @@ async def test_what_it_cannot_use_is_said_in_one_line(server, settings, words):
 
 async def test_what_is_told_to_the_log_is_served(server, client, tmp_path):
     """The whole way: an event, the projector, the bucket, HTTP."""
-    from services.certificate.service import Settings, certificate_service  # noqa: PLC0415 - only this test has both
+    from services.certificate.service import certificate_service  # noqa: PLC0415 - only this test has both
 
-    app = certificate_service(Settings(nats_url=server.url))
+    app = certificate_service(certificate_settings(server.url))
     await app.start()
     try:
         async with repository_up(server.url, tmp_path) as repository:

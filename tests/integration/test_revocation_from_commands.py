@@ -6,12 +6,13 @@ import pytest
 from cryptography import x509
 from cryptography.x509 import ocsp
 
-from services.certificate.service import Settings, certificate_service
+from services.certificate.service import certificate_service
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
 from tests.support.authority import private_key, public_pem
 from tests.support.revocable import sign_with
 from tests.support.service_client import ServiceClient, running
+from tests.support.settings import certificate_settings
 
 ROOT_KEY, CA_KEY, RESPONDER_KEY, LEAF_KEY = (
     private_key(Algorithm.EC_P256, which) for which in ("root", "ca", "responder", "leaf")
@@ -59,7 +60,7 @@ async def revoke(people, certificate_id, **reason):
 
 @pytest.fixture(name="people")
 async def _people(server, client):
-    async with running(certificate_service(Settings(nats_url=server.url))):
+    async with running(certificate_service(certificate_settings(server.url))):
         yield await RevocationClient(client).connect(from_log=True)
 
 

@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.x509 import ocsp
 
 from services.certificate.ocsp.domain import MAX_CERTIFICATES
-from services.certificate.service import Settings, certificate_service
+from services.certificate.service import certificate_service
 from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
@@ -18,6 +18,7 @@ from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.revocable import DAY, holder, now, sign_with
 from tests.support.service_client import ServiceClient, running
+from tests.support.settings import certificate_settings
 from tests.support.waiting import until
 
 SINCE = now() - 10 * DAY
@@ -28,7 +29,7 @@ ALICE, BOB = (holder(Profile.PIV_AUTHENTICATION, CA, name=name, since=SINCE) for
 
 
 def serving(url):
-    return running(certificate_service(Settings(nats_url=url)))
+    return running(certificate_service(certificate_settings(url)))
 
 
 class RevocationClient(ServiceClient):

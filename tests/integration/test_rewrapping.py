@@ -22,14 +22,15 @@ from services.key.secrets.kek_succession import put_sealed
 from services.key.secrets.keystore import Keystore
 from services.key.secrets.rewrap import settle
 from services.key.secrets.sealing import seal
-from services.key.secrets.source import KeyFile, Passphrase, Source
-from services.key.service import KeySettings, key_service
+from services.key.secrets.source import KeyFile, Passphrase
+from services.key.service import key_service
 from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm
 from shared.errors import Conflict, Transient, Unusable
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.asking import ask, ask_to_sign
+from tests.support.settings import key_settings
 from tests.support.waiting import until
 
 ROOT = Path(__file__).parents[2]
@@ -174,10 +175,10 @@ async def test_one_change_after_another(bucket):
 
 async def test_the_service_answers_while_it_wraps_everything_again(bucket, server, client):
     await made(bucket, await unlock(bucket, OLD), MANY)
-    async with _serving(KeySettings(server.url, Source(kek=OLD.key.hex()))):
+    async with _serving(key_settings(server.url, kek=OLD.key.hex())):
         old = (await ask(client, "generate", algorithm="ec-p256"))[1]["key_id"]
 
-    async with _serving(KeySettings(server.url, Source(kek=NEW.key.hex()), Source(kek=OLD.key.hex()))):
+    async with _serving(key_settings(server.url, previous={"kek": OLD.key.hex()}, kek=NEW.key.hex())):
         answers = [await ask_to_sign(client, old) for _ in range(5)]
         answers.append(await ask(client, "generate", algorithm="ec-p256"))
         still_to_do = len(await under(bucket)) > 1
@@ -185,7 +186,7 @@ async def test_the_service_answers_while_it_wraps_everything_again(bucket, serve
 
     assert [kind for kind, _ in answers] == ["signed"] * 5 + ["generated"]
     assert still_to_do
-    async with _serving(KeySettings(server.url, Source(kek=NEW.key.hex()))):
+    async with _serving(key_settings(server.url, kek=NEW.key.hex())):
         for key_id in (old, answers[-1][1]["key_id"]):
             assert (await ask_to_sign(client, key_id))[0] == "signed"
 
@@ -406,7 +407,7 @@ async def test_killed_in_the_middle_again_and_again_the_process_comes_to_its_end
 
 async def test_a_service_stops_at_once_in_the_middle_of_it(bucket, server):
     await made(bucket, await unlock(bucket, OLD), MANY)
-    settings = KeySettings(server.url, Source(kek=NEW.key.hex()), Source(kek=OLD.key.hex()))
+    settings = key_settings(server.url, previous={"kek": OLD.key.hex()}, kek=NEW.key.hex())
 
     async with asyncio.timeout(10), _serving(settings):  # a connection that cannot drain is given up after 30 s
         pass

@@ -2,8 +2,7 @@
 
 import json
 
-from services.key.secrets.source import Source
-from services.key.service import KeySettings, key_service
+from services.key.service import key_service
 from services.saga.core.definition import Definition, Step, child
 from services.saga.definitions.parts import key_undone
 from shared.contracts.base import Name
@@ -14,6 +13,7 @@ from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 from shared.messages.ids import new_id
 from tests.kit.example.lent_key import LENT_KEY
 from tests.support.device_talk import RECIPIENT
+from tests.support.settings import key_settings
 from tests.support.standin import coordinating
 
 
@@ -68,7 +68,7 @@ async def test_what_is_wrong_with_its_request_is_said(server, services, log):
 
 
 async def test_the_one_that_the_guide_shows_does_what_it_says(server, log):
-    saga_id, keys = str(new_id()), key_service(KeySettings(server.url, Source(passphrase="correct horse battery")))
+    saga_id, keys = str(new_id()), key_service(key_settings(server.url, passphrase="correct horse battery"))
     await keys.start()
     async with coordinating(server.url, LENT_KEY):
         await log.start_saga("lent-key", saga_id, recipient_public_key=RECIPIENT)

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deploy.rebuild_views import rebuild
-from services.certificate.service import Settings, certificate_service
+from services.certificate.service import certificate_service
 from services.certificate.views.projector import SEQUENCE, Projector
 from shared.contracts.certificate.value_types import Profile
 from shared.messages.ids import new_id
@@ -24,6 +24,7 @@ from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.nats import connected
 from tests.support.pki import bundle_published, certify, crl_published, der, ocsp_published, root, tell
+from tests.support.settings import certificate_settings
 from tests.support.waiting import until
 
 ROOT = root()
@@ -35,7 +36,7 @@ async def projecting(url, replicas=1):
     """The certificate service, *replicas* times."""
     async with AsyncExitStack() as stack:
         for _ in range(replicas):
-            app = certificate_service(Settings(nats_url=url))
+            app = certificate_service(certificate_settings(url))
             await app.start()
             stack.push_async_callback(app.stop)
         yield

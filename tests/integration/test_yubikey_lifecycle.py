@@ -11,12 +11,13 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from yubikit.piv import SLOT, PivSession
 
 from services.virtual_yubikey import VirtualYubiKeys
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import yubikey_service
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.yubikey.slot_operations import plaintext_info
 from shared.messages.ids import new_id
 from tests.support.device_talk import READER, RECIPIENT, DeviceClient
 from tests.support.service_client import running
+from tests.support.settings import yubikey_settings
 from tests.support.together import SECRET, DevicesInHand
 
 SERIAL, OLD = 42000001, 42000002
@@ -49,7 +50,9 @@ def _yubikeys(tmp_path):
 @pytest.fixture(name="settings")
 def _settings(server, tmp_path):
     (tmp_path / "roles.toml").write_text(ROLES)
-    return Settings(server.url, tmp_path / "yubikey", SECRET, roles_file=tmp_path / "roles.toml", patience=1.0)
+    return yubikey_settings(
+        server.url, tmp_path / "yubikey", SECRET, roles_file=tmp_path / "roles.toml", patience_s=1.0
+    )
 
 
 def serving(settings, yubikeys):

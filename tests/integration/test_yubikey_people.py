@@ -10,7 +10,7 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 from services.yubikey.core.prompts import PROMPT
 from services.yubikey.performer.prompts import Prompts
 from services.yubikey.piv.authentication import authenticate
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import yubikey_service
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.yubikey.prompts import pin_info
@@ -23,6 +23,7 @@ from shared.process.runtime import current_command, store_of
 from tests.support.pluggable import Hands
 from tests.support.scenario import NOON
 from tests.support.service_client import running
+from tests.support.settings import yubikey_settings
 from tests.support.yubikey_fleet import Fleet, encoded, generating
 from tests.support.yubikeys import OTHER, SERIAL, opening
 
@@ -36,7 +37,7 @@ def _hands(tmp_path):
 
 @pytest.fixture(name="settings")
 def _settings(server, tmp_path):
-    return Settings(server.url, tmp_path / "state", bytes(range(32)), agent="desk", patience=60)
+    return yubikey_settings(server.url, tmp_path / "state", bytes(range(32)), agent="desk", patience_s=60)
 
 
 @pytest.fixture(name="fleet")
@@ -144,7 +145,7 @@ class TestATouch:
 
     async def test_nobody_comes(self, server, tmp_path, hands, fleet):
         hands.untouched[SERIAL] = 10_000
-        settings = Settings(server.url, tmp_path / "state", bytes(range(32)), patience=1)
+        settings = yubikey_settings(server.url, tmp_path / "state", bytes(range(32)), patience_s=1)
         async with serving(settings, hands):
             kind, refused = await fleet.ask("yubikey.generate-key", generating(SERIAL, "9a"))
 

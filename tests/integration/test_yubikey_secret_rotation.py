@@ -3,11 +3,10 @@
 import asyncio
 import logging
 from contextlib import asynccontextmanager
-from dataclasses import replace
 
 import pytest
 
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import yubikey_service
 from services.yubikey.state.credentials import PURPOSE, Credentials, DeviceSecrets
 from services.yubikey.state.intents import BUCKET
 from services.yubikey.state.leases import Holder, Leases
@@ -18,6 +17,7 @@ from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.device_talk import SERIAL, DeviceClient
 from tests.support.service_client import running
+from tests.support.settings import yubikey_settings
 from tests.support.waiting import until
 
 BEFORE, NOW = bytes(range(32)), bytes(range(1, 33))
@@ -26,7 +26,7 @@ DONE = "the previous secret can be taken away"
 
 @pytest.fixture(name="settings")
 def _settings(server, tmp_path):
-    return Settings(server.url, tmp_path / "yubikey", BEFORE, virtual_serials=(SERIAL,))
+    return yubikey_settings(server.url, tmp_path / "yubikey", BEFORE, virtual_serials=(SERIAL,))
 
 
 @pytest.fixture(name="bucket")
@@ -52,7 +52,7 @@ async def _pin(client, settings):
 
 
 def changing(settings):
-    return replace(settings, secret=NOW, previous_secret=BEFORE)
+    return settings.model_copy(update={"secret": NOW, "previous_secret": BEFORE})
 
 
 async def test_all_opens_while_both_are_given_and_afterwards_the_new_one_is_enough(client, settings, pin, caplog):
@@ -61,14 +61,14 @@ async def test_all_opens_while_both_are_given_and_afterwards_the_new_one_is_enou
         assert await talk.released("pin") == pin
         await until(lambda: DONE in caplog.text)
 
-    async with serving(client, replace(settings, secret=NOW)) as talk:
+    async with serving(client, settings.model_copy(update={"secret": NOW})) as talk:
         assert await talk.released("pin") == pin
         await talk.done("pin-configured", "configure-pin")
 
 
 async def test_a_secret_that_opens_nothing_is_not_worked_with(client, settings, pin):
     assert pin
-    elsewhere = replace(settings, virtual_serials=(), secret=NOW)
+    elsewhere = settings.model_copy(update={"virtual_serials": (), "secret": NOW})
 
     with pytest.raises(
         Unusable, match=r"opens the stored secrets of none of the 1 YubiKeys.*YUBIKEY_PREVIOUS_SECRET_FILE"

@@ -9,8 +9,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.yubikey.piv.slots import pem
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import yubikey_service
 from tests.support.service_client import ServiceClient, running
+from tests.support.settings import yubikey_settings
 from tests.support.yubikeys import SERIAL, certify
 
 AT = {"serial": str(SERIAL), "slot": "9a"}
@@ -18,7 +19,7 @@ AT = {"serial": str(SERIAL), "slot": "9a"}
 
 @pytest.fixture(name="settings")
 def _settings(server, tmp_path):
-    return Settings(server.url, tmp_path / "yubikey", bytes(range(32)), virtual_serials=(SERIAL,))
+    return yubikey_settings(server.url, tmp_path / "yubikey", bytes(range(32)), virtual_serials=(SERIAL,))
 
 
 IGNORED = ("yubikey.inserted", "yubikey.removed")

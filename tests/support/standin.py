@@ -15,6 +15,7 @@ from shared.decider import AlreadyDone, Rejection
 from shared.messages.envelope import encode_event, subject_of
 from shared.messages.headers import Header, command_lineage
 from shared.messages.ids import new_id
+from tests.support.settings import saga_settings
 from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
 
 AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 365}
@@ -117,7 +118,7 @@ def impatient(definition, **within):
 
 @asynccontextmanager
 async def coordinating(url, *definitions):
-    app = saga_service(url, definitions or (PKI_BOOTSTRAP_1,))
+    app = saga_service(saga_settings(url), definitions or (PKI_BOOTSTRAP_1,))
     await app.start()
     try:
         yield app

@@ -13,21 +13,20 @@ from yubikit.core.smartcard import SW, ApduError
 from yubikit.piv import SLOT, PivSession
 
 from deploy.settings import LocalSuite
-from services.certificate.service import Settings as CertificateSettings
 from services.certificate.service import certificate_service
-from services.key.secrets.source import Source
-from services.key.service import KeySettings, key_service
+from services.key.service import key_service
 from services.saga.core.definition import AnyDefinition
 from services.saga.service import saga_service
 from services.virtual_yubikey import VirtualYubiKeys
 from services.yubikey.core.domain import YUBIKEY
 from services.yubikey.piv.attestation import spki
 from services.yubikey.readers.virtual import VirtualDevices
-from services.yubikey.service import Settings, yubikey_service
+from services.yubikey.service import yubikey_service
 from services.yubikey.trust import Trust
 from shared.contracts.registry import MESSAGES
 from shared.messages.headers import Header
 from tests.support.nats import NatsServer, connected
+from tests.support.settings import certificate_settings, key_settings, saga_settings, yubikey_settings
 from tests.support.suite import Suite
 
 SECRET = bytes(range(32))
@@ -78,12 +77,12 @@ async def together(
     server: NatsServer, directory: Path, serials: Iterable[int], definitions: Iterable[AnyDefinition]
 ) -> AsyncIterator[Together]:
     yubikeys = VirtualYubiKeys(directory / "virtual", SECRET, list(serials))
-    settings = Settings(server.url, directory / "yubikey", SECRET)
+    settings = yubikey_settings(server.url, directory / "yubikey", SECRET)
     applications = (
-        key_service(KeySettings(server.url, Source(passphrase="correct horse battery staple"))),
-        certificate_service(CertificateSettings(server.url)),
+        key_service(key_settings(server.url, passphrase="correct horse battery staple")),
+        certificate_service(certificate_settings(server.url)),
         yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)]),
-        saga_service(server.url, definitions),
+        saga_service(saga_settings(server.url), definitions),
     )
     async with AsyncExitStack() as stack, connected(server.url) as client:
         for application in applications:

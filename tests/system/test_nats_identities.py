@@ -13,7 +13,7 @@ from cryptography.exceptions import InvalidTag
 from shared.messages.catalog import catalog
 from shared.messages.permissions import permissions_of, roles
 from shared.nats.client import flush_subscriptions
-from shared.nats.connection import Access
+from shared.process.settings import NatsSettings
 from tests.support.operator_mode import Recipient, let_in, operated
 from tests.support.waiting import until
 
@@ -224,7 +224,7 @@ async def test_each_role_of_the_catalog_comes_by_a_credentials_file_and_may_do_w
         told = await another_user(suite, provisioned["account_key_id"], recipient, permissions=permissions)
         (tmp_path / role).write_text(credentials_file(told["user_jwt"], recipient.seed_in(told).decode()))
 
-        await is_let_in_for_its_own(Access.from_environment({"NATS_CREDS": str(tmp_path / role)}), server.url, role)
+        await is_let_in_for_its_own(NatsSettings(creds=tmp_path / role).access, server.url, role)
 
 
 async def is_let_in_for_its_own(access, url, role):

@@ -240,7 +240,7 @@ async def test_a_port_that_is_none_is_said_in_one_line(tmp_path, setting, port):
         PYTHON, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False
     )
 
-    assert started.returncode == 1
+    assert started.returncode == 78
     assert started.stderr == f"{setting} must be a port number, not {port!r}\n"
 
 
@@ -251,7 +251,7 @@ async def test_why_it_cannot_run_in_operator_mode_is_said_in_one_line(tmp_path, 
         PYTHON, cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, timeout=30, check=False
     )
 
-    assert started.returncode == 1
+    assert started.returncode == 78
     assert complaint in started.stderr
     assert len(started.stderr.splitlines()) == 1
 

@@ -8,7 +8,7 @@ import asyncio
 from services.key.secrets import kek_succession
 from services.key.secrets.kek_succession import OfKeyFile, OfPassphrase, Told
 from services.key.secrets.keyring import KeyEncryptionKey, Keyring
-from services.key.secrets.source import SHORTEST_PASSPHRASE, KeyFile, Passphrase, Secret
+from services.key.secrets.source import MIN_PASSPHRASE_LENGTH, KeyFile, Passphrase, Secret
 from shared.errors import Conflict, Unusable
 from shared.nats.kv import KeyValue
 
@@ -22,8 +22,8 @@ async def unlock(bucket: KeyValue, secret: Secret, previous: Secret | None = Non
     Raises Unusable when the secrets do not lead there.
     """
     for one in (secret, previous):
-        if isinstance(one, Passphrase) and len(one.text) < SHORTEST_PASSPHRASE:
-            raise Unusable(f"the passphrase is shorter than {SHORTEST_PASSPHRASE} characters: use a longer one")
+        if isinstance(one, Passphrase) and len(one.text) < MIN_PASSPHRASE_LENGTH:
+            raise Unusable(f"the passphrase is shorter than {MIN_PASSPHRASE_LENGTH} characters: use a longer one")
     for _ in range(_MOST_CONFLICTS):
         try:
             return await _Unlocking(bucket, secret, previous).run()

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.__main__ import settings_from
 from services.certificate.policy.file import policy_from
 from services.certificate.policy.issuers import IssuerPolicy
 from services.certificate.policy.rules import IssuanceRequest, IssuanceRule, Policy, RuleAction, check_ssh_request
 from services.certificate.profiles import CrlProfile
+from services.certificate.settings import CertificateSettings
 from shared.contracts.certificate.events import CertificateCreated
 from shared.contracts.certificate.ssh import CreateSshCertificate, SshCertificateKind
 from shared.contracts.certificate.value_types import Profile, SanKind
@@ -277,17 +277,22 @@ def test_a_public_url_stands_for_all_issuers_that_have_no_other(tmp_path):
 def test_the_environment_says_which_policy_there_is(tmp_path):
     (tmp_path / "policy.yaml").write_text(WHOLE)
 
-    settings = settings_from({"CERTIFICATE_POLICY_FILE": str(tmp_path / "policy.yaml"), "ENABLE_ML_DSA": "true"})
+    settings = CertificateSettings.read(
+        {"CERTIFICATE_POLICY_FILE": str(tmp_path / "policy.yaml"), "ENABLE_ML_DSA": "true"}
+    )
 
     assert settings.policy == replace(policy_from(tmp_path / "policy.yaml", None).x509, ml_dsa=True)
-    assert settings_from({}).policy == Policy()
-    assert settings_from({"PUBLIC_URL": "http://a.example"}).policy.for_issuer(None).base_url == "http://a.example"
+    assert CertificateSettings.read({}).policy == Policy()
+    assert (
+        CertificateSettings.read({"PUBLIC_URL": "http://a.example"}).policy.for_issuer(None).base_url
+        == "http://a.example"
+    )
 
 
 @pytest.mark.parametrize("environment", [{"ENABLE_ML_DSA": "perhaps"}, {"PUBLIC_URL": "a.example"}])
 def test_an_environment_that_says_nothing_sensible_is_refused(environment):
     with pytest.raises(Unusable, match=next(iter(environment))):
-        settings_from(environment)
+        CertificateSettings.read(environment)
 
 
 # --- SSH ---------------------------------------------------------------------------

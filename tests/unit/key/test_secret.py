@@ -1,15 +1,13 @@
 """Where the secret of the key-encryption key comes from, and that it is in no message."""
 
 from base64 import b64encode
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key.__main__ import settings_from
-from services.key.secrets.source import KeyFile, Passphrase, Source
-from services.key.service import KeySettings
+from services.key.secrets.source import KeyFile, Passphrase
+from services.key.settings import KeySettings
 from shared.errors import Unusable
 
 KEY = bytes(range(32))
@@ -18,14 +16,18 @@ NATS = "nats://127.0.0.1:4222"
 
 
 def read(**variables):
-    return settings_from(variables).secret.read()
+    return KeySettings.read(variables).secret
 
 
-def test_the_environment_says_where_the_server_and_the_secret_are():
-    assert settings_from({"KEY_KEK_FILE": "/run/kek"}) == KeySettings(NATS, Source(kek_file=Path("/run/kek")))
-    assert settings_from({"NATS_URL": "nats://n", "KEY_PASSPHRASE_FILE": "/run/p"}) == KeySettings(
-        "nats://n", Source(passphrase_file=Path("/run/p"))
-    )
+def test_the_environment_says_where_the_server_and_the_secret_are(tmp_path):
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    (tmp_path / "kek").write_bytes(KEY)
+    (tmp_path / "kek").chmod(0o600)
+
+    settings = KeySettings.read({"KEY_KEK_FILE": str(tmp_path / "kek")})
+    assert (settings.nats.url, settings.secret) == (NATS, KeyFile(KEY))
+    settings = KeySettings.read({"NATS_URL": "nats://n", "KEY_PASSPHRASE_FILE": str(tmp_path / "passphrase")})
+    assert (settings.nats.url, settings.secret) == ("nats://n", Passphrase(PASSPHRASE))
 
 
 def test_the_environment_may_hold_the_secret_itself():
@@ -47,7 +49,7 @@ def test_what_is_not_32_octets_is_refused_without_being_repeated(text):
 
 
 def test_a_short_passphrase_is_refused_without_being_repeated():
-    with pytest.raises(Unusable, match="the passphrase in KEY_PASSPHRASE is shorter than 12") as caught:
+    with pytest.raises(Unusable, match="KEY_PASSPHRASE must be a passphrase of 12 or more characters") as caught:
         read(KEY_PASSPHRASE="elevenchars")
 
     assert "elevenchars" not in str(caught.value)
@@ -65,26 +67,29 @@ def test_a_passphrase_in_the_environment_is_the_one_that_its_file_would_hold(tmp
     [
         {},
         {"KEY_KEK": ""},
-        {"KEY_KEK_FILE": "/run/kek", "KEY_PASSPHRASE_FILE": "/run/p"},
+        {"KEY_KEK_FILE": "kek", "KEY_PASSPHRASE_FILE": "passphrase"},
         {"KEY_KEK": KEY.hex(), "KEY_PASSPHRASE": PASSPHRASE},
-        {"KEY_KEK_FILE": "/run/kek", "KEY_KEK": KEY.hex()},
+        {"KEY_KEK_FILE": "kek", "KEY_KEK": KEY.hex()},
     ],
     ids=["none", "an empty one", "two files", "two values", "a file and a value"],
 )
-def test_not_exactly_one_secret_is_refused(variables):
+def test_not_exactly_one_secret_is_refused(variables, tmp_path, monkeypatch):
+    (tmp_path / "passphrase").write_text(PASSPHRASE)
+    (tmp_path / "kek").write_bytes(KEY)
+    (tmp_path / "kek").chmod(0o600)
+    monkeypatch.chdir(tmp_path)
+
     with pytest.raises(Unusable, match="set exactly one of KEY_PASSPHRASE_FILE and KEY_KEK_FILE") as caught:
-        settings_from(variables).secret.read()
+        read(**variables)
 
     assert PASSPHRASE not in str(caught.value)
 
 
 def test_two_previous_secrets_are_one_too_many():
-    settings = settings_from(
-        {"KEY_KEK": KEY.hex(), "KEY_PREVIOUS_KEK_FILE": "/run/kek", "KEY_PREVIOUS_PASSPHRASE": PASSPHRASE}
-    )
+    variables = {"KEY_KEK": KEY.hex(), "KEY_PREVIOUS_KEK": KEY.hex(), "KEY_PREVIOUS_PASSPHRASE": PASSPHRASE}
 
     with pytest.raises(Unusable, match="set exactly one of KEY_PREVIOUS_PASSPHRASE_FILE"):
-        settings.previous.read()
+        KeySettings.read(variables)
 
 
 def test_a_previous_secret_comes_from_the_same_four_places(tmp_path):
@@ -97,23 +102,23 @@ def test_a_previous_secret_comes_from_the_same_four_places(tmp_path):
         ("KEK", KEY.hex(), KeyFile(KEY)),
         ("KEK_FILE", str(path), KeyFile(KEY)),
     ):
-        assert settings_from({f"KEY_PREVIOUS_{name}": value}).previous.read() == secret
+        assert KeySettings.read({"KEY_KEK": bytes(32).hex(), f"KEY_PREVIOUS_{name}": value}).previous_secret == secret
 
 
 def test_without_a_previous_secret_there_is_none():
-    assert settings_from({"KEY_KEK": KEY.hex(), "KEY_PREVIOUS_KEK": ""}).previous is None
+    assert KeySettings.read({"KEY_KEK": KEY.hex(), "KEY_PREVIOUS_KEK": ""}).previous_secret is None
 
 
 def test_after_reading_the_environment_holds_no_secret():
     environment = {"NATS_URL": NATS, "KEY_PASSPHRASE": PASSPHRASE, "KEY_PREVIOUS_KEK": KEY.hex(), "HOME": "/"}
 
-    settings_from(environment)
+    KeySettings.read(environment)
 
     assert environment == {"NATS_URL": NATS, "HOME": "/"}
 
 
 def test_settings_do_not_show_their_secrets():
-    shown = repr(settings_from({"KEY_PASSPHRASE": PASSPHRASE, "KEY_PREVIOUS_KEK": KEY.hex()}))
+    shown = repr(KeySettings.read({"KEY_PASSPHRASE": PASSPHRASE, "KEY_PREVIOUS_KEK": KEY.hex()}))
 
     assert PASSPHRASE not in shown
     assert KEY.hex() not in shown

@@ -1,4 +1,4 @@
-"""What the YubiKey service is told by its environment."""
+"""Settings of the YubiKey service."""
 
 import os
 import socket
@@ -6,10 +6,14 @@ import socket
 import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY
 
-from services.yubikey.__main__ import settings
+from services.yubikey.settings import YubikeySettings
 from shared.errors import Unusable
 
 SERIAL, OTHER = 42000001, 42000002
+
+
+def settings():
+    return YubikeySettings.read(os.environ)
 
 
 class TestSettings:
@@ -51,10 +55,10 @@ class TestSettings:
 
     @pytest.mark.usefixtures("secret_file")
     def test_times_are_seconds_and_a_lease_is_not_too_short_to_be_renewed(self, monkeypatch):
-        assert (settings().lease, settings().patience) == (15, 180)
+        assert (settings().lease_s, settings().patience_s) == (15, 180)
         monkeypatch.setenv("YUBIKEY_LEASE", "30")
         monkeypatch.setenv("YUBIKEY_PATIENCE", "0")
-        assert (settings().lease, settings().patience) == (30, 0)
+        assert (settings().lease_s, settings().patience_s) == (30, 0)
         for wrong in ("1", "soon", "nan", "99999"):
             monkeypatch.setenv("YUBIKEY_LEASE", wrong)
             with pytest.raises(Unusable, match="YUBIKEY_LEASE must be a number of seconds, 3 or more"):
