@@ -1,1 +1,1 @@
-"""The certificate service: it builds what is to be signed and attaches the signature; it holds no private key."""
+"""The certificate service: builds certificates, CRLs and OCSP responses and attaches signatures; has no private key."""

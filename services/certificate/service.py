@@ -33,7 +33,7 @@ from services.certificate.views.queries import certificate_id_of
 from services.certificate.x509.domain import certificate_decider
 from services.certificate.x509.effects import Effect, Outcome
 from services.certificate.x509.performer import CertificatePerformer
-from services.certificate.x509.states import Certificate, Issued, Revoked
+from services.certificate.x509.states import Certificate, CurrentCertificate, Issued, Revoked
 from shared.contracts.certificate.events import CertificateEvent
 from shared.nats.client import Client
 from shared.process.host import Host, Service
@@ -42,8 +42,6 @@ from shared.store.event_store import EventStore
 from shared.telemetry import instruments
 
 RevocationLogs = Callable[[JetStreamContext], RevocationLog]
-CurrentCertificate = Callable[[str], Awaitable[Certificate]]
-"""Reads the latest state of a certificate."""
 
 
 def certificate_service(settings: CertificateSettings) -> Service:

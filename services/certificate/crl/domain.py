@@ -110,7 +110,7 @@ def _gather_revocations(issuer: CrlIssuer, context: Context) -> CrlDecision:
 def _build(crl: CrlState | None, gathered: RevocationsGathered, context: Context) -> CrlDecision:
     issuer, policy = gathered.effect.issuer, gathered.policy
     published = None if crl is None else crl.published
-    if published is not None and gathered.changed <= published.through and context.at < published.next_at:
+    if published is not None and gathered.last_change <= published.through and context.at < published.next_at:
         return AlreadyDone({"number": published.number})
     listed = [each for each in gathered.revocations if _is_listed(each, published)]
     listed.sort(key=lambda each: each.serial)

@@ -31,11 +31,11 @@ class GatherRevocations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationsGathered:
-    """*through* is the last log sequence that was read; *changed* that of the last event about this issuer."""
+    """*through* is the last log sequence that was read; *last_change* that of the last event about this issuer."""
 
     effect: GatherRevocations
     through: int
-    changed: int
+    last_change: int
     revocations: tuple[RevocationEntry, ...]
     policy: CrlProfile
 

@@ -76,7 +76,7 @@ class CrlPerformer:
         return RevocationsGathered(
             effect=effect,
             through=register.last_sequence,
-            changed=max(register.last_change(each) for each in ids),
+            last_change=max(register.last_change(each) for each in ids),
             revocations=tuple(revocation for each in ids for revocation in register.entries_of(each)),
             policy=self._policy(effect.issuer.certificate_id),
         )

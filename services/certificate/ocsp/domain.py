@@ -184,7 +184,7 @@ def _attach_signatures(batch: OcspBatch, command: PublishOcsp) -> Decision:
 
 
 def _published_event(assembled: ResponsesAssembled) -> OcspPublished:
-    """The next batch is due after half of the validity."""
+    """Sets the next batch due after half of the validity."""
     batch = assembled.effect.batch
     return OcspPublished(
         batch_id=assembled.effect.batch_id,

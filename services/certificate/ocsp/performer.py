@@ -6,7 +6,7 @@ No effect changes anything, so a retry is safe.
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
@@ -42,7 +42,7 @@ from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
 from services.certificate.signers import signer_of
 from services.certificate.views.queries import IssuedCertificate, responder_ids, unexpired_certificates
-from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
+from services.certificate.x509.states import Certificate, Created, CurrentCertificate, Issued, Revoked, Unborn
 from shared.contracts.certificate.ocsp import SignedOcspAnswer
 from shared.contracts.rejection import RejectionCode
 
@@ -57,7 +57,7 @@ class OcspPerformer:
         self,
         js: JetStreamContext,
         revocations: RevocationLog,
-        current: Callable[[str], Awaitable[Certificate]],
+        current: CurrentCertificate,
         policy: OcspPolicy,
     ) -> None:
         self._js = js

@@ -181,7 +181,9 @@ def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> Decis
             return _revoked_event(command, None, existed=False)
         case Unborn():
             problem = f"there is no SSH certificate {command.ssh_certificate_id}"
-            return Rejection(RejectionCode.NOT_FOUND, f"{problem}; with void_if_absent the id is voided")
+            return Rejection(
+                RejectionCode.NOT_FOUND, f"{problem}; set void_if_absent to make sure that it is never created"
+            )
         case Created(serial=serial) | Issued(serial=serial):
             return _revoked_event(command, serial, existed=True)
         case Revoked():

@@ -28,7 +28,7 @@ def decide(
 
 
 def evolve(_: TrustBundle, event: TrustBundlePublished) -> TrustBundle:
-    return Published(event.organization, event.version, event.certificate_ids)
+    return Published(organization=event.organization, version=event.version, certificate_ids=event.certificate_ids)
 
 
 def _fetch_roots(bundle: TrustBundle, request: PublishTrustBundle) -> Rejection | AlreadyDone | Perform[FetchRoots]:
@@ -63,7 +63,7 @@ def _publish(bundle: TrustBundle, fetched: RootsFetched, context: Context) -> Tr
 
 
 def _fingerprint(certificate_pem: str) -> str:
-    """SHA-256 of the DER, which is the base64 content between the PEM boundaries (RFC 7468)."""
+    """Hashes the DER, which is the base64 content between the PEM boundaries (RFC 7468)."""
     lines = certificate_pem.strip().splitlines()[1:-1]
     return sha256(base64.b64decode("".join(lines))).hexdigest()
 

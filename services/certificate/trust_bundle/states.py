@@ -9,7 +9,7 @@ class Unborn:
     kind: Literal["unborn"] = "unborn"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Published:
     organization: str
     version: int

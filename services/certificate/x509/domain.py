@@ -54,7 +54,7 @@ def decide(  # noqa: C901, PLR0912 - one case a command
             | commands.RenewCertificate()
             | commands.CrossCertify()
         ):
-            return issuance.request(policy, certificate, message, context)
+            return issuance.request_issuance(policy, certificate, message, context)
         case commands.ImportCertificate():
             return import_existing.read_certificate(policy, certificate, message)
         case commands.SignCertificate():

@@ -44,7 +44,13 @@ def import_certificate(policy: Policy, certificate: Certificate, read: Certifica
     if context.at > read.not_after:
         return conflict(f"it expired on {read.not_after.isoformat()}; an expired certificate cannot be imported")
     days = max(1, (read.not_after - read.not_before).days)
-    request = IssuanceRequest(context.actor, command.profile, command.issuer_id, read.content.names, days)
+    request = IssuanceRequest(
+        actor=context.actor,
+        profile=command.profile,
+        issuer_id=command.issuer_id,
+        names=read.content.names,
+        validity_days=days,
+    )
     if (problem := policy.check_request(request)) is not None:
         return not_allowed(problem)
     issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]

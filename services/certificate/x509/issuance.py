@@ -43,7 +43,7 @@ from shared.contracts.certificate.value_types import Profile
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 
-def request(policy: Policy, certificate: Certificate, command: IssuanceCommand, context: Context) -> Decision:
+def request_issuance(policy: Policy, certificate: Certificate, command: IssuanceCommand, context: Context) -> Decision:
     """Decides on a command that checks or creates a certificate."""
     match certificate:
         case Unborn():
@@ -123,17 +123,21 @@ def apply_template(policy: Policy, template: CertificateTemplate, context: Conte
     """Checks a template against limits and policy; then fetches its issuer, or builds a root at once."""
     if (rejection := limits.check_template(template, ml_dsa=policy.ml_dsa)) is not None:
         return rejection
-    issuance = IssuanceRequest(
-        context.actor, template.profile, template.issuer_id, template.names, template.validity_days
+    request = IssuanceRequest(
+        actor=context.actor,
+        profile=template.profile,
+        issuer_id=template.issuer_id,
+        names=template.names,
+        validity_days=template.validity_days,
     )
-    if (problem := policy.check_request(issuance)) is not None:
+    if (problem := policy.check_request(request)) is not None:
         return not_allowed(problem)
     if template.issuer_id is not None:
         return Perform(FetchIssuer(template, template.issuer_id))
-    key_id = limits.self_signing_key(template)
+    key_id = limits.choose_self_signing_key(template)
     if isinstance(key_id, Rejection):
         return key_id
-    validity = limits.validity(template.validity_days, context.at, None)
+    validity = limits.compute_validity(template.validity_days, context.at, None)
     if isinstance(validity, Rejection):
         return validity
     return Perform(
@@ -153,15 +157,16 @@ def build_with_issuer(policy: Policy, fetched: IssuerFetched, context: Context) 
     """Checks a template against its issuer and path; then answers a check, or builds the certificate."""
     template = fetched.template
     issuer_id = template.issuer_id or ""
-    issuer = limits.usable_issuer(issuer_id, fetched.issuer)
+    issuer = limits.require_usable_issuer(issuer_id, fetched.issuer)
     if isinstance(issuer, Rejection):
         return issuer
     if (rejection := limits.check_path(template, issuer.profile, fetched.path)) is not None:
         return rejection
-    validity = limits.validity(template.validity_days, context.at, limits.Validity(issuer.not_before, issuer.not_after))
+    issuer_validity = limits.Validity(issuer.not_before, issuer.not_after)
+    validity = limits.compute_validity(template.validity_days, context.at, issuer_validity)
     if isinstance(validity, Rejection):
         return validity
-    key_id = limits.issuing_key(template, issuer.key_id)
+    key_id = limits.choose_issuing_key(template, issuer.key_id)
     if isinstance(key_id, Rejection):
         return key_id
     if isinstance(template.request, CheckIssuance):
@@ -226,7 +231,7 @@ def sign_with_issuer(
     """Checks the issuer again: it may have been revoked, held or have expired since the certificate was created."""
     if not isinstance(certificate, Created):
         return sign(certificate, command)
-    usable = limits.usable_issuer(certificate.issuer_id or "", issuer)
+    usable = limits.require_usable_issuer(certificate.issuer_id or "", issuer)
     if isinstance(usable, Rejection):
         return usable
     if context.at > usable.not_after:

@@ -84,6 +84,7 @@ def supersede(certificate: Certificate, command: SupersedeCertificate) -> Decisi
 
 
 def supersede_with(certificate: Certificate, command: SupersedeCertificate, successor: Certificate) -> Decision:
+    """Supersedes a certificate if its successor is issued."""
     if not isinstance(certificate, Issued) or certificate.superseded_by is not None:
         return supersede(certificate, command)
     match successor:
@@ -96,6 +97,7 @@ def supersede_with(certificate: Certificate, command: SupersedeCertificate, succ
 
 
 def revoke(certificate: Certificate, command: RevokeCertificate, context: Context) -> Decision:
+    """Revokes a certificate, or voids an id that has none, so that a late request cannot create it."""
     if command.invalidity_date is not None and command.invalidity_date > context.at + _CLOCK_SKEW:
         return invalid("invalidity_date lies in the future; give the time from which the certificate was invalid")
     match certificate:
@@ -104,7 +106,7 @@ def revoke(certificate: Certificate, command: RevokeCertificate, context: Contex
                 certificate_id=command.certificate_id, reason=command.reason, existed=False, signed=False
             )
         case Unborn():
-            return not_found(command.certificate_id, "; with void_if_absent the id is voided")
+            return not_found(command.certificate_id, "; set void_if_absent to make sure that it is never created")
         case Created() | Issued():
             return CertificateRevoked(
                 certificate_id=command.certificate_id,
@@ -125,6 +127,7 @@ def revoke(certificate: Certificate, command: RevokeCertificate, context: Contex
 
 
 def announce_expiry(certificate: Certificate, command: AnnounceExpiry, context: Context) -> Decision:
+    """Announces the expiry once it is due; a superseded or revoked certificate needs no notice."""
     match certificate:
         case Issued() if certificate.announced or certificate.expired or certificate.superseded_by is not None:
             return AlreadyDone()

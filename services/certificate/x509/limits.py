@@ -62,7 +62,7 @@ def _names_problem(template: CertificateTemplate) -> str | None:
     return None if template.names is None else check_names(template.profile, template.common_name, template.names)
 
 
-def self_signing_key(template: CertificateTemplate) -> str | Rejection:
+def choose_self_signing_key(template: CertificateTemplate) -> str | Rejection:
     """Returns the id of the key that both signs a root and is certified by it."""
     key = template.signing_key_id or template.key_id
     if key is None:
@@ -72,7 +72,7 @@ def self_signing_key(template: CertificateTemplate) -> str | Rejection:
     return key
 
 
-def usable_issuer(issuer_id: str, issuer: Certificate) -> Issued | Rejection:
+def require_usable_issuer(issuer_id: str, issuer: Certificate) -> Issued | Rejection:
     """Returns the issuer if its state allows it to sign."""
     match issuer:
         case Unborn():
@@ -128,7 +128,7 @@ def _check_name_constraints(template: CertificateTemplate, path: tuple[PathIssue
     return None
 
 
-def issuing_key(template: CertificateTemplate, issuer_key_id: str | None) -> str | Rejection:
+def choose_issuing_key(template: CertificateTemplate, issuer_key_id: str | None) -> str | Rejection:
     """Returns the id of the issuer's key; the request has to give it if the issuer's certificate has no key_id."""
     key = template.signing_key_id or issuer_key_id
     if key is None:
@@ -138,7 +138,7 @@ def issuing_key(template: CertificateTemplate, issuer_key_id: str | None) -> str
     return key
 
 
-def validity(days: int, at: datetime, issuer: Validity | None) -> Validity | Rejection:
+def compute_validity(days: int, at: datetime, issuer: Validity | None) -> Validity | Rejection:
     """Computes a validity of *days* from shortly before *at*, cut to the *issuer*'s, in whole seconds as in X.509."""
     now = at.replace(microsecond=0)
     requested = Validity(now - BACKDATED, now + days * _DAY)

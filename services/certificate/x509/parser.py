@@ -53,7 +53,7 @@ def parse(pem: str, field: str) -> x509.Certificate:
     return certificate
 
 
-def content(certificate: x509.Certificate) -> SubjectContent:
+def _content(certificate: x509.Certificate) -> SubjectContent:
     """Extracts names and CA limits; raises ValueError for a name of an unsupported kind."""
     path_length, constraints = None, None
     if (basic := _basic_constraints(certificate)) is not None and basic.ca:
@@ -66,12 +66,15 @@ def content(certificate: x509.Certificate) -> SubjectContent:
     )
 
 
-def content_of_state(certificate: Certificate) -> SubjectContent | None:
-    """Returns None if the state has no certificate, or one with a name of an unsupported kind."""
+def extract_content(certificate: Certificate) -> SubjectContent | None:
+    """Extracts names and CA limits of a stored certificate.
+
+    Returns None if there is no certificate yet, or if it has a name of an unsupported kind.
+    """
     match certificate:
         case Issued(certificate_pem=pem) | Revoked(certificate_pem=str(pem)):
             try:
-                return content(x509.load_pem_x509_certificate(pem.encode()))
+                return _content(x509.load_pem_x509_certificate(pem.encode()))
             except ValueError:
                 return None
         case _:
@@ -85,14 +88,14 @@ def issuer_limits(certificate_pem: str) -> IssuerLimits:
     return IssuerLimits(None if basic is None else basic.path_length, *name_constraints_of(certificate))
 
 
-def authority_content(pem: str) -> SubjectContent:
+def parse_authority(pem: str) -> SubjectContent:
     """Checks and extracts the CA certificate of a cross-certification."""
     certificate = parse(pem, "subject_certificate_pem")
     if (problem := _ca_problem(certificate)) is not None:
         raise ValueError(f"subject_certificate_pem is not an authority's: {problem}")
     if certificate.issuer == certificate.subject:
         _verify_signature(certificate, certificate)
-    return content(certificate)
+    return _content(certificate)
 
 
 def read_certificate(effect: ReadCertificate, issuer: Certificate | None) -> CertificateRead | RequestInvalid:
@@ -115,7 +118,7 @@ def read_certificate(effect: ReadCertificate, issuer: Certificate | None) -> Cer
             certificate_pem=certificate.public_bytes(Encoding.PEM).decode(),
             serial=f"{certificate.serial_number:x}",
             fingerprint_sha256=sha256(certificate.public_bytes(Encoding.DER)).hexdigest(),
-            content=content(certificate),
+            content=_content(certificate),
             not_before=certificate.not_valid_before_utc,
             not_after=certificate.not_valid_after_utc,
         )

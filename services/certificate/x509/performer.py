@@ -42,8 +42,8 @@ from services.certificate.x509.effects import (
     SignatureInvalid,
     TbsBuilt,
 )
-from services.certificate.x509.parser import authority_content, content_of_state, issuer_limits, read_certificate
-from services.certificate.x509.states import Certificate, Issued, Revoked
+from services.certificate.x509.parser import extract_content, issuer_limits, parse_authority, read_certificate
+from services.certificate.x509.states import Certificate, CurrentCertificate, Issued, Revoked
 from services.certificate.x509.tbs import build
 from shared import der
 from shared.contracts.certificate.commands import ExportCertificate
@@ -54,8 +54,6 @@ _MAX_PATH_CERTIFICATES = 16
 _PKILINT_PROFILES = frozenset({Profile.ROOT, Profile.INTERMEDIATE, Profile.TLS_SERVER, Profile.TLS_CLIENT})
 """Profiles that public relying parties use; their certificates are linted twice."""
 
-CurrentCertificate = Callable[[str], Awaitable[Certificate]]
-"""Reads the latest state of a certificate."""
 FindSerial = Callable[[str, str], Awaitable[str | None]]
 """Finds the id of the certificate of an issuer with a serial number."""
 
@@ -86,7 +84,7 @@ class CertificatePerformer:
                 return _attach(effect)
             case FetchPredecessor(request=renewal):
                 predecessor = await self._current(renewal.predecessor_id)
-                return PredecessorFetched(renewal, predecessor, content_of_state(predecessor))
+                return PredecessorFetched(renewal, predecessor, extract_content(predecessor))
             case ReadAuthority():
                 return _read_authority(effect)
             case ReadCertificate():
@@ -158,7 +156,7 @@ def _status_problem(issuer: Issued | Revoked) -> str | None:
 
 def _read_authority(effect: ReadAuthority) -> AuthorityRead | RequestInvalid:
     try:
-        return AuthorityRead(effect.request, authority_content(effect.request.subject_certificate_pem))
+        return AuthorityRead(effect.request, parse_authority(effect.request.subject_certificate_pem))
     except ValueError as error:
         return RequestInvalid(str(error))
 

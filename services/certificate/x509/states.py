@@ -1,5 +1,6 @@
 """States of an X.509 certificate: Unborn, Created (built, not signed), Issued, Revoked. A snapshot is one as JSON."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -83,3 +84,5 @@ class Revoked:
 
 
 Certificate = Unborn | Created | Issued | Revoked
+CurrentCertificate = Callable[[str], Awaitable[Certificate]]
+"""Reads the latest state of a certificate by its id."""

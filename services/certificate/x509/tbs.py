@@ -66,10 +66,11 @@ class Draft:
 
 
 def build(effect: BuildTbs) -> Draft | RequestInvalid:
+    """Builds a TBSCertificate, or explains why the request cannot have one."""
     try:
-        subject = _subject(effect.template, ml_dsa=effect.ml_dsa)
-        issuer = _self(subject) if effect.issuer_certificate_pem is None else _issuer(effect.issuer_certificate_pem)
-        if effect.issuer_certificate_pem is not None and subject.key == issuer.key:
+        subject, issuer_pem = _build_subject(effect.template, ml_dsa=effect.ml_dsa), effect.issuer_certificate_pem
+        issuer = _self_issuer(subject) if issuer_pem is None else _load_issuer(issuer_pem)
+        if issuer_pem is not None and subject.key == issuer.key:
             raise ValueError("the public key is the issuer's own; only a root is signed by its own key")  # noqa: TRY301 - handled like the errors of the calls above
     except ValueError as error:
         return RequestInvalid(str(error))
@@ -101,7 +102,7 @@ def build(effect: BuildTbs) -> Draft | RequestInvalid:
     return Draft(built, draft, issuer.certificate)
 
 
-def _subject(template: CertificateTemplate, *, ml_dsa: bool) -> _Subject:
+def _build_subject(template: CertificateTemplate, *, ml_dsa: bool) -> _Subject:
     profile, source_pem = template.profile, (template.source_pem or "").encode()
     match template.request:
         case CreateCertificate(subject=subject, public_key_pem=public_key_pem, csr_pem=csr_pem):
@@ -159,7 +160,7 @@ def _ca_extensions(source: x509.Certificate) -> Extensions:
 
 def _profile_extensions(template: CertificateTemplate, subject: _Subject) -> Extensions:
     has_upn = any(name.kind is SanKind.UPN for name in template.names or ())
-    usages = _usages(template.profile, key_type(subject.key), has_upn=has_upn)
+    usages = _usage_extensions(template.profile, key_type(subject.key), has_upn=has_upn)
     if subject.copied:
         return (*subject.copied, *usages)
     is_authority = PROFILES[template.profile].is_authority
@@ -170,7 +171,7 @@ def _profile_extensions(template: CertificateTemplate, subject: _Subject) -> Ext
 
 
 @lru_cache
-def _usages(profile: Profile, key: KeyType, *, has_upn: bool) -> Extensions:
+def _usage_extensions(profile: Profile, key: KeyType, *, has_upn: bool) -> Extensions:
     """Returns key usage, extended key usage and OCSP no-check of a profile, for a key of this type."""
     rules = PROFILES[profile]
     usages = rules.key_usage[key]
@@ -203,7 +204,7 @@ def _url_extensions(urls: IssuerUrls) -> Extensions:
 
 
 @lru_cache(maxsize=1024)
-def _issuer(certificate_pem: str) -> _Issuer:
+def _load_issuer(certificate_pem: str) -> _Issuer:
     certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
     key = require_signing_key(certificate.public_key())
     return _Issuer(
@@ -216,7 +217,7 @@ def _issuer(certificate_pem: str) -> _Issuer:
     )
 
 
-def _self(subject: _Subject) -> _Issuer:
+def _self_issuer(subject: _Subject) -> _Issuer:
     key = require_signing_key(subject.key)
     return _Issuer(
         name=subject.name,
