@@ -1,9 +1,9 @@
-"""Virtual YubiKeys in readers of this machine's PC/SC stack, for as long as a command or a shell runs.
+"""Virtual YubiKeys in PC/SC readers of this machine, while a command or a shell runs.
 
 ``python -m deploy.virtual_yubikey [--serial N]... [--firmware 5.7.4] [--state DIRECTORY] [command ...]``
 
-All of it lives in mount and network namespaces of its own: pcscd's socket has a fixed place, and vpcd listens on all
-addresses. So several can run side by side, and nothing outside sees them.
+pcscd's socket has a fixed path, and vpcd listens on all addresses. Both therefore run in mount and network namespaces
+of their own: several instances can run side by side, invisible to other processes.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ INSIDE = "CIM_KEYS_VIRTUAL_YUBIKEY"
 DRIVER = Path("/usr/lib/pcsc/drivers/serial/libifdvpcd.so")
 SOCKET = Path("/run/pcscd/pcscd.comm")
 SERIAL = 42_000_001
-MOST_READERS = 16
-"""That is pcscd's limit."""
-PORT = 19579  # below the ports that Linux gives out by itself
-PATIENCE = 20.0
+MAX_READERS = 16
+"""Limit of pcscd."""
+PORT = 19579  # below the ephemeral ports of Linux
+START_TIMEOUT_S = 20.0
 PACKAGES = "pcscd vsmartcard-vpcd iproute2 util-linux"
 
 
 def missing() -> str | None:
-    """Why it cannot be done here, in one line; None: it can."""
+    """The missing requirements, in one line; None: this machine meets them."""
     if sys.platform != "linux" or os.geteuid() != 0:
-        return "it needs root on Linux, for a network and a /run of its own"
+        return "it needs root on Linux, for network and mount namespaces"
     tools = [tool for tool in ("pcscd", "ip", "unshare", "mount") if shutil.which(tool) is None]
     if not DRIVER.exists():
         tools.append("vpcd")
@@ -42,13 +42,14 @@ def missing() -> str | None:
 
 
 def run(devices: list[str], number: int, command: list[str]) -> int:
-    """Run *command* beside that *number* of *devices*, as `services.virtual_yubikey.reader` is told of them; none: the
-    slots are there, and the command puts devices in itself. The exit status is the command's.
+    """Run *command* beside *number* virtual devices, and return its exit status.
+
+    *devices*: options for `services.virtual_yubikey.reader`; empty: the command inserts devices itself.
     """
     SOCKET.parent.mkdir(parents=True, exist_ok=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(SOCKET.parent)], check=True)
-    with tempfile.TemporaryDirectory() as readers, _started(_pcscd(Path(readers), number)):
+    with tempfile.TemporaryDirectory() as readers, _started(_pcscd_command(Path(readers), number)):
         _wait(SOCKET.exists, "pcscd")
         if not devices:
             return subprocess.run(command, check=False).returncode
@@ -59,9 +60,11 @@ def run(devices: list[str], number: int, command: list[str]) -> int:
             return subprocess.run(command, check=False).returncode
 
 
-def _pcscd(readers: Path, devices: int) -> list[str]:
-    """Its command line. ykman knows a YubiKey by its reader's name; no two may have the same. vpcd keeps two slots
-    in one place, however often it is configured: for more than two devices it is loaded under more names.
+def _pcscd_command(readers: Path, devices: int) -> list[str]:
+    """Configure pcscd, and return its command line.
+
+    ykman recognises a YubiKey by its reader's name, which must be unique. vpcd keeps two slots in static variables, so
+    for more than two devices it is loaded under several file names.
     """
     configurations, drivers = readers / "configurations", readers / "drivers"
     configurations.mkdir()
@@ -71,7 +74,7 @@ def _pcscd(readers: Path, devices: int) -> list[str]:
         driver.write_bytes(DRIVER.read_bytes())
         configuration = (
             f'FRIENDLYNAME "Yubico YubiKey CCID{f" {number}" if number else ""}"\n'
-            f"DEVICENAME /dev/null:{port}\n"  # with a host's name in its place, vpcd would connect and not listen
+            f"DEVICENAME /dev/null:{port}\n"  # given a host name, vpcd would connect instead of listening
             f"LIBPATH {driver}\n"
             f"CHANNELID {port}\n"
         )
@@ -93,44 +96,46 @@ def _started(command: list[str]) -> Iterator[None]:
             process.wait()
 
 
-def _wait(there: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not there():
+def _wait(is_ready: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not is_ready():
         if time.monotonic() > deadline:
-            sys.exit(f"virtual-yubikey: {what} did not start within {PATIENCE:g} s")
+            sys.exit(f"virtual-yubikey: {what} did not start within {START_TIMEOUT_S:g} s")
         time.sleep(0.01)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="virtual-yubikey", description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--serial", type=int, action="append", help=f"one for each device; default: {SERIAL}")
-    parser.add_argument("--firmware", default="5.7.4", help="of a device that is not made yet")
-    parser.add_argument("--state", type=Path, help="the directory that keeps the devices; default: a new one each time")
-    parser.add_argument("--key-file", type=Path, help="32 bytes that seal what is kept there; default: zeros")
-    parser.add_argument("--empty", action="store_true", help="the readers only: the command puts the devices in")
+    parser.add_argument(
+        "--serial", type=int, action="append", help=f"serial number of a device; may be repeated; default: {SERIAL}"
+    )
+    parser.add_argument("--firmware", default="5.7.4", help="version of a device that does not exist yet")
+    parser.add_argument("--state", type=Path, help="directory of the devices; default: a new one each time")
+    parser.add_argument("--key-file", type=Path, help="file with the 32-byte sealing key; default: zeros")
+    parser.add_argument("--empty", action="store_true", help="only readers: the command inserts the devices")
     parser.add_argument("command", nargs="*", help="default: a shell")
     return parser.parse_args()
 
 
 def main() -> None:
-    wanted = _arguments()
-    serials = wanted.serial or [SERIAL]
+    arguments = _arguments()
+    serials = arguments.serial or [SERIAL]
     if (problem := missing()) is not None:
         sys.exit(f"virtual-yubikey: {problem}")
-    if len(set(serials)) < len(serials) or len(serials) > MOST_READERS:
-        sys.exit(f"virtual-yubikey: at most {MOST_READERS} devices, each with another serial number")
+    if len(set(serials)) < len(serials) or len(serials) > MAX_READERS:
+        sys.exit(f"virtual-yubikey: at most {MAX_READERS} devices, with distinct serial numbers")
     if INSIDE not in os.environ:
         outer = ["unshare", "--mount", "--net", "--kill-child", sys.executable, "-m", "deploy.virtual_yubikey"]
         sys.exit(subprocess.run([*outer, *sys.argv[1:]], env={**os.environ, INSIDE: "1"}, check=False).returncode)
-    if not wanted.command:
-        print(f"In this shell YubiKeys ({', '.join(map(str, serials))}) are plugged in: ykman, yubico-piv-tool, OpenSC")
-        print("see them (ykman --device SERIAL piv info). Leave the shell to unplug them.")
-    with tempfile.TemporaryDirectory() as fresh:
+    if not arguments.command:
+        print(f"In this shell, YubiKeys ({', '.join(map(str, serials))}) are plugged in for ykman and other tools")
+        print("(try: ykman --device SERIAL piv info). Exit the shell to unplug them.")
+    with tempfile.TemporaryDirectory() as new_state:
         devices = [part for serial in serials for part in ("--serial", str(serial))]
-        devices += ["--firmware", wanted.firmware, "--state", str(wanted.state or fresh)]
-        devices += ["--key-file", str(wanted.key_file)] if wanted.key_file else []
-        command = wanted.command or [os.environ.get("SHELL", "/bin/sh")]
-        sys.exit(run([] if wanted.empty else devices, len(serials), command))
+        devices += ["--firmware", arguments.firmware, "--state", str(arguments.state or new_state)]
+        devices += ["--key-file", str(arguments.key_file)] if arguments.key_file else []
+        command = arguments.command or [os.environ.get("SHELL", "/bin/sh")]
+        sys.exit(run([] if arguments.empty else devices, len(serials), command))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A YubiKey 5 made of Python, at the level of APDUs, for machines that have none plugged in.
+"""Simulator of a YubiKey 5 at the level of APDUs, for development and tests without a device.
 
-Unmodified yubikit takes it for a device; its attestation root says in its name that it is not one.
+It works with unmodified yubikit. The name of its attestation root says that it is virtual. This distribution is
+independent of the rest of the suite, and production images do not contain it.
 """
 
 from services.virtual_yubikey.directory import VirtualYubiKeys

@@ -1,7 +1,7 @@
-"""Attestation: the virtual root, each device's F9 certificate, and the statements F9 signs.
+"""Attestation: the virtual root, the F9 certificate of each device, and the statements that F9 signs.
 
-The shape of the statements is Yubico's, described under "PIV attestation" and "OID arc"; the names
-of the root and of the devices are ours, so that nobody takes a virtual key for hardware.
+Statements have Yubico's format ("PIV attestation" and "OID arc" in its documentation). Root and devices have names of
+their own, so that a virtual key cannot be taken for a hardware key.
 """
 
 import json
@@ -21,8 +21,8 @@ from services.virtual_yubikey.state import FORM_FACTOR, Device, SlotKey
 ROOT_NAME = "CIM Keys Virtual YubiKey Attestation Root"
 DEVICE_NAME = "CIM Keys Virtual YubiKey Attestation"
 STATEMENT_NAME = "YubiKey PIV Attestation"
-# The time that means "no end" (RFC 5280, 4.1.2.5), as on Yubico's certificates since 5.7.4.
-NO_END = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+# "No well-defined expiration date" (RFC 5280, 4.1.2.5), as on Yubico's certificates since 5.7.4.
+NO_EXPIRATION = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 YUBICO_PIV_ARC = "1.3.6.1.4.1.41482.3"
 FIRMWARE, SERIAL, POLICIES, FORM = (f"{YUBICO_PIV_ARC}.{number}" for number in (3, 7, 8, 9))
 
@@ -30,32 +30,32 @@ PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519Public
 
 
 class Attester(NamedTuple):
-    """A key that attests and its certificate."""
+    """An attestation key and its certificate."""
 
     key: PrivateKey
     certificate: x509.Certificate
 
 
 def create_root() -> Attester:
-    """Make the root under which the virtual devices of one directory are born."""
+    """Create the attestation root of the devices of one directory."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = _name(ROOT_NAME), datetime.now(UTC).replace(microsecond=0)
-    builder = _authority(_builder(name, name, key.public_key(), now, NO_END), key, path_length=1)
+    builder = _ca_extensions(_builder(name, name, key.public_key(), now, NO_EXPIRATION), key, path_length=1)
     return Attester(key, builder.sign(key, hashes.SHA256()))
 
 
 def create_device_attester(root: Attester, serial: int) -> Attester:
-    """Make the key and certificate that a device has in F9 when it is new."""
+    """Create the factory key and certificate of slot F9."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = _name(f"{DEVICE_NAME} {serial}"), datetime.now(UTC).replace(microsecond=0)
-    builder = _builder(root.certificate.subject, name, key.public_key(), now, NO_END)
-    builder = _authority(builder, key, path_length=0)
+    builder = _builder(root.certificate.subject, name, key.public_key(), now, NO_EXPIRATION)
+    builder = _ca_extensions(builder, key, path_length=0)
     builder = builder.add_extension(_authority_key_identifier(root), critical=False)
     return Attester(key, _sign(builder, root.key))
 
 
 def attest(attester: Attester, device: Device, slot: int, key: SlotKey) -> x509.Certificate:
-    """Say of a slot's key that this device generated it, and what its use asks for."""
+    """Attest that the device generated the slot's key, and with which policies."""
     certificate = attester.certificate
     public_key = key.private_key.public_key()
     builder = _builder(
@@ -98,7 +98,7 @@ def _builder(
     )
 
 
-def _authority(
+def _ca_extensions(
     builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, path_length: int
 ) -> x509.CertificateBuilder:
     usage = dict.fromkeys(
@@ -127,7 +127,7 @@ def _authority_key_identifier(issuer: Attester) -> x509.AuthorityKeyIdentifier:
     extensions = issuer.certificate.extensions
     try:
         identifier = extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    except x509.ExtensionNotFound:  # the holder may have put a certificate of another make in F9
+    except x509.ExtensionNotFound:  # F9 may have been overwritten with a certificate of another CA
         identifier = x509.SubjectKeyIdentifier.from_public_key(issuer.key.public_key())
     return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
 
@@ -137,7 +137,7 @@ def _sign(builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate
         case ed25519.Ed25519PrivateKey():
             return builder.sign(key, None)
         case x25519.X25519PrivateKey():
-            raise TypeError("an X25519 key signs nothing, and the card lets none into F9")
+            raise TypeError("an X25519 key cannot sign, and the card does not accept one in F9")
         case _:
             return builder.sign(key, hashes.SHA256())
 
@@ -147,12 +147,12 @@ def _name(common_name: str) -> x509.Name:
 
 
 def to_json(attester: Attester) -> bytes:
-    """Write a key and its certificate, to be sealed at once."""
+    """Serialise a key and its certificate. The caller seals it."""
     certificate = attester.certificate.public_bytes(Encoding.DER)
     return json.dumps([to_pkcs8(attester.key).hex(), certificate.hex()]).encode()
 
 
 def from_json(content: bytes) -> Attester:
-    """Read a key and its certificate that were written by *to_json*."""
+    """Read a key and a certificate that `to_json` wrote."""
     key, certificate = map(bytes.fromhex, json.loads(content))
     return Attester(from_pkcs8(key), x509.load_der_x509_certificate(certificate))

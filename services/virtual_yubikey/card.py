@@ -1,6 +1,6 @@
-"""The card: takes command APDUs, leads them to the selected application, and keeps what changed.
+"""The card: dispatches command APDUs to the selected application, and stores changes.
 
-Long commands come in and long responses go out in pieces (ISO/IEC 7816-4, 5.3.3 and 5.3.4).
+It implements command chaining and GET RESPONSE (ISO/IEC 7816-4, 5.3.3 and 5.3.4).
 """
 
 import time
@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
-from services.virtual_yubikey.faults import Fault, Finger, Plan, PowerCut, PowerLostError, Refuses, Slow, Unplugged
+from services.virtual_yubikey.faults import (
+    Delay,
+    ErrorStatus,
+    Fault,
+    FaultPlan,
+    PowerCut,
+    PowerLostError,
+    Removal,
+    TouchSensor,
+)
 from services.virtual_yubikey.iso7816 import (
     CHAINING_BIT,
     Command,
@@ -21,29 +30,28 @@ from services.virtual_yubikey.session import Application, Session
 from services.virtual_yubikey.state import Device, to_json
 
 SELECT, GET_RESPONSE = 0xA4, 0xC0
-SELECT_BY_NAME, SHORTEST_NAME = 0x04, 5
-# A YubiKey since 4.3 takes commands of some 3 kB, extended or chained.
-LONGEST_COMMAND = 3072
+SELECT_BY_NAME, MIN_NAME_LENGTH = 0x04, 5
+# YubiKeys since 4.3 accept commands of about 3 kB, extended or chained.
+MAX_COMMAND_BYTES = 3072
 
 
 @dataclass(slots=True)
 class Memory:
-    """What one device keeps, and its file; the lock makes each APDU one step.
+    """A device with its file. The lock serialises APDUs.
 
-    *power*: counts how often it was switched on; 0 while it is not plugged in. *plan*: what goes wrong, and at which
-    APDU, of which *apdus* have come since.
+    *power*: counts power cycles. *plan*: the faults to inject. *apdus*: number of APDUs since the plan was set.
     """
 
     device: Device
     file: SealedFile
     lock: Lock = field(default_factory=Lock)
-    finger: Finger = field(default_factory=Finger)
+    touch_sensor: TouchSensor = field(default_factory=TouchSensor)
     power: int = 1
     plugged: bool = True
-    plan: Plan | None = None
+    plan: FaultPlan | None = None
     apdus: int = 0
 
-    def keep(self, device: Device) -> None:
+    def store(self, device: Device) -> None:
         """Write what changed; only what is written counts."""
         if device is not self.device:
             self.file.write(to_json(device))
@@ -57,26 +65,26 @@ class Card:
         self._memory = memory
         self._applications = applications
         self._application: Application | None = None
-        self._session = Session(memory.device, memory.finger)
+        self._session = Session(memory.device, memory.touch_sensor)
         self._power = memory.power
         self._chained: Command | None = None
         self._response = b""
 
     def transmit(self, apdu: bytes) -> tuple[bytes, int]:
-        """Answer one command APDU with response data and a status word. Raises PowerLostError."""
+        """Process one command APDU. Returns response data and status word. Raises PowerLostError."""
         with self._memory.lock:
             self._require_power()
             fault, self._memory.apdus = self._fault(apdu), self._memory.apdus + 1
             match fault:
-                case PowerCut(after=after) | Unplugged(after=after):
+                case PowerCut(after=after) | Removal(after=after):
                     if after:
                         self._exchange(apdu)
                     self._memory.power += 1
                     self._memory.plugged = isinstance(fault, PowerCut)
                     self._require_power()
-                case Refuses(status=status):
+                case ErrorStatus(status=status):
                     return b"", status
-                case Slow(seconds=seconds):
+                case Delay(seconds=seconds):
                     time.sleep(seconds)
                 case None:
                     pass
@@ -91,11 +99,11 @@ class Card:
 
     def _exchange(self, apdu: bytes) -> tuple[bytes, int]:
         try:
-            return self._answer(parse_command(apdu))
+            return self._process(parse_command(apdu))
         except StatusError as error:
             return b"", error.status
 
-    def _answer(self, command: Command) -> tuple[bytes, int]:
+    def _process(self, command: Command) -> tuple[bytes, int]:
         if command.ins == GET_RESPONSE and self._response:
             return self._next_piece(command.expected)
         self._response = b""
@@ -109,11 +117,11 @@ class Card:
         return self._next_piece(command.expected)
 
     def _append(self, command: Command) -> Command:
-        """Put a chained command together; one with another header begins anew."""
+        """Append to a chained command. A command with another header starts a new chain."""
         before, self._chained = self._chained, None
         if before and (before.ins, before.parameters) == (command.ins, command.parameters):
             command = replace(command, data=before.data + command.data)
-        if len(command.data) > LONGEST_COMMAND:
+        if len(command.data) > MAX_COMMAND_BYTES:
             raise StatusError(StatusWord.WRONG_LENGTH)
         return command
 
@@ -128,11 +136,11 @@ class Card:
         if command.p1 != SELECT_BY_NAME:
             raise StatusError(StatusWord.WRONG_P1_P2)
         for application in self._applications:
-            if len(command.data) >= SHORTEST_NAME and application.aid.startswith(command.data):
+            if len(command.data) >= MIN_NAME_LENGTH and application.aid.startswith(command.data):
                 self._application = application
-                # Even when it was selected already: a YubiKey then asks for the PIN again,
-                # where SP 800-73-4 part 2, 3.1.1 would leave the security status as it is.
-                self._session = Session(self._memory.device, self._memory.finger)
+                # A repeated SELECT resets the PIN status on a YubiKey, although SP 800-73-4
+                # part 2, 3.1.1 keeps the security status then.
+                self._session = Session(self._memory.device, self._memory.touch_sensor)
                 return application.select(self._memory.device)
         raise StatusError(StatusWord.FILE_NOT_FOUND)
 
@@ -142,13 +150,13 @@ class Card:
         instruction = instructions.get(command.ins)
         if instruction is None or firmware < instruction.since:
             raise StatusError(StatusWord.INSTRUCTION_NOT_SUPPORTED)
-        session.device, awaited = self._memory.device, session.awaited
+        session.device, expected_response = self._memory.device, session.expected_response
         try:
             response = instruction.run(session, command)
         except StatusError:
-            self._memory.keep(session.device)  # a wrong PIN is refused, and counted
+            self._memory.store(session.device)  # a wrong PIN changes the retry counter
             raise
-        self._memory.keep(session.device)
-        if session.awaited is awaited:  # firmware 5.7 forgets a challenge not answered at once
-            session.awaited = None
+        self._memory.store(session.device)
+        if session.expected_response is expected_response:  # firmware 5.7 drops an unanswered challenge
+            session.expected_response = None
         return response

@@ -1,4 +1,4 @@
-"""A virtual YubiKey as yubikit meets it: a smart card connection."""
+"""Smart card connection of yubikit to a virtual YubiKey."""
 
 from yubikit.core import TRANSPORT
 from yubikit.core.smartcard import SmartCardConnection
@@ -7,14 +7,14 @@ from services.virtual_yubikey.card import Card
 
 
 class VirtualConnection(SmartCardConnection):
-    """A connection to one powered card, until it is closed."""
+    """A connection to a powered card."""
 
     def __init__(self, card: Card) -> None:
         self._card: Card | None = card
 
     @property
     def transport(self) -> TRANSPORT:
-        """Behave as over USB."""
+        """USB, like a YubiKey in a port."""
         return TRANSPORT.USB
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
@@ -24,5 +24,5 @@ class VirtualConnection(SmartCardConnection):
         return self._card.transmit(apdu)
 
     def close(self) -> None:
-        """Take the power away, and with it all that was proved."""
+        """Power the card off, which resets its security status."""
         self._card = None

@@ -1,4 +1,4 @@
-"""The virtual YubiKeys plugged into this machine, each a sealed file in one directory."""
+"""Virtual YubiKeys of one directory, each with a sealed file."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,20 +12,20 @@ from services.virtual_yubikey import attestation, state
 from services.virtual_yubikey.attestation import Attester
 from services.virtual_yubikey.card import Card, Memory
 from services.virtual_yubikey.connection import VirtualConnection
-from services.virtual_yubikey.faults import Finger, Plan
+from services.virtual_yubikey.faults import FaultPlan, TouchSensor
 from services.virtual_yubikey.management import MANAGEMENT
 from services.virtual_yubikey.piv import PIV
 from services.virtual_yubikey.sealing import KEY_SIZE, SealedFile
 from services.virtual_yubikey.state import Firmware
 
-LARGEST_SERIAL = 0xFFFF_FFFF
+MAX_SERIAL = 0xFFFF_FFFF
 
 
 class VirtualYubiKeys:
-    """The directory of virtual devices plugged in; only one process may own it at a time.
+    """The virtual devices of a directory, which one process may use at a time.
 
-    A device is made when its serial number is first opened, with the firmware given here, and
-    keeps it: the firmware of a YubiKey cannot be changed.
+    A device is created when its serial number is first opened. It keeps its firmware version for ever, as a YubiKey
+    does.
     """
 
     def __init__(
@@ -52,39 +52,39 @@ class VirtualYubiKeys:
         return [serial for serial in self._plugged if serial not in self._memories or self._memories[serial].plugged]
 
     def plug_in(self, serial: int, firmware: Firmware | None = None) -> None:
-        """Plug a device in; one that there is not yet is made when it is first opened, with that *firmware*."""
-        if not 0 < serial <= LARGEST_SERIAL:
-            raise ValueError(f"{serial} is no serial number of a YubiKey")
+        """Plug a device in. *firmware*: the version of a device that does not exist yet."""
+        if not 0 < serial <= MAX_SERIAL:
+            raise ValueError(f"{serial} is not a serial number of a YubiKey (1 to {MAX_SERIAL})")
         self._plugged[serial] = firmware or self._firmware
         if (memory := self._memories.get(serial)) is not None:
             memory.plugged = True
 
     def unplug(self, serial: int) -> None:
-        """Take a device out, in the midst of whatever it does."""
+        """Remove a device, even during an operation."""
         self._plugged.pop(serial, None)
         if (memory := self._memories.get(serial)) is not None:
             memory.power, memory.plugged = memory.power + 1, False
 
-    def fail(self, serial: int, plan: Plan | None) -> None:
-        """Have things go wrong from now on, as *plan* says; None: no more."""
+    def inject_faults(self, serial: int, plan: FaultPlan | None) -> None:
+        """Inject the faults of *plan* from now on; None: none any more. Resets the APDU count."""
         memory = self._memory(serial)
         memory.plan, memory.apdus = plan, 0
 
-    def apdus(self, serial: int) -> int:
-        """How many there were since `fail` was called last."""
+    def apdu_count(self, serial: int) -> int:
+        """Number of APDUs since the last call of `inject_faults`."""
         return self._memory(serial).apdus
 
-    def finger(self, serial: int) -> Finger:
-        """Who touches the device."""
-        return self._memory(serial).finger
+    def touch_sensor(self, serial: int) -> TouchSensor:
+        """The device's touch sensor."""
+        return self._memory(serial).touch_sensor
 
     def attestation_root(self) -> x509.Certificate:
-        """Give the certificate under which these devices attest; it is made when first needed."""
+        """Return the root certificate of the devices' attestations; the first call creates it."""
         with self._lock:
             return self._attestation_root().certificate
 
     def open(self, serial: int) -> SmartCardConnection:
-        """Connect to a device whose power was just switched on."""
+        """Power a device on and connect to it. Raises KeyError if it is not plugged in."""
         if serial not in self.serials():
             raise KeyError(f"the virtual YubiKey {serial} is not plugged in")
         return VirtualConnection(Card(self._memory(serial), (PIV, MANAGEMENT)))
@@ -117,5 +117,5 @@ class VirtualYubiKeys:
 
     def _sealed(self, purpose: str) -> SealedFile:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._directory.chmod(0o700)  # it may have been there, open to others
+        self._directory.chmod(0o700)  # an existing directory may have a wider mode
         return SealedFile(self._directory / f"{purpose}.sealed", purpose, self._sealing_key)

@@ -1,6 +1,6 @@
-"""What goes wrong with a virtual device on demand, and the person who touches it: for tests of whoever drives devices.
+"""Fault injection and simulated touches, for tests of software that uses devices.
 
-A fault is asked for by the number of the APDU, counted over all connections to the device since the plan was made.
+A plan maps APDUs to faults. APDUs are numbered from 0 over all connections since the plan was set.
 """
 
 from __future__ import annotations
@@ -11,81 +11,80 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
 
-CACHED_FOR = 15.0
-"""Seconds for which one touch serves a key whose policy is "cached" (Yubico, PIV PIN and touch policies)."""
+TOUCH_CACHE_S = 15.0
+"""Time for which one touch counts for touch policy "cached" (Yubico, PIV PIN and touch policies)."""
 
 
 class PowerLostError(ConnectionError):
-    """The device has no power any more, or another time: what was proved to it is forgotten."""
+    """The device lost its power since the connection was opened: its security status is reset."""
 
 
 @dataclass(frozen=True, slots=True)
 class PowerCut:
-    """The device loses its power and has it again: as it is asked, or *after* it did what it was asked, before it
-    could answer."""
+    """A loss of power for a moment, before the APDU is processed, or *after* it and before the response."""
 
     after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Unplugged:
-    """As a power cut, and the device stays away until it is plugged in again."""
+class Removal:
+    """Like a power cut, but the device stays away until it is plugged in again."""
 
     after: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Refuses:
-    """It answers with this status word and does nothing."""
+class ErrorStatus:
+    """A response with this status word, without processing the APDU."""
 
     status: int
 
 
 @dataclass(frozen=True, slots=True)
-class Slow:
-    """It takes so many seconds longer."""
+class Delay:
+    """A delay before the APDU is processed."""
 
     seconds: float
 
 
-Fault = PowerCut | Unplugged | Refuses | Slow
-Plan = Callable[[int, bytes], Fault | None]
-"""Of the APDU's number (from 0) and the APDU: what goes wrong with it."""
+Fault = PowerCut | Removal | ErrorStatus | Delay
+FaultPlan = Callable[[int, bytes], Fault | None]
+"""Maps the number of an APDU and the APDU to a fault, or to None."""
 
 
-def at(number: int, fault: Fault) -> Plan:
-    """That fault, at that APDU."""
-    return lambda found, _: fault if found == number else None
+def at_apdu(number: int, fault: Fault) -> FaultPlan:
+    """Inject *fault* at the APDU with this number."""
+    return lambda current, _: fault if current == number else None
 
 
-def whenever(instruction: int, fault: Fault) -> Plan:
-    """That fault, at every APDU with that INS."""
+def at_instruction(instruction: int, fault: Fault) -> FaultPlan:
+    """Inject *fault* at every APDU with this INS."""
     return lambda _, apdu: fault if apdu[1:2] == bytes([instruction]) else None
 
 
 @dataclass(slots=True)
-class Finger:
-    """The person at the device: touches it at once, unless there is a script.
+class TouchSensor:
+    """A simulated touch sensor, touched at once unless there is a script.
 
-    *script*: for each time that it blinks, after how many seconds it is touched; None: nobody touches it, and the
-    device gives up (at once, where a YubiKey would wait for 15 s).
+    *script*: delay in seconds of each touch, in order; None: no touch, and the wait fails at once (a YubiKey waits for
+    15 s). *blinks*: number of requests for a touch.
     """
 
     script: deque[float | None] = field(default_factory=deque)
-    blinked: int = 0
+    blinks: int = 0
     _touched_at: float | None = None
     _lock: Lock = field(default_factory=Lock)
 
-    def touches(self, *, cached: bool) -> bool:
-        """Whether it is touched, or was a moment ago where the policy is content with that."""
+    def wait_for_touch(self, *, cached: bool) -> bool:
+        """Wait for a touch. Returns False if there is none. *cached*: a touch in the last 15 s counts."""
         with self._lock:
-            lately = self._touched_at is not None and time.monotonic() - self._touched_at < CACHED_FOR
-            if cached and lately:
+            is_cached = self._touched_at is not None and time.monotonic() - self._touched_at < TOUCH_CACHE_S
+            if cached and is_cached:
                 return True
-            self.blinked += 1
-            after = self.script.popleft() if self.script else 0.0
-            if after is None:
+            self.blinks += 1
+            delay_s = self.script.popleft() if self.script else 0.0
+            if delay_s is None:
                 return False
-            time.sleep(after)
+            time.sleep(delay_s)
             self._touched_at = time.monotonic()
             return True

@@ -1,4 +1,4 @@
-"""The words a smart card speaks: command APDUs, BER-TLV and status words (ISO/IEC 7816-4)."""
+"""Command APDUs, BER-TLV and status words (ISO/IEC 7816-4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ CHAINING_BIT = 0x10
 
 
 class StatusWord(IntEnum):
-    """What a response ends with, for the cases this card knows."""
+    """Status words that this card returns."""
 
     SUCCESS = 0x9000
     RETRIES_LEFT = 0x63C0
@@ -36,7 +36,7 @@ class StatusError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One command APDU; *expected* is the most bytes the response may carry (Ne)."""
+    """A command APDU. *expected*: maximum number of response bytes (Ne)."""
 
     cla: int
     ins: int
@@ -52,10 +52,10 @@ class Command:
 
 
 def parse_command(apdu: bytes) -> Command:
-    """Read a short or extended command APDU (ISO/IEC 7816-4, 5.1).
+    """Parse a short or extended command APDU (ISO/IEC 7816-4, 5.1).
 
-    Without Le a card would answer nothing, but a YubiKey answers as if 256 bytes were asked for,
-    and yubikit, which never sends Le, relies on it.
+    Without Le, a card would return no data. A YubiKey returns up to 256 bytes, and yubikit, which never sends Le,
+    relies on that.
     """
     if len(apdu) < 4:
         raise StatusError(StatusWord.WRONG_LENGTH)
@@ -70,23 +70,23 @@ def _parse_body(body: bytes) -> tuple[bytes, int]:
     if len(body) == 1:
         return b"", body[0] or SHORT_RESPONSE
     if body[0]:
-        length, start, le_size, most = body[0], 1, 1, SHORT_RESPONSE
+        length, start, le_size, max_expected = body[0], 1, 1, SHORT_RESPONSE
     elif len(body) == 3:
         return b"", int.from_bytes(body[1:]) or EXTENDED_RESPONSE
     elif len(body) == 2:
         raise StatusError(StatusWord.WRONG_LENGTH)
     else:
-        length, start, le_size, most = int.from_bytes(body[1:3]), 3, 2, EXTENDED_RESPONSE
+        length, start, le_size, max_expected = int.from_bytes(body[1:3]), 3, 2, EXTENDED_RESPONSE
     data, le = body[start : start + length], body[start + length :]
     if len(data) < length or len(le) not in (0, le_size):
         raise StatusError(StatusWord.WRONG_LENGTH)
     if not le:
         return data, SHORT_RESPONSE
-    return data, int.from_bytes(le) or most
+    return data, int.from_bytes(le) or max_expected
 
 
 def tlv(tag: int, *values: bytes) -> bytes:
-    """Encode one BER-TLV whose value is *values* put together."""
+    """Encode a BER-TLV whose value is the concatenation of *values*."""
     value = b"".join(values)
     if len(value) < 0x80:
         length = bytes([len(value)])
@@ -97,12 +97,12 @@ def tlv(tag: int, *values: bytes) -> bytes:
 
 
 def parse_tlvs(data: bytes) -> dict[int, bytes]:
-    """Read the BER-TLVs of *data*, by tag; a malformed one is wrong data."""
+    """Parse *data* as BER-TLVs, by tag. Raises StatusError (wrong data) if it is malformed."""
     return dict(_each_tlv(data))
 
 
 def parse_tlv(tag: int, data: bytes) -> bytes:
-    """Read the value of the one BER-TLV *data* must be."""
+    """Return the value of *data*, which must be one BER-TLV with this tag."""
     match list(_each_tlv(data)):
         case [(found, value)] if found == tag:
             return value

@@ -1,4 +1,4 @@
-"""The management application: tells what the device is. It offers PIV over USB and nothing else."""
+"""The management application: device information. The device has PIV over USB and no other application."""
 
 from services.virtual_yubikey.iso7816 import Command, StatusError, StatusWord, tlv
 from services.virtual_yubikey.session import Application, Instruction, Session
@@ -8,7 +8,7 @@ PIV_CAPABILITY = (0x0010).to_bytes(2)
 
 
 def select(device: Device) -> bytes:
-    """Answer SELECT with the text a YubiKey gives, firmware last."""
+    """Response to SELECT: a text that ends with the firmware version, as on a YubiKey."""
     major, minor, patch = device.firmware
     return f"Virtual mgr - FW version {major}.{minor}.{patch}".encode()
 

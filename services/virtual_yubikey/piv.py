@@ -1,6 +1,6 @@
-"""The PIV application of a YubiKey: a table from INS to what it does.
+"""The PIV application: a table of instructions by INS.
 
-SP 800-73-4 part 2 gives the instructions below C0 and Yubico's PIV extensions those from F6 on.
+SP 800-73-4 part 2 defines the instructions below F0, and Yubico's PIV extensions those from F6 on.
 """
 
 from services.virtual_yubikey.iso7816 import Command, StatusError, StatusWord, tlv
@@ -29,20 +29,20 @@ REGISTERED_PROVIDER = PIV_AID[:5]
 
 
 def select(_device: Device) -> bytes:
-    """Answer SELECT with the application property template (SP 800-73-4 part 2, 3.1.1)."""
+    """Response to SELECT: the application property template (SP 800-73-4 part 2, 3.1.1)."""
     provider = tlv(0x79, tlv(0x4F, REGISTERED_PROVIDER))
     return tlv(0x61, tlv(0x4F, PIV_AID[len(REGISTERED_PROVIDER) :]), provider)
 
 
 def general_authenticate(session: Session, command: Command) -> bytes:
-    """GENERAL AUTHENTICATE (SP 800-73-4 part 2, 3.2.4): with the management key or a slot's."""
+    """GENERAL AUTHENTICATE (SP 800-73-4 part 2, 3.2.4) with the management key or the key of a slot."""
     if command.p2 == MANAGEMENT_KEY:
         return authenticate_management_key(session, command)
     return use_key(session, command)
 
 
 def get_version(session: Session, _command: Command) -> bytes:
-    """GET VERSION (Yubico): the firmware's."""
+    """GET VERSION (Yubico): the firmware version."""
     return bytes(session.device.firmware)
 
 
@@ -52,11 +52,11 @@ def get_serial(session: Session, _command: Command) -> bytes:
 
 
 def reset(session: Session, _command: Command) -> bytes:
-    """RESET (Yubico): back to factory state, once neither the PIN nor the PUK is of any use."""
+    """RESET (Yubico): factory reset, allowed only while both PIN and PUK are blocked."""
     if any(reference.remaining for reference in session.device.references.values()):
         raise StatusError(StatusWord.CONDITIONS_NOT_SATISFIED)
     session.device = session.device.reset()
-    session.forget_pin()
+    session.reset_pin_status()
     session.management_authenticated = False
     return b""
 

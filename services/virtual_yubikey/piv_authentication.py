@@ -1,4 +1,4 @@
-"""Proving oneself to the PIV application: the PIN, the PUK and the management key."""
+"""Authentication to the PIV application: PIN, PUK and management key."""
 
 import os
 from dataclasses import replace
@@ -29,7 +29,7 @@ from services.virtual_yubikey.state import (
 )
 
 MANAGEMENT_KEY = 0x9B
-REFERENCE_SIZE, SHORTEST_REFERENCE, PADDING = 8, 6, b"\xff"
+REFERENCE_SIZE, MIN_REFERENCE_LENGTH, PADDING = 8, 6, b"\xff"
 LOG_OUT = 0xFF
 DYNAMIC_AUTHENTICATION, WITNESS, CHALLENGE, RESPONSE = 0x7C, 0x80, 0x81, 0x82
 MANAGEMENT_KEY_SIZES = {TDES: 24, AES_128: 16, AES_192: 24, AES_256: 32}
@@ -37,17 +37,17 @@ TOUCH_REQUIRED, TOUCH_NOT_REQUIRED = 0xFFFE, 0xFFFF
 
 
 def verify(session: Session, command: Command) -> bytes:
-    """VERIFY (SP 800-73-4 part 2, 3.2.1): prove the PIN, ask whether it is proved, or log out."""
+    """VERIFY (SP 800-73-4 part 2, 3.2.1): verify the PIN, query its status, or log out."""
     if command.p2 != PIN:
         raise StatusError(StatusWord.REFERENCE_NOT_FOUND)
     if command.p1 == LOG_OUT and not command.data:
-        session.forget_pin()
+        session.reset_pin_status()
     elif command.p1:
         raise StatusError(StatusWord.WRONG_P1_P2)
     elif not command.data:
         _report_retries(session)
     else:
-        _prove(session, PIN, command.data)
+        _verify_reference(session, PIN, command.data)
         session.pin_verified = session.pin_fresh = True
     return b""
 
@@ -61,23 +61,23 @@ def _report_retries(session: Session) -> None:
 
 
 def change_reference(session: Session, command: Command) -> bytes:
-    """CHANGE REFERENCE DATA (SP 800-73-4 part 2, 3.2.2): a new PIN for the old, or PUK."""
+    """CHANGE REFERENCE DATA (SP 800-73-4 part 2, 3.2.2): change the PIN or the PUK."""
     if command.parameters not in (PIN, PUK):
         raise StatusError(StatusWord.REFERENCE_NOT_FOUND)
-    _prove_and_set(session, command.p2, command.p2, command.data)
+    _verify_and_set(session, command.p2, command.p2, command.data)
     return b""
 
 
 def reset_retry(session: Session, command: Command) -> bytes:
-    """RESET RETRY COUNTER (SP 800-73-4 part 2, 3.2.3): a new PIN for the PUK."""
+    """RESET RETRY COUNTER (SP 800-73-4 part 2, 3.2.3): set a new PIN with the PUK."""
     if command.parameters != PIN:
         raise StatusError(StatusWord.REFERENCE_NOT_FOUND)
-    _prove_and_set(session, PUK, PIN, command.data)
+    _verify_and_set(session, PUK, PIN, command.data)
     return b""
 
 
 def set_retries(session: Session, command: Command) -> bytes:
-    """SET PIN RETRIES (Yubico): how many tries there are; the PIN and the PUK become default."""
+    """SET PIN RETRIES (Yubico): set the retry limits; PIN and PUK become the factory ones."""
     session.require_management_key()
     session.require_pin()
     if not command.p1 or not command.p2:
@@ -87,43 +87,43 @@ def set_retries(session: Session, command: Command) -> bytes:
     return b""
 
 
-def _prove_and_set(session: Session, proved: int, changed: int, data: bytes) -> None:
-    """Set one reference for the proof of another; *data* is the old value, then the new one."""
+def _verify_and_set(session: Session, verified: int, changed: int, data: bytes) -> None:
+    """Verify one reference and set another. *data*: the old value, then the new one."""
     if len(data) != 2 * REFERENCE_SIZE:
         raise StatusError(StatusWord.WRONG_LENGTH)
-    _prove(session, proved, data[:REFERENCE_SIZE])
+    _verify_reference(session, verified, data[:REFERENCE_SIZE])
     value = data[REFERENCE_SIZE:]
     characters = value.rstrip(PADDING)
-    if len(characters) < SHORTEST_REFERENCE or PADDING in characters:
+    if len(characters) < MIN_REFERENCE_LENGTH or PADDING in characters:
         raise StatusError(StatusWord.WRONG_DATA)
     tries = session.device.references[changed].tries
     reference = replace(session.device.references[changed], value=value, remaining=tries)
     session.device = session.device.with_reference(changed, reference)
 
 
-def _prove(session: Session, name: int, attempt: bytes) -> None:
-    """Compare *attempt* with the PIN or the PUK; what fails costs one of its tries."""
+def _verify_reference(session: Session, name: int, attempt: bytes) -> None:
+    """Compare *attempt* with the PIN or PUK. A wrong one decrements the retry counter."""
     reference = session.device.references[name]
     if len(attempt) != REFERENCE_SIZE:
         raise StatusError(StatusWord.WRONG_DATA)
     if not reference.remaining:
         raise StatusError(StatusWord.AUTHENTICATION_BLOCKED)
-    proved = bytes_eq(attempt, reference.value)
-    remaining = reference.tries if proved else reference.remaining - 1
+    is_correct = bytes_eq(attempt, reference.value)
+    remaining = reference.tries if is_correct else reference.remaining - 1
     if remaining != reference.remaining:
         reference = replace(reference, remaining=remaining)
         session.device = session.device.with_reference(name, reference)
-    if not proved:
+    if not is_correct:
         if name == PIN:
-            session.forget_pin()
+            session.reset_pin_status()
         raise StatusError(StatusWord.RETRIES_LEFT | min(remaining, 0xF))
 
 
 def authenticate_management_key(session: Session, command: Command) -> bytes:
-    """GENERAL AUTHENTICATE with 9B, both ways of SP 800-73-4 part 2, appendix A.1 and A.2.
+    """GENERAL AUTHENTICATE with 9B, by both methods of SP 800-73-4 part 2, appendix A.1 and A.2.
 
-    External: the card gives a challenge (81) and the host encrypts it (82). Mutual: the card gives
-    an encrypted witness (80), and the host decrypts it and gives a challenge of its own to encrypt.
+    External: the card sends a challenge (81), which the host encrypts (82). Mutual: the card sends an encrypted witness
+    (80); the host decrypts it, and sends a challenge that the card encrypts.
     """
     key = session.device.management_key
     if command.p1 != key.algorithm and (command.p1, key.algorithm) != (0, TDES):
@@ -132,23 +132,23 @@ def authenticate_management_key(session: Session, command: Command) -> bytes:
     size = 8 if key.algorithm == TDES else 16
     if elements.get(WITNESS) == b"":
         witness = os.urandom(size)
-        session.awaited = (WITNESS, witness)
-        return _answer(WITNESS, _encrypt(key, witness))
+        session.expected_response = (WITNESS, witness)
+        return _response(WITNESS, _encrypt(key, witness))
     if elements.get(CHALLENGE) == b"":
         challenge = os.urandom(size)
-        session.awaited = (RESPONSE, _encrypt(key, challenge))
-        return _answer(CHALLENGE, challenge)
-    awaited, session.awaited = session.awaited, None
+        session.expected_response = (RESPONSE, _encrypt(key, challenge))
+        return _response(CHALLENGE, challenge)
+    expected_response, session.expected_response = session.expected_response, None
     session.management_authenticated = False
-    if awaited is None or not bytes_eq(elements.get(awaited[0], b""), awaited[1]):
+    if expected_response is None or not bytes_eq(elements.get(expected_response[0], b""), expected_response[1]):
         raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
     challenge = elements.get(CHALLENGE, b"")
-    if len(challenge) != (size if awaited[0] == WITNESS else 0):
+    if len(challenge) != (size if expected_response[0] == WITNESS else 0):
         raise StatusError(StatusWord.WRONG_DATA)
     if key.touch:
         session.require_touch()
     session.management_authenticated = True
-    return _answer(RESPONSE, _encrypt(key, challenge)) if challenge else b""
+    return _response(RESPONSE, _encrypt(key, challenge)) if challenge else b""
 
 
 def set_management_key(session: Session, command: Command) -> bytes:
@@ -166,12 +166,11 @@ def set_management_key(session: Session, command: Command) -> bytes:
     return b""
 
 
-def _answer(tag: int, value: bytes) -> bytes:
+def _response(tag: int, value: bytes) -> bytes:
     return tlv(DYNAMIC_AUTHENTICATION, tlv(tag, value))
 
 
 def _encrypt(key: ManagementKey, block: bytes) -> bytes:
     algorithm = TripleDES(key.value) if key.algorithm == TDES else AES(key.value)
-    # One random block at a time: SP 800-73-4 prescribes ECB here.
     encryptor = Cipher(algorithm, modes.ECB()).encryptor()  # noqa: S305 - one block, SP 800-73-4
     return encryptor.update(block) + encryptor.finalize()

@@ -1,4 +1,4 @@
-"""The asymmetric algorithms of a YubiKey 5.7: making, importing, using and describing key pairs.
+"""Asymmetric algorithms of a YubiKey 5.7: generation, import, use and encoding of key pairs.
 
 Identifiers are those of NIST SP 800-78-4, table 6-2, and of Yubico's PIV extensions.
 """
@@ -27,7 +27,7 @@ MODULUS, EXPONENT, POINT = 0x81, 0x82, 0x86
 
 
 class Algorithm(IntEnum):
-    """A key's algorithm, as P1 or tag 80 names it."""
+    """Algorithm identifier, in P1 or tag 80."""
 
     RSA_3072 = 0x05
     RSA_1024 = 0x06
@@ -53,14 +53,14 @@ SINCE_5_7 = {Algorithm.RSA_3072, Algorithm.RSA_4096, Algorithm.ED25519, Algorith
 
 
 def supported_algorithm(number: int, firmware: tuple[int, int, int]) -> Algorithm:
-    """Read an algorithm identifier that this firmware must know."""
+    """Parse an algorithm identifier. Raises StatusError if this firmware does not support it."""
     if number not in set(Algorithm) or (number in SINCE_5_7 and firmware < (5, 7, 0)):
         raise StatusError(StatusWord.WRONG_DATA)
     return Algorithm(number)
 
 
 def generate(algorithm: Algorithm) -> PrivateKey:
-    """Make a new private key."""
+    """Generate a private key."""
     if algorithm in RSA_BITS:
         return rsa.generate_private_key(PUBLIC_EXPONENT, RSA_BITS[algorithm])
     if algorithm in CURVES:
@@ -71,7 +71,7 @@ def generate(algorithm: Algorithm) -> PrivateKey:
 
 
 def import_key(algorithm: Algorithm, elements: Mapping[int, bytes]) -> PrivateKey:
-    """Build a private key from the elements of IMPORT ASYMMETRIC KEY (Yubico PIV extensions)."""
+    """Construct a private key from the elements of IMPORT ASYMMETRIC KEY (Yubico PIV extensions)."""
     try:
         if algorithm in RSA_BITS:
             return _import_rsa(RSA_BITS[algorithm], elements)
@@ -95,7 +95,7 @@ def _import_rsa(bits: int, elements: Mapping[int, bytes]) -> rsa.RSAPrivateKey:
 
 
 def algorithm_of(key: PrivateKey) -> Algorithm:
-    """Name the algorithm of a key."""
+    """The algorithm identifier of a key."""
     match key:
         case rsa.RSAPrivateKey():
             return next(name for name, bits in RSA_BITS.items() if bits == key.key_size)
@@ -108,7 +108,7 @@ def algorithm_of(key: PrivateKey) -> Algorithm:
 
 
 def public_key_tlvs(key: PrivateKey) -> bytes:
-    """Describe the public half (SP 800-73-4 part 2, 3.3.2)."""
+    """Encode the public key (SP 800-73-4 part 2, 3.3.2)."""
     match key:
         case rsa.RSAPrivateKey():
             numbers = key.public_key().public_numbers()
@@ -122,7 +122,7 @@ def public_key_tlvs(key: PrivateKey) -> bytes:
 
 
 def sign_or_decrypt(key: PrivateKey, message: bytes) -> bytes:
-    """Apply the private key to *message*: padding and hashing are the host's."""
+    """Apply the private key to *message*. The host pads and hashes."""
     match key:
         case rsa.RSAPrivateKey():
             return _raw_rsa(key, message)
@@ -139,7 +139,7 @@ def _raw_rsa(key: rsa.RSAPrivateKey, message: bytes) -> bytes:
     size, value = key.key_size // 8, int.from_bytes(message)
     if len(message) != size or value >= numbers.public_numbers.n:
         raise StatusError(StatusWord.WRONG_DATA)
-    # cryptography has no textbook RSA; this is RFC 8017, 5.1.2 with the Chinese remainders.
+    # cryptography has no textbook RSA; this is RFC 8017, 5.1.2 with the Chinese remainder theorem.
     by_p = pow(value, numbers.dmp1, numbers.p)
     by_q = pow(value, numbers.dmq1, numbers.q)
     result = by_q + numbers.q * ((by_p - by_q) * numbers.iqmp % numbers.p)
@@ -150,10 +150,10 @@ def _sign_digest(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
     size = key.curve.key_size // 8
     if not digest or len(digest) > size:
         raise StatusError(StatusWord.WRONG_DATA)
-    # ECDSA reads the digest as a number (FIPS 186-5, 6.4.1), so zeros before it change nothing,
-    # and a digest of any length passes for one as long as the curve's.
-    as_long_as_the_curve = hashes.SHA256() if size == 32 else hashes.SHA384()
-    return key.sign(digest.rjust(size, b"\0"), ec.ECDSA(Prehashed(as_long_as_the_curve)))
+    # ECDSA interprets the digest as an integer (FIPS 186-5, 6.4.1), so leading zeros change nothing:
+    # a shorter digest is padded to the length of the curve's.
+    curve_hash = hashes.SHA256() if size == 32 else hashes.SHA384()
+    return key.sign(digest.rjust(size, b"\0"), ec.ECDSA(Prehashed(curve_hash)))
 
 
 def agree(key: PrivateKey, peer: bytes) -> bytes:
@@ -172,13 +172,13 @@ def agree(key: PrivateKey, peer: bytes) -> bytes:
 
 
 def to_pkcs8(key: PrivateKey) -> bytes:
-    """Write a key the way it is kept, to be sealed at once."""
+    """Serialise a key as PKCS#8. The caller seals it."""
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def from_pkcs8(content: bytes) -> PrivateKey:
-    """Read a key the way it is kept."""
-    # What was sealed was checked when it was made: checking an RSA-4096 key again is slow.
+    """Read a key that `to_pkcs8` wrote."""
+    # The key was validated when it was created: validating an RSA-4096 key again is slow.
     key = load_der_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, PrivateKey):
         raise UnsupportedAlgorithm("a PIV slot holds RSA, P-256, P-384, Ed25519 or X25519 keys")

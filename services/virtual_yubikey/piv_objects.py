@@ -1,4 +1,4 @@
-"""The data objects of the PIV application: reading and writing certificates and the rest."""
+"""Data objects of the PIV application, certificates among them."""
 
 from services.virtual_yubikey.iso7816 import (
     Command,
@@ -16,7 +16,7 @@ IDENTIFIER, CONTENT = 0x5C, 0x53
 DISCOVERY = 0x7E
 # Fingerprints, facial image, printed information and iris images (SP 800-73-4 part 1, table 2).
 READ_WITH_PIN = {0x5FC103, 0x5FC108, 0x5FC109, 0x5FC121}
-# Yubico lets the host have any object of this range, beside those that NIST names.
+# YubiKeys accept any object in this range, beyond those that NIST defines.
 WRITABLE = range(0x5F0000, 0x600000)
 
 
@@ -26,7 +26,7 @@ def get_data(session: Session, command: Command) -> bytes:
         raise StatusError(StatusWord.WRONG_P1_P2)
     identifier = int.from_bytes(parse_tlv(IDENTIFIER, command.data))
     if identifier == DISCOVERY:
-        # The PIN of this application satisfies its access rules, and no other (part 1, 3.3.2).
+        # The application PIN satisfies the access rules; there is no global PIN (part 1, 3.3.2).
         return tlv(DISCOVERY, tlv(0x4F, PIV_AID), tlv(0x5F2F, b"\x40\x00"))
     if identifier in READ_WITH_PIN:
         session.require_pin()

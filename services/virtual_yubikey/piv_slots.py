@@ -1,4 +1,4 @@
-"""The key slots of the PIV application: filling, using, attesting, moving and describing them."""
+"""Key slots of the PIV application: generation, import, use, attestation, move and metadata."""
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -44,9 +44,9 @@ GENERATION, ALGORITHM, PUBLIC_KEY = 0xAC, 0x80, 0x7F49
 PIN_POLICY, TOUCH_POLICY = 0xAA, 0xAB
 DEFAULT, ONCE, ALWAYS = 0, 2, 3
 TOUCH_ALWAYS, TOUCH_CACHED = 2, 3
-# Digital signature asks for the PIN each time, card authentication never (SP 800-73-4 part 1, 5.1).
+# Digital signature requires the PIN each time, card authentication never (SP 800-73-4 part 1, 5.1).
 DEFAULT_PIN_POLICIES = {0x9C: ALWAYS, 0x9E: NEVER}
-NOWHERE = 0xFF
+DELETE_TARGET = 0xFF
 REFERENCE_ALGORITHM = 0xFF
 
 
@@ -92,7 +92,7 @@ def _policies(slot: int, elements: dict[int, bytes]) -> tuple[int, int]:
 
 
 def use_key(session: Session, command: Command) -> bytes:
-    """GENERAL AUTHENTICATE with a slot's key: sign, decrypt (81) or agree on a secret (85)."""
+    """GENERAL AUTHENTICATE with the key of a slot: sign, decrypt (81) or key agreement (85)."""
     key = session.device.keys.get(command.p2)
     if key is None or command.p1 != algorithm_of(key.private_key):
         raise StatusError(StatusWord.WRONG_DATA)
@@ -118,7 +118,7 @@ def _require_pin_for(session: Session, key: SlotKey) -> None:
 
 
 def attest_key(session: Session, command: Command) -> bytes:
-    """ATTEST (Yubico): a certificate, by the device, of a key that was generated on it."""
+    """ATTEST (Yubico): an attestation statement for a key that was generated on the device."""
     slot, device = command.p1, session.device
     if slot not in SLOTS or slot == ATTESTATION_SLOT:
         raise StatusError(StatusWord.WRONG_DATA)
@@ -135,18 +135,18 @@ def attest_key(session: Session, command: Command) -> bytes:
 def _attestation_certificate(content: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(parse_tlvs(content).get(CERTIFICATE, b""))
-    except ValueError:  # the holder may put anything there
+    except ValueError:  # any content may have been written there
         raise StatusError(StatusWord.FILE_NOT_FOUND) from None
 
 
 def move_key(session: Session, command: Command) -> bytes:
-    """MOVE KEY (Yubico, firmware 5.7): to an empty slot, or nowhere, which deletes it."""
+    """MOVE KEY (Yubico, firmware 5.7): move to an empty slot, or delete (target FF)."""
     session.require_management_key()
     target, source = command.p1, command.p2
     key = session.device.keys.get(source)
     if key is None:
         raise StatusError(StatusWord.REFERENCE_NOT_FOUND)
-    if target != NOWHERE:
+    if target != DELETE_TARGET:
         fixed = ATTESTATION_SLOT in (source, target)
         if fixed or target not in SLOTS or target in session.device.keys:
             raise StatusError(StatusWord.WRONG_DATA)

@@ -1,9 +1,9 @@
-"""Virtual YubiKeys in readers of the real PC/SC stack: the other end of vsmartcard's virtual reader driver (vpcd).
+"""Virtual YubiKeys in PC/SC readers: the card side of vsmartcard's virtual reader driver (vpcd).
 
 ``python -m services.virtual_yubikey.reader --serial 42000001 --state DIRECTORY --port 19579``
 
 vpcd listens for each of its two slots, on a port and on the next one. An empty slot costs ykman three seconds a call,
-so one that is left over is given a card that has no PIV and refuses all else.
+so a slot without a device gets a card without PIV.
 """
 
 from __future__ import annotations
@@ -27,34 +27,34 @@ from services.virtual_yubikey.piv_objects import PIV_AID
 # The answer to reset of a YubiKey 5 over USB: https://smartcard-atr.apdu.fr, "YubiKey".
 ATR = bytes.fromhex("3bfd1300008131fe158073c021c057597562694b657940")
 OFF, ON, RESET, GET_ATR = 0, 1, 2, 4
-REFUSED, NOT_FOUND = bytes.fromhex("6f00"), bytes.fromhex("6a82")
-_EVERY = 0.02
-_MISSED = 3
-"""More than a client's last words to a card that is gone make pcscd ask for the ATR."""
+NO_DIAGNOSIS, NOT_FOUND = bytes.fromhex("6f00"), bytes.fromhex("6a82")
+_POLL_INTERVAL_S = 0.02
+_ATR_REQUESTS_WITHOUT_CARD = 3
+"""More requests than pcscd makes for a client that still talks to the removed card."""
 
 
-class Card(Protocol):
-    """What may be in a slot."""
+class InsertableCard(Protocol):
+    """A card in a slot of a reader."""
 
-    def is_there(self) -> bool: ...
+    def is_present(self) -> bool: ...
 
     def reset(self) -> None:
-        """Power is switched on or off: what was proved is forgotten. Raises KeyError where it is gone."""
+        """Power the card on or off, which resets its security status. Raises KeyError if it was removed."""
         ...
 
     def exchange(self, apdu: bytes) -> bytes:
-        """Raises PowerLostError where it is gone, or was without power in between."""
+        """Exchange an APDU. Raises PowerLostError if the card was removed or lost its power."""
         ...
 
 
-class Powered:
-    """The device between power on and power off: each time it is a new connection, to which nothing was proved."""
+class PoweredCard:
+    """A virtual YubiKey in a slot. Each reset opens a new connection, without security status."""
 
     def __init__(self, yubikeys: VirtualYubiKeys, serial: int) -> None:
         self._yubikeys = yubikeys
         self._serial = serial
 
-    def is_there(self) -> bool:
+    def is_present(self) -> bool:
         return self._serial in self._yubikeys.serials()
 
     def reset(self) -> None:
@@ -65,54 +65,57 @@ class Powered:
         return data + status.to_bytes(2)
 
 
-class Mute:
-    """A card for a slot that is left over. Not "not found" to everything: ykman takes that for a very old YubiKey."""
+class CardWithoutPiv:
+    """A card for a slot without a device. ykman takes a card that answers only 6A82 for a very old YubiKey."""
 
-    def is_there(self) -> bool:
+    def is_present(self) -> bool:
         return True
 
     def reset(self) -> None:
         pass
 
     def exchange(self, apdu: bytes) -> bytes:
-        return NOT_FOUND if apdu[5:].startswith(PIV_AID[:5]) else REFUSED
+        return NOT_FOUND if apdu[5:].startswith(PIV_AID[:5]) else NO_DIAGNOSIS
 
 
-def _nobody() -> None:
+def _ignore() -> None:
     pass
 
 
-class Slot:
-    """One slot that vpcd listens for at *address*. *card*: what is in it; *seen*: pcscd has asked for that."""
+class ReaderSlot:
+    """A slot of the reader; vpcd listens at *address*. *on_atr_read*: called when pcscd has read the card's ATR."""
 
-    def __init__(self, address: tuple[str, int], card: Card | None = None, seen: Callable[[], None] = _nobody) -> None:
+    def __init__(
+        self, address: tuple[str, int], card: InsertableCard | None = None, on_atr_read: Callable[[], None] = _ignore
+    ) -> None:
         self._address = address
-        self._seen = seen
+        self._on_atr_read = on_atr_read
         self.card = card
 
     def serve(self) -> None:
-        """Be the card until vpcd hangs up. A card that is taken out, or loses its power, is gone from the reader; one
-        that has power is put in again.
+        """Serve the card until vpcd closes the connection.
+
+        A card that is removed or loses its power disappears from the reader, and reappears once it has power again.
         """
         while True:
-            if (card := self.card) is None or not card.is_there():
-                time.sleep(_EVERY)
-            elif not self._was_in_until_taken_out(card) or not self._is_missed():
+            if (card := self.card) is None or not card.is_present():
+                time.sleep(_POLL_INTERVAL_S)
+            elif not self._serve_until_removed(card) or not self._wait_until_noticed():
                 return
 
-    def _was_in_until_taken_out(self, card: Card) -> bool:
-        """False: vpcd has hung up."""
+    def _serve_until_removed(self, card: InsertableCard) -> bool:
+        """Returns False if vpcd closed the connection."""
         with socket.create_connection(self._address) as connection, contextlib.suppress(KeyError, PowerLostError):
             card.reset()
-            # vpcd asks for the ATR several times a second: that the card was taken out is noticed soon.
+            # vpcd requests the ATR several times a second, so a removal is noticed soon.
             while (message := _receive(connection)) is not None:
-                if self.card is not card or not card.is_there():
+                if self.card is not card or not card.is_present():
                     return True
-                self._answer(connection, card, message)
+                self._respond(connection, card, message)
             return False
         return True
 
-    def _answer(self, connection: socket.socket, card: Card, message: bytes) -> None:
+    def _respond(self, connection: socket.socket, card: InsertableCard, message: bytes) -> None:
         match message:
             case b"":
                 pass
@@ -121,15 +124,17 @@ class Slot:
                     card.reset()
                 elif message[0] == GET_ATR:
                     _send(connection, ATR)
-                    self._seen()
+                    self._on_atr_read()
             case _:
                 _send(connection, card.exchange(message))
 
-    def _is_missed(self) -> bool:
-        """Stay away until pcscd has found no card, however often it was asked for one: it looks every 400 ms, and would
-        not notice the next one if somebody who had this one told it first that it is gone. False: vpcd has hung up.
+    def _wait_until_noticed(self) -> bool:
+        """Stay away until pcscd has noticed the empty slot. Returns False if vpcd closed the connection.
+
+        pcscd polls every 400 ms. If a client fails on the removed card and the card is back before the next poll,
+        pcscd never detects the new card.
         """
-        for _ in range(_MISSED):
+        for _ in range(_ATR_REQUESTS_WITHOUT_CARD):
             message: bytes | None = b""
             while message != bytes([GET_ATR]):
                 with socket.create_connection(self._address) as connection:
@@ -140,7 +145,7 @@ class Slot:
 
 
 def _receive(connection: socket.socket) -> bytes | None:
-    """One frame: its length in two bytes, then that many. None: vpcd has hung up."""
+    """Receive one frame: two bytes of length, then the content. None: vpcd closed the connection."""
     size = _receive_exactly(connection, 2)
     return None if size is None else _receive_exactly(connection, int.from_bytes(size))
 
@@ -149,7 +154,7 @@ def _receive_exactly(connection: socket.socket, size: int) -> bytes | None:
     received = b""
     while len(received) < size:
         part = connection.recv(size - len(received))
-        # vpcd writes a frame in two, and Nagle's algorithm keeps the second till the first is acknowledged: 40 ms.
+        # vpcd sends a frame in two writes. Nagle's algorithm delays the second until the first is acknowledged: 40 ms.
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         if not part:
             return None
@@ -161,11 +166,11 @@ def _send(connection: socket.socket, message: bytes) -> None:
     connection.sendall(len(message).to_bytes(2) + message)
 
 
-def serve_all(slots: Sequence[Slot]) -> None:
-    """Until vpcd hangs up on one of them, or does not answer: ConnectionError."""
+def serve_slots(slots: Sequence[ReaderSlot]) -> None:
+    """Serve all slots until vpcd closes a connection. Raises ConnectionError if vpcd does not accept one."""
     ended: SimpleQueue[ConnectionError | None] = SimpleQueue()
 
-    def serve(slot: Slot) -> None:
+    def serve(slot: ReaderSlot) -> None:
         try:
             slot.serve()
         except ConnectionError as error:
@@ -186,34 +191,40 @@ def _firmware(text: str) -> tuple[int, int, int]:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="virtual-reader", description=__doc__.split("\n", 1)[0] if __doc__ else None)
-    parser.add_argument("--serial", type=int, action="append", required=True, help="which devices are in the readers")
-    parser.add_argument("--firmware", type=_firmware, default=(5, 7, 4), help="of a device that is not made yet: 5.7.4")
+    parser.add_argument(
+        "--serial", type=int, action="append", required=True, help="serial number of a device; may be repeated"
+    )
+    parser.add_argument(
+        "--firmware", type=_firmware, default=(5, 7, 4), help="version of a device that does not exist yet (5.7.4)"
+    )
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=19579, help="where vpcd listens for the first slot")
-    parser.add_argument("--state", type=Path, required=True, help="the directory that keeps the devices")
-    parser.add_argument("--tell", type=Path, help="a file to be made once pcscd has seen the cards")
-    parser.add_argument("--key-file", type=Path, help="32 bytes that seal them; default: zeros, for trying it out")
+    parser.add_argument("--port", type=int, default=19579, help="port of vpcd for the first slot")
+    parser.add_argument("--state", type=Path, required=True, help="directory of the devices")
+    parser.add_argument("--tell", type=Path, help="file to create once pcscd has detected the cards")
+    parser.add_argument("--key-file", type=Path, help="file with the 32-byte sealing key; default: zeros, for trials")
     return parser.parse_args()
 
 
 def main() -> None:
-    wanted = _arguments()
-    key = wanted.key_file.read_bytes() if wanted.key_file else bytes(32)
-    yubikeys = VirtualYubiKeys(wanted.state, key, wanted.serial, wanted.firmware)
-    cards: list[Card] = [Powered(yubikeys, serial) for serial in wanted.serial]
-    cards += [Mute()] * (len(cards) % 2)
-    unseen = set(range(len(cards)))
+    arguments = _arguments()
+    key = arguments.key_file.read_bytes() if arguments.key_file else bytes(32)
+    yubikeys = VirtualYubiKeys(arguments.state, key, arguments.serial, arguments.firmware)
+    cards: list[InsertableCard] = [PoweredCard(yubikeys, serial) for serial in arguments.serial]
+    cards += [CardWithoutPiv()] * (len(cards) % 2)
+    undetected = set(range(len(cards)))
 
-    def seen(number: int) -> None:
-        unseen.discard(number)
-        if wanted.tell is not None and not unseen:
-            wanted.tell.touch()
+    def on_atr_read(number: int) -> None:
+        undetected.discard(number)
+        if arguments.tell is not None and not undetected:
+            arguments.tell.touch()
 
-    slots = [Slot((wanted.host, wanted.port + n), card, partial(seen, n)) for n, card in enumerate(cards)]
+    slots = [
+        ReaderSlot((arguments.host, arguments.port + n), card, partial(on_atr_read, n)) for n, card in enumerate(cards)
+    ]
     try:
-        serve_all(slots)
+        serve_slots(slots)
     except ConnectionError as error:
-        sys.exit(f"virtual-reader: the virtual reader driver does not answer at port {wanted.port}: {error}")
+        sys.exit(f"virtual-reader: vpcd does not accept connections at port {arguments.port}: {error}")
 
 
 if __name__ == "__main__":

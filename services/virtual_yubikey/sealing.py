@@ -1,4 +1,4 @@
-"""State that nobody reads without the key: AES-256-GCM, kept twice, so that one copy is always whole."""
+"""Sealed files: AES-256-GCM, in two copies, so that one is always complete."""
 
 import os
 from pathlib import Path
@@ -18,12 +18,12 @@ class SealedFileError(ValueError):
 
 
 class SealedFile:
-    """One content in two files, sealed for one *purpose*: another's content in its place does not open.
+    """A content in two files, bound to a *purpose*: a file for another purpose does not open.
 
-    Each write overwrites the older copy, and the newest that opens counts. So kill -9 in the middle of a write costs
-    that write, which nobody was told of, and nothing else. Renaming a new file into place would do too, but took
-    fifteen times as long (150 µs, not 10, on ext4, which starts writing to the disk then). There is no fsync: a power
-    cut may lose the last writes of a device that is only virtual.
+    Each write overwrites the older copy; the newest copy that opens counts. After kill -9 during a write, only that
+    write is lost, and it was not acknowledged. Renaming a new file into place takes fifteen times as long (150 µs
+    instead of 10, on ext4, which then starts to write to the disk). There is no fsync: a power cut can lose the last
+    writes, which is acceptable for a virtual device.
     """
 
     def __init__(self, path: Path, purpose: str, key: bytes) -> None:
@@ -33,7 +33,7 @@ class SealedFile:
         self._counter = 0
 
     def read(self) -> bytes | None:
-        """Open the newest whole copy; None when there is none yet. Raises SealedFileError naming the file."""
+        """Return the newest complete content; None: there is no file. Raises SealedFileError if no copy opens."""
         present = [path for path in self._copies if path.exists()]
         opened = [found for path in present if (found := self._open(path)) is not None]
         if present and not opened:
@@ -47,7 +47,7 @@ class SealedFile:
         return content
 
     def write(self, content: bytes) -> None:
-        """Seal *content* over the older copy. What was read or written before stays until this is whole."""
+        """Seal *content* over the older copy. The newer copy stays valid until this one is complete."""
         counter = self._counter + 1
         nonce = os.urandom(NONCE_SIZE)
         plain = counter.to_bytes(_COUNTER_SIZE) + content
@@ -60,7 +60,7 @@ class SealedFile:
         self._counter = counter
 
     def reseal(self, key: bytes) -> None:
-        """Seal both copies with another key, the older one first: one that opens is there all the time."""
+        """Seal both copies with another key, the older one first: at any time one copy opens."""
         if (content := self.read()) is not None:
             self._cipher = AESGCM(key)
             self.write(content)
@@ -80,8 +80,10 @@ class SealedFile:
 
 
 def reseal(directory: Path, previous_key: bytes, key: bytes) -> None:
-    """Seal with *key* all in *directory* that is sealed with *previous_key*. Raises SealedFileError naming a file that
-    neither opens."""
+    """Seal with *key* every file in *directory* that is sealed with *previous_key*.
+
+    Raises SealedFileError, naming the file, if neither key opens it.
+    """
     for path in sorted(directory.glob("*.sealed")):
         if path.with_suffix("").suffix == _OTHER:
             continue
@@ -92,9 +94,9 @@ def reseal(directory: Path, previous_key: bytes, key: bytes) -> None:
 
 
 def _create(path: Path, record: bytes) -> None:
-    """A new file appears whole or not at all: there may be no other copy yet."""
+    """Create a file atomically: there may be no other copy yet."""
     temporary = path.with_suffix(".tmp")
-    # What a killed process left half-written is removed, never continued: its mode is unknown.
+    # Remove the partial file of a killed process instead of writing into it: its mode is unknown.
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,49 +1,49 @@
-"""What a card knows until its application is selected again or its power goes, and its shape."""
+"""Session state of a card, which a SELECT or a loss of power resets, and the table of an application."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from services.virtual_yubikey.faults import Finger
+from services.virtual_yubikey.faults import TouchSensor
 from services.virtual_yubikey.iso7816 import Command, StatusError, StatusWord
 from services.virtual_yubikey.state import Device, Firmware
 
 
 @dataclass(slots=True)
 class Session:
-    """The device, and what has been proved to it since the application was selected."""
+    """The device, and its security status since the application was selected."""
 
     device: Device
-    finger: Finger
+    touch_sensor: TouchSensor
     pin_verified: bool = False
-    # Proved since a private key was last used: what a PIN policy of "always" asks for.
+    # Verified since the last use of a private key: PIN policy "always" requires it.
     pin_fresh: bool = False
     management_authenticated: bool = False
-    # The answer awaited from the host in management key authentication: its tag and its bytes.
-    awaited: tuple[int, bytes] | None = None
+    # Expected response of the host in management key authentication: tag and value.
+    expected_response: tuple[int, bytes] | None = None
 
     def require_management_key(self) -> None:
-        """Refuse what only an administrator may do."""
+        """Raises StatusError unless the management key is authenticated."""
         if not self.management_authenticated:
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
     def require_pin(self) -> None:
-        """Refuse what only the holder may do."""
+        """Raises StatusError unless the PIN is verified."""
         if not self.pin_verified:
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
     def require_touch(self, *, cached: bool = False) -> None:
-        """Refuse what is not touched in time."""
-        if not self.finger.touches(cached=cached):
+        """Wait for a touch. Raises StatusError if there is none in time."""
+        if not self.touch_sensor.wait_for_touch(cached=cached):
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
-    def forget_pin(self) -> None:
-        """Ask for the PIN again."""
+    def reset_pin_status(self) -> None:
+        """Reset the security status of the PIN."""
         self.pin_verified = self.pin_fresh = False
 
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """What an INS does, and the firmware that brought it."""
+    """Implementation of an INS, and the first firmware that has it."""
 
     run: Callable[[Session, Command], bytes]
     since: Firmware = (4, 3, 0)
@@ -51,7 +51,7 @@ class Instruction:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One application of the card: its AID, its answer to SELECT and its table of instructions."""
+    """An application of the card: AID, response to SELECT, and instructions by INS."""
 
     aid: bytes
     select: Callable[[Device], bytes]

@@ -1,4 +1,4 @@
-"""What a device keeps without power: immutable values, and the JSON that is sealed on disk."""
+"""Persistent state of a device: immutable values, and their JSON in the sealed file."""
 
 import json
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from services.virtual_yubikey.piv_keys import PrivateKey, from_pkcs8, to_pkcs8
 Firmware = tuple[int, int, int]
 T = TypeVar("T")
 
-FORM_FACTOR = 0x01  # "USB-A keychain" of Yubico's list: the most ordinary one
+FORM_FACTOR = 0x01  # "USB-A keychain" in Yubico's list
 PIN, PUK = 0x80, 0x81
 ATTESTATION_SLOT, ATTESTATION_OBJECT = 0xF9, 0x5FFF01
 NEVER = 1  # of a PIN or touch policy
@@ -26,7 +26,7 @@ DEFAULT_TRIES = 3
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """The PIN or the PUK, padded to eight bytes, and how often it may be got wrong."""
+    """The PIN or PUK, padded to eight bytes, with its retry counter."""
 
     value: bytes = field(repr=False)
     tries: int
@@ -43,7 +43,7 @@ class ManagementKey:
 
 
 class Origin(IntEnum):
-    """Where a private key came from; only the first kind is attested."""
+    """Origin of a private key. Only generated keys are attested."""
 
     GENERATED = 1
     IMPORTED = 2
@@ -51,7 +51,7 @@ class Origin(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class SlotKey:
-    """A private key in its slot, with where it came from and what its use asks for."""
+    """A private key in a slot, with its origin, PIN policy and touch policy."""
 
     private_key: PrivateKey = field(repr=False)
     origin: Origin
@@ -61,7 +61,7 @@ class SlotKey:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """All a device keeps."""
+    """The persistent state of a device."""
 
     serial: int
     firmware: Firmware
@@ -71,19 +71,19 @@ class Device:
     objects: Mapping[int, bytes] = field(repr=False)
 
     def with_reference(self, reference: int, value: Reference) -> "Device":
-        """Change the PIN or the PUK."""
+        """Return a device with another PIN or PUK."""
         return replace(self, references={**self.references, reference: value})
 
     def with_key(self, slot: int, key: SlotKey | None) -> "Device":
-        """Put a key into a slot, or empty it."""
+        """Return a device with this key in the slot; None: with an empty slot."""
         return replace(self, keys=_put(self.keys, slot, key))
 
     def with_object(self, identifier: int, content: bytes | None) -> "Device":
-        """Put a data object, or remove it."""
+        """Return a device with this data object; None: without it."""
         return replace(self, objects=_put(self.objects, identifier, content))
 
     def reset(self) -> "Device":
-        """Go back to factory state; the attestation key and certificate stay, as Yubico says."""
+        """Return the device in factory state. Attestation key and certificate stay, as on a YubiKey."""
         return Device(
             serial=self.serial,
             firmware=self.firmware,
@@ -95,16 +95,16 @@ class Device:
 
 
 def _put(mapping: Mapping[int, T], name: int, value: T | None) -> dict[int, T]:
-    rest = {other: kept for other, kept in mapping.items() if other != name}
+    rest = {other: content for other, content in mapping.items() if other != name}
     return rest if value is None else {**rest, name: value}
 
 
 def _only(mapping: Mapping[int, T], name: int) -> dict[int, T]:
-    return {other: kept for other, kept in mapping.items() if other == name}
+    return {other: content for other, content in mapping.items() if other == name}
 
 
 def manufacture(serial: int, firmware: Firmware, attestation_key: PrivateKey, certificate: bytes) -> Device:
-    """Make a device in factory state, with the attestation key it is born with."""
+    """Create a device in factory state, with its attestation key and certificate (F9)."""
     return Device(
         serial=serial,
         firmware=firmware,
@@ -121,7 +121,7 @@ def certificate_object(certificate: bytes) -> bytes:
 
 
 def default_references(pin_tries: int = DEFAULT_TRIES, puk_tries: int = DEFAULT_TRIES) -> dict[int, Reference]:
-    """Make the PIN and the PUK every device is sold with."""
+    """The factory PIN and PUK, with these retry limits."""
     tries = {PIN: pin_tries, PUK: puk_tries}
     return {name: Reference(value, tries[name], tries[name]) for name, value in DEFAULT_VALUES.items()}
 
@@ -132,7 +132,7 @@ def _default_management_key(firmware: Firmware) -> ManagementKey:
 
 
 def to_json(device: Device) -> bytes:
-    """Write a device, private keys included, to be sealed at once."""
+    """Serialise a device, private keys included. The caller seals it."""
     return json.dumps(
         {
             "serial": device.serial,
@@ -161,21 +161,21 @@ def to_json(device: Device) -> bytes:
 
 
 def from_json(content: bytes) -> Device:
-    """Read a device that was written by *to_json*."""
-    kept: dict[str, Any] = json.loads(content)
-    major, minor, patch = kept["firmware"]
-    algorithm, management_key, touch_required = kept["management_key"]
+    """Read a device that `to_json` wrote."""
+    stored: dict[str, Any] = json.loads(content)
+    major, minor, patch = stored["firmware"]
+    algorithm, management_key, touch_required = stored["management_key"]
     return Device(
-        serial=kept["serial"],
+        serial=stored["serial"],
         firmware=(major, minor, patch),
         references={
             int(name): Reference(bytes.fromhex(value), tries, remaining)
-            for name, (value, tries, remaining) in kept["references"].items()
+            for name, (value, tries, remaining) in stored["references"].items()
         },
         management_key=ManagementKey(algorithm, bytes.fromhex(management_key), touch_required),
         keys={
             int(slot): SlotKey(from_pkcs8(bytes.fromhex(pkcs8)), Origin(origin), pin, touch)
-            for slot, (pkcs8, origin, pin, touch) in kept["keys"].items()
+            for slot, (pkcs8, origin, pin, touch) in stored["keys"].items()
         },
-        objects={int(name): bytes.fromhex(value) for name, value in kept["objects"].items()},
+        objects={int(name): bytes.fromhex(value) for name, value in stored["objects"].items()},
     )

@@ -10,7 +10,7 @@ from yubikit.core.smartcard import SW
 
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.virtual_yubikey.faults import PowerCut, Refuses, Unplugged, at
+from services.virtual_yubikey.faults import ErrorStatus, PowerCut, Removal, at_apdu
 from tests.support.together import together
 from tests.support.waiting import until
 
@@ -18,9 +18,9 @@ FIRST = 42_000_001
 FAULTS = {
     "power is cut before": PowerCut(),
     "power is cut after": PowerCut(after=True),
-    "an unknown error": Refuses(0x6F00),
-    "no space": Refuses(SW.NO_SPACE),
-    "not allowed": Refuses(SW.SECURITY_CONDITION_NOT_SATISFIED),
+    "an unknown error": ErrorStatus(0x6F00),
+    "no space": ErrorStatus(SW.NO_SPACE),
+    "not allowed": ErrorStatus(SW.SECURITY_CONDITION_NOT_SATISFIED),
 }
 """What is over once it has happened: the device can be used again at once."""
 IMPATIENT = replace(
@@ -37,9 +37,9 @@ async def provisioned(world, serial, **changes):
 
 async def apdus_of_one(world, origin):
     """How many there are when nothing goes wrong."""
-    world.yubikeys.fail(FIRST, lambda *_: None)
+    world.yubikeys.inject_faults(FIRST, lambda *_: None)
     assert (await provisioned(world, FIRST, key_origin=origin)).tokens[4] == "completed"
-    return world.yubikeys.apdus(FIRST)
+    return world.yubikeys.apdu_count(FIRST)
 
 
 @pytest.mark.parametrize("origin", ["on-device", "imported"])
@@ -50,7 +50,7 @@ async def test_at_every_apdu(server, tmp_path, origin, fault):
         number = await apdus_of_one(world, origin)
         assert 20 < number < MOST_APDUS
         for n in range(1, number):
-            world.yubikeys.fail(FIRST + n, at(n, FAULTS[fault]))
+            world.yubikeys.inject_faults(FIRST + n, at_apdu(n, FAULTS[fault]))
         sagas = [
             await world.suite.provision(yubikey_serial=str(FIRST + n), key_origin=origin) for n in range(1, number)
         ]
@@ -61,7 +61,7 @@ async def test_at_every_apdu(server, tmp_path, origin, fault):
             logged = set(await world.logged(serial))
             assert end.tokens[4] in slots, (n, end.body)
             assert logged == slots[end.tokens[4]], (n, end.tokens[4])
-            assert world.yubikeys.apdus(serial) > n, "the fault was not met"
+            assert world.yubikeys.apdu_count(serial) > n, "the fault was not met"
             assert await world.agree(serial), n
         if fault == "not allowed":  # it is met where nothing was done, and where something was
             assert {end.tokens[4] for end in ends} == {"completed", "compensated"}
@@ -71,7 +71,7 @@ async def test_a_device_that_is_taken_away_is_left_over_and_put_right_when_it_is
     number = 24
     async with together(server, tmp_path, range(FIRST, FIRST + number), (PKI_BOOTSTRAP, IMPATIENT)) as world:
         for n in range(number):
-            world.yubikeys.fail(FIRST + n, at(n, Unplugged(after=bool(n % 2))))
+            world.yubikeys.inject_faults(FIRST + n, at_apdu(n, Removal(after=bool(n % 2))))
         sagas = [await world.suite.provision(yubikey_serial=str(FIRST + n)) for n in range(number)]
         ends = [await world.suite.end_of(saga_id) for saga_id in sagas]
         failed = {n: sagas[n] for n, end in enumerate(ends) if end.tokens[4] == "failed"}
@@ -80,7 +80,7 @@ async def test_a_device_that_is_taken_away_is_left_over_and_put_right_when_it_is
         for n, end in enumerate(ends):
             assert end.tokens[4] in {"compensated", "failed"}, (n, end.body)
             assert n not in failed or [left["step"] for left in end.body["left_over"]] == ["generate-slot-key"]
-            world.yubikeys.fail(FIRST + n, None)
+            world.yubikeys.inject_faults(FIRST + n, None)
             world.yubikeys.plug_in(FIRST + n)
         await until(lambda: _all_are_inserted(world, number))
 

@@ -6,7 +6,7 @@ import pytest
 from yubikit.piv import PivSession
 
 from services.virtual_yubikey import VirtualYubiKeys
-from services.virtual_yubikey.faults import PowerCut, at
+from services.virtual_yubikey.faults import PowerCut, at_apdu
 from services.yubikey.core.effects import AtDevice, EffectDone, EffectFailed
 from services.yubikey.performer.devices import DeviceConfiguration, DevicePerformer
 from services.yubikey.roles import read_roles
@@ -87,14 +87,14 @@ async def test_wherever_power_is_cut(tmp_path, client, which, after):
         await bench.credentials.write(NAME, DeviceSecrets())
         if which in BEFORE:
             assert isinstance(await bench.ask(BEFORE[which], "before"), EffectDone)
-        bench.yubikeys.fail(SERIAL, at(n, PowerCut(after=after)) if n >= 0 else lambda *_: None)
+        bench.yubikeys.inject_faults(SERIAL, at_apdu(n, PowerCut(after=after)) if n >= 0 else lambda *_: None)
         outcome = await bench.ask(which)
         if isinstance(outcome, EffectFailed):  # nothing was done, and it may be asked again
             assert outcome.retryable
             outcome = await bench.ask(which, "again")
         assert isinstance(outcome, EffectDone), (n, outcome)
-        number = bench.yubikeys.apdus(SERIAL) if number is None else number
-        bench.yubikeys.fail(SERIAL, None)
+        number = bench.yubikeys.apdu_count(SERIAL) if number is None else number
+        bench.yubikeys.inject_faults(SERIAL, None)
         state = await bench.holds_what_it_says()
         expected = state if expected is None else expected
         assert state == expected, n

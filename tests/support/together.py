@@ -56,7 +56,7 @@ class Together:
 
     def found(self, serial: int, slots: Iterable[str]) -> dict[str, bytes]:
         """Slots and the public keys (SPKI) that the device has in them."""
-        self.yubikeys.fail(serial, None)
+        self.yubikeys.inject_faults(serial, None)
         session, keys = PivSession(self.yubikeys.open(serial)), {}
         for slot in slots:
             try:

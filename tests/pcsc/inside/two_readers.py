@@ -11,8 +11,8 @@ from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, PIN_POLICY, SLOT, PivS
 
 from deploy.virtual_yubikey import PORT
 from services.virtual_yubikey import VirtualYubiKeys
-from services.virtual_yubikey.faults import PowerCut, Unplugged, whenever
-from services.virtual_yubikey.reader import Powered, Slot
+from services.virtual_yubikey.faults import PowerCut, Removal, at_instruction
+from services.virtual_yubikey.reader import PoweredCard, ReaderSlot
 from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.trust import Trust
@@ -23,7 +23,7 @@ SIGN = 0x87
 
 @pytest.fixture(name="slots", scope="module")
 def _slots():
-    slots = [Slot(("127.0.0.1", PORT + number)) for number in range(2)]
+    slots = [ReaderSlot(("127.0.0.1", PORT + number)) for number in range(2)]
     for slot in slots:
         threading.Thread(target=slot.serve, daemon=True).start()
     return slots
@@ -50,7 +50,7 @@ def _yubikeys(tmp_path, slots, readers):
 
 def put(slots, yubikeys, *serials):
     for slot, serial in zip(slots, serials, strict=True):
-        slot.card = Powered(yubikeys, serial)
+        slot.card = PoweredCard(yubikeys, serial)
 
 
 def take_out(readers, slots):
@@ -125,7 +125,7 @@ def test_one_unplugged_in_mid_operation_leaves_the_other_untouched(readers, yubi
     with ThreadPoolExecutor() as threads, readers.open(OTHER) as connection:
         other = PivSession(connection)
         going_on = threads.submit(lambda: [signed(other, b"") for _ in range(200)])
-        yubikeys.fail(ONE, whenever(SIGN, Unplugged(after=after)))
+        yubikeys.inject_faults(ONE, at_instruction(SIGN, Removal(after=after)))
         with pytest.raises(DeviceBusyError, match="was removed or reset while it was in use"):
             has_signed(readers, ONE)
         assert len(going_on.result()) == 200
@@ -134,17 +134,17 @@ def test_one_unplugged_in_mid_operation_leaves_the_other_untouched(readers, yubi
     with pytest.raises(DeviceAbsentError):
         readers.open(ONE)
 
-    yubikeys.fail(ONE, None)
+    yubikeys.inject_faults(ONE, None)
     yubikeys.plug_in(ONE)
     at_last(lambda: set(readers.serials()) == {ONE, OTHER})
     assert has_signed(readers, ONE)
 
 
 def test_one_without_power_for_a_moment_has_forgotten_what_was_proved(readers, yubikeys):
-    yubikeys.fail(ONE, whenever(SIGN, PowerCut()))
+    yubikeys.inject_faults(ONE, at_instruction(SIGN, PowerCut()))
     with pytest.raises(DeviceBusyError, match="was removed or reset while it was in use"):
         has_signed(readers, ONE)
-    yubikeys.fail(ONE, None)
+    yubikeys.inject_faults(ONE, None)
 
     at_last(lambda: set(readers.serials()) == {ONE, OTHER})
     assert has_signed(readers, ONE)

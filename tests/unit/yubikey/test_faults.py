@@ -18,7 +18,15 @@ from yubikit.piv import (
 )
 
 from services.virtual_yubikey import VirtualYubiKeys
-from services.virtual_yubikey.faults import PowerCut, PowerLostError, Refuses, Slow, Unplugged, at, whenever
+from services.virtual_yubikey.faults import (
+    Delay,
+    ErrorStatus,
+    PowerCut,
+    PowerLostError,
+    Removal,
+    at_apdu,
+    at_instruction,
+)
 from tests.support.yubikeys import SERIAL
 
 GENERATE, AUTHENTICATE = 0x47, 0x87
@@ -59,11 +67,11 @@ def is_empty(yubikeys):
 @pytest.mark.parametrize("after", [False, True])
 def test_power_is_cut_before_or_after_what_is_asked_is_done(yubikeys, after):
     session = administrator(yubikeys)
-    yubikeys.fail(SERIAL, whenever(GENERATE, PowerCut(after=after)))
+    yubikeys.inject_faults(SERIAL, at_instruction(GENERATE, PowerCut(after=after)))
 
     with pytest.raises(PowerLostError):
         generated(session)
-    yubikeys.fail(SERIAL, None)
+    yubikeys.inject_faults(SERIAL, None)
     with pytest.raises(PowerLostError):
         session.get_serial()  # that connection is gone for good
     assert is_empty(yubikeys) is not after
@@ -95,7 +103,7 @@ def test_an_unplugged_device_is_not_there_until_it_is_plugged_in_again(yubikeys)
 
 def test_a_fault_may_unplug_the_device(yubikeys):
     session = administrator(yubikeys)
-    yubikeys.fail(SERIAL, at(0, Unplugged()))
+    yubikeys.inject_faults(SERIAL, at_apdu(0, Removal()))
     with pytest.raises(PowerLostError):
         generated(session)
     assert yubikeys.serials() == []
@@ -108,37 +116,37 @@ def test_another_device_is_plugged_in_while_the_first_is_used(yubikeys):
     assert (opened(yubikeys, 7).get_serial(), session.get_serial()) == (7, SERIAL)
     assert tuple(opened(yubikeys, 7).version) == (5, 4, 3)
     assert yubikeys.serials() == [SERIAL, 7]
-    with pytest.raises(ValueError, match="no serial number"):
+    with pytest.raises(ValueError, match="not a serial number"):
         yubikeys.plug_in(0)
 
 
 def test_it_refuses_with_the_status_word_that_is_asked_for_and_counts_its_apdus(yubikeys):
     session = administrator(yubikeys)
-    yubikeys.fail(SERIAL, at(1, Refuses(SW.NO_SPACE)))
+    yubikeys.inject_faults(SERIAL, at_apdu(1, ErrorStatus(SW.NO_SPACE)))
 
     session.get_serial()
     with pytest.raises(ApduError) as refused:
         generated(session)
     assert refused.value.sw == SW.NO_SPACE
-    assert yubikeys.apdus(SERIAL) == 2
-    yubikeys.fail(SERIAL, at(0, Slow(0.01)))
+    assert yubikeys.apdu_count(SERIAL) == 2
+    yubikeys.inject_faults(SERIAL, at_apdu(0, Delay(0.01)))
     generated(session)
 
 
 @pytest.mark.parametrize("policy", [TOUCH_POLICY.ALWAYS, TOUCH_POLICY.CACHED])
 def test_a_key_that_wants_a_touch_signs_when_it_is_touched_and_else_not(yubikeys, policy):
     generated(administrator(yubikeys), policy)
-    finger = yubikeys.finger(SERIAL)
-    finger.script.extend([None, 0.01])
+    touch_sensor = yubikeys.touch_sensor(SERIAL)
+    touch_sensor.script.extend([None, 0.01])
 
     with pytest.raises(ApduError) as refused:
         signed(opened(yubikeys))
     assert refused.value.sw == SW.SECURITY_CONDITION_NOT_SATISFIED
     assert signed(opened(yubikeys))
-    finger.script.append(None)
+    touch_sensor.script.append(None)
     if policy is TOUCH_POLICY.CACHED:
         assert signed(opened(yubikeys))  # the touch of a moment ago serves
-        assert finger.blinked == 2
+        assert touch_sensor.blinks == 2
     else:
         with pytest.raises(ApduError):
             signed(opened(yubikeys))
@@ -148,13 +156,13 @@ def test_a_key_that_wants_no_touch_does_not_blink(yubikeys):
     generated(administrator(yubikeys))
     signed(opened(yubikeys))
 
-    assert yubikeys.finger(SERIAL).blinked == 0
+    assert yubikeys.touch_sensor(SERIAL).blinks == 0
 
 
 def test_a_management_key_may_want_a_touch(yubikeys):
     session = administrator(yubikeys)
     session.set_management_key(MANAGEMENT_KEY_TYPE.AES192, bytes(24), require_touch=True)
-    yubikeys.finger(SERIAL).script.append(None)
+    yubikeys.touch_sensor(SERIAL).script.append(None)
 
     with pytest.raises(ApduError) as refused:
         opened(yubikeys).authenticate(bytes(24))
@@ -167,7 +175,7 @@ def test_a_management_key_may_want_a_touch(yubikeys):
 def test_wherever_power_is_cut_what_is_kept_can_be_read_and_is_what_the_device_has(tmp_path_factory, number, after):
     directory = tmp_path_factory.mktemp("yubikeys")
     yubikeys = VirtualYubiKeys(directory, bytes(32), [SERIAL])
-    yubikeys.fail(SERIAL, at(number, PowerCut(after=after)))
+    yubikeys.inject_faults(SERIAL, at_apdu(number, PowerCut(after=after)))
     try:
         session = administrator(yubikeys)
         generated(session)
@@ -178,7 +186,7 @@ def test_wherever_power_is_cut_what_is_kept_can_be_read_and_is_what_the_device_h
         session.delete_key(SLOT.AUTHENTICATION)
     except PowerLostError:
         pass
-    yubikeys.fail(SERIAL, None)
+    yubikeys.inject_faults(SERIAL, None)
 
     again = VirtualYubiKeys(directory, bytes(32), [SERIAL])
     here, there = opened(yubikeys), opened(again)
