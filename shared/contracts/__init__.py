@@ -1,4 +1,4 @@
-"""The published language: every command and event that crosses a service boundary.
+"""The published contract: every command and event that crosses a service boundary.
 
-A module here is owned by the service of its name; the others only read it.
+The service named like a package owns its modules; other services only import them.
 """

@@ -1,4 +1,4 @@
-"""What every message has in common, and the value types that more than one message is made of."""
+"""Base classes of all messages, and value types that several messages share."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pydantic_core import from_json, to_json
 Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 _UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 DERIVED = ""
-"""The default of an id that its client may leave out: the runtime derives it from the command's id."""
+"""Default of an id that the client may omit: the service derives it from the command's id."""
 
 
 def _bytes_from_base64(value: object) -> object:
@@ -35,12 +35,12 @@ def _bytes_from_base64(value: object) -> object:
         raise ValueError("must be standard, padded base64") from error
 
 
-def _text(value: object) -> object:
+def _integer_as_text(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _uuid_as_a_token(value: str) -> str:
-    """Ids are tokens of subjects, which differ by case: one id must not have two spellings."""
+def _lower_case_uuid(value: str) -> str:
+    """Rejects upper case: ids are tokens of subjects, which are case-sensitive, so an id has one spelling."""
     if not _UUID.fullmatch(value):
         raise ValueError("must be a UUID in lower case, like 0192f0c1-7b1e-7cc3-98c4-dc0c0c07398f")
     return value
@@ -54,9 +54,9 @@ Base64 = Annotated[
 ]
 Id = Annotated[
     str,
-    AfterValidator(_uuid_as_a_token),
+    AfterValidator(_lower_case_uuid),
     WithJsonSchema({"type": "string", "format": "uuid", "pattern": _UUID.pattern}),
-    Field(description="a UUID, version 7 where the suite drew it"),
+    Field(description="a UUID; the suite generates version 7"),
 ]
 Pem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=32_768)]
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -64,7 +64,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^
 Text = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[^\x00-\x1f\x7f]+$")]
 DeviceSerial = Annotated[
     str,
-    BeforeValidator(_text),
+    BeforeValidator(_integer_as_text),
     StringConstraints(pattern=r"^[1-9][0-9]{0,9}$"),
     Field(description="a YubiKey's serial number, decimal, without leading zeros"),
 ]
@@ -72,7 +72,7 @@ ValidityDays = Annotated[int, Field(ge=1, le=36_525)]
 
 
 class Message(BaseModel):
-    """Immutable, exact (unknown fields are errors, nothing is coerced), and about one aggregate."""
+    """A message about one aggregate: immutable, without unknown fields, without type coercion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -80,26 +80,26 @@ class Message(BaseModel):
     identified_by: ClassVar[str]
     schema_version: ClassVar[int] = 1
     service: ClassVar[str] = ""
-    """The service that answers for the aggregate, where it is not named like it."""
+    """The service that owns the aggregate, if its name differs from the aggregate type."""
 
     @classmethod
     def answered_by(cls) -> str:
-        """The service that answers this message if it is a command, and publishes it if it is an event."""
+        """Returns the service that handles this command, or publishes this event."""
         return cls.service or cls.aggregate_type
 
     @property
     def identity(self) -> str:
-        """The id of the aggregate that the message is about; the last token of an event's subject."""
+        """Id of the aggregate that the message is about; the last token of an event's subject."""
         return str(getattr(self, self.identified_by))
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:
-        """What fills the wildcards of this message's line in subjects.yaml."""
+        """Values for the wildcards of this message's pattern in subjects.yaml."""
         return (self.identity,)
 
 
 class Command(Message):
-    """A wish, in the imperative. It may be refused. *largest*: how many bytes its body may have."""
+    """A request to change one aggregate, named in the imperative. The service may reject it."""
 
     max_body_bytes: ClassVar[int] = 131_072
 
@@ -109,26 +109,28 @@ class Command(Message):
 
 
 class UnknownSchemaVersion(ValueError):
-    """A body is of a version of its schema that is not known here; the message says which."""
+    """A stored body has a schema version that this release does not know; the message names it."""
 
 
 class Event(Message):
-    """A fact, in the past tense. It is never refused, changed or deleted.
+    """A fact about one aggregate, named in the past tense. It is never rejected, changed or deleted.
 
-    *lifts*: how a body of each earlier version of its schema becomes one of the next, the oldest first. A field with a
-    default needs none. Today's version follows from how many there are.
+    *upcasts* turn a stored body of each earlier schema version into one of the next, oldest first. A new field with a
+    default needs none. The current schema version is one more than their number.
     """
 
     upcasts: ClassVar[tuple[Upcast, ...]] = ()
 
-    def __init_subclass__(cls, **more: Any) -> None:
-        super().__init_subclass__(**more)
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
         cls.schema_version = len(cls.upcasts) + 1
 
     @classmethod
     def from_stored(cls, data: bytes, version: str) -> Self:
-        """The event as the log has it, whichever version of the suite stored it. Raises OtherSchema for a version that
-        is not known here, and what pydantic raises (a ValueError like that) for what is none."""
+        """Decodes an event of any earlier release.
+
+        Raises UnknownSchemaVersion for an unknown *version*, and pydantic's ValidationError for a malformed body.
+        """
         if version == str(cls.schema_version):
             return cls.model_validate_json(data)
         if not version.isascii() or not version.isdigit() or not 0 < int(version) < cls.schema_version:
@@ -137,6 +139,6 @@ class Event(Message):
                 f"a {cls.__name__} is read here of version {known} of its schema, not of {version[:20]!a}"
             )
         body: dict[str, Any] = from_json(data)
-        for lift in cls.upcasts[int(version) - 1 :]:
-            body = lift(body)
+        for upcast in cls.upcasts[int(version) - 1 :]:
+            body = upcast(body)
         return cls.model_validate_json(to_json(body))

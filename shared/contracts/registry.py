@@ -1,4 +1,4 @@
-"""Every message of the suite by its name: for those who read what anybody may have written."""
+"""All message classes of the suite by name, for readers that must decode any message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every service answers with when a command does not lead to an event of its aggregate."""
+"""Replies to commands that changed nothing: `command.rejected` and `command.repeated`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class RejectionCode(StrEnum):
     INTERNAL = "internal"
 
 
-class _OfCommand(Message):
+class _CommandReply(Message):
     aggregate_type: ClassVar[str] = "command"
     identified_by: ClassVar[str] = "command_id"
 
@@ -32,15 +32,17 @@ class _OfCommand(Message):
     aggregate_id: str | None = None
 
 
-class CommandRejected(_OfCommand, Event):
+class CommandRejected(_CommandReply, Event):
+    """The service rejected the command; *retryable* tells whether the same command may succeed later."""
+
     code: RejectionCode
     message: str
     details: dict[str, JsonValue] = Field(default_factory=dict)
     retryable: bool = False
 
 
-class CommandRepeated(_OfCommand, Event):
-    """What was asked for already stands, by an earlier command: nothing was done again."""
+class CommandRepeated(_CommandReply, Event):
+    """An earlier command had the same result already: the service did nothing."""
 
     details: dict[str, JsonValue] = Field(default_factory=dict)
 

@@ -1,4 +1,4 @@
-"""What the certificate service can be asked for about certificates and the CRLs of their issuers."""
+"""Commands about X.509 certificates and the CRLs of their issuers."""
 
 from __future__ import annotations
 
@@ -30,20 +30,22 @@ class CertificateMessage(Message):
 
 
 class CheckIssuance(CertificateMessage, Command):
-    """Ask whether a certificate like this would be issued now: nothing is created."""
+    """Check whether the issuer would issue such a certificate now. Nothing is created."""
 
     certificate_id: Id = DERIVED
     profile: AnyProfile
     issuer_id: Id
-    signing_key_id: Id | None = Field(default=None, description="default: the key the issuer's certificate is about")
+    signing_key_id: Id | None = Field(
+        default=None, description="default: the key that the issuer's certificate certifies"
+    )
     algorithm: Algorithm = Field(description="of the key to be certified")
     validity_days: ValidityDays
-    subject: DistinguishedName | None = Field(default=None, description="judged too where it is given")
+    subject: DistinguishedName | None = Field(default=None, description="checked too if given")
     sans: Annotated[tuple[SubjectAlternativeName, ...], Field(max_length=32)] = ()
 
 
 class CreateCertificate(CertificateMessage, Command):
-    """Build what is to be signed. Who signs it is the caller's choice; `certificate.sign` attaches the signature."""
+    """Build the TBSCertificate. The caller has it signed; `certificate.sign` attaches the signature."""
 
     certificate_id: Id = DERIVED
     profile: AnyProfile
@@ -52,11 +54,13 @@ class CreateCertificate(CertificateMessage, Command):
     public_key_pem: Pem | None = None
     csr_pem: Pem | None = None
     issuer_id: Id | None = Field(default=None, description="the issuer's certificate; none: a self-signed root")
-    signing_key_id: Id | None = Field(default=None, description="default: the key the issuer's certificate is about")
-    key_id: Id | None = Field(default=None, description="the key this certificate is about, where it has an id")
+    signing_key_id: Id | None = Field(
+        default=None, description="default: the key that the issuer's certificate certifies"
+    )
+    key_id: Id | None = Field(default=None, description="id of the certified key, if it has one")
     validity_days: ValidityDays
-    path_length: PathLength | None = Field(default=None, description="of an authority; default: its profile's")
-    name_constraints: NameConstraints | None = Field(default=None, description="of an authority")
+    path_length: PathLength | None = Field(default=None, description="of a CA certificate; default: its profile's")
+    name_constraints: NameConstraints | None = Field(default=None, description="of a CA certificate")
 
     @model_validator(mode="after")
     def _one_source_of_the_public_key(self) -> Self:
@@ -66,7 +70,7 @@ class CreateCertificate(CertificateMessage, Command):
 
 
 class RenewCertificate(CertificateMessage, Command):
-    """Build another certificate like *predecessor_id*: same issuer, profile and names; the same key or a new one."""
+    """Build a successor of *predecessor_id*: same issuer, profile and names; the same key or a new one."""
 
     certificate_id: Id = Field(default=DERIVED, description="of the new certificate")
     predecessor_id: Id
@@ -83,7 +87,7 @@ class RenewCertificate(CertificateMessage, Command):
 
 
 class CrossCertify(CertificateMessage, Command):
-    """Build a certificate of *issuer_id* for another authority: its name, its key, its key identifier, as they are."""
+    """Build a certificate of *issuer_id* for another CA, with that CA's name, key and key identifier."""
 
     certificate_id: Id = DERIVED
     subject_certificate_pem: Pem
@@ -94,7 +98,7 @@ class CrossCertify(CertificateMessage, Command):
 
 
 class ImportCertificate(CertificateMessage, Command):
-    """Take over a certificate that was issued elsewhere; with *key_id*, an authority that goes on issuing here."""
+    """Import a certificate that was issued elsewhere; with *key_id*, a CA that continues to issue here."""
 
     certificate_id: Id = DERIVED
     certificate_pem: Pem
@@ -104,85 +108,91 @@ class ImportCertificate(CertificateMessage, Command):
 
 
 class SignCertificate(CertificateMessage, Command):
+    """Attach the signature to the TBSCertificate."""
+
     certificate_id: Id
     signature: Signature
 
 
 class HoldCertificate(CertificateMessage, Command):
-    """Revoke it for a while (certificateHold)."""
+    """Suspend the certificate (reason certificateHold)."""
 
     certificate_id: Id
 
 
 class ReleaseCertificate(CertificateMessage, Command):
-    """Take a hold back (removeFromCRL)."""
+    """End a suspension (removeFromCRL)."""
 
     certificate_id: Id
 
 
 class SupersedeCertificate(CertificateMessage, Command):
-    """Another one is in its place: it is not renewed, and its end is not announced. It stays valid until revoked."""
+    """Mark the certificate as replaced: no renewal and no expiry announcement. It stays valid until it is revoked."""
 
     certificate_id: Id
     successor_id: Id
 
 
 class RevokeCertificate(CertificateMessage, Command):
+    """Revoke the certificate permanently."""
+
     certificate_id: Id
     reason: Reason = RevocationReason.UNSPECIFIED
-    invalidity_date: AwareDatetime | None = Field(default=None, description="since when it must not be trusted")
+    invalidity_date: AwareDatetime | None = Field(default=None, description="invalidityDate (RFC 5280, 5.3.2)")
     void_if_absent: bool = Field(
-        default=False, description="where there is no such certificate, make sure that there never will be"
+        default=False, description="if no such certificate exists, void the id so that none can be created"
     )
 
 
 class AnnounceExpiry(CertificateMessage, Command):
-    """The time that its issuer's policy sets before its end has come."""
+    """Announce that the certificate expires soon, at the time that the issuer's policy sets."""
 
     certificate_id: Id
 
 
 class ExpireCertificate(CertificateMessage, Command):
-    """Its end has come."""
+    """Record that the certificate has expired."""
 
     certificate_id: Id
 
 
 class ExportCertificate(CertificateMessage, Command):
+    """Publish the certificate in another format."""
+
     certificate_id: Id
     format: CertificateFormat = CertificateFormat.PEM
-    chain: bool = Field(default=False, description="with those that lead to its root")
+    chain: bool = Field(default=False, description="include the certificates up to the root")
 
 
 class VerifyCertificate(CertificateMessage, Command):
-    """Ask whether a certificate was, is or will be good at an instant, by what the log says of that instant."""
+    """Validate a certificate at one instant (RFC 5280, 6), by the revocation state in the log at that instant."""
 
-    certificate_id: Id = Field(default=DERIVED, description="one of ours; or give certificate_pem")
+    certificate_id: Id = Field(default=DERIVED, description="of a certificate of this suite; or give certificate_pem")
     certificate_pem: Pem | None = None
     intermediates_pem: _Chain = ()
     anchors: Annotated[tuple[Id, ...], Field(max_length=16)] = Field(
-        default=(), description="the roots that are trusted, by certificate_id; default: all of ours"
+        default=(), description="certificate ids of the trust anchors; default: all roots here"
     )
     at: AwareDatetime | None = Field(default=None, description="default: now")
     usage: VerifiedUsage = VerifiedUsage.ANY
     name: Annotated[str, StringConstraints(min_length=1, max_length=253, pattern=r"^[!-~]+$")] | None = Field(
-        default=None, description="a host name, IP address or mailbox that it must be good for"
+        default=None, description="a host name, IP address or mailbox that the certificate must name"
     )
 
 
 class CreateCrl(CertificateMessage, Command):
-    """Build the issuer's next CRL, to be signed by its key; repeated where the last one says all there is to say."""
+    """Build the issuer's next CRL for its key to sign; `command.repeated` if the last one is complete and current."""
 
     certificate_id: Id = Field(description="the issuer's")
 
 
 class PublishCrl(CertificateMessage, Command):
-    """Attach the signature to the CRL that was built last."""
+    """Attach the signature to the TBSCertList."""
 
     certificate_id: Id = Field(description="the issuer's")
     signature: Signature
     number: int | None = Field(
-        default=None, ge=1, description="of the CRL that was signed; default: the last. One before the last is let be"
+        default=None, ge=1, description="of the signed CRL; default: the last one. An older one is ignored"
     )
 
 

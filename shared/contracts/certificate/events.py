@@ -1,4 +1,4 @@
-"""What the certificate service reports of certificates and of the CRLs of their issuers."""
+"""Events about X.509 certificates and the CRLs of their issuers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LargePem = Annotated[str, StringConstraints(pattern=r"^-----BEGIN ", max_length=
 
 
 class IssuanceChecked(CertificateMessage, Event):
-    """It would be issued, as things stood then."""
+    """The issuer would have issued such a certificate at that time."""
 
     certificate_id: Id
     profile: Profile
@@ -32,7 +32,7 @@ class IssuanceChecked(CertificateMessage, Event):
 
 
 class CertificateCreated(CertificateMessage, Event):
-    """The intent: all that the certificate will say stands here before anybody signs it."""
+    """The TBSCertificate is built: the log has the whole content before any key signs it."""
 
     certificate_id: Id
     profile: Profile
@@ -42,7 +42,7 @@ class CertificateCreated(CertificateMessage, Event):
     signature_algorithm: SignatureAlgorithm
     serial: Serial
     issuer_id: Id | None
-    issuer_public_key_pem: Pem = Field(description="what the signature must verify with")
+    issuer_public_key_pem: Pem = Field(description="verifies the signature")
     key_id: Id | None
     not_before: datetime
     not_after: datetime
@@ -50,7 +50,7 @@ class CertificateCreated(CertificateMessage, Event):
 
 
 class CertificateRenewed(CertificateCreated):
-    """The intent of a certificate that takes another's place."""
+    """The TBSCertificate of a successor is built."""
 
     predecessor_id: Id
 
@@ -65,9 +65,9 @@ class CertificateSigned(CertificateMessage, Event):
     not_before: datetime
     not_after: datetime
     key_id: Id | None = None
-    expiring_at: AwareDatetime | None = Field(default=None, description="when its end is announced, by policy")
-    renewal: bool = Field(default=False, description="whether its renewal is then begun, by policy")
-    ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
+    expiring_at: AwareDatetime | None = Field(default=None, description="time of the expiry announcement, by policy")
+    renewal: bool = Field(default=False, description="true: policy starts a renewal at that time")
+    ocsp: bool = Field(default=False, description="true: OCSP responses exist for it")
 
 
 class CertificateImported(CertificateMessage, Event):
@@ -81,7 +81,7 @@ class CertificateImported(CertificateMessage, Event):
     not_before: datetime
     not_after: datetime
     expiring_at: AwareDatetime | None = None
-    ocsp: bool = Field(default=False, description="whether its issuer answers for it by OCSP")
+    ocsp: bool = Field(default=False, description="true: OCSP responses exist for it")
 
 
 class CertificateHeld(CertificateMessage, Event):
@@ -108,11 +108,11 @@ class CertificateRevoked(CertificateMessage, Event):
     certificate_id: Id
     reason: RevocationReason
     serial: Serial | None = None
-    existed: bool = Field(default=True, description="false: the id was voided before any certificate had it")
+    existed: bool = Field(default=True, description="false: the id was voided before a certificate used it")
     issuer_id: Id | None = None
     not_after: datetime | None = None
     invalidity_date: AwareDatetime | None = None
-    signed: bool = Field(default=True, description="false: it was created and never signed, so no CRL names it")
+    signed: bool = Field(default=True, description="false: it was never signed, so no CRL lists it")
     ocsp: bool = False
 
 
@@ -131,22 +131,22 @@ class CertificateExpired(CertificateMessage, Event):
 class CertificateExported(CertificateMessage, Event):
     certificate_id: Id
     format: CertificateFormat
-    content: str = Field(description="PEM as it is; what is binary in base64")
+    content: str = Field(description="PEM as text; binary formats in base64")
 
 
 class CertificateVerified(CertificateMessage, Event):
-    """The answer, good or bad: *valid* says which, *reason* why not."""
+    """The result of a validation: *valid*, or the *reason* against it."""
 
     certificate_id: Id
     valid: bool
     at: AwareDatetime
     usage: VerifiedUsage
     reason: str | None = None
-    path: tuple[Fingerprint, ...] = Field(default=(), description="of the certificates' DER, from it to the root")
+    path: tuple[Fingerprint, ...] = Field(default=(), description="of the certificates' DER, from the leaf to the root")
 
 
 class CrlCreated(CertificateMessage, Event):
-    """The intent of a CRL: what it will say stands here before anybody signs it."""
+    """The TBSCertList is built: the log has the whole content before any key signs it."""
 
     certificate_id: Id = Field(description="the issuer's")
     number: int = Field(ge=1)
@@ -157,7 +157,7 @@ class CrlCreated(CertificateMessage, Event):
     this_update: datetime
     next_update: datetime
     entries: int = Field(ge=0)
-    through: int = Field(ge=0, description="the event up to which the log is told of")
+    through: int = Field(ge=0, description="sequence of the last event of the log that it takes into account")
 
 
 class CrlPublished(CertificateMessage, Event):
@@ -168,7 +168,7 @@ class CrlPublished(CertificateMessage, Event):
     this_update: datetime
     next_update: datetime
     entries: int
-    next_at: AwareDatetime = Field(description="when the next one is due, by policy, if nothing is revoked before")
+    next_at: AwareDatetime = Field(description="time of the next CRL, by policy, if no revocation comes before")
 
 
 CertificateEvent = (

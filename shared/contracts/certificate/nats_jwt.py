@@ -1,7 +1,7 @@
-"""The JWTs of NATS (operators, accounts, users): built, signed by a key in custody, attached, like certificates.
+"""Commands and events of NATS JWTs (operators, accounts, users).
 
-A JWT's id is the id of the key that it is about, so that there is one for each; a later one takes the place of the one
-before.
+The flow is that of certificates: the service builds the claims, a key in custody signs them, the service attaches the
+signature. The id of a JWT is the id of its subject's key, so a key has one JWT, and a later version replaces it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Jwt = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+
 
 
 class NatsPermissions(Value):
-    """What a user may publish and subscribe to; nothing said: everything in its account."""
+    """Subjects that a user may publish and subscribe to; without any, all subjects of its account."""
 
     publish_allow: _Patterns = ()
     publish_deny: _Patterns = ()
@@ -40,19 +40,19 @@ class NatsPermissions(Value):
 
 
 class RevokedNatsUser(Value):
-    """What this user was given before *since* (seconds of the Unix epoch) is void in the account."""
+    """A revocation in an account: JWTs of this user issued before *since* (Unix seconds) are void."""
 
     nkey: UserNkey
     since: Annotated[int, Field(ge=0)]
 
 
 class NatsAccountLimits(Value):
-    """-1: as much as one likes."""
+    """Limits of an account; -1 means unlimited."""
 
     connections: _Amount = -1
     subscriptions: _Amount = -1
     payload_bytes: _Amount = -1
-    jetstream: bool = Field(default=False, description="whether it may keep streams")
+    jetstream: bool = Field(default=False, description="true: the account may have streams")
 
 
 class NatsJwtMessage(Message):
@@ -62,31 +62,33 @@ class NatsJwtMessage(Message):
 
 
 class CreateNatsJwt(NatsJwtMessage, Command):
-    nats_jwt_id: Id = Field(description="the id of the key that it is about")
+    """Build the claims of a JWT for the issuer's key to sign."""
+
+    nats_jwt_id: Id = Field(description="id of the subject's key")
     entity: NatsEntity
     name: Name
     subject: OperatorNkey | AccountNkey | UserNkey
-    issuer: OperatorNkey | AccountNkey = Field(description="an operator's own is its subject")
+    issuer: OperatorNkey | AccountNkey = Field(description="for an operator, its own subject")
     signing_key_id: Id = Field(description="the issuer's")
     system_account: AccountNkey | None = Field(default=None, description="of an operator")
     limits: NatsAccountLimits = NatsAccountLimits()
     permissions: NatsPermissions = NatsPermissions()
-    validity_days: ValidityDays | None = Field(default=None, description="default: without end")
+    validity_days: ValidityDays | None = Field(default=None, description="default: no expiry")
 
     @model_validator(mode="after")
-    def _who_is_about_whom(self) -> Self:
+    def _subject_matches_issuer(self) -> Self:
         letters = {NatsEntity.OPERATOR: "OO", NatsEntity.ACCOUNT: "AO", NatsEntity.USER: "UA"}[self.entity]
         if (self.subject[0], self.issuer[0]) != tuple(letters):
             raise ValueError(f"the {self.entity}'s subject begins with {letters[0]} and its issuer with {letters[1]}")
         if self.entity is NatsEntity.OPERATOR and self.subject != self.issuer:
             raise ValueError("an operator issues its own: subject and issuer are the same")
         if self.system_account is not None and self.entity is not NatsEntity.OPERATOR:
-            raise ValueError("system_account is said by an operator")
+            raise ValueError("only an operator has a system_account")
         return self
 
 
 class ReviseNatsJwt(NatsJwtMessage, Command):
-    """Another JWT in the place of an account's: users that must not be let in any more, other limits."""
+    """Build the next version of an account's JWT, with revoked users or other limits."""
 
     nats_jwt_id: Id
     revoke_users: Annotated[tuple[UserNkey, ...], Field(max_length=256)] = ()
@@ -94,13 +96,15 @@ class ReviseNatsJwt(NatsJwtMessage, Command):
 
 
 class SignNatsJwt(NatsJwtMessage, Command):
+    """Attach the signature to the claims."""
+
     nats_jwt_id: Id
     signature: Base64 = Field(min_length=64, max_length=64)
-    version: int | None = Field(default=None, ge=1, description="which JWT it is for; default: what waits for one")
+    version: int | None = Field(default=None, ge=1, description="of the signed JWT; default: the unsigned one")
 
 
 class RevokeNatsJwt(NatsJwtMessage, Command):
-    """It is not vouched for any more. A user is kept out by its account's next JWT (`revise`)."""
+    """Revoke the JWT. The server rejects a revoked user only after the account's next JWT (`revise`)."""
 
     nats_jwt_id: Id
     reason: Text = "unspecified"
@@ -115,14 +119,14 @@ class NatsJwtCreated(NatsJwtMessage, Event):
     issuer: str
     signing_key_id: Id
     signature_algorithm: SignatureAlgorithm
-    tbs: Base64 = Field(description="header and claims, in base64url with a dot between: the bytes to sign")
+    tbs: Base64 = Field(description="header and claims in base64url, joined by a dot: the bytes to sign")
     tbs_sha256: Fingerprint
     limits: NatsAccountLimits
     permissions: NatsPermissions
     system_account: AccountNkey | None
     validity_days: ValidityDays | None
     revoked_users: tuple[RevokedNatsUser, ...] = ()
-    version: int = Field(ge=1, description="counts the JWTs about this key")
+    version: int = Field(ge=1, description="counts the JWTs of this key")
 
 
 class NatsJwtSigned(NatsJwtMessage, Event):

@@ -1,4 +1,7 @@
-"""Status answers (RFC 6960), made and signed in batches before anybody asks, so that serving them needs no key."""
+"""Commands and events of OCSP responses (RFC 6960), which are signed in batches in advance.
+
+The repository serves them without a key.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,18 @@ class OcspMessage(Message):
 
 
 class PrepareOcsp(OcspMessage, Command):
-    """Build answers about certificates of one issuer: those named, or the next of all of them."""
+    """Build ResponseData for certificates of one issuer: the named ones, or the next batch of all."""
 
     batch_id: Id = DERIVED
     issuer_id: Id
     responder_id: Id | None = Field(default=None, description="the responder's certificate; default: the newest")
     certificate_ids: Annotated[tuple[Id, ...], Field(max_length=64)] = Field(default=(), description="none: all")
-    after: int = Field(default=0, ge=0, description="of all: where the last batch ended")
+    after: int = Field(default=0, ge=0, description="position at which the previous batch of all ended")
 
 
 class PublishOcsp(OcspMessage, Command):
+    """Attach the signatures to the batch."""
+
     max_body_bytes: ClassVar[int] = 786_432  # 128 signatures of ML-DSA-65, in base64
 
     batch_id: Id
@@ -36,7 +41,7 @@ class PublishOcsp(OcspMessage, Command):
 
 
 class OcspAnswer(Value):
-    """One ResponseData, and by what it is asked for: every certificate has one for SHA-1 and one for SHA-256."""
+    """One ResponseData and its key in requests; each certificate has one for SHA-1 and one for SHA-256."""
 
     certificate_id: Id
     serial: Serial
@@ -53,9 +58,9 @@ class OcspPrepared(OcspMessage, Event):
     answers: tuple[OcspAnswer, ...]
     this_update: datetime
     next_update: datetime
-    everyone: bool = Field(description="whether this is a batch of all certificates of the issuer")
-    more_after: int | None = Field(description="where the next batch begins; none: this was the last")
-    through: int = Field(ge=0, description="the event up to which the log is told of")
+    everyone: bool = Field(description="true: the batch is part of a run over all certificates of the issuer")
+    more_after: int | None = Field(description="position of the next batch; none: this is the last")
+    through: int = Field(ge=0, description="sequence of the last event of the log that it takes into account")
 
 
 class SignedOcspAnswer(Value):
@@ -73,7 +78,7 @@ class OcspPublished(OcspMessage, Event):
     next_update: datetime
     everyone: bool
     more_after: int | None
-    next_at: AwareDatetime = Field(description="when these answers are to be made anew")
+    next_at: AwareDatetime = Field(description="time at which new responses are due")
 
 
 OcspCommand = PrepareOcsp | PublishOcsp

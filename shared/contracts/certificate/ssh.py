@@ -1,4 +1,7 @@
-"""SSH certificates (OpenSSH's PROTOCOL.certkeys): built, signed by a key in custody, attached, like those of X.509."""
+"""Commands and events of SSH certificates (OpenSSH PROTOCOL.certkeys).
+
+The flow is that of X.509 certificates: build, sign with a key in custody, attach the signature.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ class SshCertificateKind(StrEnum):
 
 
 class SshExtension(StrEnum):
-    """What a user's certificate permits."""
+    """Permissions of a user certificate."""
 
     PERMIT_X11_FORWARDING = "permit-X11-forwarding"
     PERMIT_AGENT_FORWARDING = "permit-agent-forwarding"
@@ -41,15 +44,15 @@ class CreateSshCertificate(SshCertificateMessage, Command):
     ssh_certificate_id: Id = DERIVED
     kind: SshCertificateKind
     public_key: SshLine = Field(description="the key to certify, as a line of authorized_keys")
-    key_identity: Text = Field(description="what the server's log will say of whoever uses it")
+    key_identity: Text = Field(description="key id in the log of sshd")
     principals: Annotated[tuple[Principal, ...], Field(min_length=1, max_length=256)]
     validity_minutes: int = Field(ge=1, le=5_270_400)
     signing_key_id: Id
-    ca_public_key_pem: Pem = Field(description="of signing_key_id: what the signature must verify with")
+    ca_public_key_pem: Pem = Field(description="of signing_key_id; verifies the signature")
     force_command: Text | None = None
     source_addresses: Annotated[tuple[Text, ...], Field(max_length=64)] = Field(default=(), description="CIDR")
     extensions: Annotated[tuple[SshExtension, ...], Field(max_length=8)] | None = Field(
-        default=None, description="default: all, of a user's; a host's has none"
+        default=None, description="default: all, for a user; a host certificate has none"
     )
 
 
@@ -67,7 +70,7 @@ class RevokeSshCertificate(SshCertificateMessage, Command):
 class SshCertificateCreated(SshCertificateMessage, Event):
     ssh_certificate_id: Id
     kind: SshCertificateKind
-    tbs: Base64 = Field(description="all of the certificate but its signature: the bytes to sign")
+    tbs: Base64 = Field(description="the certificate without its signature: the bytes to sign")
     tbs_sha256: Fingerprint
     serial: str = Field(pattern=r"^[0-9]{1,20}$", description="64 bits, decimal")
     signing_key_id: Id

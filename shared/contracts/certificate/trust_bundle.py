@@ -1,4 +1,4 @@
-"""Trust bundles: the roots that an organisation's relying parties are to trust, in numbered versions."""
+"""Commands and events of trust bundles: versioned sets of roots for the relying parties of an organisation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ class TrustBundleMessage(Message):
 
 
 class PublishTrustBundle(TrustBundleMessage, Command):
-    """Say anew what the bundle holds: all of it, so that a root that is named no longer is trusted no longer."""
+    """Publish the complete next version of the bundle. A root that is missing in it is no longer trusted."""
 
     bundle_id: Id = DERIVED
     organization: Name
-    certificate_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=16)] = Field(description="roots of ours")
+    certificate_ids: Annotated[tuple[Id, ...], Field(min_length=1, max_length=16)] = Field(
+        description="root certificates of this suite"
+    )
 
 
 class TrustBundlePublished(TrustBundleMessage, Event):

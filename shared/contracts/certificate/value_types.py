@@ -1,4 +1,4 @@
-"""The words in which certificates are spoken of: profiles, names, constraints on names, reasons of revocation."""
+"""Value types of certificate messages: profiles, names, name constraints, revocation reasons."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Profile(StrEnum):
 
 
 class RevocationReason(StrEnum):
-    """RFC 5280, section 5.3.1, in its own spelling; kebab-case and snake_case are read as well.
+    """Reasons of RFC 5280, 5.3.1, in its spelling; kebab-case and snake_case are accepted as input.
 
-    certificateHold is `certificate.hold`, removeFromCRL `certificate.release`: they are no ends.
+    certificateHold is `certificate.hold` and removeFromCRL is `certificate.release`: neither is permanent.
     """
 
     UNSPECIFIED = "unspecified"
@@ -49,7 +49,7 @@ class CertificateFormat(StrEnum):
 
 
 class VerifiedUsage(StrEnum):
-    """What a certificate is to be good for when it is verified."""
+    """Purposes for which a certificate can be validated."""
 
     ANY = "any"
     TLS_SERVER = "tls-server"
@@ -78,7 +78,7 @@ Email = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}
 
 
 class DistinguishedName(Value):
-    """The subject. An e-mail address goes into the SAN, not into the name (RFC 5280, 4.1.2.6)."""
+    """A subject name. An e-mail address goes into the SAN, not into the name (RFC 5280, 4.1.2.6)."""
 
     common_name: Name
     organization: Name | None = None
@@ -109,9 +109,10 @@ _Subtrees = Annotated[
 
 
 class NameConstraints(Value):
-    """RFC 5280, 4.2.1.10, of an authority's certificate: what it may, and may not, issue names of.
+    """Name constraints of a CA certificate (RFC 5280, 4.2.1.10).
 
-    dns: example.org (it and all below); email: example.org, or .example.org, or one mailbox; ip: a network in CIDR.
+    dns: example.org (the domain and its subdomains); email: example.org, .example.org,
+    or one mailbox; ip: a network in CIDR.
     """
 
     permitted_dns: _Subtrees = ()

@@ -1,4 +1,4 @@
-"""What the key service can be asked for. No message here ever holds a private key in the clear."""
+"""Commands about keys. No message contains a private key in the clear."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ToSign = Annotated[
     Base64, Field(min_length=1, max_length=524_288, description="the bytes to sign, not a digest of them")
 ]
 Approvals = Annotated[
-    int, Field(ge=0, le=9, description="how many people must approve each thing that it signs, by that thing's hash")
+    int, Field(ge=0, le=9, description="number of people who must approve each signature, by the hash of the message")
 ]
 NewPurpose = Annotated[Purpose | None, Field(description="default: key-management for x25519, else digital-signature")]
 
@@ -36,42 +36,43 @@ class KeyMessage(Message):
 
 
 class _NewKey(KeyMessage, Command):
-    """What is said of any key that comes to be here."""
+    """Fields of every command that creates a key."""
 
     key_id: Id = DERIVED
     algorithm: Algorithm
     purpose: NewPurpose = None
-    exportable: bool = Field(default=False, description="whether it may ever leave, sealed to another service")
+    exportable: bool = Field(default=False, description="true: it may be exported, sealed to another service")
     owner: Text | None = None
     owner_kind: OwnerKind | None = None
     label: Text | None = None
-    expires_at: AwareDatetime | None = Field(default=None, description="from then on it signs nothing")
+    expires_at: AwareDatetime | None = Field(default=None, description="from then on it cannot sign")
     approvals: Approvals = 0
 
 
 class GenerateKey(_NewKey):
-    """Make a key pair; its private half stays here."""
+    """Generate a key pair; the private key stays in the key service."""
 
 
 class PrepareKeyImport(KeyMessage, Command):
-    """Make a public key to which what is imported or derived under this id is sealed; it serves once."""
+    """Generate a one-time public key, to which the private key or passphrase for this id is sealed."""
 
     key_id: Id = DERIVED
 
 
 class ImportKey(_NewKey):
-    """Take over a private key (PKCS#8, DER) made elsewhere, sealed to the key that `prepare-import` told of."""
+    """Import a private key (PKCS#8, DER), sealed to the key that `prepare-import` returned."""
 
     key_id: Id
     sealed_key: SealedKey
     public_key_pem: Pem
     proof: Base64 | None = Field(
-        default=None, description="signature over import_proof(key_id, recipient key); none only of a key that agrees"
+        default=None,
+        description="signature over import_proof(key_id, recipient key); may be absent for key agreement keys only",
     )
 
 
 class DeriveKey(_NewKey):
-    """Make the key that an organisation's passphrase, and this path, always lead to. The passphrase is not kept."""
+    """Derive a key from an organisation's passphrase and a path. The passphrase is not stored."""
 
     key_id: Id
     sealed_passphrase: SealedKey
@@ -80,6 +81,8 @@ class DeriveKey(_NewKey):
 
 
 class SignWithKey(KeyMessage, Command):
+    """Sign one message, which the custodian parses first."""
+
     max_body_bytes: ClassVar[int] = 786_432  # a CRL of some ten thousand entries, in base64
 
     key_id: Id
@@ -90,7 +93,7 @@ class SignWithKey(KeyMessage, Command):
 
 
 class SignBatch(KeyMessage, Command):
-    """Sign many small things at once: status answers. A certificate-signing key signs one thing at a time."""
+    """Sign many small messages, such as OCSP responses. A certificate-signing key signs one message per command."""
 
     key_id: Id
     messages: Annotated[tuple[Base64, ...], Field(min_length=1, max_length=256)]
@@ -99,36 +102,38 @@ class SignBatch(KeyMessage, Command):
 
 
 class BindAuthority(KeyMessage, Command):
-    """Tell a certificate-signing key for which certificate it signs, where its issuer's key is not kept here."""
+    """Bind a certificate-signing key to its CA certificate, if the issuer's key is not in custody."""
 
     key_id: Id
     certificate_pem: Pem
 
 
 class ExportKey(KeyMessage, Command):
-    """Seal the private key to a service that must have it: HPKE, RFC 9180."""
+    """Seal the private key to a recipient (HPKE, RFC 9180)."""
 
     key_id: Id
     recipient_public_key: Base64 = Field(min_length=32, max_length=32, description="X25519, raw")
     format: PrivateKeyFormat = PrivateKeyFormat.PKCS8
     certificates_pem: Annotated[tuple[Pem, ...], Field(max_length=8)] = Field(
-        default=(), description="for pkcs12: the key's certificate, then those that lead to its root"
+        default=(), description="for pkcs12: the key's certificate, then its chain"
     )
 
 
 class ExportPublicKey(KeyMessage, Command):
+    """Publish the public key in another format."""
+
     key_id: Id
     format: PublicKeyFormat = PublicKeyFormat.PEM
 
 
 class EscrowKey(KeyMessage, Command):
-    """Keep the software copy of an exported key for recovery only: it signs nothing any more."""
+    """Keep the copy of an exported key for recovery only: it cannot sign any more."""
 
     key_id: Id
 
 
 class RotateKey(KeyMessage, Command):
-    """Name the key that takes this one's place; until the overlap has passed, both are good."""
+    """Name the successor of this key; both are valid until the overlap ends."""
 
     key_id: Id
     successor_id: Id
@@ -137,40 +142,43 @@ class RotateKey(KeyMessage, Command):
 
 
 class CompleteRotation(KeyMessage, Command):
-    """The overlap has passed: the old key signs nothing more."""
+    """End the overlap: the old key cannot sign any more."""
 
     key_id: Id
 
 
 class CancelRotation(KeyMessage, Command):
-    """The old key stays in use."""
+    """Cancel the rotation: the old key stays in use."""
 
     key_id: Id
     reason: Text = "cancelled"
 
 
 class ExpireKey(KeyMessage, Command):
-    """The time that was set for it has come."""
+    """Record that the key has reached its expiry time."""
 
     key_id: Id
 
 
 class RevokeKey(KeyMessage, Command):
+    """Revoke the key: it cannot sign any more."""
+
     key_id: Id
     reason: Text = "unspecified"
     void_if_absent: bool = Field(
-        default=False, description="where there is no such key, make sure that there never will be: how a saga undoes"
+        default=False,
+        description="if no such key exists, void the id so that none can be created; compensation uses it",
     )
 
 
 class ArchiveKey(KeyMessage, Command):
-    """Put away what is no longer used: only destroying it is left."""
+    """Archive a key that is no longer used: it can only be destroyed."""
 
     key_id: Id
 
 
 class TransferKey(KeyMessage, Command):
-    """Give a key that is no person's own to another owner."""
+    """Transfer a key to another owner; a person's own key cannot be transferred."""
 
     key_id: Id
     owner: Text
@@ -178,7 +186,7 @@ class TransferKey(KeyMessage, Command):
 
 
 class DestroyKey(KeyMessage, Command):
-    """Crypto-shred the private key: its data key is erased from every revision of KEYS_SECRETS."""
+    """Erase the private key: its data key is overwritten in every revision of KEYS_SECRETS."""
 
     key_id: Id
 

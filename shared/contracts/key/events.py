@@ -1,4 +1,4 @@
-"""What the key service reports. No message here ever holds a private key in the clear."""
+"""Events about keys. No message contains a private key in the clear."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shared.contracts.key.value_types import (
 )
 
 
-class _KeyCame(KeyMessage, Event):
+class _KeyCreated(KeyMessage, Event):
     key_id: Id
     algorithm: Algorithm
     public_key_pem: Pem
@@ -31,14 +31,14 @@ class _KeyCame(KeyMessage, Event):
     label: Text | None = None
     expires_at: AwareDatetime | None = None
     approvals: int = 0
-    nkey: Text | None = Field(default=None, description="of NATS keys: the public key as NATS writes it")
+    nkey: Text | None = Field(default=None, description="of NATS keys: the public key in the encoding of NATS")
 
 
-class KeyGenerated(_KeyCame):
-    derivation: Derivation | None = Field(default=None, description="of provenance derived: how to make it again")
+class KeyGenerated(_KeyCreated):
+    derivation: Derivation | None = Field(default=None, description="parameters for deriving the key again")
 
 
-class KeyImported(_KeyCame):
+class KeyImported(_KeyCreated):
     pass
 
 
@@ -81,7 +81,7 @@ class KeyExported(KeyMessage, Event):
 class PublicKeyExported(KeyMessage, Event):
     key_id: Id
     format: PublicKeyFormat
-    public_key: str = Field(description="as the format has it; der in base64")
+    public_key: str = Field(description="in that format; der in base64")
 
 
 class KeyEscrowed(KeyMessage, Event):
@@ -112,7 +112,7 @@ class KeyExpired(KeyMessage, Event):
 class KeyRevoked(KeyMessage, Event):
     key_id: Id
     reason: Text
-    existed: bool = Field(default=True, description="false: the id was voided before any key had it")
+    existed: bool = Field(default=True, description="false: the id was voided before a key used it")
 
 
 class KeyArchived(KeyMessage, Event):

@@ -1,4 +1,4 @@
-"""The words in which keys are spoken of: algorithms, purposes, where a key came from, whose it is."""
+"""Value types of key messages: algorithms, purposes, provenance, owners, formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Algorithm(StrEnum):
     EC_P384 = "ec-p384"
     ED25519 = "ed25519"
     X25519 = "x25519"
-    ML_DSA_65 = "ml-dsa-65"  # FIPS 204; only where the key service is told to allow it
+    ML_DSA_65 = "ml-dsa-65"  # FIPS 204; only if the key service's settings allow it
 
 
 class SignatureAlgorithm(StrEnum):
@@ -31,7 +31,7 @@ class SignatureAlgorithm(StrEnum):
 
 
 class Purpose(StrEnum):
-    """What a key is for, fixed when it is made. What a key of each purpose signs, its custodian reads first."""
+    """Purposes of keys, fixed at creation. The custodian parses what a key of each purpose is to sign."""
 
     CERTIFICATE_SIGNING = "certificate-signing"  # TBSCertificate, TBSCertList
     OCSP_SIGNING = "ocsp-signing"  # ResponseData of RFC 6960
@@ -40,14 +40,14 @@ class Purpose(StrEnum):
     DIGITAL_SIGNATURE = "digital-signature"
     KEY_MANAGEMENT = "key-management"
     CARD_AUTHENTICATION = "card-authentication"
-    NATS_OPERATOR = "nats-operator"  # these four: nkeys, that sign the JWTs of NATS
+    NATS_OPERATOR = "nats-operator"  # these four are nkeys; the JWTs of NATS are signed with them
     NATS_ACCOUNT = "nats-account"
     NATS_USER = "nats-user"
     NATS_SERVER = "nats-server"
 
 
 class Provenance(StrEnum):
-    """Where a private key came into being."""
+    """Origins of a private key."""
 
     SOFTWARE = "software"
     ON_DEVICE = "on-device"
@@ -56,7 +56,7 @@ class Provenance(StrEnum):
 
 
 class OwnerKind(StrEnum):
-    """Whose a key is. A person's own key never changes hands."""
+    """Kinds of key owners. A person's own key cannot be transferred."""
 
     PERSON = "person"
     ORGANIZATION = "organization"
@@ -73,21 +73,21 @@ class PublicKeyFormat(StrEnum):
 
 
 class PrivateKeyFormat(StrEnum):
-    """What is inside the sealing when a private key leaves."""
+    """Formats of the sealed content of an exported private key."""
 
     PKCS8 = "pkcs8"  # DER, RFC 5958
-    PKCS12 = "pkcs12"  # JSON {"pkcs12": base64, "password": text}: RFC 7292, under a password drawn for it
-    NKEY_SEED = "nkey-seed"  # the seed as NATS writes it
+    PKCS12 = "pkcs12"  # JSON {"pkcs12": base64, "password": text}: RFC 7292, under a generated password
+    NKEY_SEED = "nkey-seed"  # the seed in the encoding of NATS
 
 
 class Value(BaseModel):
-    """A part of a message: immutable and exact, like the message."""
+    """A value inside a message: immutable, without unknown fields, without type coercion."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
 
 class Approval(Value):
-    """One person's word for one signature: who gave it, over which bytes, by which command."""
+    """One person's approval of one signature: actor, hash of the bytes, command."""
 
     actor: Annotated[str, StringConstraints(min_length=1, max_length=256)]
     message_sha256: Fingerprint
@@ -103,7 +103,7 @@ DerivationPath = Annotated[
 
 
 class Derivation(Value):
-    """All but the passphrase that it takes to make a derived key again (docs/adr/0011)."""
+    """Parameters that derive the key again together with the passphrase (docs/adr/0011)."""
 
     organization: Name
     path: DerivationPath
@@ -115,10 +115,10 @@ class Derivation(Value):
 
 
 def sealing_info(key_id: str) -> bytes:
-    """HPKE's `info` for a key that is sealed to a service: sealed for one key id, it opens for no other."""
+    """Builds the HPKE `info` of a sealed key: a key sealed for one id does not open for another."""
     return b"cim-keys/key-export/v1/" + key_id.encode()
 
 
 def import_proof(key_id: str, recipient_public_key: bytes) -> bytes:
-    """What an imported key signs to prove that who sends it has it, now and for this id."""
+    """Builds the bytes that an imported key signs as proof of possession for this id and this import."""
     return b"cim-keys/key-import/v1/" + key_id.encode() + b"/" + recipient_public_key

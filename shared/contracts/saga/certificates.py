@@ -1,4 +1,4 @@
-"""Each saga's own words: what begins it, and what it says when it is complete."""
+"""Start commands and completion events of the certificate sagas, and the unions of all saga messages."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class PkiBootstrapCompleted(CompletionAnnouncement):
 
 
 class StartCertificateIssuance(StartSaga):
-    """A certificate for whoever sends a CSR or a public key, or for a key that is made and stays in custody."""
+    """Issue a certificate for a CSR, for a public key, or for a key that is generated and stays in custody."""
 
     issuer_id: Id
     profile: AnyProfile
@@ -115,12 +115,12 @@ class StartCertificateIssuance(StartSaga):
     sans: Annotated[tuple[SubjectAlternativeName, ...], Field(max_length=32)] = ()
     csr_pem: Pem | None = None
     public_key_pem: Pem | None = None
-    algorithm: Algorithm | None = Field(default=None, description="make the key here: it stays in custody")
-    exportable: bool = Field(default=False, description="whether a key made here may be exported, sealed")
+    algorithm: Algorithm | None = Field(default=None, description="generate the key in the key service, where it stays")
+    exportable: bool = Field(default=False, description="true: the generated key may be exported, sealed")
     validity_days: ValidityDays
     path_length: PathLength | None = None
     name_constraints: NameConstraints | None = None
-    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
+    approvals: Approvals = Field(default=0, description="number that the issuer's key requires")
 
     @model_validator(mode="after")
     def _one_source_of_the_key(self) -> Self:
@@ -137,16 +137,18 @@ class CertificateIssuanceCompleted(CompletionAnnouncement):
 
 
 class StartCertificateRenewal(StartSaga):
-    """Another certificate in the place of one that ends soon; the old one stays until it ends or is revoked."""
+    """Issue a successor of a certificate; the old one stays valid until it expires or is revoked."""
 
-    certificate_id: Id = Field(description="of the one to be renewed")
-    csr_pem: Pem | None = Field(default=None, description="default: for the same key")
-    public_key_pem: Pem | None = Field(default=None, description="of another key, where there is no CSR")
-    key_id: Id | None = Field(default=None, description="of that other key, if it is kept here")
+    certificate_id: Id = Field(description="of the certificate to renew")
+    csr_pem: Pem | None = Field(default=None, description="default: the same key")
+    public_key_pem: Pem | None = Field(default=None, description="of a new key, without a CSR")
+    key_id: Id | None = Field(default=None, description="of that new key, if it is in custody")
     validity_days: ValidityDays | None = None
-    yubikey_serial: DeviceSerial | None = Field(default=None, description="put it there, over the old one")
+    yubikey_serial: DeviceSerial | None = Field(
+        default=None, description="import the new certificate there, over the old one"
+    )
     slot: AnySlot | None = None
-    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
+    approvals: Approvals = Field(default=0, description="number that the issuer's key requires")
 
     @model_validator(mode="after")
     def _a_slot_has_a_device(self) -> Self:

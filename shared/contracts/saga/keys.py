@@ -1,4 +1,4 @@
-"""The words of the sagas about keys that people begin."""
+"""Start command and completion event of the key rotation saga."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 
 
 class StartKeyRotation(StartSaga):
-    """Another key in the place of one; certificates of the old one are issued anew, and revoked after the overlap."""
+    """Generate a successor of a key, reissue its certificates, and revoke the old ones after the overlap."""
 
-    key_id: Id = Field(description="of the key that gives way")
+    key_id: Id = Field(description="of the old key")
     algorithm: Algorithm
-    purpose: Purpose = Field(description="the same as of the key that gives way")
-    overlap_days: int = Field(default=0, ge=0, le=3650, description="for so long both are good")
+    purpose: Purpose = Field(description="the same as of the old key")
+    overlap_days: int = Field(default=0, ge=0, le=3650, description="days during which both keys are valid")
     certificate_ids: Annotated[tuple[Id, ...], Field(max_length=64)] = ()
     exportable: bool = False
     owner: Text | None = None
-    approvals: Approvals = Field(default=0, description="that each signature of the new key demands")
-    certificate_approvals: Approvals = Field(default=0, description="as many as the issuers' keys demand")
+    approvals: Approvals = Field(default=0, description="number that each signature of the new key requires")
+    certificate_approvals: Approvals = Field(default=0, description="number that the issuers' keys require")
 
 
 class KeyRotationSagaCompleted(CompletionAnnouncement):

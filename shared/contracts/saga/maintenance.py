@@ -1,4 +1,4 @@
-"""The words of the sagas that the coordinator begins by itself: at an event, or when a time has come."""
+"""Start commands and completion events of the sagas that the coordinator starts: expiry and publication."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ExpiryStage(StrEnum):
 
 
 class StartCertificateExpiry(StartSaga):
-    """Begun by the coordinator when a certificate's time has come."""
+    """Handle the expiry of a certificate; the coordinator sends this."""
 
     certificate_id: Id
     stage: ExpiryStage
@@ -35,7 +35,7 @@ class KeyExpiryStage(StrEnum):
 
 
 class StartKeyExpiry(StartSaga):
-    """Begun by the coordinator when a key's time has come."""
+    """Handle the expiry of a key; the coordinator sends this."""
 
     key_id: Id
     stage: KeyExpiryStage = KeyExpiryStage.EXPIRED
@@ -48,12 +48,12 @@ class KeyExpiryCompleted(CompletionAnnouncement):
 
 class StartCrlPublication(StartSaga):
     issuer_id: Id
-    approvals: Approvals = Field(default=0, description="as many as the issuer's key demands")
+    approvals: Approvals = Field(default=0, description="number that the issuer's key requires")
 
 
 class CrlPublicationCompleted(CompletionAnnouncement):
     issuer_id: Id
-    number: int | None = Field(description="of the new CRL; none: the one before says all there is to say")
+    number: int | None = Field(description="of the new CRL; none: the previous one is complete and current")
 
 
 class StartOcspPublication(StartSaga):

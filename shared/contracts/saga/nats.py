@@ -1,4 +1,4 @@
-"""The words of the sagas that make, and take back, identities for NATS."""
+"""Start commands and completion events of the sagas that issue and revoke NATS identities."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
 
 
 class StartNatsProvisioning(StartSaga):
-    """An operator with its system account, an account, and a user who may be let in at once."""
+    """Create an operator with its system account, an account, and a user."""
 
     operator: Name
     account: Name
     user: Name
     limits: NatsAccountLimits = NatsAccountLimits()
     permissions: NatsPermissions = NatsPermissions()
-    validity_days: ValidityDays | None = Field(default=None, description="of the user; default: without end")
+    validity_days: ValidityDays | None = Field(default=None, description="of the user; default: no expiry")
     recipient_public_key: Base64 = Field(
-        min_length=32, max_length=32, description="X25519, raw: whom the user's seed is sealed to"
+        min_length=32, max_length=32, description="X25519, raw: recipient of the sealed user seed"
     )
 
 
@@ -44,12 +44,12 @@ class NatsProvisioningCompleted(CompletionAnnouncement):
     account_key_id: Id
     user_key_id: Id
     sealed_user_seed: Base64 = Field(
-        description="HPKE, for key_id user_key_id; what is in it is the seed as NATS writes it"
+        description="HPKE, for key_id user_key_id; contains the seed in the encoding of NATS"
     )
 
 
 class StartNatsUserIssuance(StartSaga):
-    """Another user in an account that there is."""
+    """Create a user in an existing account."""
 
     account_key_id: Id
     user: Name
@@ -66,7 +66,7 @@ class NatsUserIssuanceCompleted(CompletionAnnouncement):
 
 
 class StartNatsUserRevocation(StartSaga):
-    """A user is not to be let in any more: its account's next JWT says so. There is no way back."""
+    """Revoke a user through its account's next JWT. This cannot be undone."""
 
     account_key_id: Id
     user_key_id: Id
@@ -75,5 +75,5 @@ class StartNatsUserRevocation(StartSaga):
 
 
 class NatsUserRevocationCompleted(CompletionAnnouncement):
-    account_jwt: Jwt = Field(description="to be given to the servers (a resolver, or $SYS.REQ.CLAIMS.UPDATE)")
+    account_jwt: Jwt = Field(description="for the servers (a resolver, or $SYS.REQ.CLAIMS.UPDATE)")
     version: int

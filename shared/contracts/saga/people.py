@@ -1,4 +1,4 @@
-"""The words of the sagas about people and their devices: who comes, who goes, what is lost."""
+"""Start commands and completion events of the sagas for onboarding, offboarding and lost devices."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from shared.contracts.yubikey.lifecycle import (
     RetirementReason,
 )
 
-CertificateIds = Annotated[tuple[Id, ...], Field(max_length=64, description="all that are to be revoked")]
-KeyIds = Annotated[tuple[Id, ...], Field(max_length=64, description="in custody, that are to be revoked")]
+CertificateIds = Annotated[tuple[Id, ...], Field(max_length=64, description="certificates to revoke")]
+KeyIds = Annotated[tuple[Id, ...], Field(max_length=64, description="keys in custody to revoke")]
 
 
 class StartPersonOnboarding(StartSaga):
-    """A person gets a device, made ready for a role, with a key and a certificate in a slot for each purpose."""
+    """Provision a device for a person's role, with a key and a certificate in a slot for each purpose."""
 
     person_id: Text
     subject: PersonName
     yubikey_serial: DeviceSerial
-    label: Name | None = Field(default=None, description="register the device under it; default: it is registered")
+    label: Name | None = Field(
+        default=None, description="register the device with this label; default: it is registered already"
+    )
     role: RoleName
     issuer_id: Id
     purposes: Annotated[tuple[PivPurpose, ...], Field(min_length=1, max_length=4)] = (PivPurpose.AUTHENTICATION,)
@@ -42,13 +44,13 @@ class PersonOnboardingCompleted(CompletionAnnouncement):
 
 
 class StartPersonOffboarding(StartSaga):
-    """A person goes: certificates and keys are revoked, the device is taken back and emptied. There is no way back."""
+    """Revoke a person's certificates and keys, and reset the device. This cannot be undone."""
 
     person_id: Text
     certificate_ids: CertificateIds = ()
     key_ids: KeyIds = ()
     yubikey_serial: DeviceSerial | None = None
-    reset: bool = Field(default=True, description="whether the device is emptied; it must be plugged in for that")
+    reset: bool = Field(default=True, description="reset the device, which must be plugged in")
 
 
 class PersonOffboardingCompleted(CompletionAnnouncement):
@@ -56,14 +58,14 @@ class PersonOffboardingCompleted(CompletionAnnouncement):
 
 
 class StartDeviceLost(StartSaga):
-    """A device is gone: nothing is put on it any more, what was on it is revoked. There is no way back."""
+    """Block a lost device and revoke its certificates and keys. This cannot be undone."""
 
     yubikey_serial: DeviceSerial
     reported_by: Text | None = None
     location: Text | None = None
     certificate_ids: CertificateIds = ()
     key_ids: KeyIds = ()
-    retire: RetirementReason | None = Field(default=None, description="and the device is retired for that reason")
+    retire: RetirementReason | None = Field(default=None, description="also retire the device, for this reason")
 
 
 class DeviceLostCompleted(CompletionAnnouncement):

@@ -1,4 +1,4 @@
-"""What can be asked of any saga, and what any saga announces of itself."""
+"""Operator commands to any saga, and the events that any saga publishes about itself."""
 
 from __future__ import annotations
 
@@ -20,55 +20,57 @@ class SagaMessage(Message):
 
 
 class StartSaga(SagaMessage, Command):
-    """Begin a saga; with a `saga_id` of the client's choice, beginning twice is one saga."""
+    """Start a saga. With a `saga_id` of the client's choice the command is idempotent."""
 
     saga_id: Id = DERIVED
 
     @classmethod
     def saga_type(cls) -> str:
-        """`StartKeyRotation` begins a `key-rotation`."""
+        """Derives the saga type from the class name: `StartKeyRotation` starts a `key-rotation`."""
         return _BEFORE_A_WORD.sub("-", cls.__name__.removeprefix("Start")).lower()
 
 
 class CancelSaga(SagaMessage, Command):
-    """Stop going forward and undo what was done."""
+    """Stop the saga and compensate its completed steps."""
 
     saga_id: Id
     reason: Text = "cancelled by an operator"
 
 
 class WithdrawSaga(SagaMessage, Command):
-    """Undo what a saga did, be it under way, complete or not begun yet: one that was withdrawn does not begin."""
+    """Roll back a running or completed saga; one that has not started yet never runs."""
 
     saga_id: Id
     reason: Text = "withdrawn by an operator"
 
 
 class PauseSaga(SagaMessage, Command):
-    """Ask nothing more till it is resumed; deadlines stand still meanwhile. What was asked is still heard."""
+    """Send no further commands until `saga.resume`; deadlines are suspended. Outcomes are still processed."""
 
     saga_id: Id
     reason: Text = "paused by an operator"
 
 
 class ResumeSaga(SagaMessage, Command):
+    """Continue a paused saga."""
+
     saga_id: Id
 
 
 class RetrySaga(SagaMessage, Command):
-    """Ask again, now: a step that waits for a person or for its next attempt, or what could not be undone."""
+    """Retry now: a stuck step, a step in backoff, or a failed compensation."""
 
     saga_id: Id
     reason: Text = "asked again by an operator"
 
 
 class ResolveSaga(SagaMessage, Command):
-    """A person states what became of a step that nobody else can tell about."""
+    """State the outcome of a step that a person has checked by hand."""
 
     saga_id: Id
     step: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
     outcome: Literal["done", "undone"] = Field(
-        description="done: of a stuck step, with its answer; undone: of one that could not be undone"
+        description="done: for a stuck step, with its answer; undone: for a failed compensation"
     )
     reason: Text
     answer: dict[str, JsonValue] | None = Field(
@@ -80,17 +82,20 @@ SignalName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")
 
 
 class SignalSaga(SagaMessage, Command):
-    """Tell a saga what it waits to be told by a person: that something is approved, say."""
+    """Send a signal, such as an approval, to a waiting saga."""
 
     saga_id: Id
     signal: SignalName
     message_sha256: Fingerprint | None = Field(
-        default=None, description="what is approved, as `waiting` named it: the approval is for this and nothing else"
+        default=None,
+        description="hash of the approved bytes, as in `waiting`; the approval is valid for these bytes only",
     )
     comment: Text | None = None
 
 
 class Announcement(SagaMessage, Event):
+    """An event that a saga publishes about itself."""
+
     saga_id: Id
     saga_type: str
     sequence: int = Field(ge=0, description="counts this saga's announcements without gaps")
@@ -111,9 +116,9 @@ class SagaParent(Value):
 class SagaStarted(Announcement):
     definition_version: int
     steps: tuple[str, ...]
-    request: dict[str, JsonValue] | None = Field(default=None, description="the body of what began it")
+    request: dict[str, JsonValue] | None = Field(default=None, description="the body of the start command")
     began_at: datetime | None = None
-    triggered: bool = Field(default=False, description="whether an event began it, and no command")
+    triggered: bool = Field(default=False, description="true: an event triggered it, not a command")
     parent: SagaParent | None = None
 
 
@@ -127,13 +132,13 @@ class SagaStepFinished(Announcement):
 
 
 class SagaWaiting(Announcement):
-    """It goes on when people have said so: *needed* of them, each one once, by `keys.commands.saga.signal`."""
+    """The saga waits for *needed* signals of different people, sent as `keys.commands.saga.signal`."""
 
     step: str
     signal: str
     needed: int
     message_sha256: Fingerprint | None = None
-    about: str = Field(description="what a person is asked to judge, in words")
+    about: str = Field(description="description of what the person is to approve")
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:
@@ -144,7 +149,7 @@ class SagaSignalled(Announcement):
     step: str
     signal: str
     actor: str
-    heard: int = Field(description="how many have said so by now")
+    heard: int = Field(description="number of signals so far")
     needed: int
     comment: Text | None = None
 
@@ -154,14 +159,14 @@ class SagaSignalled(Announcement):
 
 
 class SagaCompensating(Announcement):
-    step: str | None = Field(description="the step that did not succeed; none when an operator cancelled")
+    step: str | None = Field(description="the failed step; none if an operator cancelled")
     code: str
     reason: str
     steps_to_undo: tuple[str, ...]
 
 
 class SagaCompensated(Announcement):
-    """All that was done is undone."""
+    """All completed steps are compensated."""
 
     reason: str
     undone: tuple[str, ...]
@@ -173,7 +178,7 @@ class LeftOver(Value):
 
 
 class SagaFailed(Announcement):
-    """Something could not be undone: a person is needed."""
+    """A compensation failed: an operator must intervene."""
 
     reason: str
     undone: tuple[str, ...]
@@ -181,7 +186,7 @@ class SagaFailed(Announcement):
 
 
 class NumberedAnnouncement(Announcement):
-    """May be said more than once of a saga: its subject tells which one it is."""
+    """An announcement that a saga may publish several times; its sequence is part of the subject."""
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:
@@ -193,11 +198,11 @@ class SagaPaused(NumberedAnnouncement):
 
 
 class SagaResumed(NumberedAnnouncement):
-    paused_seconds: float = Field(description="by how much its deadlines were moved")
+    paused_seconds: float = Field(description="shift of its deadlines")
 
 
 class SagaStuck(NumberedAnnouncement):
-    """There is no way back and a step cannot be done: a person is needed. `retry` or `resolve` goes on."""
+    """A step after the pivot failed: an operator must send `retry` or `resolve`."""
 
     step: str
     reason: str
@@ -212,25 +217,27 @@ class SagaResolved(NumberedAnnouncement):
     step: str
     outcome: str
     reason: str
-    answer: dict[str, JsonValue] | None = Field(default=None, description="what the person gave for the step's answer")
+    answer: dict[str, JsonValue] | None = Field(
+        default=None, description="the step's answer, as the operator stated it"
+    )
 
 
 class SagaWithdrawing(NumberedAnnouncement):
-    """It was complete, and is undone all the same."""
+    """The rollback of a completed saga has started."""
 
     reason: str
     steps_to_undo: tuple[str, ...]
 
 
 class SagaUndone(NumberedAnnouncement):
-    """After its end: all that was done is undone now."""
+    """A rollback or a retried compensation has succeeded."""
 
     reason: str
     undone: tuple[str, ...]
 
 
 class SagaNotUndone(NumberedAnnouncement):
-    """After its end: something still could not be undone."""
+    """A rollback or a retried compensation has failed."""
 
     reason: str
     undone: tuple[str, ...]
@@ -238,7 +245,7 @@ class SagaNotUndone(NumberedAnnouncement):
 
 
 class CompletionAnnouncement(Announcement):
-    """It is complete. A saga that has more to say says it by a kind of its own."""
+    """The saga is complete. A saga with results has a subclass of its own."""
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The words of the saga that puts a person's key and certificate on a YubiKey."""
+"""Start command and completion event of the saga that puts a key and a certificate on a YubiKey."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StartCertificateProvisioning(StartSaga):
     purpose: PivPurpose
     yubikey_serial: DeviceSerial
     slot: AnySlot | None = Field(default=None, description="default: the purpose's own (9a, 9c, 9d, 9e)")
-    replace: bool = Field(default=False, description="whether what is in the slot may be overwritten")
+    replace: bool = Field(default=False, description="true: the content of the slot may be overwritten")
     algorithm: Algorithm = Algorithm.EC_P256
     key_origin: KeyOrigin
     validity_days: ValidityDays

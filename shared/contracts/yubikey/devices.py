@@ -1,4 +1,4 @@
-"""What can be done with a YubiKey as a whole: what it is, what it is made ready for, what is taken off it."""
+"""Commands and events about a YubiKey as a whole: detection, provisioning, sealing, reset."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ Retries = Annotated[int, Field(ge=1, le=255)]
 
 
 class PukPolicy(StrEnum):
-    """What becomes of the PUK: kept here, sealed; or made useless, so that only a reset helps who forgot the PIN."""
+    """Handling of the PUK: escrowed by the service, or blocked, so that a forgotten PIN needs a reset."""
 
     ESCROW = "escrow"
     BLOCK = "block"
 
 
 class KeyHolder(StrEnum):
-    """Who keeps the management key: this service, sealed; or the device itself, readable with its PIN."""
+    """Holder of the management key: the service, sealed; or the device, readable with its PIN."""
 
     SERVICE = "service"
     DEVICE = "device"
@@ -39,13 +39,13 @@ class ManagementKeyAlgorithm(StrEnum):
 
 
 class SlotPlan(Value):
-    """What a role has in a slot, on the firmware that it was planned for."""
+    """Planned content of a slot for a role, for one firmware version."""
 
     slot: Slot
     algorithm: Algorithm
     pin_policy: PinPolicy
     touch_policy: TouchPolicy
-    fallback: bool = Field(description="whether the firmware cannot do what the role wants, and gets this instead")
+    fallback: bool = Field(description="true: the firmware lacks what the role prefers, and this replaces it")
 
 
 class SlotDescription(Value):
@@ -58,75 +58,73 @@ class SlotDescription(Value):
     certificate_fingerprint_sha256: Fingerprint | None = None
 
 
-class _Asked(YubiKeyMessage, Command):
+class _DeviceCommandBase(YubiKeyMessage, Command):
     pass
 
 
-class _Told(YubiKeyMessage, Event):
-    pass
-
-
-class _Reported(YubiKeyMessage, Event):
+class _DeviceReport(YubiKeyMessage, Event):
     simulated: bool = Field(description="true: the device is a virtual one")
 
 
-class DetectYubiKey(_Asked):
-    """Say what the device is and what is on it."""
+class DetectYubiKey(_DeviceCommandBase):
+    """Report the model, firmware and content of the device."""
 
 
-class SealYubiKey(_Asked):
-    """Let nothing on it be changed any more, but by what undoes, until it is unsealed."""
+class SealYubiKey(_DeviceCommandBase):
+    """Block all changes of the device except compensation, until `unseal`."""
 
 
-class ResetYubiKey(_Asked):
-    """Back to factory state: keys, certificates, PIN, PUK and management key are gone. A lost one that was found is
-    in use again."""
+class ResetYubiKey(_DeviceCommandBase):
+    """Reset the PIV application to factory state: keys, certificates, PIN, PUK and management key are deleted.
+
+    A lost device that was found can be used again.
+    """
 
 
-class PlanSlots(_Asked):
-    """Say what a role has in which slot, on this device's firmware."""
-
-    role: RoleName
-
-
-class ProvisionYubiKey(_Asked):
-    """Make it ready for a role: tries, PIN, PUK, CHUID, CCC, management key. Asked again, it does what is missing."""
+class PlanSlots(_DeviceCommandBase):
+    """Report the slots of a role for the firmware of this device."""
 
     role: RoleName
 
 
-class YubiKeyDetected(_Reported):
+class ProvisionYubiKey(_DeviceCommandBase):
+    """Set retries, PIN, PUK, CHUID, CCC and management key for a role. Idempotent: it does only what is missing."""
+
+    role: RoleName
+
+
+class YubiKeyDetected(_DeviceReport):
     firmware: Text
     form_factor: Text
     fips: bool
-    applications: tuple[Text, ...] = Field(description="that are switched on over USB")
+    applications: tuple[Text, ...] = Field(description="enabled over USB")
     pin_retries: int
-    puk_retries: int | None = Field(description="none: the firmware (before 5.3) does not tell")
+    puk_retries: int | None = Field(description="none: firmware before 5.3 does not report it")
     default_pin: bool | None
     default_puk: bool | None
     default_management_key: bool | None
     management_key_algorithm: ManagementKeyAlgorithm
     slots: tuple[SlotDescription, ...]
-    config_sha256: Fingerprint = Field(description="of what is on it: keys, policies, certificates")
-    recipient_public_key: Base64 = Field(description="X25519, raw: what secrets for this device are sealed to")
+    config_sha256: Fingerprint = Field(description="of the content: keys, policies, certificates")
+    recipient_public_key: Base64 = Field(description="X25519, raw: recipient key for secrets of this device")
 
 
-class YubiKeySealed(_Reported):
+class YubiKeySealed(_DeviceReport):
     config_sha256: Fingerprint
     slots: tuple[SlotDescription, ...]
 
 
-class YubiKeyReset(_Reported):
+class YubiKeyReset(_DeviceReport):
     pass
 
 
-class SlotsPlanned(_Reported):
+class SlotsPlanned(_DeviceReport):
     role: RoleName
     firmware: Text
     slots: tuple[SlotPlan, ...]
 
 
-class YubiKeyProvisioned(_Reported):
+class YubiKeyProvisioned(_DeviceReport):
     role: RoleName
     firmware: Text
     slots: tuple[SlotPlan, ...]

@@ -1,4 +1,4 @@
-"""What people say about a YubiKey: whose it is, that it is lost, that it is no more."""
+"""Commands and events about the lifecycle of a YubiKey: registration, assignment, loss, retirement."""
 
 from __future__ import annotations
 
@@ -19,113 +19,113 @@ class RetirementReason(StrEnum):
     ADMINISTRATIVE = "administrative"
 
 
-class _Asked(YubiKeyMessage, Command):
+class _LifecycleCommandBase(YubiKeyMessage, Command):
     pass
 
 
-class _Told(YubiKeyMessage, Event):
+class _LifecycleEventBase(YubiKeyMessage, Event):
     pass
 
 
-class RegisterYubiKey(_Asked):
+class RegisterYubiKey(_LifecycleCommandBase):
     label: Name
     request_id: Id | None = Field(
-        default=None, description="under which it can be taken back, even before it has arrived"
+        default=None, description="id by which a later command can undo this one, even before it arrives"
     )
 
 
-class DeregisterYubiKey(_Asked):
+class DeregisterYubiKey(_LifecycleCommandBase):
     reason: Text = "deregistered"
     request_id: Id | None = Field(
         default=None,
-        description="only what was asked under it; what arrives under it later is refused. Default: whatever stands",
+        description="undo only the request with this id, and reject it if it arrives later; default: any",
     )
 
 
-class AssignYubiKey(_Asked):
+class AssignYubiKey(_LifecycleCommandBase):
     person_id: Text
     person_name: Text | None = None
     request_id: Id | None = Field(
-        default=None, description="under which it can be taken back, even before it has arrived"
+        default=None, description="id by which a later command can undo this one, even before it arrives"
     )
 
 
-class TransferYubiKey(_Asked):
-    """Give it to somebody else. What is on it stays: reset it first, if it must not."""
+class TransferYubiKey(_LifecycleCommandBase):
+    """Assign the device to another person. Its content stays; reset the device first to delete it."""
 
     person_id: Text
     person_name: Text | None = None
 
 
-class UnassignYubiKey(_Asked):
+class UnassignYubiKey(_LifecycleCommandBase):
     reason: Text = "returned"
     request_id: Id | None = Field(
         default=None,
-        description="only what was asked under it; what arrives under it later is refused. Default: whatever stands",
+        description="undo only the request with this id, and reject it if it arrives later; default: any",
     )
 
 
-class ReportYubiKeyLost(_Asked):
-    """Nothing is put on it any more. Revoking its certificates is the saga `device-lost`'s."""
+class ReportYubiKeyLost(_LifecycleCommandBase):
+    """Block changes of a lost device. The saga `device-lost` revokes its certificates."""
 
     reported_by: Text | None = None
     location: Text | None = None
 
 
-class RetireYubiKey(_Asked):
+class RetireYubiKey(_LifecycleCommandBase):
     reason: RetirementReason
     replacement_serial: DeviceSerial | None = None
 
 
-class UnsealYubiKey(_Asked):
+class UnsealYubiKey(_LifecycleCommandBase):
     reason: Text
 
 
-class YubiKeyRegistered(_Told):
+class YubiKeyRegistered(_LifecycleEventBase):
     label: Name
     request_id: Id | None = None
 
 
-class YubiKeyDeregistered(_Told):
+class YubiKeyDeregistered(_LifecycleEventBase):
     reason: Text
 
 
-class YubiKeyAssigned(_Told):
+class YubiKeyAssigned(_LifecycleEventBase):
     person_id: Text
     person_name: Text | None
     request_id: Id | None = None
 
 
-class YubiKeyTransferred(_Told):
+class YubiKeyTransferred(_LifecycleEventBase):
     from_person_id: Text
     person_id: Text
     person_name: Text | None
 
 
-class YubiKeyAssignmentRevoked(_Told):
+class YubiKeyAssignmentRevoked(_LifecycleEventBase):
     person_id: Text
     reason: Text
 
 
-class YubiKeyRequestVoided(_Told):
-    """Nothing stands that was asked under this id, and what arrives under it later is refused."""
+class YubiKeyRequestVoided(_LifecycleEventBase):
+    """The request with this id is void, and a command with it that arrives later is rejected."""
 
     request_id: Id
     reason: Text
 
 
-class YubiKeyLost(_Told):
+class YubiKeyLost(_LifecycleEventBase):
     person_id: Text | None
     reported_by: Text
     location: Text | None
 
 
-class YubiKeyRetired(_Told):
+class YubiKeyRetired(_LifecycleEventBase):
     reason: RetirementReason
     replacement_serial: DeviceSerial | None
 
 
-class YubiKeyUnsealed(_Told):
+class YubiKeyUnsealed(_LifecycleEventBase):
     reason: Text
 
 

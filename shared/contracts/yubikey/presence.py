@@ -1,4 +1,4 @@
-"""Where a device is plugged in: what the process with the readers reports to itself, and what is then told."""
+"""Command and events about the reader into which a device is plugged."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from shared.contracts.base import Command, Event, Name, Text
 from shared.contracts.yubikey.slots import YubiKeyMessage
 
 
-class _OfAgent(YubiKeyMessage):
-    agent: Name = Field(description="the machine with the reader, by the name that its process was given")
+class _AgentMessage(YubiKeyMessage):
+    agent: Name = Field(description="configured name of the agent process that has the reader")
     simulated: bool = Field(description="true: the device is a virtual one")
 
 
-class ReportPresence(_OfAgent, Command):
-    """The world as an agent sees it; only the holder of the device's lease reports."""
+class ReportPresence(_AgentMessage, Command):
+    """Report the presence of a device; only the agent that holds its lease sends this."""
 
     present: bool
     firmware: Text | None = None
     form_factor: Text | None = None
 
 
-class YubiKeyInserted(_OfAgent, Event):
-    """It is plugged in there now, and no longer where it was before."""
+class YubiKeyInserted(_AgentMessage, Event):
+    """The device is plugged in at this agent, and no longer at the previous one."""
 
     firmware: Text | None
     form_factor: Text | None
 
 
-class YubiKeyRemoved(_OfAgent, Event):
+class YubiKeyRemoved(_AgentMessage, Event):
     pass
 
 

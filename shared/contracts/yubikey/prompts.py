@@ -1,4 +1,4 @@
-"""What only a person at a device can do: touch it, or say its PIN. Raised while a command waits for it."""
+"""Commands and events about prompts: requests to a person at a device for a touch or a PIN."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class PromptOutcome(StrEnum):
     DONE = "done"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
-    FAILED = "failed"  # what the person was asked for was not the trouble
+    FAILED = "failed"  # the device failed for another reason than the prompt
 
 
 class PromptMessage(Message):
@@ -32,7 +32,7 @@ class PromptMessage(Message):
 
 
 class AnswerPrompt(PromptMessage, Command):
-    """Give the PIN that is asked for."""
+    """Answer the prompt with the PIN."""
 
     sealed_pin: Base64 = Field(
         min_length=1,
@@ -43,18 +43,18 @@ class AnswerPrompt(PromptMessage, Command):
 
 
 class CancelPrompt(PromptMessage, Command):
-    """Nobody will come: what waits is refused now."""
+    """Cancel the prompt: the service rejects the waiting command."""
 
 
 class PromptRaised(PromptMessage, Event):
     serial: DeviceSerial
-    slot: AnySlot | None = Field(description="none: it is about the device as a whole")
+    slot: AnySlot | None = Field(description="none: the prompt concerns the whole device")
     wanted: PromptKind
-    command_id: Id = Field(description="the command that waits; this is no answer to it")
+    command_id: Id = Field(description="the waiting command, to which this is no reply")
     command_type: Text
-    deadline: AwareDatetime = Field(description="until when it waits")
+    deadline: AwareDatetime = Field(description="end of the wait")
     recipient_public_key: Base64 | None = Field(
-        default=None, description="X25519, raw; of this prompt alone, and only where a PIN is wanted"
+        default=None, description="X25519, raw; for this prompt only, and only for a PIN"
     )
 
 
@@ -71,5 +71,5 @@ PromptEvent = PromptRaised | PromptAnswered | PromptSettled
 
 
 def pin_info(serial: str, prompt_id: str) -> bytes:
-    """HPKE's `info` for a PIN: sealed for one device and one prompt, it opens for no other."""
+    """Builds the HPKE `info` of a PIN: a PIN sealed for one device and prompt does not open for another."""
     return f"cim-keys/prompt-pin/v1/{serial}/{prompt_id}".encode()

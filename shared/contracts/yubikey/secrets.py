@@ -1,4 +1,4 @@
-"""A device's PIN, PUK and management key: how they are set, kept and given out. In messages they are sealed."""
+"""Commands and events about a device's PIN, PUK and management key, which messages carry only sealed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SealedSecret = Annotated[
     Base64 | None,
     Field(
         max_length=1024,
-        description="HPKE(X25519, HKDF-SHA256, AES-256-GCM) to the key that `detected` told; default: drawn here",
+        description="HPKE(X25519, HKDF-SHA256, AES-256-GCM) to the key in `yubikey.detected`; default: generated",
     ),
 ]
 
@@ -32,7 +32,7 @@ class DeviceSecret(StrEnum):
 
 
 def secret_info(serial: str, secret: DeviceSecret) -> bytes:
-    """HPKE's `info` for a secret of a device, on its way to this service or from it."""
+    """Builds the HPKE `info` of a device secret, sent to the service or by it."""
     return f"cim-keys/yubikey-secret/v1/{serial}/{secret}".encode()
 
 
@@ -46,27 +46,27 @@ class ConfigurePuk(YubiKeyMessage, Command):
 
 
 class RotateManagementKey(YubiKeyMessage, Command):
-    """Draw another one; the old one is of no use any more."""
+    """Generate a new management key, which replaces the old one."""
 
     algorithm: ManagementKeyAlgorithm | None = Field(default=None, description="default: AES-192, 3DES before 5.4.2")
     held_by: KeyHolder = KeyHolder.SERVICE
 
 
 class SetRetries(YubiKeyMessage, Command):
-    """How often PIN and PUK may be got wrong. The device puts both back to factory values; here they are set again."""
+    """Set the retry limits of PIN and PUK. The device resets both to factory values; the service sets them again."""
 
     pin_retries: Retries
     puk_retries: Retries
 
 
 class UnblockPin(YubiKeyMessage, Command):
-    """With the PUK that is held: another PIN, and all its tries again."""
+    """Set a new PIN with the escrowed PUK, which restores all retries."""
 
     sealed_pin: SealedSecret = None
 
 
 class AdoptSecrets(YubiKeyMessage, Command):
-    """Take over what a device was set up with elsewhere. Each is tried once, and only where two tries are left."""
+    """Adopt secrets that were set elsewhere. Each is tried once, and only if at least two retries are left."""
 
     sealed_pin: SealedSecret = None
     sealed_puk: SealedSecret = None
@@ -74,45 +74,45 @@ class AdoptSecrets(YubiKeyMessage, Command):
 
 
 class ReleaseSecret(YubiKeyMessage, Command):
-    """Give out what is held, sealed to whoever is to know it."""
+    """Release a stored secret, sealed to a recipient."""
 
     secret: DeviceSecret
     recipient_public_key: Base64 = Field(min_length=32, max_length=32, description="X25519, raw")
 
 
-class _Reported(YubiKeyMessage, Event):
+class _SecretReport(YubiKeyMessage, Event):
     simulated: bool = Field(description="true: the device is a virtual one")
 
 
-class PinConfigured(_Reported):
-    retries: int = Field(description="how often it may be got wrong from now on")
+class PinConfigured(_SecretReport):
+    retries: int = Field(description="retries from now on")
 
 
-class PukConfigured(_Reported):
+class PukConfigured(_SecretReport):
     policy: PukPolicy
 
 
-class ManagementKeyRotated(_Reported):
+class ManagementKeyRotated(_SecretReport):
     algorithm: ManagementKeyAlgorithm
     held_by: KeyHolder
 
 
-class RetriesSet(_Reported):
+class RetriesSet(_SecretReport):
     pin_retries: Retries
     puk_retries: Retries
 
 
-class YubiKeyUnlocked(_Reported):
+class YubiKeyUnlocked(_SecretReport):
     retries: int
 
 
-class SecretsAdopted(_Reported):
+class SecretsAdopted(_SecretReport):
     adopted: tuple[DeviceSecret, ...]
 
 
-class SecretReleased(_Reported):
+class SecretReleased(_SecretReport):
     secret: DeviceSecret
-    sealed_secret: Base64 = Field(description="text in UTF-8; of a management key, its hexadecimal digits")
+    sealed_secret: Base64 = Field(description="UTF-8 text; a management key as hexadecimal digits")
     recipient_public_key: Base64
 
 

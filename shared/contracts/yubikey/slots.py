@@ -1,4 +1,4 @@
-"""What the YubiKey service can be asked for, and what it reports. No message ever holds a PIN or management key."""
+"""Commands and events about the PIV slots of a YubiKey. No message contains a PIN or management key in the clear."""
 
 from __future__ import annotations
 
@@ -68,27 +68,27 @@ class YubiKeyMessage(Message):
     serial: DeviceSerial
 
 
-class _OfSlot(YubiKeyMessage):
+class _SlotMessage(YubiKeyMessage):
     slot: AnySlot
 
 
-class _Reported(_OfSlot):
+class _SlotReport(_SlotMessage):
     simulated: bool = Field(description="true: the device is a virtual one")
 
 
-class GenerateSlotKey(_OfSlot, Command):
+class GenerateSlotKey(_SlotMessage, Command):
     algorithm: Algorithm
     pin_policy: PinPolicy = PinPolicy.DEFAULT
     touch_policy: TouchPolicy = TouchPolicy.DEFAULT
     key_id: Id | None = Field(default=None, description="default: derived from the command's id")
-    replace: bool = Field(default=False, description="whether a key or certificate that is there may be overwritten")
+    replace: bool = Field(default=False, description="true: an existing key or certificate may be overwritten")
 
 
-class PrepareImport(_OfSlot, Command):
-    """Ask for the public key that a private key for this device must be sealed to."""
+class PrepareImport(_SlotMessage, Command):
+    """Generate a one-time public key, to which a private key for this slot is sealed."""
 
 
-class ImportSlotKey(_OfSlot, Command):
+class ImportSlotKey(_SlotMessage, Command):
     key_id: Id
     algorithm: Algorithm
     sealed_key: Base64 = Field(max_length=8192)
@@ -97,45 +97,45 @@ class ImportSlotKey(_OfSlot, Command):
     replace: bool = False
 
 
-class AttestSlot(_OfSlot, Command):
-    """Let the device prove that the slot's key was made on it, and check the proof up to a pinned root."""
+class AttestSlot(_SlotMessage, Command):
+    """Attest that the slot's key was generated on the device, and validate the attestation up to a pinned root."""
 
 
-class ImportSlotCertificate(_OfSlot, Command):
+class ImportSlotCertificate(_SlotMessage, Command):
     certificate_pem: Pem
 
 
-class VerifySlot(_OfSlot, Command):
-    """Read key and certificate back, and compare them with one another and with what is expected."""
+class VerifySlot(_SlotMessage, Command):
+    """Read key and certificate back, and compare them with each other and with the expected fingerprint."""
 
-    fingerprint_sha256: Fingerprint | None = Field(default=None, description="of the certificate that must be there")
+    fingerprint_sha256: Fingerprint | None = Field(default=None, description="of the expected certificate")
 
 
-class ClearSlot(_OfSlot, Command):
+class ClearSlot(_SlotMessage, Command):
     """Delete the slot's key and certificate."""
 
     key_id: Id | None = Field(
-        default=None, description="only what this key's commands put there, now or later: how a saga undoes"
+        default=None, description="clear only the content of this key's commands, now or later; compensation uses it"
     )
 
 
-class SlotPopulated(_Reported, Event):
+class SlotPopulated(_SlotReport, Event):
     key_id: Id
     algorithm: Algorithm
     provenance: Provenance
     public_key_pem: Pem
     fingerprint_sha256: Fingerprint = Field(description="of the SubjectPublicKeyInfo's DER")
-    attestation: Pem | None = Field(description="the slot's attestation certificate and the device's; none if imported")
+    attestation: Pem | None = Field(description="attestation certificates of slot and device; none if imported")
     pin_policy: PinPolicy
     touch_policy: TouchPolicy
-    replaced: bool = Field(description="whether something was overwritten; it cannot be brought back")
+    replaced: bool = Field(description="true: previous content was overwritten and is lost")
 
 
-class ImportPrepared(_Reported, Event):
+class ImportPrepared(_SlotReport, Event):
     recipient_public_key: Base64 = Field(description="X25519, raw")
 
 
-class SlotAttested(_Reported, Event):
+class SlotAttested(_SlotReport, Event):
     public_key_pem: Pem
     firmware: Text
     pin_policy: PinPolicy
@@ -143,25 +143,25 @@ class SlotAttested(_Reported, Event):
     root_fingerprint_sha256: Fingerprint
 
 
-class SlotAttestationFailed(_Reported, Event):
+class SlotAttestationFailed(_SlotReport, Event):
     reason: Text
 
 
-class SlotCertificateImported(_Reported, Event):
+class SlotCertificateImported(_SlotReport, Event):
     fingerprint_sha256: Fingerprint
 
 
-class SlotVerified(_Reported, Event):
+class SlotVerified(_SlotReport, Event):
     public_key_pem: Pem
     certificate_pem: Pem
     fingerprint_sha256: Fingerprint
 
 
-class SlotCleared(_Reported, Event):
+class SlotCleared(_SlotReport, Event):
     key_id: Id | None
-    cleared: bool = Field(description="false: there was nothing (of that key) to clear")
+    cleared: bool = Field(description="false: the slot had no content (of that key)")
     overwrote: bool = Field(
-        default=False, description="whether that key had (or may have) overwritten something; it cannot be brought back"
+        default=False, description="true: that key had (or may have) overwritten content, which is lost"
     )
 
 
