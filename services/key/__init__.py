@@ -1,1 +1,1 @@
-"""The key service: it makes key pairs, keeps the private halves, signs with them, and reports what it did."""
+"""The key service: generates and stores keys, and signs what each key's purpose allows."""

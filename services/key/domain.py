@@ -1,4 +1,4 @@
-"""Which rule answers which command, and what an event makes of a key. Pure: no clock, no randomness, no IO."""
+"""The key aggregate: `decide` dispatches commands and effect results, `evolve` folds events. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Annotated, assert_never, get_args
 from pydantic import Field, TypeAdapter
 
 from services.key import generation, lifecycle, use
-from services.key.authority_binding import bind
-from services.key.effects import Answer, Effect, Outcome, SuccessorFetched
-from services.key.outcomes import conclude
+from services.key.effects import Decision, Effect, Outcome, SuccessorFetched
+from services.key.outcomes import decide_on_result
 from services.key.states import (
     Active,
+    Deactivated,
+    DeactivationReason,
     Destroyed,
-    End,
     Escrowed,
     Key,
-    Over,
     Prepared,
     Rotated,
     Traits,
@@ -68,14 +67,14 @@ from shared.contracts.key.events import (
 from shared.decider import Context, Decider
 
 
-def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Answer:  # noqa: C901, PLR0912 - one case a command
+def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Decision:  # noqa: C901, PLR0912 - one case a command
     match message:
         case GenerateKey():
             return generation.generate(key, message, context)
         case PrepareKeyImport():
             return generation.prepare(key, message)
         case ImportKey():
-            return generation.take_over(key, message, context)
+            return generation.import_key(key, message, context)
         case DeriveKey():
             return generation.derive(key, message, context)
         case SignWithKey():
@@ -89,7 +88,7 @@ def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Answer:
         case EscrowKey():
             return use.escrow(key, message)
         case BindAuthority():
-            return bind(key, message)
+            return use.bind(key, message)
         case RotateKey():
             return lifecycle.rotate(key, message)
         case SuccessorFetched():
@@ -109,7 +108,7 @@ def decide(key: Key, message: KeyCommand | Outcome, context: Context) -> Answer:
         case DestroyKey():
             return lifecycle.destroy(key, message)
         case _:
-            return conclude(message)
+            return decide_on_result(message)
 
 
 def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case an event
@@ -135,13 +134,13 @@ def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case 
         case KeyRevoked(existed=False):
             return Voided()
         case KeyRotationCompleted():
-            return _over(key, End.ROTATION_COMPLETED)
+            return _deactivated(key, DeactivationReason.ROTATION_COMPLETED)
         case KeyExpired():
-            return _over(key, End.EXPIRED)
+            return _deactivated(key, DeactivationReason.EXPIRED)
         case KeyRevoked():
-            return _over(key, End.REVOKED)
+            return _deactivated(key, DeactivationReason.REVOKED)
         case KeyArchived():
-            return _over(key, End.ARCHIVED)
+            return _deactivated(key, DeactivationReason.ARCHIVED)
         case KeyDestroyed():
             return Destroyed()
         case _:
@@ -151,25 +150,25 @@ def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case 
 def _traits(event: KeyGenerated | KeyImported) -> Traits:
     derivation = event.derivation if isinstance(event, KeyGenerated) else None
     return Traits(
-        event.algorithm,
-        event.purpose,
-        event.public_key_pem,
-        event.exportable,
-        event.owner,
-        event.owner_kind,
-        event.expires_at,
-        event.approvals,
-        event.provenance,
-        derivation.organization if derivation else None,
-        derivation.path if derivation else None,
+        algorithm=event.algorithm,
+        purpose=event.purpose,
+        public_key_pem=event.public_key_pem,
+        exportable=event.exportable,
+        owner=event.owner,
+        owner_kind=event.owner_kind,
+        expires_at=event.expires_at,
+        approvals=event.approvals,
+        provenance=event.provenance,
+        organization=derivation.organization if derivation else None,
+        path=derivation.path if derivation else None,
     )
 
 
-def _over(key: Key, end: End) -> Key:
-    """What never was, or is destroyed, does not come back by an event that no decision led to."""
+def _deactivated(key: Key, end: DeactivationReason) -> Key:
+    """An absent or destroyed key stays so, whatever event follows: `decide` leads to no such history."""
     match key:
-        case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits) | Over(traits=traits):
-            return Over(traits, end)
+        case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits) | Deactivated(traits=traits):
+            return Deactivated(traits, end)
         case Unborn() | Prepared() | Voided() | Destroyed():
             return key
         case _:

@@ -1,40 +1,38 @@
-"""What each outcome of an effect amounts to: an event, or a refusal."""
+"""Decisions on the results of effects: the event or the rejection that each leads to. Pure."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 from typing import assert_never
 
-from services.key.authority_binding import bound
 from services.key.crypto.nkeys import ed25519_of, public_nkey
 from services.key.effects import (
     AlgorithmDisabled,
-    Answer,
-    AuthorityNoted,
-    CertificatesUnfit,
-    Final,
-    KeyGone,
-    KeyOutOfReach,
-    KeySealed,
-    ManySigned,
-    NotAnAuthority,
-    NotToBeSigned,
-    PublicKeyWritten,
-    RecipientUnfit,
-    Shredded,
-    Signed,
-)
-from services.key.origins import (
-    AnotherCameFirst,
+    AuthorityRecorded,
+    BatchSigned,
+    CertificatesInvalid,
+    ConcurrentKeyPair,
+    Decision,
+    EffectResult,
+    ImportFailed,
+    KeyIdTaken,
     KeyPairCreated,
     KeyPairDerived,
-    KeyPairDiffers,
-    NotTakenOver,
+    KeyPairImported,
+    NotAnAuthority,
+    PrivateKeyDestroyed,
+    PrivateKeyErased,
+    PrivateKeySealed,
+    PrivateKeyUnavailable,
+    PublicKeyFormatted,
+    RecipientInvalid,
     RecipientPrepared,
-    TakenOver,
+    Signed,
+    SigningDenied,
 )
-from services.key.purposes import RULES
-from services.key.rejections import conflict, invalid, not_allowed, taken
+from services.key.purposes import PURPOSE_RULES
+from services.key.rejections import conflict, id_taken, invalid, not_allowed
+from services.key.use import bound
 from shared.contracts.key.events import (
     KeyBatchSigned,
     KeyDestroyed,
@@ -50,28 +48,28 @@ from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 
 
-def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an outcome
+def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 - one case an outcome
     match outcome:
         case KeyPairCreated() | KeyPairDerived():
             return _generated(outcome)
-        case TakenOver():
+        case KeyPairImported():
             return _imported(outcome)
         case RecipientPrepared(request=prepare):
             return KeyImportPrepared(key_id=prepare.key_id, recipient_public_key=outcome.recipient_public_key)
-        case KeyPairDiffers(request=new):
-            return taken(new.key_id, outcome.algorithm, outcome.purpose)
-        case AnotherCameFirst(request=new):
-            return conflict(f"another key came to be under {new.key_id} first: choose another key_id")
-        case NotTakenOver():
+        case KeyIdTaken(request=new):
+            return id_taken(new.key_id, outcome.algorithm, outcome.purpose)
+        case ConcurrentKeyPair(request=new):
+            return conflict(f"another command stored a key under {new.key_id} first: choose another key_id")
+        case ImportFailed():
             return invalid(outcome.reason)
         case AlgorithmDisabled():
             return not_allowed(
-                f"this key service makes and uses no {outcome.algorithm} keys: start it with ENABLE_ML_DSA=1, or "
+                f"this key service does not allow {outcome.algorithm} keys: start it with ENABLE_ML_DSA=1, or "
                 "choose another algorithm"
             )
-        case Signed() | ManySigned() | NotToBeSigned():
+        case Signed() | BatchSigned() | SigningDenied():
             return _signed(outcome)
-        case KeySealed(request=seal):
+        case PrivateKeySealed(request=seal):
             return KeyExported(
                 key_id=seal.key_id,
                 algorithm=outcome.algorithm,
@@ -79,22 +77,22 @@ def conclude(outcome: Final) -> Answer:  # noqa: C901, PLR0912 - one case an out
                 recipient_public_key=seal.recipient_public_key,
                 format=seal.format,
             )
-        case RecipientUnfit():
+        case RecipientInvalid():
             return invalid(
-                "recipient_public_key is no usable X25519 public key (RFC 7748, section 6.1): send a generated one"
+                "recipient_public_key is not a valid X25519 public key (RFC 7748, section 6.1): send a generated one"
             )
-        case CertificatesUnfit():
+        case CertificatesInvalid():
             return invalid(outcome.reason)
-        case AuthorityNoted() | NotAnAuthority():
+        case AuthorityRecorded() | NotAnAuthority():
             return bound(outcome)
-        case PublicKeyWritten(request=wish):
-            return PublicKeyExported(key_id=wish.key_id, format=wish.format, public_key=outcome.public_key)
-        case Shredded(request=shred):
-            return KeyDestroyed(key_id=shred.key_id)
-        case KeyGone(request=request):
+        case PublicKeyFormatted(request=export):
+            return PublicKeyExported(key_id=export.key_id, format=export.format, public_key=outcome.public_key)
+        case PrivateKeyErased(request=erase_key):
+            return KeyDestroyed(key_id=erase_key.key_id)
+        case PrivateKeyDestroyed(request=request):
             return conflict(f"key {request.key_id} was destroyed, and an id is never used again: choose another")
-        case KeyOutOfReach(request=request):
-            problem = f"the private half of key {request.key_id} is out of reach: {outcome.reason}"
+        case PrivateKeyUnavailable(request=request):
+            problem = f"the private half of key {request.key_id} is not available: {outcome.reason}"
             return Rejection(RejectionCode.UNAVAILABLE, problem, retryable=True)
         case _:
             assert_never(outcome)
@@ -121,7 +119,7 @@ def _generated(outcome: KeyPairCreated | KeyPairDerived) -> KeyGenerated:
     )
 
 
-def _imported(outcome: TakenOver) -> KeyImported:
+def _imported(outcome: KeyPairImported) -> KeyImported:
     new = outcome.request
     return KeyImported(
         key_id=new.key_id,
@@ -141,10 +139,10 @@ def _imported(outcome: TakenOver) -> KeyImported:
 
 
 def _nkey(purpose: Purpose, public_key_pem: str) -> str | None:
-    return public_nkey(purpose, ed25519_of(public_key_pem)) if RULES[purpose].nkey else None
+    return public_nkey(purpose, ed25519_of(public_key_pem)) if PURPOSE_RULES[purpose].nkey else None
 
 
-def _signed(outcome: Signed | ManySigned | NotToBeSigned) -> Answer:
+def _signed(outcome: Signed | BatchSigned | SigningDenied) -> Decision:
     match outcome:
         case Signed(request=sign):
             return KeySigned(
@@ -155,7 +153,7 @@ def _signed(outcome: Signed | ManySigned | NotToBeSigned) -> Answer:
                 purpose=sign.purpose,
                 approved_by=sign.approved_by,
             )
-        case ManySigned(request=many):
+        case BatchSigned(request=many):
             return KeyBatchSigned(
                 key_id=many.key_id,
                 signatures=outcome.signatures,
@@ -163,7 +161,7 @@ def _signed(outcome: Signed | ManySigned | NotToBeSigned) -> Answer:
                 messages_sha256=tuple(sha256(message).hexdigest() for message in many.messages),
                 purpose=many.purpose,
             )
-        case NotToBeSigned(request=request):
+        case SigningDenied(request=request):
             return not_allowed(
                 f"key {request.key_id} is for {outcome.purpose} and does not sign this message: {outcome.reason}"
             )

@@ -1,4 +1,4 @@
-"""What a key of each purpose may be and do: one table, and nothing of it is decided elsewhere."""
+"""The rules of each key purpose: allowed algorithms, export, escrow, batches and approvals. The only place for them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SIGNING = (*_CLASSICAL, Algorithm.ML_DSA_65)
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """*batches*: many things by one command. *approvable*: people may have to approve each thing that it signs."""
+class PurposeRules:
+    """*batches*: one command may sign many messages. *approvable*: each signature may need approvals by people."""
 
     algorithms: tuple[Algorithm, ...]
     signs: bool = True
@@ -25,28 +25,30 @@ class Rules:
     nkey: bool = False
 
 
-_NKEY_OF_AUTHORITY = Rules((Algorithm.ED25519,), exportable=True, approvable=True, nkey=True)
-_NKEY = Rules((Algorithm.ED25519,), exportable=True, nkey=True)
+_SIGNING_NKEY = PurposeRules((Algorithm.ED25519,), exportable=True, approvable=True, nkey=True)
+_NKEY = PurposeRules((Algorithm.ED25519,), exportable=True, nkey=True)
 
-RULES: dict[Purpose, Rules] = {
-    # An authority's key never leaves, so that nothing is issued that the log does not know of.
-    Purpose.CERTIFICATE_SIGNING: Rules(_SIGNING, approvable=True),
-    Purpose.SSH_CERTIFICATE_SIGNING: Rules(_CLASSICAL, approvable=True),  # OpenSSH knows no ML-DSA
-    # Status answers are signed in batches and by the clock: nobody could approve each of them.
-    Purpose.OCSP_SIGNING: Rules(_SIGNING, batches=True),
-    Purpose.AUTHENTICATION: Rules(_SIGNING, exportable=True),
-    Purpose.CARD_AUTHENTICATION: Rules(_SIGNING, exportable=True),
-    Purpose.DIGITAL_SIGNATURE: Rules(_SIGNING, exportable=True, approvable=True),
-    # It decrypts or agrees. Only such keys are escrowed: nobody else may hold a key that signs in somebody's name.
-    Purpose.KEY_MANAGEMENT: Rules((*_RSA, *_EC, Algorithm.X25519), signs=False, exportable=True, escrowable=True),
-    # NATS servers and clients hold their seeds themselves; operators and accounts sign JWTs.
-    Purpose.NATS_OPERATOR: _NKEY_OF_AUTHORITY,
-    Purpose.NATS_ACCOUNT: _NKEY_OF_AUTHORITY,
+PURPOSE_RULES: dict[Purpose, PurposeRules] = {
+    # A CA key is never exported: every certificate it signs is in the log.
+    Purpose.CERTIFICATE_SIGNING: PurposeRules(_SIGNING, approvable=True),
+    Purpose.SSH_CERTIFICATE_SIGNING: PurposeRules(_CLASSICAL, approvable=True),  # OpenSSH does not support ML-DSA
+    # OCSP responses are signed in batches on a schedule: people cannot approve each one.
+    Purpose.OCSP_SIGNING: PurposeRules(_SIGNING, batches=True),
+    Purpose.AUTHENTICATION: PurposeRules(_SIGNING, exportable=True),
+    Purpose.CARD_AUTHENTICATION: PurposeRules(_SIGNING, exportable=True),
+    Purpose.DIGITAL_SIGNATURE: PurposeRules(_SIGNING, exportable=True, approvable=True),
+    # Decryption and key agreement. Only these keys are escrowed: a signing key must have one holder.
+    Purpose.KEY_MANAGEMENT: PurposeRules(
+        (*_RSA, *_EC, Algorithm.X25519), signs=False, exportable=True, escrowable=True
+    ),
+    # NATS servers and users hold their own seeds; operators and accounts sign JWTs.
+    Purpose.NATS_OPERATOR: _SIGNING_NKEY,
+    Purpose.NATS_ACCOUNT: _SIGNING_NKEY,
     Purpose.NATS_USER: _NKEY,
     Purpose.NATS_SERVER: _NKEY,
 }
 
-FITTING: dict[Algorithm, tuple[SignatureAlgorithm, ...]] = {
+SIGNATURE_ALGORITHMS: dict[Algorithm, tuple[SignatureAlgorithm, ...]] = {
     Algorithm.RSA_2048: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
     Algorithm.RSA_3072: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
     Algorithm.RSA_4096: (SignatureAlgorithm.RSA_PKCS1_SHA256, SignatureAlgorithm.RSA_PKCS1_SHA384),
@@ -56,9 +58,9 @@ FITTING: dict[Algorithm, tuple[SignatureAlgorithm, ...]] = {
     Algorithm.X25519: (),
     Algorithm.ML_DSA_65: (SignatureAlgorithm.ML_DSA_65,),
 }
-"""The signature algorithms that each kind of key can make, the usual one first."""
+"""Signature algorithms of each key algorithm, the default first."""
 
 
-def usual_purpose(algorithm: Algorithm) -> Purpose:
-    """An x25519 key derives shared secrets and can do nothing else (RFC 7748)."""
+def default_purpose(algorithm: Algorithm) -> Purpose:
+    """The purpose of a key that names none. X25519 keys only derive shared secrets (RFC 7748)."""
     return Purpose.KEY_MANAGEMENT if algorithm is Algorithm.X25519 else Purpose.DIGITAL_SIGNATURE

@@ -1,20 +1,20 @@
-"""How the key service says no: the same words for the same thing in every command."""
+"""Rejections of the key service, worded alike for all commands."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import assert_never
 
-from services.key.states import Destroyed, End, Ended, Over, Voided
+from services.key.states import Deactivated, DeactivationReason, Destroyed, Terminal, Voided
 from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 
 _ENDS = {
-    End.EXPIRED: "has expired",
-    End.ROTATION_COMPLETED: "was replaced by another",
-    End.REVOKED: "is revoked",
-    End.ARCHIVED: "is archived",
+    DeactivationReason.EXPIRED: "has expired",
+    DeactivationReason.ROTATION_COMPLETED: "was replaced by its successor",
+    DeactivationReason.REVOKED: "is revoked",
+    DeactivationReason.ARCHIVED: "is archived",
 }
 
 
@@ -34,20 +34,21 @@ def not_found(key_id: str, remedy: str = ": generate it first") -> Rejection:
     return Rejection(RejectionCode.NOT_FOUND, f"there is no key {key_id}{remedy}")
 
 
-def taken(key_id: str, algorithm: Algorithm, purpose: Purpose) -> Rejection:
-    """The answer to who wants an id for another kind of key than has it."""
+def id_taken(key_id: str, algorithm: Algorithm, purpose: Purpose) -> Rejection:
+    """Rejects a command for an id that has a key of another kind."""
     return conflict(
-        f"key {key_id} exists and is {algorithm} for {purpose}: ask for just that, or choose another key_id"
+        f"key {key_id} exists with algorithm {algorithm} and purpose {purpose}: request the same, or choose "
+        "another key_id"
     )
 
 
-def never_again(key_id: str, key: Ended) -> Rejection:
-    return conflict(f"key {key_id} {end_of(key)}, and an id is never used again: choose another")
+def id_used_up(key_id: str, key: Terminal) -> Rejection:
+    return conflict(f"key {key_id} {terminal_phrase(key)}, and an id is never used again: choose another")
 
 
-def end_of(key: Ended) -> str:
+def terminal_phrase(key: Terminal) -> str:
     match key:
-        case Over():
+        case Deactivated():
             return _ENDS[key.end]
         case Voided():
             return "was voided before it existed"
@@ -57,5 +58,5 @@ def end_of(key: Ended) -> str:
             assert_never(key)
 
 
-def day(at: datetime) -> str:
+def timestamp(at: datetime) -> str:
     return at.isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""The key service, put together."""
+"""Wiring of the key service."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 
 from nats.js import JetStreamContext
 
-from services.key.crypto.public_formats import written
+from services.key.crypto.public_formats import encode_public_key
 from services.key.domain import KEY
-from services.key.effects import Effect, FetchSuccessor, Outcome, PublicKeyWritten, SuccessorFetched, WritePublicKey
+from services.key.effects import Effect, FetchSuccessor, FormatPublicKey, Outcome, PublicKeyFormatted, SuccessorFetched
 from services.key.secrets.kek import unlock
 from services.key.secrets.keystore import Keystore
-from services.key.secrets.rewrap import settle
+from services.key.secrets.rewrap import rewrap_until_done
 from services.key.settings import KeySettings
 from services.key.states import Key
 from shared.contracts.key.events import KeyEvent
@@ -28,23 +28,25 @@ def key_service(settings: KeySettings) -> Service:
     async def prepare(js: JetStreamContext, stores: Stores) -> Callable[[Effect], Awaitable[Outcome]]:
         bucket = KeyValue(js, "KEYS_SECRETS")
         keyring = await unlock(bucket, secret, previous)
-        host.background(settle(bucket, keyring, changing=previous is not None))
+        host.background(rewrap_until_done(bucket, keyring, changing=previous is not None))
         return performing(Keystore(bucket, keyring, ml_dsa=settings.ml_dsa), stores["key"])
 
     return serve(host, "key", Aggregate("key", KEY, prepare))
 
 
 def performing(keystore: Keystore, store: EventStore[Key, KeyEvent]) -> Callable[[Effect], Awaitable[Outcome]]:
-    """What touches no private key is performed here, the rest by the keystore."""
+    """The performer: the keystore performs everything that touches a private key."""
 
     async def perform(effect: Effect) -> Outcome:
         match effect:
             case FetchSuccessor(request=request):
-                # Read from the leader: a key revoked a moment ago, by another replica too, takes nobody's place.
+                # Read from the stream leader: a key that another replica has just revoked must not become a successor.
                 standing = await store.load(request.successor_id)
                 return SuccessorFetched(request, (await store.refresh(request.successor_id, standing)).state)
-            case WritePublicKey(request=request):
-                return PublicKeyWritten(request, written(effect.public_key_pem, effect.purpose, request.format))
+            case FormatPublicKey(request=request):
+                return PublicKeyFormatted(
+                    request, encode_public_key(effect.public_key_pem, effect.purpose, request.format)
+                )
             case _:
                 return await keystore.perform(effect)
 

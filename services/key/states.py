@@ -1,4 +1,4 @@
-"""What a key can be, from Unborn to Destroyed. Snapshots are these as JSON."""
+"""States of a key, from Unborn to Destroyed. Their JSON is the snapshot: renaming a field needs a new state version."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Literal
 from shared.contracts.key.value_types import Algorithm, OwnerKind, Provenance, Purpose
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Traits:
-    """What is known of a key from its first event; only its owner changes."""
+    """Attributes from the first event of a key; only the owner can change."""
 
     algorithm: Algorithm
     purpose: Purpose
@@ -34,7 +34,7 @@ class Unborn:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """There is no key yet, but a public key to which it can be sealed; base64, as in the event."""
+    """No key yet; the recipient public key for an import or derivation exists (base64, as in the event)."""
 
     recipient_public_key: str
     kind: Literal["prepared"] = "prepared"
@@ -42,7 +42,7 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Active:
-    """*exported*: it lives on elsewhere too, so the copy here may go."""
+    """In use. *exported*: a copy exists elsewhere, so that this one may be destroyed."""
 
     traits: Traits
     exported: bool = False
@@ -51,7 +51,7 @@ class Active:
 
 @dataclass(frozen=True, slots=True)
 class Rotated:
-    """Another key takes its place; until that is completed both are in use."""
+    """Rotation has begun; until it is completed, the key and its successor are both in use."""
 
     traits: Traits
     successor_id: str
@@ -62,13 +62,13 @@ class Rotated:
 
 @dataclass(frozen=True, slots=True)
 class Escrowed:
-    """Kept for recovery only; it was exported before, or it would not be here."""
+    """Kept for recovery only, after an export."""
 
     traits: Traits
     kind: Literal["escrowed"] = "escrowed"
 
 
-class End(StrEnum):
+class DeactivationReason(StrEnum):
     EXPIRED = "expired"
     ROTATION_COMPLETED = "rotation-completed"
     REVOKED = "revoked"
@@ -76,17 +76,17 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Over:
-    """Its private half is still here and does nothing any more."""
+class Deactivated:
+    """No longer usable; the private key still exists (SP 800-57, deactivated). Stored as `over`."""
 
     traits: Traits
-    end: End
+    end: DeactivationReason
     kind: Literal["over"] = "over"
 
 
 @dataclass(frozen=True, slots=True)
 class Voided:
-    """No key ever had this id, and none ever will."""
+    """The id was revoked before a key existed and can never be used."""
 
     kind: Literal["voided"] = "voided"
 
@@ -96,7 +96,7 @@ class Destroyed:
     kind: Literal["destroyed"] = "destroyed"
 
 
-Key = Unborn | Prepared | Active | Rotated | Escrowed | Over | Voided | Destroyed
+Key = Unborn | Prepared | Active | Rotated | Escrowed | Deactivated | Voided | Destroyed
 InUse = Active | Rotated
-Existing = Active | Rotated | Escrowed | Over
-Ended = Over | Voided | Destroyed
+Existing = Active | Rotated | Escrowed | Deactivated
+Terminal = Deactivated | Voided | Destroyed

@@ -13,14 +13,14 @@ from pydantic_core import from_json
 from services.key.custody.custodian import Custodian
 from services.key.custody.tbs import IDENTIFIERS
 from services.key.effects import (
-    AuthorityNoted,
+    AuthorityRecorded,
     BindCertificate,
     CreateKeyPair,
-    KeyOutOfReach,
     NotAnAuthority,
-    NotToBeSigned,
+    PrivateKeyUnavailable,
     Sign,
     Signed,
+    SigningDenied,
 )
 from services.key.secrets.kek import KeyFile, unlock
 from services.key.secrets.keystore import Keystore
@@ -50,7 +50,7 @@ async def _keystore(bucket):
     return await process(bucket)
 
 
-class Held:
+class StoredKey:
     """A key in custody: its id, its public half."""
 
     def __init__(self, made):
@@ -60,12 +60,14 @@ class Held:
         self.place = f"authority.{made.fingerprint_sha256}"
 
     def asked(self, message):
-        return Sign(self.key_id, message, ECDSA, self.purpose)
+        return Sign(key_id=self.key_id, message=message, signature_algorithm=ECDSA, purpose=self.purpose)
 
 
 async def held(keystore, purpose=Purpose.CERTIFICATE_SIGNING):
-    wish = CreateKeyPair(str(new_id()), Algorithm.EC_P256, purpose, exportable=False, owner=None, label=None)
-    return Held(await keystore.perform(wish))
+    command = CreateKeyPair(
+        key_id=str(new_id()), algorithm=Algorithm.EC_P256, purpose=purpose, exportable=False, owner=None, label=None
+    )
+    return StoredKey(await keystore.perform(command))
 
 
 async def signs(keystore, who, message):
@@ -77,7 +79,7 @@ async def signs(keystore, who, message):
 
 async def refuses(keystore, who, message, because):
     answer = await keystore.perform(who.asked(message))
-    assert isinstance(answer, NotToBeSigned), answer
+    assert isinstance(answer, SigningDenied), answer
     assert because in answer.reason
 
 
@@ -167,7 +169,7 @@ async def test_replicas_that_note_at_once_lose_nothing(bucket, keystore):
     wishes = [authority_below(of_root, middle.public, f"Below {of_root.subject}"[:60]) for of_root in of_roots]
 
     await asyncio.gather(
-        *(signs(store, top, wish.tbs()) for store, top, wish in zip(stores, roots, wishes, strict=True))
+        *(signs(store, top, command.tbs()) for store, top, command in zip(stores, roots, wishes, strict=True))
     )
 
     assert len(from_json((await bucket.get(middle.place)).value)["authorities"]) == 4
@@ -292,7 +294,7 @@ async def test_notes_that_cannot_be_read_stop_the_key_and_are_no_accident(bucket
 
     answer = await (await process(bucket)).perform(middle.asked(below(issuing, key("leaf").public_key()).tbs()))
 
-    assert isinstance(answer, KeyOutOfReach)
+    assert isinstance(answer, PrivateKeyUnavailable)
     assert "unreadable" in answer.reason
 
 
@@ -314,7 +316,7 @@ async def test_an_authority_whose_issuer_is_elsewhere_is_bound(bucket, keystore)
     answer = await keystore.perform(request)
 
     fingerprint = x509.load_pem_x509_certificate(request.certificate_pem.encode()).fingerprint(SHA256()).hex()
-    assert answer == AuthorityNoted(request, fingerprint)
+    assert answer == AuthorityRecorded(request, fingerprint)
     assert await keystore.perform(request) == answer
     for store in (keystore, await process(bucket)):
         await signs(store, who, leaf.tbs())
@@ -345,5 +347,5 @@ async def test_a_root_that_the_key_has_signed_is_bound_and_can_be_renewed(keysto
     own = root(who.public)
     signed = x509.load_der_x509_certificate(await signs(keystore, who, own.tbs())).public_bytes(PEM).decode()
 
-    assert isinstance(await keystore.perform(BindCertificate(who.key_id, signed)), AuthorityNoted)
+    assert isinstance(await keystore.perform(BindCertificate(who.key_id, signed)), AuthorityRecorded)
     await signs(keystore, who, own.but(serial=2, ends=NOW + 20 * YEAR).tbs())

@@ -41,17 +41,22 @@ async def test_the_custodian_signs_what_the_certificate_service_builds(client, a
     keystore, people = Keystore(bucket, await unlock(bucket, KeyFile(bytes(32)))), Authority()
 
     async def authority():
-        wish = (str(new_id()), algorithm, Purpose.CERTIFICATE_SIGNING)
-        return Public(await keystore.perform(CreateKeyPair(*wish, exportable=False, owner=None, label=None)))
+        pair = CreateKeyPair(key_id=str(new_id()), algorithm=algorithm, purpose=Purpose.CERTIFICATE_SIGNING)
+        return Public(await keystore.perform(pair))
 
-    async def issue(wish, signer):
-        created = await people.ask(wish)
+    async def issue(command, signer):
+        created = await people.ask(command)
         assert isinstance(created, CertificateCreated), created
-        asked = Sign(signer.key_id, created.tbs, created.signature_algorithm, Purpose.CERTIFICATE_SIGNING)
+        asked = Sign(
+            key_id=signer.key_id,
+            message=created.tbs,
+            signature_algorithm=created.signature_algorithm,
+            purpose=Purpose.CERTIFICATE_SIGNING,
+        )
         signed = await keystore.perform(asked)
         assert isinstance(signed, Signed), signed
-        wish = SignCertificate(certificate_id=created.certificate_id, signature=signed.signature)
-        answer = await people.ask(wish)
+        command = SignCertificate(certificate_id=created.certificate_id, signature=signed.signature)
+        answer = await people.ask(command)
         assert isinstance(answer, CertificateSigned), answer
         return answer
 

@@ -9,20 +9,25 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 from services.key.crypto import algorithms
-from services.key.effects import AlgorithmDisabled, KeyGone, KeyOutOfReach, Shred, Sign, Signed
-from services.key.origins import (
-    AnotherCameFirst,
+from services.key.effects import (
+    AlgorithmDisabled,
+    ConcurrentKeyPair,
     CreateKeyPair,
     DeriveKeyPair,
+    ErasePrivateKey,
+    ImportFailed,
+    ImportKeyPair,
+    KeyIdTaken,
     KeyPairDerived,
-    KeyPairDiffers,
-    NotTakenOver,
+    KeyPairImported,
     PrepareRecipient,
+    PrivateKeyDestroyed,
+    PrivateKeyUnavailable,
     RecipientPrepared,
-    TakenOver,
-    TakeOver,
+    Sign,
+    Signed,
 )
-from services.key.purposes import FITTING, usual_purpose
+from services.key.purposes import SIGNATURE_ALGORITHMS, default_purpose
 from services.key.secrets.imported_keys import SUITE
 from services.key.secrets.kek import KeyFile, unlock
 from services.key.secrets.keystore import Keystore
@@ -94,14 +99,14 @@ def sealed(content, recipient, key_id):
 def take(key_id, recipient, algorithm=Algorithm.EC_P256, key=None, **other):
     key = key or private(algorithm)
     proof = None
-    if FITTING[algorithm]:
-        proof = algorithms.sign(key, FITTING[algorithm][0], import_proof(key_id, recipient))
-    request = TakeOver(
-        key_id,
-        algorithm,
-        usual_purpose(algorithm),
+    if SIGNATURE_ALGORITHMS[algorithm]:
+        proof = algorithms.sign(key, SIGNATURE_ALGORITHMS[algorithm][0], import_proof(key_id, recipient))
+    request = ImportKeyPair(
+        key_id=key_id,
+        algorithm=algorithm,
+        purpose=default_purpose(algorithm),
         sealed_key=sealed(algorithms.to_pkcs8(key), recipient, key_id),
-        public_key_pem=algorithms.public_half(key).pem,
+        public_key_pem=algorithms.public_key_info(key).pem,
         proof=proof,
     )
     return replace(request, **other)
@@ -109,9 +114,9 @@ def take(key_id, recipient, algorithm=Algorithm.EC_P256, key=None, **other):
 
 def derivation(key_id, recipient, algorithm=Algorithm.ED25519, path="pki/root/2026", passphrase=PASSPHRASE):
     return DeriveKeyPair(
-        key_id,
-        algorithm,
-        usual_purpose(algorithm),
+        key_id=key_id,
+        algorithm=algorithm,
+        purpose=default_purpose(algorithm),
         sealed_passphrase=sealed(passphrase, recipient, key_id),
         organization="Example AG",
         path=path,
@@ -119,7 +124,12 @@ def derivation(key_id, recipient, algorithm=Algorithm.ED25519, path="pki/root/20
 
 
 def sign(key_id):
-    return Sign(key_id, b"hello", SignatureAlgorithm.ECDSA_SHA256, Purpose.DIGITAL_SIGNATURE)
+    return Sign(
+        key_id=key_id,
+        message=b"hello",
+        signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
 
 
 async def keys_in(bucket):
@@ -131,12 +141,12 @@ async def keys_in(bucket):
 async def test_a_key_of_any_kind_is_taken_over_and_is_the_same_after_a_restart(bucket, keystore, algorithm):
     request = take(*await prepared(keystore), algorithm)
 
-    taken = await keystore.perform(request)
+    id_taken = await keystore.perform(request)
 
-    public = algorithms.public_half(private(algorithm))
-    assert taken == TakenOver(request, public.pem, public.fingerprint_sha256)
-    assert await keystore.perform(request) == taken
-    assert await (await another_process(bucket)).perform(request) == taken
+    public = algorithms.public_key_info(private(algorithm))
+    assert id_taken == KeyPairImported(request, public.pem, public.fingerprint_sha256)
+    assert await keystore.perform(request) == id_taken
+    assert await (await another_process(bucket)).perform(request) == id_taken
 
 
 async def test_what_was_prepared_is_the_same_for_all_who_ask(bucket, keystore):
@@ -164,7 +174,7 @@ async def test_a_one_time_key_in_a_key_s_place_does_not_open_there(bucket, keyst
     for place in (key_id, str(new_id())):
         await bucket.put(f"key.{place}", document.value, revision=0)
 
-        assert isinstance(await keystore.perform(sign(place)), KeyOutOfReach)
+        assert isinstance(await keystore.perform(sign(place)), PrivateKeyUnavailable)
 
 
 @pytest.mark.parametrize(
@@ -185,13 +195,13 @@ async def test_a_one_time_key_in_a_key_s_place_does_not_open_there(bucket, keyst
         (lambda key_id, recipient: take(key_id, recipient, algorithm=Algorithm.EC_P256, proof=b"no"), "proof"),
         (
             lambda key_id, recipient: take(
-                key_id, recipient, public_key_pem=algorithms.public_half(private(Algorithm.EC_P256, 1)).pem
+                key_id, recipient, public_key_pem=algorithms.public_key_info(private(Algorithm.EC_P256, 1)).pem
             ),
             "public_key_pem is not",
         ),
         (
             lambda key_id, recipient: replace(take(key_id, recipient), algorithm=Algorithm.EC_P384),
-            "not of ec-p384",
+            "not ec-p384",
         ),
     ],
     ids=["rubbish", "another recipient", "another id", "no key", "no proof", "another public half", "another curve"],
@@ -202,10 +212,10 @@ async def test_what_is_not_right_is_refused_and_may_be_sent_again_rightly(bucket
 
     refused = await keystore.perform(request)
 
-    assert isinstance(refused, NotTakenOver)
+    assert isinstance(refused, ImportFailed)
     assert word in refused.reason
     assert await keys_in(bucket) == ["import"]
-    assert isinstance(await keystore.perform(take(key_id, recipient)), TakenOver)
+    assert isinstance(await keystore.perform(take(key_id, recipient)), KeyPairImported)
 
 
 def other_recipient():
@@ -219,32 +229,32 @@ async def test_of_two_keys_sent_at_once_under_one_id_one_is_taken(bucket, keysto
     sibling = await another_process(bucket)
     answers = await asyncio.gather(keystore.perform(requests[0]), sibling.perform(requests[1]))
 
-    assert sorted(type(answer).__name__ for answer in answers) == ["AnotherCameFirst", "TakenOver"]
+    assert sorted(type(answer).__name__ for answer in answers) == ["ConcurrentKeyPair", "KeyPairImported"]
 
 
 async def test_a_destroyed_key_is_not_imported_again(keystore):
     key_id, recipient = await prepared(keystore)
     await keystore.perform(take(key_id, recipient))
-    await keystore.perform(Shred(key_id))
+    await keystore.perform(ErasePrivateKey(key_id))
 
     for effect in (take(key_id, recipient), PrepareRecipient(key_id)):
-        assert await keystore.perform(effect) == KeyGone(effect)
+        assert await keystore.perform(effect) == PrivateKeyDestroyed(effect)
 
 
 async def test_a_prepared_id_that_is_destroyed_keeps_no_one_time_key(bucket, keystore):
     key_id, recipient = await prepared(keystore)
 
-    await keystore.perform(Shred(key_id))
+    await keystore.perform(ErasePrivateKey(key_id))
 
     assert await bucket.get(f"import.{key_id}") is None
     refused = await keystore.perform(take(key_id, recipient))
-    assert isinstance(refused, KeyGone | KeyOutOfReach)
+    assert isinstance(refused, PrivateKeyDestroyed | PrivateKeyUnavailable)
 
 
 async def test_what_was_never_prepared_is_out_of_reach(keystore):
     request = take(str(new_id()), other_recipient())
 
-    assert isinstance(await keystore.perform(request), KeyOutOfReach)
+    assert isinstance(await keystore.perform(request), PrivateKeyUnavailable)
 
 
 # -- crashes ---------------------------------------------------------------------
@@ -261,7 +271,7 @@ async def test_whatever_change_a_crash_comes_at_the_same_request_ends_the_same(b
 
     done = await (await another_process(bucket)).perform(request)
 
-    assert isinstance(done, TakenOver if kind == "import" else KeyPairDerived)
+    assert isinstance(done, KeyPairImported if kind == "import" else KeyPairDerived)
     assert await (await another_process(bucket)).perform(request) == done
     assert await keys_in(bucket) == ["import", "key"]
     assert await bucket.get(f"import.{key_id}") is None
@@ -277,8 +287,8 @@ async def test_after_a_crash_no_other_request_is_answered_with_the_key_of_the_fi
 
     other = derivation(key_id, recipient, path="pki/root/2027")
 
-    assert await keystore.perform(other) == AnotherCameFirst(other)
-    assert isinstance(await keystore.perform(derivation(key_id, recipient)), AnotherCameFirst | KeyPairDerived)
+    assert await keystore.perform(other) == ConcurrentKeyPair(other)
+    assert isinstance(await keystore.perform(derivation(key_id, recipient)), ConcurrentKeyPair | KeyPairDerived)
 
 
 # -- deriving --------------------------------------------------------------------
@@ -295,7 +305,7 @@ async def test_the_same_passphrase_and_path_lead_to_the_same_key_under_any_id(ke
 async def test_a_short_passphrase_is_refused_without_a_word_of_it(keystore):
     refused = await keystore.perform(derivation(*await prepared(keystore), passphrase=b"too short a one"))
 
-    assert isinstance(refused, NotTakenOver)
+    assert isinstance(refused, ImportFailed)
     assert "shorter than 20" in refused.reason
     assert "too short a one" not in refused.reason
 
@@ -303,7 +313,7 @@ async def test_a_short_passphrase_is_refused_without_a_word_of_it(keystore):
 async def test_deriving_does_not_hold_up_others(keystore):
     requests = [derivation(*await prepared(keystore)) for _ in range(3)]
     slow = asyncio.gather(*(keystore.perform(request) for request in requests))
-    pair = CreateKeyPair(str(new_id()), Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE)
+    pair = CreateKeyPair(key_id=str(new_id()), algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE)
 
     await keystore.perform(pair)
     await keystore.perform(sign(pair.key_id))
@@ -336,10 +346,10 @@ async def test_ml_dsa_is_neither_imported_nor_derived_where_it_is_not_allowed(bu
 
 async def test_a_key_that_was_generated_under_the_id_meanwhile_is_not_taken_for_the_imported_one(keystore):
     key_id, recipient = await prepared(keystore)
-    await keystore.perform(CreateKeyPair(key_id, Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE))
+    await keystore.perform(CreateKeyPair(key_id=key_id, algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE))
 
     request = take(key_id, recipient)
 
-    assert await keystore.perform(request) == AnotherCameFirst(request)
-    other = CreateKeyPair(key_id, Algorithm.ED25519, Purpose.DIGITAL_SIGNATURE)
-    assert isinstance(await keystore.perform(other), KeyPairDiffers)
+    assert await keystore.perform(request) == ConcurrentKeyPair(request)
+    other = CreateKeyPair(key_id=key_id, algorithm=Algorithm.ED25519, purpose=Purpose.DIGITAL_SIGNATURE)
+    assert isinstance(await keystore.perform(other), KeyIdTaken)

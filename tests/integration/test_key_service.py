@@ -51,7 +51,7 @@ def _settings(server, tmp_path):
 @pytest.fixture(name="talk")
 async def _talk(settings, client):
     async with running(key_service(settings)):
-        yield await ServiceClient(client, ids=True).connect()
+        yield await ServiceClient(client, ids=True).connect(from_log=True)
 
 
 async def test_a_command_without_headers_makes_a_key(talk):
@@ -160,8 +160,8 @@ async def test_a_certificate_signing_key_refuses_other_messages_in_an_answer(tal
     purpose = {"purpose": "certificate-signing"}
     await talk.accepted(GENERATE, {"key_id": key_id, "algorithm": "ec-p384"} | purpose, "key.generated")
 
-    wish = {"key_id": key_id, "message": "aGVsbG8=", "signature_algorithm": "ecdsa-sha384"} | purpose
-    rejection = await talk.rejected(SIGN, wish)
+    command = {"key_id": key_id, "message": "aGVsbG8=", "signature_algorithm": "ecdsa-sha384"} | purpose
+    rejection = await talk.rejected(SIGN, command)
 
     assert rejection["code"] == "not-allowed"
     assert "TBSCertificate" in rejection["message"]
@@ -178,8 +178,8 @@ async def test_a_hierarchy_of_keys_signs_its_way_down_also_across_a_restart(talk
     leaf = below(issuing, key("leaf").public_key())
 
     async def sign(who, tbs):
-        wish = of_purpose | {"key_id": who["key_id"], "message": _base64(tbs)}
-        return await talk.accepted(SIGN, wish, "key.signed")
+        command = of_purpose | {"key_id": who["key_id"], "message": _base64(tbs)}
+        return await talk.accepted(SIGN, command, "key.signed")
 
     await sign(top, of_root.tbs())
     signature = _raw((await sign(top, issuing.tbs()))["signature"])
@@ -236,8 +236,8 @@ class Key:
         return await self.talk.accepted(f"key.{verb}", {"key_id": self.key_id} | body, "command.repeated")
 
     async def signs(self, message=b"hello", algorithm="ecdsa-sha256", purpose="digital-signature", **more):
-        wish = {"message": _base64(message), "signature_algorithm": algorithm, "purpose": purpose}
-        return _raw((await self.do("sign", **wish, **more))["signature"])
+        command = {"message": _base64(message), "signature_algorithm": algorithm, "purpose": purpose}
+        return _raw((await self.do("sign", **command, **more))["signature"])
 
     async def exported(self, **more):
         """What is inside the sealing when it is opened by its recipient."""
@@ -266,7 +266,7 @@ async def test_a_key_made_elsewhere_is_imported_signs_and_leaves_again(talk):
     key, theirs = Key(talk), ec.generate_private_key(ec.SECP256R1())
     prepared = await key.do("prepare-import")
     proof = theirs.sign(import_proof(key.key_id, _raw(prepared["recipient_public_key"])), ec.ECDSA(SHA256()))
-    wish = {
+    command = {
         "algorithm": "ec-p256",
         "exportable": True,
         "owner": "Example AG",
@@ -275,13 +275,13 @@ async def test_a_key_made_elsewhere_is_imported_signs_and_leaves_again(talk):
         "public_key_pem": _pem(theirs.public_key()),
     }
 
-    unproven = await key.refused("import", **wish, proof=_base64(b"no proof"))
-    told = await key.do("import", **wish, proof=_base64(proof))
-    await key.repeats("import", **wish, proof=_base64(proof))
+    unproven = await key.refused("import", **command, proof=_base64(b"no proof"))
+    told = await key.do("import", **command, proof=_base64(proof))
+    await key.repeats("import", **command, proof=_base64(proof))
 
     assert unproven["code"] == "invalid"
     assert "import_proof" in unproven["message"]
-    assert (told["provenance"], told["public_key_pem"]) == ("imported", wish["public_key_pem"])
+    assert (told["provenance"], told["public_key_pem"]) == ("imported", command["public_key_pem"])
     theirs.public_key().verify(await key.signs(), b"hello", ec.ECDSA(SHA256()))
     back = load_der_private_key(await key.exported(), None)
     assert back.private_numbers() == theirs.private_numbers()
@@ -294,9 +294,9 @@ async def test_a_derived_key_is_the_same_again_and_tells_how(talk):
     for _ in range(2):
         key = Key(talk)
         prepared = await key.do("prepare-import")
-        wish = {"algorithm": "ec-p384", "purpose": "certificate-signing", "organization": "Example AG"}
+        command = {"algorithm": "ec-p384", "purpose": "certificate-signing", "organization": "Example AG"}
         sealed = key.sealed(b"correct horse battery staple", prepared)
-        made.append(await key.do("derive", **wish, path="pki/root/2026", sealed_passphrase=sealed))
+        made.append(await key.do("derive", **command, path="pki/root/2026", sealed_passphrase=sealed))
 
     assert made[0]["public_key_pem"] == made[1]["public_key_pem"]
     assert made[0]["fingerprint_sha256"] == "f1f63c42a9c47f6e7cb1807f457638764e860f35c5b9e5f84099d650f4480693"
@@ -352,12 +352,12 @@ async def test_a_key_signs_only_what_enough_people_approved(talk):
 async def test_only_a_key_that_answers_for_status_signs_many_things_at_once(talk):
     key = Key(talk)
     await key.do("generate", algorithm="ec-p256")
-    wish = {"messages": ["b25l", "dHdv"], "signature_algorithm": "ecdsa-sha256", "purpose": "digital-signature"}
+    command = {"messages": ["b25l", "dHdv"], "signature_algorithm": "ecdsa-sha256", "purpose": "digital-signature"}
 
-    refused = await key.refused("sign-batch", **wish)
+    refused = await key.refused("sign-batch", **command)
 
     assert refused["code"] == "not-allowed"
-    assert "one thing at a time" in refused["message"]
+    assert "one message at a time" in refused["message"]
 
 
 async def test_a_key_of_nats_leaves_as_nats_reads_it(talk):
@@ -450,7 +450,7 @@ async def test_ml_dsa_is_refused_where_it_is_not_allowed(talk):
 
 async def test_where_ml_dsa_is_allowed_its_signatures_verify(settings, client):
     async with running(key_service(settings.model_copy(update={"ml_dsa": True}))):
-        key = Key(await ServiceClient(client, ids=True).connect())
+        key = Key(await ServiceClient(client, ids=True).connect(from_log=True))
         made = await key.do("generate", algorithm="ml-dsa-65")
 
         signature = await key.signs(algorithm="ml-dsa-65")
@@ -506,7 +506,7 @@ async def test_the_process_serves_until_it_is_told_to_stop(settings, client):
     process, line = await run(NATS_URL=settings.nats.url, KEY_PASSPHRASE=settings.secret.text)
     assert "serving" in line
 
-    service = await ServiceClient(client, ids=True).connect()
+    service = await ServiceClient(client, ids=True).connect(from_log=True)
     await service.accepted(GENERATE, {"algorithm": "rsa-2048"}, "key.generated")
     process.send_signal(signal.SIGTERM)
 

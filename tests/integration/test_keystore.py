@@ -14,20 +14,22 @@ from pydantic_core import from_json
 from services.key.crypto import algorithms
 from services.key.effects import (
     AlgorithmDisabled,
-    KeyGone,
-    KeyOutOfReach,
-    KeySealed,
-    ManySigned,
-    NotToBeSigned,
-    RecipientUnfit,
-    SealKey,
-    Shred,
-    Shredded,
+    BatchSigned,
+    CreateKeyPair,
+    ErasePrivateKey,
+    KeyIdTaken,
+    KeyPairCreated,
+    PrivateKeyDestroyed,
+    PrivateKeyErased,
+    PrivateKeySealed,
+    PrivateKeyUnavailable,
+    RecipientInvalid,
+    SealPrivateKey,
     Sign,
     Signed,
-    SignMany,
+    SigningDenied,
+    SignMessages,
 )
-from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
 from services.key.secrets.kek import KeyFile, Passphrase, unlock
 from services.key.secrets.keystore import EXPORT_SUITE, Keystore
 from shared.contracts.key.value_types import Algorithm, Purpose, SignatureAlgorithm, sealing_info
@@ -58,11 +60,13 @@ async def another_process(bucket):
 
 
 def create(algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, key_id=None):
-    return CreateKeyPair(key_id or str(new_id()), algorithm, purpose, exportable=True, owner=None, label=None)
+    return CreateKeyPair(
+        key_id=key_id or str(new_id()), algorithm=algorithm, purpose=purpose, exportable=True, owner=None, label=None
+    )
 
 
 def sign(key_id, purpose=Purpose.DIGITAL_SIGNATURE):
-    return Sign(key_id, b"hello", SignatureAlgorithm.ECDSA_SHA256, purpose)
+    return Sign(key_id=key_id, message=b"hello", signature_algorithm=SignatureAlgorithm.ECDSA_SHA256, purpose=purpose)
 
 
 # -- making and using ------------------------------------------------------------
@@ -92,7 +96,7 @@ async def test_an_id_that_has_another_kind_of_key_is_not_given_a_second(keystore
 
     other = create(Algorithm.ED25519, key_id=request.key_id)
 
-    assert await keystore.perform(other) == KeyPairDiffers(other, Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE)
+    assert await keystore.perform(other) == KeyIdTaken(other, Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE)
 
 
 async def test_rsa_generation_does_not_hold_up_others(keystore):
@@ -120,7 +124,12 @@ async def test_an_rsa_key_signs_after_a_restart(bucket, keystore):
     made = await keystore.perform(create(Algorithm.RSA_2048))
     public = load_pem_public_key(made.public_key_pem.encode())
     assert isinstance(public, rsa.RSAPublicKey)
-    request = Sign(made.request.key_id, b"hello", SignatureAlgorithm.RSA_PKCS1_SHA256, Purpose.DIGITAL_SIGNATURE)
+    request = Sign(
+        key_id=made.request.key_id,
+        message=b"hello",
+        signature_algorithm=SignatureAlgorithm.RSA_PKCS1_SHA256,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
 
     signed = await (await another_process(bucket)).perform(request)
 
@@ -133,18 +142,23 @@ async def test_a_stored_certificate_signing_key_signs_nothing_else(keystore):
     # What the command says the key is for does not matter: the entry says it, and its seal is bound to it.
     answers = [await keystore.perform(sign(made.request.key_id, purpose)) for purpose in Purpose]
 
-    assert all(isinstance(answer, NotToBeSigned) for answer in answers)
+    assert all(isinstance(answer, SigningDenied) for answer in answers)
 
 
 async def test_many_things_are_signed_by_one_command_in_their_order(keystore):
     made = await keystore.perform(create())
     public = load_pem_public_key(made.public_key_pem.encode())
     messages = tuple(f"status {number}".encode() for number in range(20))
-    request = SignMany(made.request.key_id, messages, SignatureAlgorithm.ECDSA_SHA256, Purpose.DIGITAL_SIGNATURE)
+    request = SignMessages(
+        key_id=made.request.key_id,
+        messages=messages,
+        signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
 
     signed = await keystore.perform(request)
 
-    assert isinstance(signed, ManySigned)
+    assert isinstance(signed, BatchSigned)
     for message, signature in zip(messages, signed.signatures, strict=True):
         public.verify(signature, message, ec.ECDSA(SHA256()))
     assert await keystore.perform(request) == signed
@@ -152,15 +166,25 @@ async def test_many_things_are_signed_by_one_command_in_their_order(keystore):
 
 async def test_a_certificate_signing_key_signs_nothing_else_in_a_batch_either(keystore):
     made = await keystore.perform(create(purpose=Purpose.CERTIFICATE_SIGNING))
-    request = SignMany(made.request.key_id, (b"one",), SignatureAlgorithm.ECDSA_SHA256, Purpose.OCSP_SIGNING)
+    request = SignMessages(
+        key_id=made.request.key_id,
+        messages=(b"one",),
+        signature_algorithm=SignatureAlgorithm.ECDSA_SHA256,
+        purpose=Purpose.OCSP_SIGNING,
+    )
 
-    assert isinstance(await keystore.perform(request), NotToBeSigned)
+    assert isinstance(await keystore.perform(request), SigningDenied)
 
 
 async def test_what_is_not_signed_the_same_twice_is_kept_before_it_is_told(bucket, keystore):
     made = await keystore.perform(create(Algorithm.ML_DSA_65))
     public = load_pem_public_key(made.public_key_pem.encode())
-    request = Sign(made.request.key_id, b"hello", SignatureAlgorithm.ML_DSA_65, Purpose.DIGITAL_SIGNATURE)
+    request = Sign(
+        key_id=made.request.key_id,
+        message=b"hello",
+        signature_algorithm=SignatureAlgorithm.ML_DSA_65,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
     sibling = await another_process(bucket)
 
     answers = await asyncio.gather(*(store.perform(request) for store in (keystore, sibling) for _ in range(4)))
@@ -175,20 +199,25 @@ async def test_what_is_not_signed_the_same_twice_is_kept_before_it_is_told(bucke
 async def test_ml_dsa_is_neither_made_nor_used_where_it_is_not_allowed(bucket, keystore):
     made = await keystore.perform(create(Algorithm.ML_DSA_65))
     bare, another = Keystore(bucket, await unlock(bucket, SECRET)), create(Algorithm.ML_DSA_65)
-    request = Sign(made.request.key_id, b"hello", SignatureAlgorithm.ML_DSA_65, Purpose.DIGITAL_SIGNATURE)
+    request = Sign(
+        key_id=made.request.key_id,
+        message=b"hello",
+        signature_algorithm=SignatureAlgorithm.ML_DSA_65,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
 
     for effect in (another, request):
         assert await bare.perform(effect) == AlgorithmDisabled(effect, Algorithm.ML_DSA_65)
 
 
 async def test_a_key_without_an_entry_is_out_of_reach(keystore):
-    assert isinstance(await keystore.perform(sign(str(new_id()))), KeyOutOfReach)
+    assert isinstance(await keystore.perform(sign(str(new_id()))), PrivateKeyUnavailable)
 
 
 async def test_more_keys_than_are_kept_in_memory_all_sign(keystore):
     made = [await keystore.perform(create(Algorithm.EC_P256)) for _ in range(70)]
 
-    assert len(keystore._entries.loaded) == 64  # noqa: SLF001 - the bound is the point
+    assert len(keystore._entries.cache) == 64  # noqa: SLF001 - the bound is the point
     for one in made:
         assert isinstance(await keystore.perform(sign(one.request.key_id)), Signed)
 
@@ -197,7 +226,7 @@ async def test_more_keys_than_are_kept_in_memory_all_sign(keystore):
 @pytest.mark.parametrize("algorithm", Algorithm)
 async def test_no_private_key_lies_open_in_the_bucket(bucket, keystore, algorithm):
     made = await keystore.perform(create(algorithm))
-    secret = algorithms.to_pkcs8(keystore._entries.loaded[made.request.key_id][1])  # noqa: SLF001 - what must not be found
+    secret = algorithms.to_pkcs8(keystore._entries.cache[made.request.key_id][1])  # noqa: SLF001 - what must not be found
 
     stored = b"".join([document.value async for document in bucket.all()])
     opened = [b64decode(value) for value in _strings(stored) if len(value) > 64]
@@ -214,7 +243,7 @@ async def test_an_entry_in_the_place_of_another_does_not_open(bucket, keystore):
 
     await bucket.put(f"key.{theirs}", entry.value, revision=0)
 
-    assert isinstance(await keystore.perform(sign(theirs)), KeyOutOfReach)
+    assert isinstance(await keystore.perform(sign(theirs)), PrivateKeyUnavailable)
 
 
 async def test_an_entry_that_is_called_something_else_does_not_open(bucket, keystore):
@@ -225,7 +254,7 @@ async def test_an_entry_that_is_called_something_else_does_not_open(bucket, keys
 
     answer = await (await another_process(bucket)).perform(sign(made.request.key_id))
 
-    assert isinstance(answer, KeyOutOfReach)
+    assert isinstance(answer, PrivateKeyUnavailable)
     assert "altered" in answer.reason
 
 
@@ -233,7 +262,7 @@ async def test_what_is_no_entry_is_out_of_reach_and_not_an_accident(bucket, keys
     key_id = str(new_id())
     await bucket.put(f"key.{key_id}", b"not json", revision=0)
 
-    assert isinstance(await keystore.perform(create(key_id=key_id)), KeyOutOfReach)
+    assert isinstance(await keystore.perform(create(key_id=key_id)), PrivateKeyUnavailable)
 
 
 # -- destroying ------------------------------------------------------------------
@@ -244,7 +273,9 @@ async def test_a_destroyed_key_is_gone_from_every_revision_and_from_the_disk(buc
     parts = [entry["ciphertext"].encode(), entry["wrapped_data_key"].encode()]
     assert await _on_disk(tmp_path, parts) == parts  # the search finds what is there
 
-    assert await keystore.perform(Shred(made.request.key_id)) == Shredded(Shred(made.request.key_id))
+    assert await keystore.perform(ErasePrivateKey(made.request.key_id)) == PrivateKeyErased(
+        ErasePrivateKey(made.request.key_id)
+    )
 
     info = await bucket.js.stream_info("KV_KEYS_SECRETS", subjects_filter=f"$KV.KEYS_SECRETS.{place}")
     assert info.state.subjects == {f"$KV.KEYS_SECRETS.{place}": 1}
@@ -257,20 +288,24 @@ async def test_a_destroyed_key_is_gone_from_every_revision_and_from_the_disk(buc
 async def test_a_destroyed_key_does_nothing_and_its_id_is_never_used_again(bucket, keystore):
     made = await keystore.perform(create())
     key_id = made.request.key_id
-    await keystore.perform(Shred(key_id))
+    await keystore.perform(ErasePrivateKey(key_id))
 
     for store in (keystore, await another_process(bucket)):
-        for effect in (sign(key_id), SealKey(key_id, bytes(range(32))), made.request):
-            assert await store.perform(effect) == KeyGone(effect)
+        for effect in (
+            sign(key_id),
+            SealPrivateKey(key_id=key_id, recipient_public_key=bytes(range(32))),
+            made.request,
+        ):
+            assert await store.perform(effect) == PrivateKeyDestroyed(effect)
 
 
 async def test_destroying_again_or_what_never_was_ends_the_same(bucket, keystore):
     made, never = await keystore.perform(create()), str(new_id())
 
     for key_id in (made.request.key_id, made.request.key_id, never, never):
-        assert await keystore.perform(Shred(key_id)) == Shredded(Shred(key_id))
+        assert await keystore.perform(ErasePrivateKey(key_id)) == PrivateKeyErased(ErasePrivateKey(key_id))
 
-    assert await keystore.perform(create(key_id=never)) == KeyGone(create(key_id=never))
+    assert await keystore.perform(create(key_id=never)) == PrivateKeyDestroyed(create(key_id=never))
     assert len([document async for document in bucket.all()]) == 3
 
 
@@ -287,7 +322,7 @@ async def test_all_that_belongs_to_a_destroyed_key_is_gone_in_every_revision(buc
     parts = [*values, from_json(entry.value)["ciphertext"].encode()]
     assert await _on_disk(tmp_path, parts) == parts
 
-    assert await keystore.perform(Shred(key_id)) == Shredded(Shred(key_id))
+    assert await keystore.perform(ErasePrivateKey(key_id)) == PrivateKeyErased(ErasePrivateKey(key_id))
 
     assert {document.key async for document in bucket.all() if key_id in document.key} == {f"key.{key_id}"}
     assert {document.key async for document in bucket.all() if theirs in document.key} == {
@@ -301,19 +336,22 @@ async def test_all_that_belongs_to_a_destroyed_key_is_gone_in_every_revision(buc
 async def test_destroying_again_finishes_what_a_crash_left_behind_the_tombstone(bucket, keystore):
     made = await keystore.perform(create())
     key_id = made.request.key_id
-    await keystore.perform(Shred(key_id))
+    await keystore.perform(ErasePrivateKey(key_id))
     await bucket.put(f"import.{key_id}", b"left over", 0)
 
-    assert await keystore.perform(Shred(key_id)) == Shredded(Shred(key_id))
+    assert await keystore.perform(ErasePrivateKey(key_id)) == PrivateKeyErased(ErasePrivateKey(key_id))
 
     assert await bucket.get(f"import.{key_id}") is None
 
 
 async def test_two_processes_destroy_at_once(bucket, keystore):
     made, sibling = await keystore.perform(create()), await another_process(bucket)
-    shred = Shred(made.request.key_id)
+    erase_key = ErasePrivateKey(made.request.key_id)
 
-    assert await asyncio.gather(keystore.perform(shred), sibling.perform(shred)) == [Shredded(shred)] * 2
+    assert (
+        await asyncio.gather(keystore.perform(erase_key), sibling.perform(erase_key))
+        == [PrivateKeyErased(erase_key)] * 2
+    )
 
 
 # -- exporting -------------------------------------------------------------------
@@ -322,12 +360,14 @@ async def test_an_exported_key_opens_for_its_recipient_under_its_own_id_only(key
     made = await keystore.perform(create(Algorithm.X25519, Purpose.KEY_MANAGEMENT))
     key_id = made.request.key_id
 
-    sealed = await keystore.perform(SealKey(key_id, recipient.public_key().public_bytes_raw()))
+    sealed = await keystore.perform(
+        SealPrivateKey(key_id=key_id, recipient_public_key=recipient.public_key().public_bytes_raw())
+    )
 
-    assert isinstance(sealed, KeySealed)
+    assert isinstance(sealed, PrivateKeySealed)
     assert sealed.algorithm is Algorithm.X25519
     pkcs8 = unseal(sealed.sealed_key, recipient, key_id)
-    assert algorithms.public_half(algorithms.from_pkcs8(pkcs8)).pem == made.public_key_pem
+    assert algorithms.public_key_info(algorithms.from_pkcs8(pkcs8)).pem == made.public_key_pem
     for key, other_id in ((stranger, key_id), (recipient, str(new_id())), (recipient, "")):
         with pytest.raises(InvalidTag):
             unseal(sealed.sealed_key, key, other_id)
@@ -335,9 +375,9 @@ async def test_an_exported_key_opens_for_its_recipient_under_its_own_id_only(key
 
 async def test_nothing_is_sealed_to_a_point_of_low_order(keystore):
     made = await keystore.perform(create(Algorithm.X25519, Purpose.KEY_MANAGEMENT))
-    request = SealKey(made.request.key_id, bytes(32))
+    request = SealPrivateKey(key_id=made.request.key_id, recipient_public_key=bytes(32))
 
-    assert await keystore.perform(request) == RecipientUnfit(request)
+    assert await keystore.perform(request) == RecipientInvalid(request)
 
 
 def unseal(sealed, key, key_id):
@@ -388,7 +428,7 @@ async def test_keys_without_what_tells_their_key_encryption_key_are_not_sealed_a
     await keystore.perform(create())
     await bucket.erase(await bucket.get("kek.*"))
 
-    with pytest.raises(Unusable, match="restore it"):
+    with pytest.raises(Unusable, match="restore"):
         await unlock(bucket, SECRET)
 
 
@@ -450,7 +490,7 @@ async def test_an_entry_that_cannot_be_erased_is_not_said_to_be_destroyed(keysto
 
     monkeypatch.setattr(KeyValue, "erase", erases_nothing)
     with pytest.raises(Conflict, match="cannot be erased"):
-        await keystore.perform(Shred(made.request.key_id))
+        await keystore.perform(ErasePrivateKey(made.request.key_id))
 
 
 def private_file(directory, content):

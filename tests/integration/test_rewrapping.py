@@ -15,12 +15,12 @@ import pytest
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic_core import from_json
 
-from services.key.effects import CreateKeyPair, KeyPairCreated, Shred, Shredded, Sign, Signed
+from services.key.effects import CreateKeyPair, ErasePrivateKey, KeyPairCreated, PrivateKeyErased, Sign, Signed
 from services.key.secrets import rewrap
 from services.key.secrets.kek import unlock
-from services.key.secrets.kek_succession import put_sealed
+from services.key.secrets.kek_records import put_sealed
 from services.key.secrets.keystore import Keystore
-from services.key.secrets.rewrap import settle
+from services.key.secrets.rewrap import rewrap_until_done
 from services.key.secrets.sealing import seal
 from services.key.secrets.source import KeyFile, Passphrase
 from services.key.service import key_service
@@ -47,12 +47,22 @@ async def _bucket(client):
 
 def create(key_id=None):
     return CreateKeyPair(
-        key_id or str(new_id()), Algorithm.ED25519, Purpose.DIGITAL_SIGNATURE, exportable=False, owner=None, label=None
+        key_id=key_id or str(new_id()),
+        algorithm=Algorithm.ED25519,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+        exportable=False,
+        owner=None,
+        label=None,
     )
 
 
 def sign(key_id):
-    return Sign(key_id, b"hello", SignatureAlgorithm.ED25519, Purpose.DIGITAL_SIGNATURE)
+    return Sign(
+        key_id=key_id,
+        message=b"hello",
+        signature_algorithm=SignatureAlgorithm.ED25519,
+        purpose=Purpose.DIGITAL_SIGNATURE,
+    )
 
 
 async def made(bucket, keyring, number):
@@ -92,7 +102,7 @@ async def test_after_the_change_the_new_secret_alone_opens_everything_and_the_ol
     keys = await made(bucket, await unlock(bucket, first), 10)
 
     keyring = await unlock(bucket, then, first)
-    await settle(bucket, keyring, changing=True)
+    await rewrap_until_done(bucket, keyring, changing=True)
 
     assert await under(bucket) == {keyring.kek_id: 10}
     assert await kek_documents(bucket) == [f"kek.{keyring.kek_id}"]
@@ -115,7 +125,7 @@ async def test_only_the_data_key_is_wrapped_again(bucket):
     keys = await made(bucket, await unlock(bucket, OLD), 1)
     [before] = [from_json(document.value) async for document in bucket.all("key.*")]
 
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
 
     [after] = [from_json(document.value) async for document in bucket.all("key.*")]
     assert before["key_id"] in keys
@@ -129,7 +139,7 @@ async def test_what_else_is_sealed_is_wrapped_again_with_all_that_it_says(bucket
     await bucket.put("signature.1.a", b"not even JSON", 0)
 
     keyring = await unlock(bucket, NEW, OLD)
-    await settle(bucket, keyring, changing=True)
+    await rewrap_until_done(bucket, keyring, changing=True)
 
     now = from_json((await bucket.get("import.1")).value)
     assert now.pop("kek_id") == keyring.kek_id
@@ -144,7 +154,7 @@ async def test_no_revision_under_the_old_key_is_left_in_the_bucket_or_on_the_dis
     wrapped = [from_json(document.value)["wrapped_data_key"].encode() async for document in bucket.all("key.*")]
     assert _on_disk(tmp_path, wrapped)
 
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
 
     assert await messages(bucket) == 21
     server.stop()
@@ -156,7 +166,7 @@ async def test_it_is_said_when_the_previous_secret_can_be_taken_away_and_how_man
     await made(bucket, await unlock(bucket, OLD), 4)
 
     for _ in range(2):  # a start with a secret that is no longer needed says so too
-        await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+        await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
 
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
@@ -167,7 +177,7 @@ async def test_one_change_after_another(bucket):
     keys = await made(bucket, await unlock(bucket, OLD), 3)
 
     for secret, previous in ((NEW, OLD), (OTHER, NEW), (OLD, OTHER)):
-        await settle(bucket, await unlock(bucket, secret, previous), changing=True)
+        await rewrap_until_done(bucket, await unlock(bucket, secret, previous), changing=True)
 
     await require_all_sign(bucket, await unlock(bucket, OLD), keys)
     assert await messages(bucket) == 4
@@ -243,7 +253,7 @@ async def test_a_new_secret_that_is_the_old_one_changes_nothing(bucket):
     keys = await made(bucket, await unlock(bucket, OLD), 1)
 
     keyring = await unlock(bucket, OLD, OLD)
-    await settle(bucket, keyring, changing=True)
+    await rewrap_until_done(bucket, keyring, changing=True)
 
     await require_all_sign(bucket, keyring, keys)
     assert await messages(bucket) == 2
@@ -256,7 +266,7 @@ async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(b
     altered = from_json(broken.value) | {"wrapped_data_key": "A" * 56}
     await bucket.put(broken.key, json.dumps(altered).encode(), broken.revision)
 
-    settling = asyncio.create_task(settle(bucket, await unlock(bucket, NEW, OLD), changing=True))
+    settling = asyncio.create_task(rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True))
     await until(lambda: "was altered and cannot be wrapped again" in caplog.text)
     settling.cancel()
 
@@ -270,7 +280,7 @@ async def test_replicas_that_change_to_the_same_secret_at_once_agree(bucket):
     keys = await made(bucket, await unlock(bucket, OLD), 60)
 
     keyrings = await asyncio.gather(*(unlock(bucket, NEW, OLD) for _ in range(4)))
-    await asyncio.gather(*(settle(bucket, keyring, changing=True) for keyring in keyrings))
+    await asyncio.gather(*(rewrap_until_done(bucket, keyring, changing=True) for keyring in keyrings))
 
     assert len({keyring.kek_id for keyring in keyrings}) == 1
     assert await messages(bucket) == 61
@@ -287,7 +297,7 @@ async def test_replicas_that_change_to_different_secrets_do_not_both_run(bucket)
 
 async def test_a_replica_with_the_old_secret_makes_no_key_that_nobody_could_open(bucket):
     behind = await unlock(bucket, OLD)
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
 
     with pytest.raises(Transient, match="restart this process with the new secret"):
         await Keystore(bucket, behind).perform(create())
@@ -315,7 +325,7 @@ async def test_keys_that_replicas_with_the_old_secret_make_during_the_change_are
 
     making = [asyncio.create_task(go_on_making()) for _ in range(8)]
     await until(lambda: len(told) >= 50)
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
     outcomes = await asyncio.gather(*making, return_exceptions=True)
 
     assert {type(outcome) for outcome in outcomes} == {Transient}
@@ -329,10 +339,11 @@ async def test_keys_destroyed_during_the_change_stay_destroyed(bucket):
     keystore, ending = Keystore(bucket, keyring), list(keys)[::2]
 
     _, *answers = await asyncio.gather(
-        settle(bucket, keyring, changing=True), *(keystore.perform(Shred(key_id)) for key_id in ending)
+        rewrap_until_done(bucket, keyring, changing=True),
+        *(keystore.perform(ErasePrivateKey(key_id)) for key_id in ending),
     )
 
-    assert all(isinstance(answer, Shredded) for answer in answers)
+    assert all(isinstance(answer, PrivateKeyErased) for answer in answers)
     assert await messages(bucket) == 41
     assert await under(bucket) == {keyring.kek_id: 20, None: 20}
     await require_all_sign(bucket, await unlock(bucket, NEW), {key: keys[key] for key in keys if key not in ending})
@@ -366,7 +377,7 @@ async def test_ended_after_any_write_or_erasure_it_loses_no_key_and_a_restart_go
             await ends_in_time()
 
     await require_all_sign(bucket, await unlock(bucket, NEW, OLD), keys)
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
     await require_all_sign(bucket, await unlock(bucket, NEW), keys)
     assert await messages(bucket) == 6
 
@@ -412,7 +423,7 @@ async def test_a_service_stops_at_once_in_the_middle_of_it(bucket, server):
     async with asyncio.timeout(10), _serving(settings):  # a connection that cannot drain is given up after 30 s
         pass
 
-    await settle(bucket, await unlock(bucket, NEW, OLD), changing=True)
+    await rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True)
     assert await messages(bucket) == MANY + 1
 
 

@@ -1,4 +1,4 @@
-"""Keys and signatures of each algorithm, and what a certificate-signing key will sign."""
+"""Key generation, encoding and signatures for each algorithm."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ _PUBLIC_EXPONENT = 65537
 
 
 @dataclass(frozen=True, slots=True)
-class PublicHalf:
+class PublicKeyInfo:
     pem: str
     fingerprint_sha256: str
 
 
-def is_slow(algorithm: Algorithm) -> bool:
-    """Whether generating and signing take milliseconds, so that they belong off the loop (facts.md: EC does not)."""
+def is_rsa(algorithm: Algorithm) -> bool:
+    """RSA generation and signatures take milliseconds and run in a thread; EC and Edwards keys do not."""
     return algorithm in (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)
 
 
@@ -76,10 +76,10 @@ def to_pkcs8(private: PrivateKey) -> bytes:
 
 
 def from_pkcs8(der: bytes) -> PrivateKey:
-    """The key in *der*, which must come from an authenticated source: an RSA key's numbers are not checked again."""
+    """Load a key. *der* must be authenticated: RSA parameters are not validated again."""
     private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(private, PrivateKey):
-        raise TypeError("a key of an algorithm that the key service does not make")
+        raise TypeError("a key of an algorithm that the key service does not support")
     return private
 
 
@@ -87,11 +87,11 @@ def spki(public: PublicKey) -> bytes:
     return public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
-def public_half(private: PrivateKey) -> PublicHalf:
+def public_key_info(private: PrivateKey) -> PublicKeyInfo:
     public = private.public_key()
     der = spki(public)
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-    return PublicHalf(pem.decode(), sha256(der).hexdigest())
+    return PublicKeyInfo(pem.decode(), sha256(der).hexdigest())
 
 
 def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> bytes:
@@ -132,7 +132,7 @@ def verify(public: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, m
             raise InvalidSignature
 
 
-def is_repeatable(algorithm: SignatureAlgorithm) -> bool:
+def is_deterministic(algorithm: SignatureAlgorithm) -> bool:
     """Whether the same message always has the same signature. ML-DSA draws randomness for each (FIPS 204, 3.4)."""
     match algorithm:
         case SignatureAlgorithm.ML_DSA_65:

@@ -26,12 +26,12 @@ _P384_ORDER = int(  # SP 800-186, 3.2.1.4
 _EXTRA = 8  # 64 bits more than the order has, so that the remainder is as good as even: FIPS 186-5, A.2.1
 
 
-class PassphraseUnfitError(ValueError):
+class PassphraseInvalidError(ValueError):
     """The passphrase would not do; the message says why without a word of it."""
 
 
 def derivation_of(organization: str, path: str) -> Derivation:
-    """What is told of a key derived today. What was told of an older one is enough to make that again."""
+    """The derivation record of a new key. A record holds all parameters, so that older keys can be derived again."""
     name = unicodedata.normalize("NFC", organization).encode()
     return Derivation(
         organization=organization,
@@ -44,38 +44,39 @@ def derivation_of(organization: str, path: str) -> Derivation:
 
 
 def derive(passphrase: bytes, derivation: Derivation, algorithm: Algorithm) -> PrivateKey:
-    """Takes most of a second and the memory that *derivation* says. Raises PassphraseUnfitError."""
+    """Blocks for most of a second and uses the memory that *derivation* names. Raises PassphraseInvalidError."""
     seed = Argon2id(
         salt=derivation.salt,
         length=_SEED,
         iterations=derivation.iterations,
         lanes=derivation.lanes,
         memory_cost=derivation.memory_kib,
-    ).derive(_normalised(passphrase))
+    ).derive(_normalized(passphrase))
     for segment in derivation.path.split("/"):
         seed = _expand(seed, segment.encode(), _SEED)
     return _key(seed, algorithm)
 
 
-def _normalised(passphrase: bytes) -> bytes:
-    """One spelling for what looks the same, whatever keyboard it came from: NFC, like RFC 8265's OpaqueString."""
+def _normalized(passphrase: bytes) -> bytes:
+    """Normalize to NFC, like OpaqueString of RFC 8265, so that all keyboards give the same key."""
     try:
         text = unicodedata.normalize("NFC", passphrase.decode())
     except UnicodeDecodeError:
-        raise PassphraseUnfitError("the passphrase is not UTF-8 text") from None
+        raise PassphraseInvalidError("the passphrase is not UTF-8 text") from None
     if len(text) < SHORTEST_PASSPHRASE:
-        raise PassphraseUnfitError(
-            f"the passphrase is shorter than {SHORTEST_PASSPHRASE} characters: use six words drawn from a list"
+        raise PassphraseInvalidError(
+            f"the passphrase is shorter than {SHORTEST_PASSPHRASE} characters: "
+            "use six words chosen at random from a list"
         )
     if len(text) > _LONGEST_PASSPHRASE:
-        raise PassphraseUnfitError(f"the passphrase is longer than {_LONGEST_PASSPHRASE} characters")
+        raise PassphraseInvalidError(f"the passphrase is longer than {_LONGEST_PASSPHRASE} characters")
     if any(unicodedata.category(character) == "Cc" for character in text):
-        raise PassphraseUnfitError("the passphrase has a control character in it, perhaps the end of its line")
+        raise PassphraseInvalidError("the passphrase contains a control character, perhaps a line end")
     return text.encode()
 
 
 def _key(node: bytes, algorithm: Algorithm) -> PrivateKey:
-    """The key of a node. Its info has a slash, which no segment has: no child's seed is ever somebody's key."""
+    """The key of a node. The info contains a slash, which no segment does: no child seed equals a key."""
 
     def material(length: int) -> bytes:
         return _expand(node, b"key/" + algorithm.encode(), length)

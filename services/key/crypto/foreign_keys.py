@@ -1,4 +1,4 @@
-"""Keys from elsewhere, judged before they are taken over: nothing about them is believed."""
+"""Validation of imported private keys: every claim about the key is checked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, rsa, x
 from cryptography.hazmat.primitives.serialization import load_der_private_key, load_pem_public_key
 
 from services.key.crypto.algorithms import PrivateKey, spki, verify
-from services.key.purposes import FITTING
+from services.key.purposes import SIGNATURE_ALGORITHMS
 from shared.contracts.key.value_types import Algorithm
 
 _SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
@@ -18,34 +18,34 @@ _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 _SEQUENCE, _INTEGER, _LONG_FORM = 0x30, 0x02, 0x80
 
 
-class NotTheKeyError(ValueError):
-    """What was sent is not the key that it is said to be; the message says why without a word of it."""
+class ForeignKeyError(ValueError):
+    """The sealed content is not the claimed key. The message contains no part of it."""
 
 
-def judged(pkcs8: bytes, algorithm: Algorithm, public_key_pem: str) -> PrivateKey:
-    """The private key in *pkcs8*. Raises NotTheKeyError unless it is sound and all that is said of it is so."""
-    if len(pkcs8) > _LONGEST or not _is_pkcs8(pkcs8):
-        raise NotTheKeyError("what is sealed is no PKCS#8 PrivateKeyInfo in DER (RFC 5958), unencrypted")
+def load_foreign_key(pkcs8: bytes, algorithm: Algorithm, public_key_pem: str) -> PrivateKey:
+    """Load and validate the private key in *pkcs8*. Raises ForeignKeyError unless it is valid and all claims hold."""
+    if len(pkcs8) > _LONGEST or not _is_private_key_info(pkcs8):
+        raise ForeignKeyError("the sealed content is no PKCS#8 PrivateKeyInfo in DER (RFC 5958), unencrypted")
     try:
         private = load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
     except _UNREADABLE:
-        raise NotTheKeyError("what is sealed is no private key that can be read, or of an unknown kind") from None
+        raise ForeignKeyError("the sealed content is no readable private key, or of an unknown kind") from None
     found = algorithm_of(private)
     if not isinstance(private, PrivateKey) or found is None:
-        raise NotTheKeyError(
-            "what is sealed is of a kind, curve or size that the key service does not keep; what it keeps: "
+        raise ForeignKeyError(
+            "the sealed key has a type, curve or size that the key service does not support; supported: "
             + ", ".join(Algorithm)
         )
     if found is not algorithm:
-        raise NotTheKeyError(f"what is sealed is a key of {found}, not of {algorithm}: name its own algorithm")
-    sound = _sound(private, pkcs8)
+        raise ForeignKeyError(f"the sealed key is {found}, not {algorithm}: set algorithm to {found}")
+    validated = _validated(private, pkcs8)
     try:
         public = load_pem_public_key(public_key_pem.encode())
     except _UNREADABLE:
-        raise NotTheKeyError("public_key_pem is no public key in PEM") from None
-    if not isinstance(public, type(sound.public_key())) or spki(public) != spki(sound.public_key()):
-        raise NotTheKeyError("public_key_pem is not the public half of what is sealed")
-    return sound
+        raise ForeignKeyError("public_key_pem is no public key in PEM") from None
+    if not isinstance(public, type(validated.public_key())) or spki(public) != spki(validated.public_key()):
+        raise ForeignKeyError("public_key_pem is not the public key of the sealed key")
+    return validated
 
 
 def algorithm_of(private: object) -> Algorithm | None:
@@ -65,38 +65,38 @@ def algorithm_of(private: object) -> Algorithm | None:
 
 
 def require_proof(private: PrivateKey, algorithm: Algorithm, proof: bytes, message: bytes) -> None:
-    """Raise NotTheKeyError unless *proof* is over *message*, by the usual algorithm of the key's kind."""
-    usual = FITTING[algorithm][0]
+    """Raise ForeignKeyError unless *proof* signs *message* with the default algorithm of the key."""
+    default = SIGNATURE_ALGORITHMS[algorithm][0]
     try:
-        verify(private.public_key(), usual, proof, message)
+        verify(private.public_key(), default, proof, message)
     except InvalidSignature:
-        raise NotTheKeyError(
-            f"proof does not verify: sign import_proof(key_id, recipient public key) with the key, by {usual}"
+        raise ForeignKeyError(
+            f"proof does not verify: sign import_proof(key_id, recipient public key) with the key, by {default}"
         ) from None
 
 
-def _sound(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
-    """The key with its numbers proven: RSA's belong together and are prime; an EC key's public half is its own."""
+def _validated(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
+    """The key with validated parameters: consistent RSA primes, or an EC public key derived from the private one."""
     match private:
         case rsa.RSAPrivateKey():
             if private.public_key().public_numbers().e < _SMALLEST_EXPONENT:
-                raise NotTheKeyError(f"the public exponent is less than {_SMALLEST_EXPONENT} (FIPS 186-5, A.1.1)")
+                raise ForeignKeyError(f"the public exponent is less than {_SMALLEST_EXPONENT} (FIPS 186-5, A.1.1)")
             try:
                 load_der_private_key(pkcs8, None)
             except _UNREADABLE:
-                raise NotTheKeyError("the numbers of the RSA key do not belong together") from None
+                raise ForeignKeyError("the parameters of the RSA key are inconsistent") from None
             return private
         case ec.EllipticCurvePrivateKey():
-            try:  # whatever public half is written beside it is left behind
+            try:  # ignores the public key in the encoding
                 return ec.derive_private_key(private.private_numbers().private_value, private.curve)
             except _UNREADABLE:
-                raise NotTheKeyError("the EC key is not in the range of its curve") from None
+                raise ForeignKeyError("the private value of the EC key is out of range for its curve") from None
         case _:
             return private
 
 
-def _is_pkcs8(der: bytes) -> bool:
-    """SEQUENCE, the version 0 or 1, and the SEQUENCE of an AlgorithmIdentifier: no older form begins so."""
+def _is_private_key_info(der: bytes) -> bool:
+    """Starts with SEQUENCE, version 0 or 1, SEQUENCE: only PKCS#8 does; older formats do not."""
     if len(der) < 2 or der[0] != _SEQUENCE:  # noqa: PLR2004 - a tag and a length
         return False
     header = 2 + (der[1] & 0x7F if der[1] & _LONG_FORM else 0)

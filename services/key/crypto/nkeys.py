@@ -1,4 +1,4 @@
-"""Ed25519 keys as NATS writes them: a letter that says whose they are, the key, a checksum, in base32."""
+"""NATS nkeys: a prefix letter for the role, an Ed25519 key and a checksum, in base32."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import binascii
 
 from shared.contracts.key.value_types import Purpose
 
-_SEED = 18 << 3  # 'S'; each prefix is five bits, so that it makes the first letter of the base32 text
+_SEED = 18 << 3  # 'S'; a prefix has five bits, which become the first base32 letter
 _PREFIXES = {
     Purpose.NATS_OPERATOR: 14 << 3,  # 'O'
     Purpose.NATS_ACCOUNT: 0,  # 'A'
@@ -18,23 +18,23 @@ _RAW = 32
 
 
 def public_nkey(purpose: Purpose, public_key: bytes) -> str:
-    """The public key (32 octets) of a NATS key. Raises KeyError for a purpose that is none of NATS."""
+    """Encode a public key (32 octets). Raises KeyError for a purpose that is not a NATS role."""
     return _text(bytes([_PREFIXES[purpose]]), public_key)
 
 
 def nkey_seed(purpose: Purpose, seed: bytes) -> str:
-    """The private key, which is the seed of RFC 8032. Its two letters are S and the public key's letter."""
+    """Encode a private key (the seed of RFC 8032). It starts with S and the letter of its role."""
     prefix = _PREFIXES[purpose]
     return _text(bytes([_SEED | prefix >> 5, (prefix & 0x1F) << 3]), seed)
 
 
 def ed25519_of(public_key_pem: str) -> bytes:
-    """The 32 octets of an Ed25519 key: they end its SubjectPublicKeyInfo (RFC 8410, section 4)."""
+    """The 32 octets of an Ed25519 public key, which end its SubjectPublicKeyInfo (RFC 8410, section 4)."""
     return der_of(public_key_pem)[-_RAW:]
 
 
 def der_of(pem: str) -> bytes:
-    """What stands between the lines of a PEM (RFC 7468); empty where that is no base64."""
+    """The DER of a PEM block (RFC 7468); empty if it is not base64."""
     lines = [line for line in pem.splitlines() if not line.startswith("-----")]
     try:
         return base64.b64decode("".join(lines), validate=True)

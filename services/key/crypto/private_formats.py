@@ -1,4 +1,4 @@
-"""A private key in the forms in which it may leave, only ever inside a sealing: PKCS#8, PKCS#12, an nkey's seed."""
+"""Export formats of private keys, always sealed to a recipient: PKCS#8, PKCS#12, nkey seed."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from shared.contracts.key.value_types import PrivateKeyFormat, Purpose
 
 _PASSWORD_OCTETS = 24
 _ROUNDS = 10_000
-"""Of PBKDF2. They would slow down who guesses; but the password is drawn, of 192 bits, and nobody guesses that."""
+"""PBKDF2 iterations. The password has 192 random bits, so that more iterations add nothing."""
 
 
-class CertificatesUnfitError(ValueError):
-    """The certificates that were sent along do not go with the key; the message says why."""
+class CertificatesInvalidError(ValueError):
+    """The certificates of the export do not belong to the key."""
 
 
-def written(private: PrivateKey, purpose: Purpose, form: PrivateKeyFormat, certificates_pem: tuple[str, ...]) -> bytes:
-    """Raises CertificatesUnfitError. The core has seen to it that the purpose has that form."""
+def encode_private_key(
+    private: PrivateKey, purpose: Purpose, form: PrivateKeyFormat, certificates_pem: tuple[str, ...]
+) -> bytes:
+    """Raises CertificatesInvalidError. `decide` has checked that the purpose allows *form*."""
     match form:
         case PrivateKeyFormat.PKCS8:
             return to_pkcs8(private)
@@ -47,7 +49,7 @@ def written(private: PrivateKey, purpose: Purpose, form: PrivateKeyFormat, certi
 
 def _pkcs12(private: PrivateKey, certificates_pem: tuple[str, ...]) -> bytes:
     if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise CertificatesUnfitError("what reads PKCS#12 knows no key of this algorithm: ask for pkcs8")
+        raise CertificatesInvalidError("PKCS#12 readers do not support this algorithm: request pkcs8")
     certificates = [_read(pem) for pem in certificates_pem]
     own = _own(private, certificates[0]) if certificates else None
     password = secrets.token_urlsafe(_PASSWORD_OCTETS)
@@ -66,12 +68,14 @@ def _read(pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
     except ValueError:
-        raise CertificatesUnfitError("one of the certificates is none in PEM") from None
+        raise CertificatesInvalidError("one of the certificates is not PEM") from None
 
 
 def _own(private: PrivateKey, certificate: x509.Certificate) -> x509.Certificate:
     if _spki_of(certificate) != spki(private.public_key()):
-        raise CertificatesUnfitError("the first certificate is of another key: it must be this key's own")
+        raise CertificatesInvalidError(
+            "the first certificate belongs to another key: it must be a certificate of this key"
+        )
     return certificate
 
 

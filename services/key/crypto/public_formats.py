@@ -1,4 +1,4 @@
-"""A public key in the forms that others read: PEM, DER, JWK, a line of authorized_keys, an nkey."""
+"""Formats of public keys: PEM, DER, JWK, authorized_keys, nkey."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from shared.contracts.key.value_types import PublicKeyFormat, Purpose
 _CURVES = {"secp256r1": ("P-256", 32), "secp384r1": ("P-384", 48)}
 
 
-def written(public_key_pem: str, purpose: Purpose, form: PublicKeyFormat) -> str:
-    """The core has seen to it that the key has that form."""
+def encode_public_key(public_key_pem: str, purpose: Purpose, form: PublicKeyFormat) -> str:
+    """Encode a public key. `decide` has checked that the key has that format."""
     public = load_pem_public_key(public_key_pem.encode())
     if not isinstance(public, PublicKey):
-        raise TypeError("a key of an algorithm that the key service does not make")
+        raise TypeError("a key of an algorithm that the key service does not support")
     match form:
         case PublicKeyFormat.PEM:
             return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -38,7 +38,7 @@ def written(public_key_pem: str, purpose: Purpose, form: PublicKeyFormat) -> str
 
 
 def _jwk(public: PublicKey) -> str:
-    """Its kid is the thumbprint of RFC 7638: SHA-256 over just the required members, in order, without a space."""
+    """A JWK whose kid is the thumbprint of RFC 7638: SHA-256 over the required members, sorted, without spaces."""
     required = _required(public)
     thumbprint = sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
     return json.dumps(required | {"kid": _base64url(thumbprint)}, sort_keys=True, separators=(",", ":"))
@@ -58,7 +58,7 @@ def _required(public: PublicKey) -> dict[str, str]:
             return {"kty": "OKP", "crv": "Ed25519", "x": _base64url(public.public_bytes_raw())}
         case x25519.X25519PublicKey():
             return {"kty": "OKP", "crv": "X25519", "x": _base64url(public.public_bytes_raw())}
-        case mldsa.MLDSA65PublicKey():  # draft-ietf-cose-dilithium: algorithm key pair, whose alg is required too
+        case mldsa.MLDSA65PublicKey():  # draft-ietf-cose-dilithium: AKP keys require alg
             return {"kty": "AKP", "alg": "ML-DSA-65", "pub": _base64url(public.public_bytes_raw())}
         case _:
             assert_never(public)

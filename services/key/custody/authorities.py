@@ -19,7 +19,7 @@ from shared.nats.kv import KeyValue
 _MOST = 64
 _LONGEST = 512 * 1024  # octets; a message of NATS holds a megabyte
 _MOST_CONFLICTS = 10
-_REMEMBERED = 1024
+_CACHED_KEYS = 1024
 
 Source = Literal["signed", "bound", "self"]
 
@@ -103,7 +103,7 @@ class Authorities:
                 await self._bucket.put(_place(fingerprint), content, revision)
             except Conflict:
                 continue
-            self._remember(fingerprint, kept)
+            self._cache(fingerprint, kept)
             return
         raise Conflict(f"the notes about key {fingerprint} change every time that they are written to")
 
@@ -115,12 +115,12 @@ class Authorities:
             noted = _Notes.model_validate_json(document.value).authorities
         except ValidationError:
             raise UnreadableError("the notes about its certificates in KEYS_SECRETS are unreadable; restore") from None
-        return self._remember(fingerprint, noted), document.revision
+        return self._cache(fingerprint, noted), document.revision
 
-    def _remember(self, fingerprint: str, noted: tuple[Authority, ...]) -> tuple[Authority, ...]:
+    def _cache(self, fingerprint: str, noted: tuple[Authority, ...]) -> tuple[Authority, ...]:
         self._known[fingerprint] = noted
         self._known.move_to_end(fingerprint)
-        if len(self._known) > _REMEMBERED:
+        if len(self._known) > _CACHED_KEYS:
             self._known.popitem(last=False)
         return noted
 

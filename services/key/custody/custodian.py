@@ -31,7 +31,7 @@ from services.key.custody.tbs import (
 from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.nats.kv import KeyValue
 
-_REMEMBERED = 256
+_CACHED_KEYS = 256
 _LONG = 65_536  # octets: a CRL of a thousand entries takes some ten milliseconds to read
 
 
@@ -138,7 +138,7 @@ class Custodian:
             return known
         der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._keys[key_id] = key = _Key(public_key, sha256(der).hexdigest())
-        if len(self._keys) > _REMEMBERED:
+        if len(self._keys) > _CACHED_KEYS:
             self._keys.popitem(last=False)
         return key
 

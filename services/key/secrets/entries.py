@@ -1,73 +1,73 @@
-"""The private keys in KEYS_SECRETS, each sealed under its id: put there once, found again, erased."""
+"""Private keys in KEYS_SECRETS: create, read, erase. Each is sealed under its id."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 
 from services.key.crypto.algorithms import PrivateKey, from_pkcs8, to_pkcs8
-from services.key.origins import NewKey
-from services.key.secrets.kek_succession import put_sealed
+from services.key.effects import NewKey
+from services.key.secrets.erasure import erase_key
+from services.key.secrets.kek_records import put_sealed
 from services.key.secrets.keyring import Keyring
 from services.key.secrets.sealing import Entry, Tombstone, UnreadableError, open_entry, read, seal
-from services.key.secrets.shredding import shred
 from shared.errors import Conflict
 from shared.nats.kv import KeyValue
 
-_REMEMBERED = 64
+_CACHED_KEYS = 64
 _MOST_CONFLICTS = 10
-Held = tuple[Entry, PrivateKey]
+StoredKey = tuple[Entry, PrivateKey]
 
 
-class GoneError(Exception):
+class DestroyedError(Exception):
     """The private key was destroyed."""
 
 
 class Entries:
-    """What is at a place is never written over: who comes second finds what the first has put there."""
+    """Entries are created once and never overwritten; a second writer gets the entry of the first."""
 
     def __init__(self, bucket: KeyValue, keyring: Keyring) -> None:
         self._bucket = bucket
         self._keyring = keyring
-        self.loaded: OrderedDict[str, Held] = OrderedDict()
+        self.cache: OrderedDict[str, StoredKey] = OrderedDict()
 
-    async def find(self, key_id: str) -> Held | None:
-        """Raises GoneError for a destroyed key, UnreadableError for one that does not open."""
-        if (loaded := self.loaded.get(key_id)) is not None:
-            self.loaded.move_to_end(key_id)
-            return loaded
+    async def find(self, key_id: str) -> StoredKey | None:
+        """Raises GoneError for a destroyed key, UnreadableError for one that does not decrypt."""
+        if (cache := self.cache.get(key_id)) is not None:
+            self.cache.move_to_end(key_id)
+            return cache
         found = await self._open(_place(key_id), key_id)
-        return None if found is None else self._remember(found)
+        return None if found is None else self._cache(found)
 
-    async def existing(self, key_id: str) -> Held:
+    async def existing(self, key_id: str) -> StoredKey:
         found = await self.find(key_id)
         if found is None:
             raise UnreadableError("it has no entry in KEYS_SECRETS; restore the bucket")
         return found
 
-    async def keep(self, new: NewKey, private: PrivateKey) -> Held:
-        """Seal *private* as the key of that id. Another process may have been first: then its key stands."""
+    async def keep(self, new: NewKey, private: PrivateKey) -> StoredKey:
+        """Seal *private* under its id. If another process was first, return its key."""
         entry = await self._put(_place(new.key_id), new, private)
-        return await self.existing(new.key_id) if entry is None else self._remember((entry, private))
+        return await self.existing(new.key_id) if entry is None else self._cache((entry, private))
 
     async def recipient(self, key_id: str) -> PrivateKey | None:
-        """The private half of what was prepared for an import under *key_id*; None: it has served, or never was."""
+        """The one-time private key of an import under *key_id*; None if it was used or never prepared."""
         place = _recipient_place(key_id)
         found = await self._open(place, place)
         return None if found is None else found[1]
 
     async def keep_recipient(self, new: NewKey, private: PrivateKey) -> PrivateKey:
-        """It is sealed under the name of its place: put in a key's place it does not open, nor does a key in its."""
+        """Store a one-time key. Its associated data is its own name, so that it and a key cannot be exchanged."""
         await self._put(new.key_id, new, private)
         found = await self._open(new.key_id, new.key_id)
         if found is None:
-            raise UnreadableError("what was prepared for it is gone again")
+            raise UnreadableError("the one-time key of this import has been erased")
         return found[1]
 
-    async def forget_recipient(self, key_id: str) -> None:
+    async def erase_recipient(self, key_id: str) -> None:
         await self._bucket.erase_all(_recipient_place(key_id))
 
-    async def once(self, place: str, value: bytes) -> bytes:
-        """Put *value* at *place* if nothing is there; what is there then."""
+    async def put_once(self, place: str, value: bytes) -> bytes:
+        """Create *place* with *value* and return its content, which may be an earlier one."""
         try:
             await self._bucket.put(place, value, revision=0)
         except Conflict:
@@ -81,9 +81,9 @@ class Entries:
         document = await self._bucket.get(place)
         return None if document is None else document.value
 
-    async def shred(self, key_id: str) -> None:
-        self.loaded.pop(key_id, None)
-        await shred(self._bucket, key_id)
+    async def erase_key(self, key_id: str) -> None:
+        self.cache.pop(key_id, None)
+        await erase_key(self._bucket, key_id)
 
     async def _put(self, place: str, new: NewKey, private: PrivateKey) -> Entry | None:
         entry = seal(self._keyring, new, to_pkcs8(private))
@@ -93,26 +93,26 @@ class Entries:
             return None
         return entry
 
-    async def _open(self, place: str, sealed_as: str) -> Held | None:
+    async def _open(self, place: str, sealed_as: str) -> StoredKey | None:
         document = await self._bucket.get(place)
         if document is None:
             return None
         entry = read(document.value)
         if isinstance(entry, Tombstone):
-            raise GoneError
+            raise DestroyedError
         return entry, from_pkcs8(open_entry(self._keyring, entry, sealed_as))
 
-    def _remember(self, found: Held) -> Held:
+    def _cache(self, found: StoredKey) -> StoredKey:
         key_id = found[0].key_id
-        self.loaded[key_id] = found
-        self.loaded.move_to_end(key_id)
-        if len(self.loaded) > _REMEMBERED:
-            self.loaded.popitem(last=False)
+        self.cache[key_id] = found
+        self.cache.move_to_end(key_id)
+        if len(self.cache) > _CACHED_KEYS:
+            self.cache.popitem(last=False)
         return found
 
 
 def recipient_of(key_id: str) -> str:
-    """The name under which the one-time key of an import is sealed, and its place."""
+    """Name and place of the one-time key of an import."""
     return _recipient_place(key_id)
 
 

@@ -1,7 +1,7 @@
-"""How a key that was sealed to us is taken over, and how one is derived: once for each id, whatever crashes.
+"""Import and derivation of keys: at most one key for each id, also across crashes.
 
-The one-time key, to which both are sealed, is erased only when the key is stored and it is noted by which request: so
-that request, made again, is answered the same, and no other is (docs/adr/0011).
+The one-time key is erased after the key and the digest of the request are stored: the same request repeated gives the
+same result, and no other request succeeds (docs/adr/0011).
 """
 
 from __future__ import annotations
@@ -15,71 +15,76 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from pydantic_core import to_json
 
-from services.key.crypto.algorithms import PrivateKey, generate, public_half
-from services.key.crypto.derivation import PassphraseUnfitError, derivation_of, derive
-from services.key.crypto.foreign_keys import NotTheKeyError, judged, require_proof
-from services.key.origins import (
-    AnotherCameFirst,
-    Came,
+from services.key.crypto.algorithms import PrivateKey, generate, public_key_info
+from services.key.crypto.derivation import PassphraseInvalidError, derivation_of, derive
+from services.key.crypto.foreign_keys import ForeignKeyError, load_foreign_key, require_proof
+from services.key.effects import (
+    ConcurrentKeyPair,
     DeriveKeyPair,
+    ImportFailed,
+    ImportKeyPair,
     KeyPairDerived,
+    KeyPairImported,
     NewKey,
-    NotTakenOver,
+    NewKeyResult,
     PrepareRecipient,
     RecipientPrepared,
-    TakenOver,
-    TakeOver,
 )
-from services.key.secrets.entries import Entries, Held, recipient_of
+from services.key.secrets.entries import Entries, StoredKey, recipient_of
 from services.key.secrets.sealing import UnreadableError
 from shared.contracts.key.value_types import Algorithm, Purpose, import_proof, sealing_info
 
 SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 
-class Importing:
-    """Each effect is idempotent by the key's id and what is asked for it, also across processes and crashes."""
+class ImportedKeys:
+    """Performs imports and derivations. Idempotent by key id and request, also across processes and crashes."""
 
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
-        # One derivation takes 256 MiB: several at once must not take the machine's memory.
+        # One derivation uses 256 MiB: run one at a time.
         self._deriving = asyncio.Semaphore(1)
 
-    async def prepare(self, request: PrepareRecipient) -> Came:
+    async def prepare(self, request: PrepareRecipient) -> NewKeyResult:
         name = recipient_of(request.key_id)
-        new = NewKey(name, Algorithm.X25519, Purpose.KEY_MANAGEMENT)
+        new = NewKey(key_id=name, algorithm=Algorithm.X25519, purpose=Purpose.KEY_MANAGEMENT)
         one_time = await self._entries.keep_recipient(new, generate(Algorithm.X25519))
         return RecipientPrepared(request, _public(one_time))
 
-    async def take(self, request: TakeOver | DeriveKeyPair) -> Came:
-        found = await self._entries.find(request.key_id)  # it may be destroyed
+    async def take(self, request: ImportKeyPair | DeriveKeyPair) -> NewKeyResult:
+        found = await self._entries.find(request.key_id)  # raises DestroyedError
         served = await self._entries.read(_served_place(request.key_id))
         if served is None:
             try:
                 private = await self._opened(request)
-            except (NotTheKeyError, PassphraseUnfitError) as error:
-                return NotTakenOver(request, str(error))
+            except (ForeignKeyError, PassphraseInvalidError) as error:
+                return ImportFailed(request, str(error))
             if not _is(found or await self._entries.keep(request, private), request, private):
-                return AnotherCameFirst(request)
-            served = await self._entries.once(_served_place(request.key_id), _digest(request))
+                return ConcurrentKeyPair(request)
+            served = await self._entries.put_once(_served_place(request.key_id), _digest(request))
         if served != _digest(request):
-            return AnotherCameFirst(request)
-        await self._entries.forget_recipient(request.key_id)
+            return ConcurrentKeyPair(request)
+        await self._entries.erase_recipient(request.key_id)
         _, private = await self._entries.existing(request.key_id)
-        public = public_half(private)
-        if isinstance(request, TakeOver):
-            return TakenOver(request, public.pem, public.fingerprint_sha256)
+        public = public_key_info(private)
+        if isinstance(request, ImportKeyPair):
+            return KeyPairImported(request, public.pem, public.fingerprint_sha256)
         derivation = derivation_of(request.organization, request.path)
-        return KeyPairDerived(request, public.pem, public.fingerprint_sha256, derivation)
+        return KeyPairDerived(
+            request=request,
+            public_key_pem=public.pem,
+            fingerprint_sha256=public.fingerprint_sha256,
+            derivation=derivation,
+        )
 
-    async def _opened(self, request: TakeOver | DeriveKeyPair) -> PrivateKey:
+    async def _opened(self, request: ImportKeyPair | DeriveKeyPair) -> PrivateKey:
         one_time = await self._entries.recipient(request.key_id)
         if not isinstance(one_time, X25519PrivateKey):
-            raise UnreadableError("the key that it was sealed to is not in KEYS_SECRETS; restore the bucket")
-        if isinstance(request, TakeOver):
+            raise UnreadableError("the one-time key of this import is not in KEYS_SECRETS; restore the bucket")
+        if isinstance(request, ImportKeyPair):
             content = _unsealed(request.sealed_key, one_time, request.key_id, "sealed_key")
-            # Proving the numbers of an RSA key takes 84 ms: pki-notes.md.
-            private = await asyncio.to_thread(judged, content, request.algorithm, request.public_key_pem)
+            # Validating an RSA key takes 84 ms.
+            private = await asyncio.to_thread(load_foreign_key, content, request.algorithm, request.public_key_pem)
             if request.algorithm is not Algorithm.X25519:
                 message = import_proof(request.key_id, _public(one_time))
                 require_proof(private, request.algorithm, request.proof or b"", message)
@@ -94,20 +99,20 @@ def _unsealed(sealed: bytes, one_time: X25519PrivateKey, key_id: str, field: str
     try:
         return SUITE.decrypt(sealed, one_time, sealing_info(key_id))
     except (InvalidTag, ValueError):
-        raise NotTheKeyError(
-            f"{field} does not open: seal it by HPKE to the recipient_public_key that key.prepare-import told for this "
+        raise ForeignKeyError(
+            f"{field} does not open: seal it by HPKE to the recipient_public_key of key.prepare-import for this "
             "key_id, with sealing_info(key_id) as info"
         ) from None
 
 
-def _is(held: Held, request: NewKey, private: PrivateKey) -> bool:
+def _is(held: StoredKey, request: NewKey, private: PrivateKey) -> bool:
     entry, kept = held
-    same_key = public_half(kept) == public_half(private)
+    same_key = public_key_info(kept) == public_key_info(private)
     return same_key and (entry.algorithm, entry.purpose) == (request.algorithm, request.purpose)
 
 
-def _digest(request: TakeOver | DeriveKeyPair) -> bytes:
-    """What tells one request from another. It is of ciphertext and public facts: nothing can be guessed from it."""
+def _digest(request: ImportKeyPair | DeriveKeyPair) -> bytes:
+    """Identifies a request. The input is ciphertext and public data, so that the digest reveals nothing."""
     return sha256(to_json(asdict(request), bytes_mode="base64")).hexdigest().encode()
 
 
@@ -117,5 +122,5 @@ def _served_place(key_id: str) -> str:
 
 def _public(private: PrivateKey) -> bytes:
     if not isinstance(private, X25519PrivateKey):
-        raise UnreadableError("what was prepared for it is no X25519 key; restore the bucket")
+        raise UnreadableError("the one-time key of this import is no X25519 key; restore the bucket")
     return private.public_key().public_bytes_raw()

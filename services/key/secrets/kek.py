@@ -1,12 +1,11 @@
-"""The key-encryption key, proven to be the one that KEYS_SECRETS is sealed with; and the one before it, while a change
-from it is under way."""
+"""Unlocks KEYS_SECRETS: finds the key-encryption key (KEK) of the given secret, and its predecessor during a change."""
 
 from __future__ import annotations
 
 import asyncio
 
-from services.key.secrets import kek_succession
-from services.key.secrets.kek_succession import OfKeyFile, OfPassphrase, Told
+from services.key.secrets import kek_records
+from services.key.secrets.kek_records import KekRecord, KeyFileKek, PassphraseKek
 from services.key.secrets.keyring import KeyEncryptionKey, Keyring
 from services.key.secrets.source import MIN_PASSPHRASE_LENGTH, KeyFile, Passphrase, Secret
 from shared.errors import Conflict, Unusable
@@ -16,10 +15,10 @@ _MOST_CONFLICTS = 10
 
 
 async def unlock(bucket: KeyValue, secret: Secret, previous: Secret | None = None) -> Keyring:
-    """The keys that *bucket* is sealed with; on the first start, what it is sealed with from now on. When only
-    *previous* leads to one, the key of *secret* follows that.
+    """Return the keyring of *bucket*. The first start creates the KEK; when only *previous* matches the bucket, the KEK
+    of *secret* becomes its successor.
 
-    Raises Unusable when the secrets do not lead there.
+    Raises Unusable when the secrets do not match the bucket.
     """
     for one in (secret, previous):
         if isinstance(one, Passphrase) and len(one.text) < MIN_PASSPHRASE_LENGTH:
@@ -27,15 +26,13 @@ async def unlock(bucket: KeyValue, secret: Secret, previous: Secret | None = Non
     for _ in range(_MOST_CONFLICTS):
         try:
             return await _Unlocking(bucket, secret, previous).run()
-        except Conflict:  # a sibling began, or went on, meanwhile
+        except Conflict:  # another process changed the records
             await asyncio.sleep(0.05)
-    raise Unusable(
-        f"what tells the key-encryption key of {bucket.bucket} changes all the time: nobody else may write there"
-    )
+    raise Unusable(f"the key-encryption key records of {bucket.bucket} keep changing: stop whatever else writes there")
 
 
 class _Unlocking:
-    """One attempt. Raises Conflict when what it decided on does not stand any more."""
+    """One attempt. Raises Conflict when a record changed since it was read."""
 
     def __init__(self, bucket: KeyValue, secret: Secret, previous: Secret | None) -> None:
         self._bucket = bucket
@@ -43,20 +40,20 @@ class _Unlocking:
         self._previous = previous
 
     async def run(self) -> Keyring:
-        if await self._bucket.get(kek_succession.ANY) is None:
+        if await self._bucket.get(kek_records.ANY) is None:
             return await self._begin()
-        told = await kek_succession.told(self._bucket)
-        current = await _proven(told, self._secret)
-        former = await _proven(told, self._previous) if self._previous is not None else None
+        records = await kek_records.read_records(self._bucket)
+        current = await _matching_kek(records, self._secret)
+        former = await _matching_kek(records, self._previous) if self._previous is not None else None
         if current is None and former is None:
-            raise Unusable(self._mismatch(told))
+            raise Unusable(self._mismatch(records))
         if current is None and former is not None:
-            return await self._follow(told, former)
+            return await self._record_successor(records, former)
         assert current is not None
-        await self._require_standing(told[current.kek_id], current)
-        others = {kek_id: one for kek_id, one in told.items() if kek_id != current.kek_id}
+        await self._require_current(records[current.kek_id], current)
+        others = {kek_id: one for kek_id, one in records.items() if kek_id != current.kek_id}
         if former is not None and former.kek_id in others:
-            if not kek_succession.endorsed_by(others[former.kek_id], former):
+            if not kek_records.is_endorsed(others[former.kek_id], former):
                 raise Unusable(f"{self._bucket.bucket}/kek.{former.kek_id} was altered: restore it")
             return Keyring(current, former)
         if others:
@@ -66,65 +63,65 @@ class _Unlocking:
     async def _begin(self) -> Keyring:
         if await self._bucket.get("key.*") is not None:
             name = self._bucket.bucket
-            raise Unusable(f"{name} holds keys, but not what their key-encryption key is told by: restore it")
-        facts, kek = await asyncio.to_thread(kek_succession.invent, self._secret)
-        # Unique over all ids: siblings that begin at once with different secrets must not both succeed.
-        await kek_succession.put(self._bucket, facts, unique=kek_succession.ANY)
+            raise Unusable(f"{name} holds keys but no record of their key-encryption key: restore the bucket")
+        facts, kek = await asyncio.to_thread(kek_records.create_kek, self._secret)
+        # Unique over all ids: of processes that start at once with different secrets, one must win.
+        await kek_records.put_record(self._bucket, facts, unique=kek_records.ANY)
         return Keyring(kek)
 
-    async def _follow(self, told: dict[str, Told], former: KeyEncryptionKey) -> Keyring:
-        """Only who has the key that stands may name the next."""
-        last = told[former.kek_id]
-        if last.facts.successor is not None or len(told) > 1:
+    async def _record_successor(self, records: dict[str, KekRecord], former: KeyEncryptionKey) -> Keyring:
+        """Only the holder of the current KEK can name its successor."""
+        last = records[former.kek_id]
+        if last.facts.successor is not None or len(records) > 1:
             raise Unusable(
-                f"{self._bucket.bucket} is being sealed anew, but not under this {_called(self._secret)}: "
+                f"{self._bucket.bucket} is being rewrapped under a secret other than this {_kind_of(self._secret)}: "
                 "finish that change first, with the secret that it was begun with"
             )
-        facts, kek = await asyncio.to_thread(kek_succession.invent, self._secret)
-        await kek_succession.succeed(self._bucket, last, former, facts)
+        facts, kek = await asyncio.to_thread(kek_records.create_kek, self._secret)
+        await kek_records.record_successor(self._bucket, last, former, facts)
         return Keyring(kek, former)
 
-    async def _require_standing(self, one: Told, kek: KeyEncryptionKey) -> None:
-        """Raises Unusable when *one* was followed by another; puts its document where a crash left that out."""
+    async def _require_current(self, one: KekRecord, kek: KeyEncryptionKey) -> None:
+        """Raises Unusable when *one* has a successor; writes its record if a crash left it out."""
         if one.facts.successor is not None:
-            if not kek_succession.endorsed_by(one, kek):
+            if not kek_records.is_endorsed(one, kek):
                 raise Unusable(f"{self._bucket.bucket}/{one.key} was altered: restore it")
             raise Unusable(
-                f"the {_called(self._secret)} was replaced: start with the new secret, and this one as the previous one"
+                f"the {_kind_of(self._secret)} was replaced: start with the new secret, and this one as the previous"
             )
         if not one.revision:
-            await kek_succession.put(self._bucket, one.facts)
+            await kek_records.put_record(self._bucket, one.facts)
 
-    async def _finish(self, others: dict[str, Told]) -> None:
-        """What a sibling that ended too early left of a finished change. Raises Unusable for one not finished."""
-        under, of_all = await kek_succession.retire(self._bucket, others)
+    async def _finish(self, others: dict[str, KekRecord]) -> None:
+        """Complete a finished change that another process left behind. Raises Unusable for an unfinished one."""
+        under, of_all = await kek_records.retire(self._bucket, others)
         if not under:
             return
         entries = f"{under} of {of_all} entries in {self._bucket.bucket} are still sealed under the previous secret"
         if self._previous is None:
-            raise Unusable(f"{entries}: give that one too, as KEY_PREVIOUS_PASSPHRASE_FILE or its like")
-        raise Unusable(f"{entries}, and the previous {_called(self._previous)} that was given is not that one")
+            raise Unusable(f"{entries}: set that secret too, as KEY_PREVIOUS_PASSPHRASE_FILE or KEY_PREVIOUS_KEK_FILE")
+        raise Unusable(f"{entries}, and the previous {_kind_of(self._previous)} is a different one")
 
-    def _mismatch(self, told: dict[str, Told]) -> str:
-        name, called = self._bucket.bucket, _called(self._secret)
+    def _mismatch(self, records: dict[str, KekRecord]) -> str:
+        name, kind = self._bucket.bucket, _kind_of(self._secret)
         if self._previous is not None:
-            previous = _called(self._previous)
-            return f"neither the {called} nor the previous {previous} is the one that {name} was sealed with"
-        kinds = {type(one.facts) for one in told.values()}
-        if kinds == {OfPassphrase} and isinstance(self._secret, KeyFile):
+            previous = _kind_of(self._previous)
+            return f"neither the {kind} nor the previous {previous} is the one that {name} was sealed with"
+        kinds = {type(one.facts) for one in records.values()}
+        if kinds == {PassphraseKek} and isinstance(self._secret, KeyFile):
             return f"{name} was sealed with a passphrase, not with a key file: give the passphrase"
-        if kinds == {OfKeyFile} and isinstance(self._secret, Passphrase):
+        if kinds == {KeyFileKek} and isinstance(self._secret, Passphrase):
             return f"{name} was sealed with a key file, not with a passphrase: give the key file"
-        return f"the {called} is not the one that {name} was sealed with"
+        return f"the {kind} is not the one that {name} was sealed with"
 
 
-async def _proven(told: dict[str, Told], secret: Secret) -> KeyEncryptionKey | None:
-    """The key that *secret* leads to, if it is one of those told of."""
-    for one in told.values():
+async def _matching_kek(records: dict[str, KekRecord], secret: Secret) -> KeyEncryptionKey | None:
+    """The KEK of *secret*, if one of the records is its own."""
+    for one in records.values():
         match one.facts, secret:
-            case OfPassphrase() as facts, Passphrase():
+            case PassphraseKek() as facts, Passphrase():
                 key = await asyncio.to_thread(facts.derive, secret)
-            case OfKeyFile(), KeyFile():
+            case KeyFileKek(), KeyFile():
                 key = secret.key
             case _:
                 continue
@@ -134,5 +131,5 @@ async def _proven(told: dict[str, Told], secret: Secret) -> KeyEncryptionKey | N
     return None
 
 
-def _called(secret: Secret) -> str:
+def _kind_of(secret: Secret) -> str:
     return "passphrase" if isinstance(secret, Passphrase) else "key file"

@@ -1,4 +1,4 @@
-"""The key-encryption keys that this process was given: the one it seals with, and perhaps the one before it."""
+"""The key-encryption keys of this process: the current one, and during a change its predecessor."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shared.errors import Transient
 
 @dataclass(frozen=True, slots=True)
 class KeyEncryptionKey:
-    """Wraps the data keys, and nothing else: AES key wrap with padding, RFC 5649."""
+    """Wraps data keys and nothing else: AES key wrap with padding (RFC 5649)."""
 
     kek_id: str
     _key: bytes = field(repr=False)
@@ -24,11 +24,11 @@ class KeyEncryptionKey:
         return aes_key_wrap_with_padding(self._key, data_key)
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Raises cryptography's InvalidUnwrap when another key wrapped it, or it was altered."""
+        """Raises InvalidUnwrap for a data key that another KEK wrapped, or that was altered."""
         return aes_key_unwrap_with_padding(self._key, wrapped)
 
-    def wrapped(self, wrapped: bytes, content: bytes) -> bool:
-        """Whether *wrapped* is *content* under this key."""
+    def is_wrapped(self, wrapped: bytes, content: bytes) -> bool:
+        """*wrapped* is *content* wrapped under this KEK."""
         try:
             return self.unwrap(wrapped) == content
         except InvalidUnwrap:
@@ -50,11 +50,11 @@ class Keyring:
         return self.current.wrap(data_key)
 
     def unwrap(self, kek_id: str, wrapped: bytes) -> bytes:
-        """Raises Transient for a key that is not here: a sibling that was given the newer secret will have it."""
+        """Raises Transient for an unknown KEK: a process with the newer secret has it."""
         for kek in (self.current, self.previous):
             if kek is not None and kek.kek_id == kek_id:
                 return kek.unwrap(wrapped)
         raise Transient(
-            f"it is sealed under key-encryption key {kek_id}, and this process has {self.kek_id}: "
+            f"the entry is sealed under key-encryption key {kek_id}, and this process has {self.kek_id}: "
             "restart it with the secret that KEYS_SECRETS is sealed with now"
         )

@@ -1,4 +1,4 @@
-"""The one place where private keys are: made, kept in KEYS_SECRETS under envelope encryption, used, destroyed."""
+"""The keystore: performs all effects that touch a private key. Private keys are nowhere else."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from services.key.crypto.algorithms import (
     PrivateKey,
     generate,
-    is_repeatable,
-    is_slow,
-    public_half,
+    is_deterministic,
+    is_rsa,
+    public_key_info,
     sign,
 )
-from services.key.crypto.private_formats import CertificatesUnfitError, written
+from services.key.crypto.private_formats import CertificatesInvalidError, encode_private_key
 from services.key.custody.custodian import Custodian
 from services.key.custody.tbs import NotToBeSignedError
 from services.key.effects import (
     AlgorithmDisabled,
-    AuthorityNoted,
+    AuthorityRecorded,
+    BatchSigned,
     BindCertificate,
-    CertificatesUnfit,
-    CustodyEffect,
-    KeyGone,
-    KeyOutOfReach,
-    KeySealed,
-    ManySigned,
-    NotAnAuthority,
-    NotToBeSigned,
-    Outcome,
-    RecipientUnfit,
-    SealKey,
-    Shred,
-    Shredded,
-    Sign,
-    Signed,
-    SignMany,
-    Use,
-)
-from services.key.origins import (
+    CertificatesInvalid,
     CreateKeyPair,
     DeriveKeyPair,
+    ErasePrivateKey,
+    ImportKeyPair,
+    KeyIdTaken,
     KeyPairCreated,
-    KeyPairDiffers,
+    KeystoreEffect,
+    NotAnAuthority,
+    Outcome,
     PrepareRecipient,
-    TakeOver,
+    PrivateKeyDestroyed,
+    PrivateKeyEffect,
+    PrivateKeyErased,
+    PrivateKeySealed,
+    PrivateKeyUnavailable,
+    RecipientInvalid,
+    SealPrivateKey,
+    Sign,
+    Signed,
+    SigningDenied,
+    SignMessages,
 )
-from services.key.purposes import FITTING
-from services.key.secrets.entries import Entries, GoneError
+from services.key.purposes import SIGNATURE_ALGORITHMS
+from services.key.secrets.entries import DestroyedError, Entries
 from services.key.secrets.imported_keys import SUITE as EXPORT_SUITE
-from services.key.secrets.imported_keys import Importing
+from services.key.secrets.imported_keys import ImportedKeys
 from services.key.secrets.keyring import Keyring
 from services.key.secrets.sealing import Entry, UnreadableError
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm, sealing_info
@@ -61,43 +59,43 @@ from shared.nats.kv import KeyValue
 
 
 class Keystore:
-    """Performs the decider's effects; each is idempotent by the key's id, also across processes and crashes."""
+    """Performs effects on private keys; each is idempotent by key id, also across processes and crashes."""
 
     def __init__(self, bucket: KeyValue, keyring: Keyring, *, ml_dsa: bool = False) -> None:
         self._entries = Entries(bucket, keyring)
-        self._importing = Importing(self._entries)
+        self._importing = ImportedKeys(self._entries)
         self._custodian = Custodian(bucket)
         self._ml_dsa = ml_dsa
-        # asyncio.to_thread has four threads more than processors: generation leaves those to quicker work.
+        # asyncio.to_thread has four more threads than processors; key generation leaves those to shorter work.
         self._generating = asyncio.Semaphore(os.cpu_count() or 1)
 
-    async def perform(self, effect: CustodyEffect) -> Outcome:
-        if isinstance(effect, Shred):
-            await self._entries.shred(effect.key_id)
-            return Shredded(effect)
+    async def perform(self, effect: KeystoreEffect) -> Outcome:
+        if isinstance(effect, ErasePrivateKey):
+            await self._entries.erase_key(effect.key_id)
+            return PrivateKeyErased(effect)
         try:
             return await self._use(effect)
-        except GoneError:
-            return KeyGone(effect)
+        except DestroyedError:
+            return PrivateKeyDestroyed(effect)
         except UnreadableError as error:
-            return KeyOutOfReach(effect, str(error))
+            return PrivateKeyUnavailable(effect, str(error))
 
-    async def _use(self, effect: Use) -> Outcome:
+    async def _use(self, effect: PrivateKeyEffect) -> Outcome:
         match effect:
-            case CreateKeyPair() | TakeOver() | DeriveKeyPair():
+            case CreateKeyPair() | ImportKeyPair() | DeriveKeyPair():
                 if effect.algorithm is Algorithm.ML_DSA_65 and not self._ml_dsa:
                     return AlgorithmDisabled(effect, effect.algorithm)
                 if isinstance(effect, CreateKeyPair):
                     return await self._create(effect)
                 return await self._importing.take(effect)
             case PrepareRecipient():
-                await self._entries.find(effect.key_id)  # what was destroyed is not prepared again
+                await self._entries.find(effect.key_id)  # raises DestroyedError: a destroyed id is not prepared again
                 return await self._importing.prepare(effect)
-            case Sign() | SignMany():
+            case Sign() | SignMessages():
                 if effect.signature_algorithm is SignatureAlgorithm.ML_DSA_65 and not self._ml_dsa:
                     return AlgorithmDisabled(effect, Algorithm.ML_DSA_65)
                 return await self._sign(effect)
-            case SealKey():
+            case SealPrivateKey():
                 return await self._seal_to_recipient(effect)
             case BindCertificate():
                 return await self._bind(effect)
@@ -105,24 +103,24 @@ class Keystore:
                 assert_never(effect)
 
     async def _create(self, request: CreateKeyPair) -> Outcome:
-        """Make the pair once: asked again for the same id, it answers with the same public key."""
+        """Create the key pair; a repeated request returns the same public key."""
         found = await self._entries.find(request.key_id)
         if found is None:
             found = await self._entries.keep(request, await self._generated(request.algorithm))
         entry, private = found
         if (entry.algorithm, entry.purpose) != (request.algorithm, request.purpose):
-            return KeyPairDiffers(request, entry.algorithm, entry.purpose)
-        public = public_half(private)
+            return KeyIdTaken(request, entry.algorithm, entry.purpose)
+        public = public_key_info(private)
         return KeyPairCreated(request, public.pem, public.fingerprint_sha256)
 
     async def _generated(self, algorithm: Algorithm) -> PrivateKey:
-        if not is_slow(algorithm):
+        if not is_rsa(algorithm):
             return generate(algorithm)
         async with self._generating:
             return await asyncio.to_thread(generate, algorithm)
 
-    async def _sign(self, request: Sign | SignMany) -> Outcome:
-        """All that any key here ever signs goes through this: it is examined before, all of it."""
+    async def _sign(self, request: Sign | SignMessages) -> Outcome:
+        """The only way to a signature: the custodian examines every message first."""
         entry, private = await self._entries.existing(request.key_id)
         messages = (request.message,) if isinstance(request, Sign) else request.messages
         public, algorithm = private.public_key(), request.signature_algorithm
@@ -130,9 +128,9 @@ class Keystore:
             for message in messages:
                 await self._custodian.examine(request.key_id, entry.purpose, public, algorithm, message)
         except NotToBeSignedError as error:
-            return NotToBeSigned(request, entry.purpose, str(error))
+            return SigningDenied(request, entry.purpose, str(error))
         signatures = await self._signatures(entry, private, request.signature_algorithm, messages)
-        return Signed(request, signatures[0]) if isinstance(request, Sign) else ManySigned(request, signatures)
+        return Signed(request, signatures[0]) if isinstance(request, Sign) else BatchSigned(request, signatures)
 
     async def _signatures(
         self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, messages: tuple[bytes, ...]
@@ -140,28 +138,30 @@ class Keystore:
         def make() -> tuple[bytes, ...]:
             return tuple(sign(private, algorithm, message) for message in messages)
 
-        if is_repeatable(algorithm):
-            return await asyncio.to_thread(make) if is_slow(entry.algorithm) or len(messages) > 1 else make()
-        return tuple([await self._kept(entry, private, algorithm, message) for message in messages])
+        if is_deterministic(algorithm):
+            return await asyncio.to_thread(make) if is_rsa(entry.algorithm) or len(messages) > 1 else make()
+        return tuple([await self._stored_signature(entry, private, algorithm, message) for message in messages])
 
-    async def _kept(self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> bytes:
-        """The signature that was made first: told or not, there is no second one of the same bytes."""
+    async def _stored_signature(
+        self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes
+    ) -> bytes:
+        """The stored signature of *message*, or a new one: randomized algorithms sign the same bytes once."""
         place = _signature_place(entry, algorithm, message)
-        kept = await self._entries.read(place)
-        return kept if kept is not None else await self._entries.once(place, sign(private, algorithm, message))
+        stored = await self._entries.read(place)
+        return stored if stored is not None else await self._entries.put_once(place, sign(private, algorithm, message))
 
-    async def _seal_to_recipient(self, request: SealKey) -> Outcome:
+    async def _seal_to_recipient(self, request: SealPrivateKey) -> Outcome:
         entry, private = await self._entries.existing(request.key_id)
         recipient = X25519PublicKey.from_public_bytes(request.recipient_public_key)
         try:
-            content = written(private, entry.purpose, request.format, request.certificates_pem)
-        except CertificatesUnfitError as error:
-            return CertificatesUnfit(request, str(error))
+            content = encode_private_key(private, entry.purpose, request.format, request.certificates_pem)
+        except CertificatesInvalidError as error:
+            return CertificatesInvalid(request, str(error))
         try:
             sealed = EXPORT_SUITE.encrypt(content, recipient, sealing_info(request.key_id))
-        except ValueError:  # a point of low order: the shared secret would be no secret (RFC 7748, 6.1)
-            return RecipientUnfit(request)
-        return KeySealed(request, sealed, entry.algorithm)
+        except ValueError:  # a point of low order: the shared secret would be zero (RFC 7748, 6.1)
+            return RecipientInvalid(request)
+        return PrivateKeySealed(request, sealed, entry.algorithm)
 
     async def _bind(self, request: BindCertificate) -> Outcome:
         _, private = await self._entries.existing(request.key_id)
@@ -169,9 +169,9 @@ class Keystore:
             fingerprint = await self._custodian.bind(request.key_id, private.public_key(), request.certificate_pem)
         except NotToBeSignedError as error:
             return NotAnAuthority(request, str(error))
-        return AuthorityNoted(request, fingerprint)
+        return AuthorityRecorded(request, fingerprint)
 
 
 def _signature_place(entry: Entry, algorithm: SignatureAlgorithm, message: bytes) -> str:
     place = f"signature.{entry.key_id}.{sha256(message).hexdigest()}"
-    return place if algorithm is FITTING[entry.algorithm][0] else f"{place}.{algorithm}"
+    return place if algorithm is SIGNATURE_ALGORITHMS[entry.algorithm][0] else f"{place}.{algorithm}"

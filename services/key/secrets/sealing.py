@@ -1,4 +1,4 @@
-"""How a private key lies in KEYS_SECRETS: under a data key of its own, which the key-encryption key wraps."""
+"""Envelope encryption of private keys: each has its own data key, which the key-encryption key wraps."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from services.key.origins import NewKey
+from services.key.effects import NewKey
 from services.key.secrets.keyring import Keyring
 from shared.contracts.base import Base64
 from shared.contracts.key.value_types import Algorithm, Purpose
 
 _DATA_KEY_BITS = 256
-_NONCE_LENGTH = 12  # NIST SP 800-38D, 8.2; a data key seals one thing once, so a nonce cannot repeat under it
+_NONCE_LENGTH = 12  # NIST SP 800-38D, 8.2; each data key encrypts once, so a nonce cannot repeat
 
 
 class UnreadableError(Exception):
-    """A private key that should be there cannot be had; the message says why, without a word of its content."""
+    """A private key cannot be read. The message contains no part of the key."""
 
 
 class _Document(BaseModel):
@@ -32,7 +32,7 @@ class _Document(BaseModel):
 
 
 class Entry(_Document):
-    """A private key, sealed under a data key of its own, which the key-encryption key wraps."""
+    """A sealed private key."""
 
     algorithm: Algorithm
     purpose: Purpose
@@ -43,7 +43,7 @@ class Entry(_Document):
 
 
 class Tombstone(_Document):
-    """What is left of a destroyed key, so that its id is never used again."""
+    """Marks a destroyed key, so that its id is never used again."""
 
     destroyed: Literal[True] = True
 
@@ -55,12 +55,12 @@ def read(value: bytes) -> Entry | Tombstone:
     try:
         return _DOCUMENT.validate_json(value)
     except ValidationError:
-        raise UnreadableError("its entry in KEYS_SECRETS is not one of the key service; restore it") from None
+        raise UnreadableError("its entry in KEYS_SECRETS has an unknown format; restore it") from None
 
 
 def seal(keyring: Keyring, request: NewKey, pkcs8: bytes) -> Entry:
     data_key, nonce = AESGCM.generate_key(_DATA_KEY_BITS), os.urandom(_NONCE_LENGTH)
-    bound = _bound(request.key_id, request.algorithm, request.purpose)
+    bound = _associated_data(request.key_id, request.algorithm, request.purpose)
     return Entry(
         key_id=request.key_id,
         algorithm=request.algorithm,
@@ -73,15 +73,17 @@ def seal(keyring: Keyring, request: NewKey, pkcs8: bytes) -> Entry:
 
 
 def open_entry(keyring: Keyring, entry: Entry, key_id: str) -> bytes:
-    """The PKCS#8 in *entry*, which must be that of *key_id*."""
+    """Decrypt the PKCS#8 in *entry*, which must belong to *key_id*. Raises UnreadableError."""
     try:
         data_key = keyring.unwrap(entry.kek_id, entry.wrapped_data_key)
-        return AESGCM(data_key).decrypt(entry.nonce, entry.ciphertext, _bound(key_id, entry.algorithm, entry.purpose))
+        return AESGCM(data_key).decrypt(
+            entry.nonce, entry.ciphertext, _associated_data(key_id, entry.algorithm, entry.purpose)
+        )
     except (InvalidUnwrap, InvalidTag, ValueError):
         raise UnreadableError("its entry in KEYS_SECRETS was altered; restore it") from None
 
 
-def _bound(key_id: str, algorithm: Algorithm, purpose: Purpose) -> bytes:
-    """What a sealed key is bound to: put in another's place, or called something else, it does not open."""
+def _associated_data(key_id: str, algorithm: Algorithm, purpose: Purpose) -> bytes:
+    """Associated data: an entry moved to another id, or relabelled, does not decrypt."""
     facts = {"v": 1, "key_id": key_id, "algorithm": algorithm, "purpose": purpose}
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, mldsa, paddin
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from services.key.crypto import algorithms
-from services.key.purposes import FITTING
+from services.key.purposes import SIGNATURE_ALGORITHMS
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 
 MESSAGE = b"the bytes to sign, not a digest of them"
@@ -21,7 +21,7 @@ DIGESTS = {
     SignatureAlgorithm.ED25519: None,
     SignatureAlgorithm.ML_DSA_65: None,
 }
-PAIRS = [(algorithm, fitting) for algorithm, all_fitting in FITTING.items() for fitting in all_fitting]
+PAIRS = [(algorithm, fitting) for algorithm, all_fitting in SIGNATURE_ALGORITHMS.items() for fitting in all_fitting]
 
 
 @cache
@@ -41,7 +41,7 @@ def verify(public, algorithm, signature, message):
 
 @pytest.mark.parametrize(("algorithm", "signature_algorithm"), PAIRS)
 def test_what_a_key_signs_others_verify(algorithm, signature_algorithm):
-    public = load_pem_public_key(algorithms.public_half(private(algorithm)).pem.encode())
+    public = load_pem_public_key(algorithms.public_key_info(private(algorithm)).pem.encode())
 
     signature = algorithms.sign(private(algorithm), signature_algorithm, MESSAGE)
 
@@ -54,8 +54,8 @@ def test_what_a_key_signs_others_verify(algorithm, signature_algorithm):
 def test_signing_again_gives_the_same_signature_where_it_is_said_to(algorithm, signature_algorithm):
     first, again = (algorithms.sign(private(algorithm), signature_algorithm, MESSAGE) for _ in range(2))
 
-    assert (first == again) == algorithms.is_repeatable(signature_algorithm)
-    assert algorithms.is_repeatable(signature_algorithm) == (algorithm is not Algorithm.ML_DSA_65)
+    assert (first == again) == algorithms.is_deterministic(signature_algorithm)
+    assert algorithms.is_deterministic(signature_algorithm) == (algorithm is not Algorithm.ML_DSA_65)
 
 
 def test_a_signature_algorithm_of_another_kind_of_key_is_refused():
@@ -67,7 +67,7 @@ def test_a_signature_algorithm_of_another_kind_of_key_is_refused():
 def test_a_key_survives_its_pkcs8(algorithm):
     der = algorithms.to_pkcs8(private(algorithm))
 
-    assert algorithms.public_half(algorithms.from_pkcs8(der)) == algorithms.public_half(private(algorithm))
+    assert algorithms.public_key_info(algorithms.from_pkcs8(der)) == algorithms.public_key_info(private(algorithm))
 
 
 @pytest.mark.parametrize(

@@ -10,26 +10,28 @@ from hypothesis import strategies as st
 
 from services.key.domain import KEY
 from services.key.effects import (
-    KeyGone,
-    KeyOutOfReach,
-    KeySealed,
-    NotToBeSigned,
-    RecipientUnfit,
-    SealKey,
-    Shred,
-    Shredded,
+    CreateKeyPair,
+    ErasePrivateKey,
+    KeyIdTaken,
+    KeyPairCreated,
+    PrivateKeyDestroyed,
+    PrivateKeyErased,
+    PrivateKeySealed,
+    PrivateKeyUnavailable,
+    RecipientInvalid,
+    SealPrivateKey,
     Sign,
     Signed,
+    SigningDenied,
 )
-from services.key.origins import CreateKeyPair, KeyPairCreated, KeyPairDiffers
-from services.key.purposes import FITTING
+from services.key.purposes import SIGNATURE_ALGORITHMS
 from services.key.states import (
     Active,
+    Deactivated,
+    DeactivationReason,
     Destroyed,
-    End,
     Escrowed,
     Key,
-    Over,
     Prepared,
     Rotated,
     Traits,
@@ -66,9 +68,13 @@ def sign(purpose=Purpose.DIGITAL_SIGNATURE, algorithm=SignatureAlgorithm.ECDSA_S
 
 
 GENERATE = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P256)
-PAIR = CreateKeyPair(ID, Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE, exportable=False, owner=None, label=None)
-SIGNED = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, Purpose.DIGITAL_SIGNATURE)
-SEAL = SealKey(ID, RECIPIENT)
+PAIR = CreateKeyPair(
+    key_id=ID, algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, exportable=False, owner=None, label=None
+)
+SIGNED = Sign(
+    key_id=ID, message=b"hello", signature_algorithm=SignatureAlgorithm.ECDSA_SHA256, purpose=Purpose.DIGITAL_SIGNATURE
+)
+SEAL = SealPrivateKey(key_id=ID, recipient_public_key=RECIPIENT)
 EXPORT = ExportKey(key_id=ID, recipient_public_key=RECIPIENT)
 EXPORTED = KeyExported(key_id=ID, algorithm=Algorithm.X25519, sealed_key=b"sealed", recipient_public_key=RECIPIENT)
 ESCROWED = KeyEscrowed(key_id=ID)
@@ -87,27 +93,36 @@ def test_a_new_key_is_made_in_the_keystore():
 
 
 def test_an_x25519_key_is_for_key_management_unless_said_otherwise():
-    wish = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, exportable=True, owner="ops", label="vpn")
+    command = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, exportable=True, owner="ops", label="vpn")
 
-    pair = CreateKeyPair(ID, Algorithm.X25519, Purpose.KEY_MANAGEMENT, exportable=True, owner="ops", label="vpn")
-    key.given().when(wish).then_performs(pair)
+    pair = CreateKeyPair(
+        key_id=ID, algorithm=Algorithm.X25519, purpose=Purpose.KEY_MANAGEMENT, exportable=True, owner="ops", label="vpn"
+    )
+    key.given().when(command).then_performs(pair)
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.KEY_MANAGEMENT}))
 def test_an_x25519_key_can_have_no_other_purpose(purpose):
-    wish = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, purpose=purpose)
+    command = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, purpose=purpose)
 
-    key.given().when(wish).then_refuses(RejectionCode.INVALID, purpose, "key-management")
+    key.given().when(command).then_refuses(RejectionCode.INVALID, purpose, "key-management")
 
 
 def test_a_certificate_signing_key_cannot_be_exportable():
-    wish = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P384, purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
+    command = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P384, purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given().when(wish).then_refuses(RejectionCode.NOT_ALLOWED, "without exportable")
+    key.given().when(command).then_refuses(RejectionCode.NOT_ALLOWED, "without exportable")
 
 
 def test_the_pair_that_was_made_is_reported():
-    pair = CreateKeyPair(ID, Algorithm.ED25519, Purpose.AUTHENTICATION, exportable=True, owner="ada", label="laptop")
+    pair = CreateKeyPair(
+        key_id=ID,
+        algorithm=Algorithm.ED25519,
+        purpose=Purpose.AUTHENTICATION,
+        exportable=True,
+        owner="ada",
+        label="laptop",
+    )
 
     key.given().when(KeyPairCreated(pair, PEM, PRINT)).then(
         KeyGenerated(
@@ -137,9 +152,9 @@ def test_an_id_that_another_kind_of_key_has_is_taken(history):
 
 
 def test_a_key_of_another_purpose_is_another_kind_of_key():
-    wish = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P256, purpose=Purpose.AUTHENTICATION)
+    command = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P256, purpose=Purpose.AUTHENTICATION)
 
-    key.given(generated()).when(wish).then_refuses(RejectionCode.CONFLICT, "ec-p256", "digital-signature")
+    key.given(generated()).when(command).then_refuses(RejectionCode.CONFLICT, "ec-p256", "digital-signature")
 
 
 @over
@@ -148,7 +163,7 @@ def test_an_id_is_never_used_again(history):
 
 
 def test_a_pair_of_another_kind_that_is_not_told_of_yet_takes_the_id_too():
-    found = KeyPairDiffers(PAIR, Algorithm.RSA_2048, Purpose.AUTHENTICATION)
+    found = KeyIdTaken(PAIR, Algorithm.RSA_2048, Purpose.AUTHENTICATION)
 
     key.given().when(found).then_refuses(RejectionCode.CONFLICT, "rsa-2048", "authentication")
 
@@ -188,9 +203,9 @@ def test_an_escrowed_key_signs_nothing():
 
 
 def test_a_key_signs_for_its_own_purpose_only():
-    wish = sign(purpose=Purpose.CERTIFICATE_SIGNING)
+    command = sign(purpose=Purpose.CERTIFICATE_SIGNING)
 
-    key.given(generated()).when(wish).then_refuses(
+    key.given(generated()).when(command).then_refuses(
         RejectionCode.NOT_ALLOWED, "digital-signature", "certificate-signing"
     )
 
@@ -207,16 +222,20 @@ def test_a_key_management_key_signs_nothing_whatever_for(purpose):
 def test_the_signature_algorithm_must_fit_the_key(algorithm, signature_algorithm):
     answer = key.given(generated(algorithm)).when(sign(algorithm=signature_algorithm))
 
-    if signature_algorithm in FITTING[algorithm]:
-        answer.then_performs(Sign(ID, b"hello", signature_algorithm, Purpose.DIGITAL_SIGNATURE))
+    if signature_algorithm in SIGNATURE_ALGORITHMS[algorithm]:
+        answer.then_performs(
+            Sign(
+                key_id=ID, message=b"hello", signature_algorithm=signature_algorithm, purpose=Purpose.DIGITAL_SIGNATURE
+            )
+        )
     else:
-        answer.then_refuses(RejectionCode.INVALID, algorithm, signature_algorithm, *FITTING[algorithm])
+        answer.then_refuses(RejectionCode.INVALID, algorithm, signature_algorithm, *SIGNATURE_ALGORITHMS[algorithm])
 
 
 def test_these_signature_algorithms_fit():
     rsa = {"rsa-pkcs1-sha256", "rsa-pkcs1-sha384"}
 
-    assert {algorithm.value: {*fitting} for algorithm, fitting in FITTING.items()} == {
+    assert {algorithm.value: {*fitting} for algorithm, fitting in SIGNATURE_ALGORITHMS.items()} == {
         "rsa-2048": rsa,
         "rsa-3072": rsa,
         "rsa-4096": rsa,
@@ -230,9 +249,9 @@ def test_these_signature_algorithms_fit():
 
 def test_what_is_no_certificate_is_not_signed_as_one():
     purpose = Purpose.CERTIFICATE_SIGNING
-    request = Sign(ID, b"hello", SignatureAlgorithm.ECDSA_SHA256, purpose)
+    request = Sign(key_id=ID, message=b"hello", signature_algorithm=SignatureAlgorithm.ECDSA_SHA256, purpose=purpose)
 
-    key.given(generated(purpose=purpose)).when(NotToBeSigned(request, purpose, "trailing")).then_refuses(
+    key.given(generated(purpose=purpose)).when(SigningDenied(request, purpose, "trailing")).then_refuses(
         RejectionCode.NOT_ALLOWED, "certificate-signing", "trailing"
     )
 
@@ -248,7 +267,7 @@ def test_an_escrowed_key_can_be_exported_again():
 
 
 def test_the_sealed_key_is_reported():
-    key.given(MANAGEMENT).when(KeySealed(SEAL, b"sealed", Algorithm.X25519)).then(EXPORTED)
+    key.given(MANAGEMENT).when(PrivateKeySealed(SEAL, b"sealed", Algorithm.X25519)).then(EXPORTED)
 
 
 def test_a_key_that_is_not_exportable_stays():
@@ -271,7 +290,7 @@ def test_a_key_that_is_over_cannot_be_exported(history):
 
 
 def test_a_recipient_that_nothing_can_be_sealed_to_is_said_to_be_wrong():
-    key.given(MANAGEMENT).when(RecipientUnfit(SEAL)).then_refuses(RejectionCode.INVALID, "recipient_public_key")
+    key.given(MANAGEMENT).when(RecipientInvalid(SEAL)).then_refuses(RejectionCode.INVALID, "recipient_public_key")
 
 
 def test_an_exported_key_management_key_goes_into_escrow_once():
@@ -302,9 +321,9 @@ def test_a_key_that_is_over_is_not_escrowed(history):
 @pytest.mark.parametrize("history", [(generated(),), (MANAGEMENT, EXPORTED), IN_ESCROW])
 @pytest.mark.parametrize("void_if_absent", [False, True])
 def test_a_key_is_revoked_for_a_reason(history, void_if_absent):
-    wish = RevokeKey(key_id=ID, reason="lost", void_if_absent=void_if_absent)
+    command = RevokeKey(key_id=ID, reason="lost", void_if_absent=void_if_absent)
 
-    key.given(*history).when(wish).then(REVOKED)
+    key.given(*history).when(command).then(REVOKED)
 
 
 @over
@@ -327,8 +346,8 @@ def test_an_id_is_voided_before_any_key_has_it():
     ids=["revoked", "voided", "escrowed", "exported"],
 )
 def test_what_is_out_of_use_or_lives_on_elsewhere_can_be_destroyed(history):
-    key.given(*history).when(DestroyKey(key_id=ID)).then_performs(Shred(ID))
-    key.given(*history).when(Shredded(Shred(ID))).then(DESTROYED)
+    key.given(*history).when(DestroyKey(key_id=ID)).then_performs(ErasePrivateKey(ID))
+    key.given(*history).when(PrivateKeyErased(ErasePrivateKey(ID))).then(DESTROYED)
 
 
 @pytest.mark.parametrize("exportable", [False, True])
@@ -349,23 +368,23 @@ def test_destroying_twice_is_destroying_once():
 # -- what the keystore cannot do -------------------------------------------------
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_that_was_destroyed_meanwhile_is_a_conflict(request_):
-    key.given().when(KeyGone(request_)).then_refuses(RejectionCode.CONFLICT, "destroyed", ID)
+    key.given().when(PrivateKeyDestroyed(request_)).then_refuses(RejectionCode.CONFLICT, "destroyed", ID)
 
 
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_out_of_reach_may_be_asked_for_again(request_):
-    answer = key.given().when(KeyOutOfReach(request_, "restore the bucket"))
+    answer = key.given().when(PrivateKeyUnavailable(request_, "restore the bucket"))
 
     answer.then_refuses(RejectionCode.UNAVAILABLE, "restore the bucket")
     assert answer.answer.retryable
 
 
 # -- states ----------------------------------------------------------------------
-EC = Traits(Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE, PEM)
+EC = Traits(algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, public_key_pem=PEM)
 FULL = Traits(
-    Algorithm.ED25519,
-    Purpose.NATS_OPERATOR,
-    PEM,
+    algorithm=Algorithm.ED25519,
+    purpose=Purpose.NATS_OPERATOR,
+    public_key_pem=PEM,
     exportable=True,
     owner="Example AG",
     owner_kind=OwnerKind.ORGANIZATION,
@@ -382,7 +401,7 @@ STATES = [
     Active(FULL, exported=True),
     Rotated(FULL, ID, NOON),
     Escrowed(EC),
-    *(Over(EC, end) for end in End),
+    *(Deactivated(EC, end) for end in DeactivationReason),
     Voided(),
     Destroyed(),
 ]

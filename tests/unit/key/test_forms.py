@@ -14,8 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key, pkcs12
 
 from services.key.crypto import private_formats, public_formats
-from services.key.crypto.algorithms import from_pkcs8, generate, public_half, spki
-from services.key.crypto.private_formats import CertificatesUnfitError
+from services.key.crypto.algorithms import from_pkcs8, generate, public_key_info, spki
+from services.key.crypto.private_formats import CertificatesInvalidError
 from shared.contracts.key.value_types import Algorithm, PrivateKeyFormat, PublicKeyFormat, Purpose
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
@@ -27,7 +27,7 @@ def private(algorithm, which=0):  # noqa: ARG001 - it is the key of the cache
 
 
 def shown(key, form, purpose=Purpose.DIGITAL_SIGNATURE):
-    return public_formats.written(public_half(key).pem, purpose, form)
+    return public_formats.encode_public_key(public_key_info(key).pem, purpose, form)
 
 
 def certificate(key, issuer_key, *, ca=False, name="key"):
@@ -57,7 +57,7 @@ def test_a_jwk_s_kid_is_its_thumbprint_like_in_rfc_7638():
     public = rsa.RSAPublicNumbers(65537, int.from_bytes(base64.urlsafe_b64decode(n + "=="))).public_key()
     pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
-    jwk = json.loads(public_formats.written(pem, Purpose.DIGITAL_SIGNATURE, PublicKeyFormat.JWK))
+    jwk = json.loads(public_formats.encode_public_key(pem, Purpose.DIGITAL_SIGNATURE, PublicKeyFormat.JWK))
 
     assert jwk == {"kty": "RSA", "e": "AQAB", "n": n, "kid": "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"}
 
@@ -137,7 +137,9 @@ def test_openssl_opens_a_pkcs12(algorithm, tmp_path):
     key, ca = private(algorithm), private(Algorithm.EC_P256, 1)
     chain = (certificate(key, ca), certificate(ca, ca, ca=True, name="issuer"))
 
-    content = json.loads(private_formats.written(key, Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, chain))
+    content = json.loads(
+        private_formats.encode_private_key(key, Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, chain)
+    )
     file = tmp_path / "key.p12"
     file.write_bytes(base64.b64decode(content["pkcs12"]))
     openssl = ["openssl", "pkcs12", "-in", file, "-passin", f"pass:{content['password']}"]
@@ -155,7 +157,9 @@ def test_openssl_opens_a_pkcs12(algorithm, tmp_path):
 
 def test_a_wrong_password_opens_no_pkcs12():
     content = json.loads(
-        private_formats.written(private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, ())
+        private_formats.encode_private_key(
+            private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, ()
+        )
     )
 
     with pytest.raises(ValueError, match="password"):
@@ -166,29 +170,31 @@ def test_a_wrong_password_opens_no_pkcs12():
     ("certificates", "word"),
     [
         (lambda: (certificate(private(Algorithm.EC_P256, 1), private(Algorithm.EC_P256)),), "another key"),
-        (lambda: ("-----BEGIN CERTIFICATE-----\nnone",), "none in PEM"),
+        (lambda: ("-----BEGIN CERTIFICATE-----\nnone",), "not PEM"),
     ],
 )
 def test_a_pkcs12_with_the_wrong_certificates_is_not_made(certificates, word):
-    with pytest.raises(CertificatesUnfitError, match=word):
-        private_formats.written(
+    with pytest.raises(CertificatesInvalidError, match=word):
+        private_formats.encode_private_key(
             private(Algorithm.EC_P256), Purpose.AUTHENTICATION, PrivateKeyFormat.PKCS12, certificates()
         )
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.X25519, Algorithm.ML_DSA_65])
 def test_a_key_that_other_readers_do_not_know_goes_into_no_pkcs12(algorithm):
-    with pytest.raises(CertificatesUnfitError, match="pkcs8"):
-        private_formats.written(private(algorithm), Purpose.KEY_MANAGEMENT, PrivateKeyFormat.PKCS12, ())
+    with pytest.raises(CertificatesInvalidError, match="pkcs8"):
+        private_formats.encode_private_key(private(algorithm), Purpose.KEY_MANAGEMENT, PrivateKeyFormat.PKCS12, ())
 
 
 def test_the_other_forms_are_what_they_are_called():
     key = private(Algorithm.ED25519)
 
-    pkcs8 = private_formats.written(key, Purpose.NATS_USER, PrivateKeyFormat.PKCS8, ())
-    seed = private_formats.written(key, Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
+    pkcs8 = private_formats.encode_private_key(key, Purpose.NATS_USER, PrivateKeyFormat.PKCS8, ())
+    seed = private_formats.encode_private_key(key, Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
 
-    assert public_half(from_pkcs8(pkcs8)) == public_half(key)
+    assert public_key_info(from_pkcs8(pkcs8)) == public_key_info(key)
     assert seed.startswith(b"SU")
     with pytest.raises(TypeError):
-        private_formats.written(private(Algorithm.EC_P256), Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ())
+        private_formats.encode_private_key(
+            private(Algorithm.EC_P256), Purpose.NATS_USER, PrivateKeyFormat.NKEY_SEED, ()
+        )

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key.crypto.algorithms import public_half
+from services.key.crypto.algorithms import public_key_info
 from services.key.crypto.nkeys import der_of, ed25519_of, nkey_seed, public_nkey
 from shared.contracts.key.value_types import Purpose
 
@@ -39,7 +39,7 @@ def test_a_seed_and_its_public_key_are_written_as_nats_writes_them(purpose):
     seed, public = KNOWN[purpose]
 
     assert nkey_seed(purpose, SEED) == seed
-    assert public_nkey(purpose, ed25519_of(public_half(private).pem)) == public
+    assert public_nkey(purpose, ed25519_of(public_key_info(private).pem)) == public
 
 
 def test_a_key_of_another_purpose_has_no_such_form():

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.key.domain import KEY
-from services.key.effects import Sign, SignMany, SuccessorFetched
+from services.key.effects import Sign, SignMessages, SuccessorFetched
 from services.key.states import Active, Rotated, Traits
 from shared.contracts.base import Event
 from shared.contracts.key.commands import KeyCommand
@@ -26,25 +26,25 @@ SHORT = {
     "=": "stands",
 }
 TABLE = """
-                   unborn         prepared    active         exported       rotated              escrowed       expired        replaced       revoked        archived       voided         destroyed
-generate           CreateKeyPair  CO          =              =              =                    CO             CO             CO             CO             CO             CO             CO
-prepare-import     PrepareRecipient =         CO             CO             CO                   CO             CO             CO             CO             CO             CO             CO
-import             NF             TakeOver    CO             CO             CO                   CO             CO             CO             CO             CO             CO             CO
-derive             NF             DeriveKeyPair CO           CO             CO                   CO             CO             CO             CO             CO             CO             CO
-sign               NF             NF          Sign           Sign           CO                   CO             CO             CO             CO             CO             CO             CO
-sign-batch         NF             NF          NA             NA             CO                   CO             CO             CO             CO             CO             CO             CO
-bind-authority     NF             NF          NA             NA             NA                   CO             CO             CO             CO             CO             CO             CO
-export             NF             NF          SealKey        SealKey        SealKey              SealKey        CO             CO             CO             CO             CO             CO
-export-public      NF             NF          WritePublicKey WritePublicKey WritePublicKey       WritePublicKey WritePublicKey WritePublicKey WritePublicKey WritePublicKey CO             CO
-escrow             NF             NF          NA             NA             NA                   =              CO             CO             CO             CO             CO             CO
-rotate             NF             NF          FetchSuccessor FetchSuccessor =                    CO             CO             CO             CO             CO             CO             CO
-complete-rotation  NF             NF          CO             CO             KeyRotationCompleted CO             CO             =              CO             CO             CO             CO
-cancel-rotation    NF             NF          =              =              KeyRotationCancelled CO             CO             CO             CO             CO             CO             CO
-expire             NF             NF          CO             CO             CO                   CO             =              =              =              =              =              =
-revoke             NF             KeyRevoked  KeyRevoked     KeyRevoked     KeyRevoked           KeyRevoked     KeyRevoked     KeyRevoked     =              CO             =              =
-archive            NF             NF          CO             CO             CO                   CO             KeyArchived    KeyArchived    KeyArchived    =              CO             CO
-transfer           NF             NF          KeyTransferred KeyTransferred KeyTransferred       KeyTransferred CO             CO             CO             CO             CO             CO
-destroy            NF             CO          CO             Shred          CO                   Shred          Shred          Shred          Shred          Shred          Shred          =
+                  unborn           prepared      active          exported        rotated              escrowed        expired         replaced        revoked         archived        voided          destroyed
+generate          CreateKeyPair    CO            =               =               =                    CO              CO              CO              CO              CO              CO              CO
+prepare-import    PrepareRecipient =             CO              CO              CO                   CO              CO              CO              CO              CO              CO              CO
+import            NF               ImportKeyPair CO              CO              CO                   CO              CO              CO              CO              CO              CO              CO
+derive            NF               DeriveKeyPair CO              CO              CO                   CO              CO              CO              CO              CO              CO              CO
+sign              NF               NF            Sign            Sign            CO                   CO              CO              CO              CO              CO              CO              CO
+sign-batch        NF               NF            NA              NA              CO                   CO              CO              CO              CO              CO              CO              CO
+bind-authority    NF               NF            NA              NA              NA                   CO              CO              CO              CO              CO              CO              CO
+export            NF               NF            SealPrivateKey  SealPrivateKey  SealPrivateKey       SealPrivateKey  CO              CO              CO              CO              CO              CO
+export-public     NF               NF            FormatPublicKey FormatPublicKey FormatPublicKey      FormatPublicKey FormatPublicKey FormatPublicKey FormatPublicKey FormatPublicKey CO              CO
+escrow            NF               NF            NA              NA              NA                   =               CO              CO              CO              CO              CO              CO
+rotate            NF               NF            FetchSuccessor  FetchSuccessor  =                    CO              CO              CO              CO              CO              CO              CO
+complete-rotation NF               NF            CO              CO              KeyRotationCompleted CO              CO              =               CO              CO              CO              CO
+cancel-rotation   NF               NF            =               =               KeyRotationCancelled CO              CO              CO              CO              CO              CO              CO
+expire            NF               NF            CO              CO              CO                   CO              =               =               =               =               =               =
+revoke            NF               KeyRevoked    KeyRevoked      KeyRevoked      KeyRevoked           KeyRevoked      KeyRevoked      KeyRevoked      =               CO              =               =
+archive           NF               NF            CO              CO              CO                   CO              KeyArchived     KeyArchived     KeyArchived     =               CO              CO
+transfer          NF               NF            KeyTransferred  KeyTransferred  KeyTransferred       KeyTransferred  CO              CO              CO              CO              CO              CO
+destroy           NF               CO            CO              ErasePrivateKey CO                   ErasePrivateKey ErasePrivateKey ErasePrivateKey ErasePrivateKey ErasePrivateKey ErasePrivateKey =
 """  # noqa: E501 - a table is read across
 COLUMNS, *ROWS = (line.split() for line in TABLE.strip().splitlines())
 CELLS = [(row[0], state, SHORT.get(cell, cell)) for row in ROWS for state, cell in zip(COLUMNS, row[1:], strict=True)]
@@ -95,24 +95,24 @@ WISHES = st.sampled_from(
         COMMANDS["revoke"].model_copy(update={"void_if_absent": True}),
     ]
 )
-SUCCESSOR = Active(Traits(Algorithm.EC_P256, Purpose.DIGITAL_SIGNATURE, PEM))
+SUCCESSOR = Active(Traits(algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, public_key_pem=PEM))
 LIVES = st.lists(st.tuples(WISHES, st.integers(min_value=0, max_value=3)), max_size=12)
 
 
 def live(steps):
     """Let commands follow each other; effects succeed, as far as the core can tell. Yields state, time and answer."""
     state, at = KEY.initial, NOON
-    for wish, days in steps:
+    for command, days in steps:
         at += timedelta(days=days)
         context = Context(COMMAND_ID, ID, at)
-        answer = wish if isinstance(wish, Event) else KEY.decide(state, wish, context)
+        answer = command if isinstance(command, Event) else KEY.decide(state, command, context)
         if isinstance(answer, Perform):
             yield state, at, answer.effect
-            if wish is ROTATE:
+            if command is ROTATE:
                 answer = KEY.decide(state, SuccessorFetched(ROTATE, SUCCESSOR), context)
-            elif wish == COMMANDS["destroy"]:
+            elif command == COMMANDS["destroy"]:
                 answer = HISTORIES["destroyed"][-1]
-            elif wish == COMMANDS["export"]:
+            elif command == COMMANDS["export"]:
                 answer = HISTORIES["exported"][-1]
         if isinstance(answer, get_args(KeyEvent)):
             state = KEY.evolve(state, answer)
@@ -122,15 +122,15 @@ def live(steps):
 @settings(max_examples=300)
 def test_whatever_happened_before_only_a_key_in_use_ever_signs(steps):
     for state, at, effect in live(steps):
-        if isinstance(effect, Sign | SignMany):
+        if isinstance(effect, Sign | SignMessages):
             assert isinstance(state, Active | Rotated)
             assert state.traits.expires_at is None or at < state.traits.expires_at
 
 
 @given(st.lists(st.sampled_from([event for each in HISTORIES.values() for event in each]), max_size=8), WISHES)
-def test_there_is_an_answer_whatever_the_log_holds(history, wish):
-    if not isinstance(wish, Event):
-        assert key.given(*history).when(wish).answer is not None
+def test_there_is_an_answer_whatever_the_log_holds(history, command):
+    if not isinstance(command, Event):
+        assert key.given(*history).when(command).answer is not None
 
 
 @given(st.lists(st.sampled_from([event for each in HISTORIES.values() for event in each]), max_size=8))

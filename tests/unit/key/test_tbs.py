@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.key.crypto.algorithms import generate
 from services.key.custody.tbs import NotToBeSignedError, read, resembles_tbs
-from services.key.purposes import FITTING
+from services.key.purposes import SIGNATURE_ALGORITHMS
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
 from tests.support.to_be_signed import crl, key, root
@@ -29,7 +29,7 @@ DIGESTS = {
     SignatureAlgorithm.ED25519: None,
     SignatureAlgorithm.ML_DSA_65: None,
 }
-PAIRS = [(algorithm, fitting) for algorithm, all_fitting in FITTING.items() for fitting in all_fitting]
+PAIRS = [(algorithm, fitting) for algorithm, all_fitting in SIGNATURE_ALGORITHMS.items() for fitting in all_fitting]
 PAIRS = sorted({*PAIRS, (Algorithm.ML_DSA_65, SignatureAlgorithm.ML_DSA_65)})
 LARGEST_SERIAL = 2**159 - 1
 

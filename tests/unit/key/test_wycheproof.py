@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.keywrap import InvalidUnwrap
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 from services.key.crypto.algorithms import sign, to_pkcs8, verify
-from services.key.crypto.foreign_keys import algorithm_of, judged
+from services.key.crypto.foreign_keys import algorithm_of, load_foreign_key
 from services.key.secrets.kek import KeyEncryptionKey
 from shared.contracts.key.value_types import SignatureAlgorithm
 
@@ -107,7 +107,7 @@ def test_a_published_key_is_imported_and_signs_as_published(group):
     theirs, algorithm = private_of(group["private"]), JOSE[group["private"]["alg"]]
     pem = theirs.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
-    private = judged(to_pkcs8(theirs), algorithm_of(theirs), pem)
+    private = load_foreign_key(to_pkcs8(theirs), algorithm_of(theirs), pem)
 
     assert group["tests"]
     for test in group["tests"]:

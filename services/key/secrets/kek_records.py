@@ -1,7 +1,7 @@
-"""What KEYS_SECRETS knows of key-encryption keys, and how one is followed by another (docs/adr/0010).
+"""Records of key-encryption keys (KEKs) in KEYS_SECRETS, and their succession (docs/adr/0010).
 
-The successor of a key is written into that key's own document, over the revision that was read: of many who would be
-the successor, one is. Whoever seals looks afterwards whether its key still had none.
+The successor of a KEK is written into the KEK's own record by compare-and-set, so that there is one. A writer that
+seals an entry checks afterwards that its KEK still has no successor.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SALT_LENGTH = 16
 
 
 class _Facts(BaseModel):
-    """Enough to tell the right key, not to find it. *endorsement*: the hash of the successor, under this very key."""
+    """Identifies a KEK without revealing it. *endorsement*: the hash of the successor, wrapped under this KEK."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -38,11 +38,11 @@ class _Facts(BaseModel):
     endorsement: Base64 | None = None
 
     def proves(self, kek: KeyEncryptionKey) -> bool:
-        return kek.wrapped(self.check, check_value(self.kek_id))
+        return kek.is_wrapped(self.check, check_plaintext(self.kek_id))
 
 
-class OfPassphrase(_Facts):
-    """Argon2id with the second choice of RFC 9106, section 4. Bounded, lest a forged entry exhaust this process."""
+class PassphraseKek(_Facts):
+    """Argon2id, second option of RFC 9106, section 4. The bounds stop a forged record from exhausting memory."""
 
     kind: Literal["passphrase"] = "passphrase"
     salt: Base64 = Field(min_length=_SALT_LENGTH)
@@ -61,17 +61,17 @@ class OfPassphrase(_Facts):
         return kdf.derive(passphrase.text.encode())
 
 
-class OfKeyFile(_Facts):
+class KeyFileKek(_Facts):
     kind: Literal["key-file"] = "key-file"
 
 
-Facts = OfPassphrase | OfKeyFile
+Facts = PassphraseKek | KeyFileKek
 _FACTS: TypeAdapter[Facts] = TypeAdapter(Annotated[Facts, Field(discriminator="kind")])
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What is told of one key-encryption key. Revision 0: so far only in the document of the one before it."""
+class KekRecord:
+    """One KEK record. Revision 0: only its predecessor's record contains it so far."""
 
     facts: Facts
     revision: int
@@ -81,57 +81,57 @@ class Told:
         return f"kek.{self.facts.kek_id}"
 
 
-def invent(secret: Secret) -> tuple[Facts, KeyEncryptionKey]:
-    """A new key-encryption key from *secret*. It takes as long as deriving one takes."""
+def create_kek(secret: Secret) -> tuple[Facts, KeyEncryptionKey]:
+    """Create a KEK from *secret*. Blocks for as long as Argon2id takes."""
     kek_id = str(new_id())
     facts: Facts
     match secret:
         case Passphrase():
-            facts = OfPassphrase(kek_id=kek_id, check=b"", salt=os.urandom(_SALT_LENGTH))
+            facts = PassphraseKek(kek_id=kek_id, check=b"", salt=os.urandom(_SALT_LENGTH))
             kek = KeyEncryptionKey(kek_id, facts.derive(secret))
         case KeyFile():
-            facts = OfKeyFile(kek_id=kek_id, check=b"")
+            facts = KeyFileKek(kek_id=kek_id, check=b"")
             kek = KeyEncryptionKey(kek_id, secret.key)
         case _:
             assert_never(secret)
-    return facts.model_copy(update={"check": kek.wrap(check_value(kek_id))}), kek
+    return facts.model_copy(update={"check": kek.wrap(check_plaintext(kek_id))}), kek
 
 
-async def told(bucket: KeyValue) -> dict[str, Told]:
-    """All that *bucket* knows, by id. Raises Unusable for what cannot be read."""
-    found: dict[str, Told] = {}
+async def read_records(bucket: KeyValue) -> dict[str, KekRecord]:
+    """All records of *bucket* by KEK id. Raises Unusable for an unreadable one."""
+    found: dict[str, KekRecord] = {}
     async for document in bucket.all(ANY):
         facts = _read(bucket, document.key, document.value)
-        found[facts.kek_id] = Told(facts, document.revision)
+        found[facts.kek_id] = KekRecord(facts, document.revision)
     for one in list(found.values()):
         if one.facts.successor is not None:
             facts = _read(bucket, one.key, one.facts.successor)
-            found.setdefault(facts.kek_id, Told(facts, 0))
+            found.setdefault(facts.kek_id, KekRecord(facts, 0))
     return found
 
 
-async def put(bucket: KeyValue, facts: Facts, unique: str | None = None) -> None:
+async def put_record(bucket: KeyValue, facts: Facts, unique: str | None = None) -> None:
     await bucket.put(f"kek.{facts.kek_id}", _write(facts), revision=0, unique=unique)
 
 
-async def succeed(bucket: KeyValue, last: Told, kek: KeyEncryptionKey, successor: Facts) -> None:
-    """Have *successor* follow *last*, whose key is *kek*. Raises Conflict when somebody else wrote there meanwhile."""
+async def record_successor(bucket: KeyValue, last: KekRecord, kek: KeyEncryptionKey, successor: Facts) -> None:
+    """Make *successor* the successor of *last*, whose KEK is *kek*. Raises Conflict when the record changed."""
     content = _write(successor)
     endorsed = {"successor": content, "endorsement": kek.wrap(_digest(content))}
     await bucket.put(last.key, _write(last.facts.model_copy(update=endorsed)), last.revision)
-    await put(bucket, successor)
+    await put_record(bucket, successor)
 
 
-def endorsed_by(last: Told, kek: KeyEncryptionKey) -> bool:
-    """Whether the successor that *last* tells of was put there by somebody who had its key."""
+def is_endorsed(last: KekRecord, kek: KeyEncryptionKey) -> bool:
+    """The holder of the KEK named the successor in *last*."""
     successor, endorsement = last.facts.successor, last.facts.endorsement
-    return successor is not None and endorsement is not None and kek.wrapped(endorsement, _digest(successor))
+    return successor is not None and endorsement is not None and kek.is_wrapped(endorsement, _digest(successor))
 
 
 async def put_sealed(bucket: KeyValue, keyring: Keyring, key: str, value: bytes) -> int:
-    """Put what was just sealed with *keyring* at *key*, where there must be nothing; returns its revision.
+    """Create an entry sealed with *keyring* at *key* and return its revision.
 
-    Raises Transient when the keyring's key was replaced meanwhile: nobody would wrap the entry again any more.
+    Raises Transient when the current KEK has been replaced: no process would rewrap the entry.
     """
     revision = await bucket.put(key, value, revision=0)
     document = await bucket.get(f"kek.{keyring.kek_id}")
@@ -141,17 +141,17 @@ async def put_sealed(bucket: KeyValue, keyring: Keyring, key: str, value: bytes)
     return revision
 
 
-async def count_under(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
-    """How many entries are sealed under one of *kek_ids*, and how many are sealed at all.
+async def count_sealed_under(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
+    """The number of entries sealed under one of *kek_ids*, and of all sealed entries.
 
-    Raises Conflict when the server that was asked lags behind: it must know that no more will come under these.
+    Raises Conflict when the answering replica lags: it must have the record that ends these KEKs.
     """
     under = of_all = 0
     async for document in bucket.all():
         if document.key.startswith("kek."):
             facts = _read(bucket, document.key, document.value)
             if facts.kek_id in kek_ids and facts.successor is None:
-                raise Conflict(f"{bucket.bucket} does not tell yet that {document.key} is followed by another")
+                raise Conflict(f"{bucket.bucket} has a replica on which {document.key} has no successor yet")
         elif (wrapped := wrapping_of(document)) is not None:
             of_all += 1
             under += wrapped.kek_id in kek_ids
@@ -159,8 +159,8 @@ async def count_under(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, 
 
 
 async def retire(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
-    """Erase what is told of *kek_ids* if nothing is sealed under them any more, in no revision; the counts else."""
-    under, of_all = await count_under(bucket, kek_ids)
+    """Erase the records of *kek_ids* if no revision of any entry is sealed under them. Returns the counts."""
+    under, of_all = await count_sealed_under(bucket, kek_ids)
     if not under:
         await bucket.erase_overwritten()
         for kek_id in kek_ids:
@@ -169,7 +169,7 @@ async def retire(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
 
 
 class Wrapping(BaseModel):
-    """What every sealed entry says; whatever else it says is left as it is when its data key is wrapped anew."""
+    """The fields that all sealed entries share; rewrapping keeps all other fields as they are."""
 
     model_config = ConfigDict(frozen=True, extra="allow", strict=True, hide_input_in_errors=True)
 
@@ -181,10 +181,10 @@ def wrapping_of(document: Document) -> Wrapping | None:
     try:
         return Wrapping.model_validate_json(document.value)
     except ValidationError:
-        return None  # a tombstone, say, or nothing of ours
+        return None  # a tombstone, or a document of another kind
 
 
-def check_value(kek_id: str) -> bytes:
+def check_plaintext(kek_id: str) -> bytes:
     return b"cim-keys/kek-check/v1/" + kek_id.encode()
 
 
