@@ -8,7 +8,7 @@ import pytest
 
 from services.certificate.policy.file import policy_from
 from services.certificate.profiles import PROFILES, ExtendedKeyUsage
-from services.key.purposes import RULES
+from services.key.purposes import PURPOSE_RULES
 from shared.contracts.certificate.value_types import SanKind
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.catalog import catalog
@@ -137,9 +137,9 @@ def test_the_guide_s_table_of_profiles_is_that_of_the_code(profile):
     assert profile_row(profile, PROFILES[profile]) in GUIDE.splitlines()
 
 
-@pytest.mark.parametrize("purpose", RULES)
+@pytest.mark.parametrize("purpose", PURPOSE_RULES)
 def test_the_guide_s_table_of_purposes_is_that_of_the_code(purpose):
-    assert purpose_row(purpose, RULES[purpose]) in GUIDE.splitlines()
+    assert purpose_row(purpose, PURPOSE_RULES[purpose]) in GUIDE.splitlines()
 
 
 def test_every_command_about_keys_and_certificates_has_a_line_that_names_its_event():
