@@ -1,1 +1,1 @@
-"""The saga coordinator: it turns other services' events into their next commands, and undoes what fails."""
+"""Saga coordinator: drives multi-step processes by commands to the services, and compensates those that fail."""

@@ -1,8 +1,4 @@
-"""``python -m services.saga.diagrams``: a page with a Mermaid diagram of every saga, as `make render` writes it.
-
-What is drawn is the definition itself: its steps, what runs side by side, what is undone by what, where there is no way
-back.
-"""
+"""``python -m services.saga.diagrams``: prints docs/sagas.md, a Mermaid diagram of every saga definition."""
 
 from __future__ import annotations
 
@@ -11,17 +7,20 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, assert_never
 
 from services.saga.core.definition import AnyDefinition
-from services.saga.core.steps import Asked, Await, Each, Node, Parallel, Sleep, Step
+from services.saga.core.steps import Await, Each, Parallel, Row, SingleStep, Sleep, Step
 from services.saga.definitions import DEFINITIONS
 
 _HEAD = """<!-- Written by `make render` from services/saga/definitions. Not to be edited. -->
 
 # The sagas
 
-Each is a table in `services/saga/definitions`. From top to bottom: what is asked, one after another; what is in a frame
-runs side by side, and what comes after waits for all of it. To the right: how a step is taken back. Round: people, or
-time. A thick arrow leads to where there is no way back any more. A dashed border: not in every such saga. What an
-operator may say to a saga: [commands.md](commands.md).
+Each is a table in `services/saga/definitions`.
+
+- From top to bottom: the steps, one after another. A frame: steps side by side; the next step waits for all of them.
+- A dotted arrow: the undo of a step. A dashed border: a step that not every such saga has.
+- Round: a wait for people, or for a time. A thick arrow: after this step, the pivot, the saga only goes forward.
+
+Commands for operators: [commands.md](commands.md).
 """
 
 
@@ -32,15 +31,15 @@ def page() -> str:
 
 def _section(definition: AnyDefinition) -> str:
     title = f"## {definition.saga_type}" + (f", version {definition.version}" if _has_versions(definition) else "")
-    said = (sys.modules[definition.completed.__module__].__doc__ or "").strip()
-    begun = sorted({trigger.on.__name__ for trigger in definition.triggers})
-    by = f"\n\nBegun also by: {', '.join(f'`{name}`' for name in begun)}." if begun else ""
-    forward = "\n\nThere is no way back from the first step on." if definition.forward else ""
-    return f"{title}\n\n{said}{by}{forward}\n\n```mermaid\n{diagram(definition)}\n```\n"
+    description = (sys.modules[definition.completed.__module__].__doc__ or "").strip()
+    events = sorted({trigger.event_type.__name__ for trigger in definition.triggers})
+    triggers = f"\n\nTriggered by: {', '.join(f'`{name}`' for name in events)}." if events else ""
+    forward = "\n\nForward only: nothing is undone." if definition.forward_only else ""
+    return f"{title}\n\n{description}{triggers}{forward}\n\n```mermaid\n{diagram(definition)}\n```\n"
 
 
 def diagram(definition: AnyDefinition) -> str:
-    """One definition as a Mermaid flowchart."""
+    """Draws one definition as a Mermaid flowchart."""
     return "\n".join(["flowchart TB", *(f"    {line}" for line in _Drawing(definition).lines())])
 
 
@@ -51,52 +50,52 @@ class _Drawing:
 
     def lines(self) -> Iterator[str]:
         yield "start([start])"
-        ends = yield from self._row(self._definition.steps, ["start"])
+        ends = yield from self._branch(self._definition.steps, ["start"])
         for end in ends:
             yield f"{end} --> completed([completed])"
 
-    def _row(self, nodes: Sequence[Node[Any]], before: list[str]) -> Generator[str, None, list[str]]:
-        """The nodes after *before*; returns what the next ones come after."""
+    def _branch(self, rows: Sequence[Row[Any]], before: list[str]) -> Generator[str, None, list[str]]:
+        """Draws a branch after *before*; returns the steps that the next ones come after."""
         arrow = "-->"
-        for node in nodes:
-            match node:
+        for row in rows:
+            match row:
                 case Parallel(branches=branches):
                     self._frames += 1
                     yield f"subgraph side{self._frames}[side by side]"
                     ends = []
                     for branch in branches:
-                        ends += yield from self._row(branch, before)
+                        ends += yield from self._branch(branch, before)
                     yield "end"
                     before = ends
                 case Each(step=step):
                     yield from self._box(step, f"{step.name}<br/>for each", before, arrow)
                     before, arrow = [_id(step.name)], "==>" if step.pivot else "-->"
                 case Step() | Await() | Sleep():
-                    yield from self._box(node, node.name, before, arrow)
-                    before, arrow = [_id(node.name)], "==>" if node.pivot else "-->"
+                    yield from self._box(row, row.name, before, arrow)
+                    before, arrow = [_id(row.name)], "==>" if row.pivot else "-->"
                 case _:
-                    assert_never(node)
+                    assert_never(row)
         return before
 
-    def _box(self, node: Asked[Any], label: str, before: list[str], arrow: str) -> Iterator[str]:
-        name = _id(node.name)
-        match node:
+    def _box(self, step: SingleStep[Any], label: str, before: list[str], arrow: str) -> Iterator[str]:
+        name = _id(step.name)
+        match step:
             case Step():
                 yield f'{name}["{label}"]'
-                yield from self._undo(node)
+                yield from self._undo(step)
             case Await():
-                yield f'{name}(["{label}: {node.signal}"])'
+                yield f'{name}(["{label}: {step.signal}"])'
             case Sleep():
                 yield f'{name}(["{label}"])'
         for each in before:
             yield f"{each} {arrow} {name}"
-        if getattr(node, "when", None) is not None or getattr(node, "unless", None) is not None:
+        if getattr(step, "when", None) is not None or getattr(step, "unless", None) is not None:
             yield f"style {name} stroke-dasharray: 5 5"
 
     def _undo(self, step: Step[Any]) -> Iterator[str]:
         if step.undo:
-            undone = "<br/>".join(undo.ask.__name__.replace("_", "-") for undo in step.undo)
-            yield f'{_id(step.name)} -. undo .-> {_id(step.name)}_undo["{undone}"]'
+            label = "<br/>".join(undo.command.__name__.replace("_", "-") for undo in step.undo)
+            yield f'{_id(step.name)} -. undo .-> {_id(step.name)}_undo["{label}"]'
 
 
 def _id(name: str) -> str:

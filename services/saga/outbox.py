@@ -1,7 +1,4 @@
-"""What the coordinator sends, made of a saga's state alone: announcements, the pending command, timers.
-
-Made again, it is the same under the same ids; what was sent already is recognised by them.
-"""
+"""Outbox of a saga: the messages that its state asks for. Built again, they have the same ids and are deduplicated."""
 
 from __future__ import annotations
 
@@ -10,11 +7,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from services.saga.core.pending_command import Question
-from services.saga.core.state import Announced, Origin, Saga
+from services.saga.core.state import Origin, PendingAnnouncement, PendingStep, Saga
 from shared.contracts.base import Command
 from shared.contracts.saga.protocol import (
-    CompletionAnnouncement,
+    Completed,
     SagaCompensated,
     SagaFailed,
     SagaNotUndone,
@@ -26,39 +22,40 @@ from shared.messages.headers import Header, Lineage, NatsHeader, SagaContext
 from shared.messages.ids import derive_id
 
 SERVICE = "saga"
-ENDINGS = (CompletionAnnouncement, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
+FINAL_EVENTS = (Completed, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
 
 
-def asked(saga: Saga[Any], pending: Question, command: Command) -> OutgoingMessage:
-    """The *command* that is one of the saga's pending questions."""
+def announcement_message(saga: Saga[Any], announcement: PendingAnnouncement) -> OutgoingMessage:
+    origin = saga.origin
+    context = SagaContext(saga.saga_type, saga.saga_id, getattr(announcement.event, "step", None) or "")
+    lineage = Lineage(
+        announcement.event_id, origin.correlation_id, announcement.cause, origin.actor, context, origin.trace
+    )
+    return encode_event(announcement.event, lineage, SERVICE)
+
+
+def messages_to_parent(saga: Saga[Any], announcement: PendingAnnouncement) -> Iterator[OutgoingMessage]:
+    """Yields the end of this saga for its parent: the outcome of its start, and of its withdrawal."""
+    origin, parent = saga.origin, saga.origin.parent
+    if parent is None or not isinstance(announcement.event, FINAL_EVENTS):
+        return
+    for command_id in dict.fromkeys((origin.command_id, saga.cancelled_by)):
+        if command_id is not None:
+            event_id = derive_id(announcement.event_id, f"to-parent/{command_id}")
+            lineage = Lineage(event_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
+            encoded = encode_event(announcement.event, lineage, SERVICE)
+            yield OutgoingMessage(f"keys.timers.{parent.saga_id}.due", encoded.payload, encoded.headers)
+
+
+def command_message(saga: Saga[Any], pending: PendingStep, command: Command) -> OutgoingMessage:
     origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, pending.label)
     lineage = Lineage(pending.command_id, origin.correlation_id, pending.cause, origin.actor, context, origin.trace)
     return encode_command(command, lineage, SERVICE)
 
 
-def announcement(saga: Saga[Any], told: Announced) -> OutgoingMessage:
-    origin = saga.origin
-    context = SagaContext(saga.saga_type, saga.saga_id, getattr(told.event, "step", None) or "")
-    lineage = Lineage(told.event_id, origin.correlation_id, told.cause, origin.actor, context, origin.trace)
-    return encode_event(told.event, lineage, SERVICE)
-
-
-def told_to_parent(saga: Saga[Any], told: Announced) -> Iterator[OutgoingMessage]:
-    """What became of this saga, for the one that began it: an answer to its start, and to its being withdrawn."""
-    origin, parent = saga.origin, saga.origin.parent
-    if parent is None or not isinstance(told.event, ENDINGS):
-        return
-    for command_id in dict.fromkeys((origin.command_id, saga.cancelled_by)):
-        if command_id is not None:
-            answer_id = derive_id(told.event_id, f"to-parent/{command_id}")
-            lineage = Lineage(answer_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
-            sealed = encode_event(told.event, lineage, SERVICE)
-            yield OutgoingMessage(f"keys.timers.{parent.saga_id}.due", sealed.payload, sealed.headers)
-
-
-def timer(saga: Saga[Any], at: datetime) -> OutgoingMessage:
-    """A message that JetStream delivers at *at*; the next one on the same subject replaces it (ADR-51 of NATS)."""
+def timer_message(saga: Saga[Any], at: datetime) -> OutgoingMessage:
+    """Schedules the timer of the saga; it replaces the one before, which had the same subject (NATS ADR-51)."""
     headers = {
         **_schedule(saga.saga_id, at),
         Header.EVENT_ID: str(derive_id(UUID(saga.saga_id), f"timer/{at.isoformat()}")),
@@ -70,20 +67,20 @@ def timer(saga: Saga[Any], at: datetime) -> OutgoingMessage:
     return OutgoingMessage(f"keys.timers.{saga.saga_id}.wake", b"", headers)
 
 
-def beginning(request: StartSaga, origin: Origin, at: datetime) -> OutgoingMessage:
-    """The start of a saga that an event has triggered, delivered at *at*: till then there is no saga.
+def scheduled_start(request: StartSaga, origin: Origin, at: datetime) -> OutgoingMessage:
+    """Schedules the start of a saga that an event has triggered; until then it has no entry.
 
-    On a subject of its own: told again, it replaces itself, and never the timer of the saga that it has begun.
+    Its subject is not that of the saga's timer, which a redelivered trigger would otherwise replace.
     """
     saga_id = request.saga_id
     start_id = derive_id(UUID(saga_id), "start")
     lineage = Lineage(start_id, origin.correlation_id, origin.command_id, origin.actor, None, origin.trace)
-    sealed = encode_command(request, lineage, SERVICE)
-    return OutgoingMessage(f"keys.timers.{saga_id}.begin", sealed.payload, sealed.headers | _schedule(saga_id, at))
+    encoded = encode_command(request, lineage, SERVICE)
+    return OutgoingMessage(f"keys.timers.{saga_id}.begin", encoded.payload, encoded.headers | _schedule(saga_id, at))
 
 
 def _schedule(saga_id: str, at: datetime) -> dict[str, str]:
-    """What is left of a message's headers when it fires: all but these and its Nats-Msg-Id."""
+    """Returns the headers of a scheduled message; the server removes them, and Nats-Msg-Id, on delivery."""
     return {
         NatsHeader.SCHEDULE: f"@at {at.astimezone(UTC).isoformat().replace('+00:00', 'Z')}",
         NatsHeader.SCHEDULE_TARGET: f"keys.timers.{saga_id}.due",

@@ -1,7 +1,7 @@
-"""``python -m services.saga rebuild [--check] [SAGA_ID …]``: entries of KEYS_SAGAS made again from the log.
+"""``python -m services.saga rebuild [--check] [SAGA_ID …]``: rebuilds entries of KEYS_SAGAS from the log.
 
-With the coordinators stopped. An entry that can be read is left alone, unless it is named; `--check` writes nothing,
-and says in what each would go on differently by the log.
+Run it with every coordinator stopped. Entries that can be read are left alone, unless their saga is named. `--check`
+writes nothing, and prints in what each saga would go on differently by the log.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -22,10 +23,10 @@ from pydantic_core import from_json
 from services.saga import store
 from services.saga.core.definition import AnyDefinition
 from services.saga.core.rebuild import NotRebuildable, differences, rebuild
-from services.saga.core.replay import Logged
+from services.saga.core.replay import LoggedEvent
 from services.saga.core.state import Origin, Saga
-from services.saga.outbox import ENDINGS, SERVICE
-from services.saga.store import SagaStore
+from services.saga.outbox import FINAL_EVENTS, SERVICE
+from services.saga.store import SagaStore, StoredSaga
 from shared.contracts.base import Event
 from shared.contracts.registry import MESSAGES
 from shared.contracts.rejection import CommandRepeated
@@ -41,161 +42,189 @@ from shared.nats.ordered_consumer import ordered_subscribe
 from shared.nats.streams import declare
 
 _BUCKET = "KEYS_SAGAS"
-_READERS = ("saga", "saga-events", "saga-timers")
+_CONSUMERS = ("saga", "saga-events", "saga-timers")
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    lineage: Lineage
+    event: SagaStarted
+
+
+@dataclass(frozen=True, slots=True)
+class RebuiltSaga:
+    definition: AnyDefinition
+    saga: Saga[Any]
 
 
 class SagaLog:
-    """What the log has of each saga. A saga that another began is in the log of that one with how it ended."""
+    """The events of each saga, from the log. The end of a child saga is also in the log of its parent."""
 
     def __init__(self, definitions: Iterable[AnyDefinition]) -> None:
-        self._language: dict[str, type[Event]] = {k: v for k, v in MESSAGES.items() if issubclass(v, Event)}
+        self._event_types: dict[str, type[Event]] = {k: v for k, v in MESSAGES.items() if issubclass(v, Event)}
         for definition in definitions:
-            self._language |= definition.words
-        self._logged: dict[str, list[Logged]] = defaultdict(list)
-        self._started: dict[str, tuple[Lineage, SagaStarted]] = {}
-        self._asked_by_parent: dict[str, list[UUID]] = {}
-        self.withdrawn_unbegun: set[str] = set()
+            self._event_types |= definition.event_types
+        self._events: dict[str, list[LoggedEvent]] = defaultdict(list)
+        self._started: dict[str, _Started] = {}
+        self._parent_command_ids: dict[str, list[UUID]] = {}
+        self.forbidden: set[str] = set()
+        """Sagas that were withdrawn before they began."""
 
     async def read(self, js: JetStreamContext) -> None:
-        """All of it. Events that no saga asked for are passed over, and so is what is not the suite's."""
+        """Reads the whole log; skips events that no saga caused, and those of other publishers."""
         config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
         subscription = await ordered_subscribe(js, LOG, "keys.events.>", config)
         async with aclosing(read_until_end(subscription)) as messages:
             async for message in messages:
                 if Header.SAGA_ID in (message.headers or {}):
-                    self._hear(message)
+                    self._add(message)
 
-    def _hear(self, message: Msg) -> None:
+    def _add(self, message: Msg) -> None:
         try:
-            lineage, event = decode_event(message, self._language)
+            lineage, event = decode_event(message, self._event_types)
         except Poison:
             return
         assert lineage.saga is not None
-        logged = Logged(lineage.message_id, lineage.causation_id, event, message.metadata.timestamp, lineage.saga.step)
-        self._logged[lineage.saga.saga_id].append(logged)
+        logged = LoggedEvent(
+            event_id=lineage.message_id,
+            cause=lineage.causation_id,
+            event=event,
+            at=message.metadata.timestamp,
+            step=lineage.saga.step,
+        )
+        self._events[lineage.saga.saga_id].append(logged)
         match event:
             case SagaStarted():
-                self._started[event.saga_id] = lineage, event
-                self._asked_by_parent[event.saga_id] = [lineage.causation_id]
-                self.withdrawn_unbegun.discard(event.saga_id)
+                self._started[event.saga_id] = _Started(lineage, event)
+                self._parent_command_ids[event.saga_id] = [lineage.causation_id]
+                self.forbidden.discard(event.saga_id)
             case SagaCompensating(code="withdrawn") | SagaWithdrawing():
-                self._asked_by_parent.get(event.saga_id, []).append(lineage.causation_id)
-            case CommandRepeated(command_type="WithdrawSaga", aggregate_id=str(unbegun)):
-                self.withdrawn_unbegun |= {unbegun} - self._started.keys()
+                self._parent_command_ids.get(event.saga_id, []).append(lineage.causation_id)
+            case CommandRepeated(command_type="WithdrawSaga", aggregate_id=str(saga_id)):
+                self.forbidden |= {saga_id} - self._started.keys()
             case _:
                 pass
-        if isinstance(event, ENDINGS) and isinstance(event, Announcement):
-            self._tell_parent(event, logged)
+        if isinstance(event, FINAL_EVENTS) and isinstance(event, Announcement):
+            self._add_to_parent(event, logged)
 
-    def _tell_parent(self, end: Announcement, logged: Logged) -> None:
-        """As `outgoing.told_to_parent` does; that message is on no stream that keeps it."""
-        _, started = self._started.get(end.saga_id, (None, None))
-        if started is None or started.parent is None:
+    def _add_to_parent(self, end: Announcement, logged: LoggedEvent) -> None:
+        """Does what `outbox.messages_to_parent` does: the log does not have those messages."""
+        started = self._started.get(end.saga_id)
+        if started is None or started.event.parent is None:
             return
-        for command_id in self._asked_by_parent[end.saga_id]:
-            answer_id = derive_id(logged.event_id, f"to-parent/{command_id}")
-            told = Logged(answer_id, command_id, end, logged.at, started.parent.step)
-            self._logged[started.parent.saga_id].append(told)
+        parent = started.event.parent
+        for command_id in self._parent_command_ids[end.saga_id]:
+            outcome = LoggedEvent(
+                event_id=derive_id(logged.event_id, f"to-parent/{command_id}"),
+                cause=command_id,
+                event=end,
+                at=logged.at,
+                step=parent.step,
+            )
+            self._events[parent.saga_id].append(outcome)
 
-    def sagas(self) -> list[str]:
+    def saga_ids(self) -> list[str]:
         return [*self._started]
 
-    def rebuild(self, saga_id: str, definitions: Mapping[str, AnyDefinition]) -> tuple[AnyDefinition, Saga[Any]]:
+    def rebuild(self, saga_id: str, definitions: Mapping[str, AnyDefinition]) -> RebuiltSaga:
         """Raises NotRebuildable."""
         if saga_id not in self._started:
             raise NotRebuildable("the log has no saga of that id")
-        lineage, started = self._started[saga_id]
+        lineage, started = self._started[saga_id].lineage, self._started[saga_id].event
         definition = definitions.get(f"{started.saga_type}/{started.definition_version}")
         if definition is None:
             raise NotRebuildable(f"it runs on version {started.definition_version}, which is not defined here")
         parent = started.parent
         origin = Origin(
-            lineage.causation_id,
-            lineage.correlation_id,
-            lineage.actor,
-            lineage.trace,
+            command_id=lineage.causation_id,
+            correlation_id=lineage.correlation_id,
+            actor=lineage.actor,
+            trace=lineage.trace,
             triggered=started.triggered,
             at=started.began_at,
             parent=SagaContext(parent.saga_type, parent.saga_id, parent.step) if parent else None,
         )
-        return definition, rebuild(definition, origin, self._logged[saga_id])
+        return RebuiltSaga(definition, rebuild(definition, origin, self._events[saga_id]))
 
 
 class Recovery:
+    """Rebuilds lost and damaged entries, or compares all entries with the log."""
+
     def __init__(self, js: JetStreamContext, definitions: Iterable[AnyDefinition]) -> None:
         self._js = js
         self._bucket = KeyValue(js, _BUCKET)
         self._definitions = {f"{each.saga_type}/{each.version}": each for each in definitions}
         self._store = SagaStore(self._bucket, self._definitions)
 
-    async def run(self, named: Iterable[str], *, check: bool) -> list[str]:
-        """What was done, or would be, line by line. Raises Unusable while a coordinator runs."""
+    async def run(self, saga_ids: Iterable[str], *, check: bool) -> list[str]:
+        """Returns a report, line by line. Raises Unusable while a coordinator runs."""
         if not check:
-            await self._require_nobody_else()
-        log, named = SagaLog(self._definitions.values()), [*named]
+            await self._require_no_coordinator()
+        log, named = SagaLog(self._definitions.values()), [*saga_ids]
         await log.read(self._js)
         lines = []
-        for saga_id in named or log.sagas():
+        for saga_id in named or log.saga_ids():
             try:
-                definition, saga = log.rebuild(saga_id, self._definitions)
+                rebuilt = log.rebuild(saga_id, self._definitions)
             except NotRebuildable as error:
-                lines.append(f"{saga_id}: cannot be made again: {error}")
+                lines.append(f"{saga_id}: cannot be rebuilt: {error}")
             else:
-                lines += await self._saga(definition, saga, named=bool(named), check=check)
+                lines += await self._recover_one(rebuilt, named=bool(named), check=check)
         if not named and not check:
-            for saga_id in log.withdrawn_unbegun:
+            for saga_id in log.forbidden:
                 await self._store.forbid(saga_id)
         return lines
 
-    async def _saga(self, definition: AnyDefinition, saga: Saga[Any], *, named: bool, check: bool) -> list[str]:
-        document, about = await self._bucket.get(f"*.{saga.saga_id}"), f"{saga.saga_type} {saga.saga_id}"
-        found = _readable(definition, document.value) if document else None
-        if found is not None and check:
-            return [f"{about}: {line}" for line in differences(found, saga)]
-        if found is not None and not named:
+    async def _recover_one(self, rebuilt: RebuiltSaga, *, named: bool, check: bool) -> list[str]:
+        definition, saga = rebuilt.definition, rebuilt.saga
+        document, name = await self._bucket.get(f"*.{saga.saga_id}"), f"{saga.saga_type} {saga.saga_id}"
+        readable = _decode_or_none(definition, document.value) if document else None
+        if readable is not None and check:
+            return [f"{name}: {line}" for line in differences(readable, saga)]
+        if readable is not None and not named:
             return []
-        said = "is lost" if document is None else "is damaged" if found is None else "is there"
+        condition = "is lost" if document is None else "is damaged" if readable is None else "is there"
         if check:
-            return [f"{about}: its entry {said}; by the log it is {saga.phase}"]
-        await self._store.save(store.Found(definition, saga, document.revision if document else 0), saga)
-        return [f"{about}: its entry {said}; made again, {saga.phase}"]
+            return [f"{name}: its entry {condition}; by the log it is {saga.phase}"]
+        await self._store.save(StoredSaga(definition, saga, document.revision if document else 0), saga)
+        return [f"{name}: its entry {condition}; rebuilt, {saga.phase}"]
 
-    async def _require_nobody_else(self) -> None:
-        for durable in _READERS:
-            if await self._is_read(durable):
+    async def _require_no_coordinator(self) -> None:
+        for durable in _CONSUMERS:
+            if await self._is_pulled(durable):
                 raise Unusable(f"a coordinator reads {durable}: stop every one of them first, or only --check")
 
-    async def _is_read(self, durable: str) -> bool:
+    async def _is_pulled(self, durable: str) -> bool:
         try:
             return bool((await self._js.consumer_info(catalog().consumers[durable].stream, durable)).num_waiting)
         except NotFoundError:
             return False
 
 
-def _readable(definition: AnyDefinition, value: bytes) -> Saga[Any] | None:
+def _decode_or_none(definition: AnyDefinition, value: bytes) -> Saga[Any] | None:
     try:
-        return store.read(definition, from_json(value))
+        return store.decode_entry(definition, from_json(value))
     except (ValueError, LookupError, TypeError):
         return None
 
 
 async def recover(
-    url: str, definitions: Iterable[AnyDefinition], words: list[str], access: Access = ANONYMOUS
+    url: str, definitions: Iterable[AnyDefinition], arguments: list[str], access: Access = ANONYMOUS
 ) -> list[str]:
-    """What was done, line by line. Raises Unusable."""
-    wanted = _arguments(words)
+    """Runs the command; returns its report, line by line. Raises Unusable."""
+    parsed = _parse(arguments)
     client = await access.connect(url, SERVICE)
     try:
-        if not wanted.check:
+        if not parsed.check:
             await declare(client, SERVICE if access.is_authenticated else None)
-        return await Recovery(client.jetstream(), definitions).run(wanted.saga_id, check=wanted.check)
+        return await Recovery(client.jetstream(), definitions).run(parsed.saga_id, check=parsed.check)
     finally:
         await client.close()
 
 
-def _arguments(words: list[str]) -> argparse.Namespace:
-    said = (__doc__ or "").split("\n\n")[1]
-    parser = argparse.ArgumentParser(prog="python -m services.saga rebuild", description=said)
-    parser.add_argument("--check", action="store_true", help="write nothing, say what would be")
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    description = (__doc__ or "").split("\n\n")[1]
+    parser = argparse.ArgumentParser(prog="python -m services.saga rebuild", description=description)
+    parser.add_argument("--check", action="store_true", help="write nothing, print what would be done")
     parser.add_argument("saga_id", nargs="*", help="default: all whose entries are lost or damaged")
-    return parser.parse_args(words)
+    return parser.parse_args(arguments)

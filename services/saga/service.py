@@ -1,4 +1,4 @@
-"""The saga coordinator, put together: three durable consumers, one coordinator, and a watchdog."""
+"""Saga service: wires three durable consumers, the coordinator and the watchdog."""
 
 from __future__ import annotations
 
@@ -20,44 +20,48 @@ from shared.nats.client import Client
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
 
-_SWEEP_EVERY = 60.0
-_LOOK_AGAIN = 0.5
+_SWEEP_INTERVAL_S = 60.0
+_CATCH_UP_POLL_S = 0.5
 log = logging.getLogger(__name__)
 
 
 def saga_service(settings: SagaSettings, definitions: Iterable[AnyDefinition] = DEFINITIONS) -> Service:
-    """*definitions*: every version of every saga that may still run; of each type, `start` begins the newest."""
-    known = sorted(definitions, key=lambda definition: definition.version)
+    """Makes the service. *definitions*: every version that may still run; a start command begins the newest."""
+    oldest_first = sorted(definitions, key=lambda definition: definition.version)
     host = Host(settings.nats.url, SERVICE, settings.nats.access)
 
-    async def begin(client: Client) -> None:
+    async def start(client: Client) -> None:
         js = client.jetstream()
-        store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in known})
-        coordinator = Coordinator(js, store, {d.request: d for d in known})
+        store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in oldest_first})
+        coordinator = Coordinator(js, store, {d.request: d for d in oldest_first})
         await host.consume(client, "saga", coordinator.on_command, coordinator.give_up_command)
-        heard = coordinator.on_event, coordinator.give_up_event, coordinator.is_relevant
-        await host.consume(client, "saga-events", *heard)
+        await host.consume(
+            client, "saga-events", coordinator.on_event, coordinator.give_up_event, coordinator.is_relevant
+        )
         await host.consume(client, "saga-timers", coordinator.on_timer, coordinator.give_up_event)
-        host.background(_watch(coordinator, js))
+        host.background(_watchdog(coordinator, js))
 
-    host.on_started(begin)
+    host.on_started(start)
     return host.app
 
 
-async def _watch(coordinator: Coordinator, js: JetStreamContext) -> None:
-    """Redelivery and timers move sagas; this is for what neither of them would ever notice."""
+async def _watchdog(coordinator: Coordinator, js: JetStreamContext) -> None:
+    """Sweeps regularly, for what neither a redelivery nor a timer would notice."""
     with contextlib.suppress(TimeoutError, nats.errors.Error):
-        async with asyncio.timeout(_SWEEP_EVERY):
-            await _caught_up(js)
+        async with asyncio.timeout(_SWEEP_INTERVAL_S):
+            await _catch_up(js)
     while True:
         try:
             await coordinator.sweep()
         except Exception:
-            log.exception("the sweep was cut short; the next one is in %d s", _SWEEP_EVERY)
-        await asyncio.sleep(_SWEEP_EVERY)
+            log.exception("the sweep failed; the next one is in %d s", _SWEEP_INTERVAL_S)
+        await asyncio.sleep(_SWEEP_INTERVAL_S)
 
 
-async def _caught_up(js: JetStreamContext) -> None:
-    """What was answered while no coordinator ran is heard first: nothing of it is asked again, or taken for late."""
-    while (await js.consumer_info("KEYS_EVENTS", "saga-events")).num_pending:  # noqa: ASYNC110 - the server tells nobody
-        await asyncio.sleep(_LOOK_AGAIN)
+async def _catch_up(js: JetStreamContext) -> None:
+    """Waits until the consumer has received all events stored while no coordinator ran.
+
+    Otherwise the first sweep would send again, or time out, steps whose outcome is already in the log.
+    """
+    while (await js.consumer_info("KEYS_EVENTS", "saga-events")).num_pending:  # noqa: ASYNC110 - nothing to wait on
+        await asyncio.sleep(_CATCH_UP_POLL_S)

@@ -14,7 +14,7 @@ from pydantic_core import ErrorDetails, from_json
 
 from shared.contracts.base import Command, Event, Message, UnknownSchemaVersion
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 from shared.decider import Context, Rejection
 from shared.errors import Poison
 from shared.messages.catalog import COMMANDS, EVENTS, catalog
@@ -74,7 +74,7 @@ def subject_of(message: Message) -> Subject:
     match message:
         case StartSaga():
             return _start_of(type(message))
-        case CompletionAnnouncement(saga_type=saga_type, saga_id=saga_id):
+        case Completed(saga_type=saga_type, saga_id=saga_id):
             return EVENTS + Subject(("saga", saga_type, "completed", saga_id))
         case _:
             raise LookupError(f"{type(message).__name__} has no line in subjects.yaml")

@@ -7,7 +7,7 @@ from deploy.kubernetes import nack
 from deploy.monitoring import dashboard
 from deploy.settings import SERVICES
 from services.saga import diagrams
-from services.saga.core.steps import flat
+from services.saga.core.steps import flatten
 from services.saga.definitions import DEFINITIONS
 from shared.messages.catalog import catalog
 
@@ -41,6 +41,6 @@ def test_the_streams_for_nack_are_what_make_render_writes():
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda each: f"{each.saga_type}-{each.version}")
 def test_a_diagram_has_every_step_and_every_undo(definition):
     drawn = diagrams.diagram(definition)
-    for step in flat(definition.steps):
+    for step in flatten(definition.steps):
         assert step.name.replace("-", "_") in drawn
-        assert all(undo.ask.__name__.replace("_", "-") in drawn for undo in step.undo)
+        assert all(undo.command.__name__.replace("_", "-") in drawn for undo in step.undo)

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from services.saga import outbox, store
 from services.saga.core import machine
-from services.saga.core.machine import Heard
+from services.saga.core.inputs import EventReceived
 from services.saga.core.state import Origin
 from shared.contracts.key.events import KeyRevoked
 from shared.messages.ids import derive_id, new_id
@@ -37,7 +37,7 @@ class Deciding:
 def measure(scale: float = 1.0) -> Deciding:
     definition, now = idle(STEPS), datetime.now(UTC)
     request = definition.request.model_validate_json(start(0, str(new_id()))[1])
-    saga = machine.begin(definition, request, Origin(new_id(), new_id(), "bench"), now)
+    saga = machine.begin(definition, request, Origin(command_id=new_id(), correlation_id=new_id(), actor="bench"), now)
     for _ in range(AT):
         saga = machine.advance(definition, saga, _answer(definition, saga, now))
     answer = _answer(definition, saga, now)
@@ -46,14 +46,14 @@ def measure(scale: float = 1.0) -> Deciding:
         machine.advance(definition, saga, answer)
 
     after = machine.advance(definition, saga, answer)
-    asked_before = {pending.command_id for pending in machine.asked(saga)}
+    asked_before = {pending.command_id for pending in machine.steps_in_flight(saga)}
 
     def write_and_seal() -> None:
-        store.write(after)
+        store.encode_entry(after)
         for told in after.announcements:
-            outbox.announcement(after, told)
-        for pending, command in machine.questions(definition, after, but=asked_before):
-            outbox.asked(after, pending, command)
+            outbox.announcement_message(after, told)
+        for pending, command in machine.pending_commands(definition, after, exclude=asked_before):
+            outbox.command_message(after, pending, command)
 
     told = json.dumps({"saga": saga.saga_id, "number": AT, "revision": 12345}).encode()
 
@@ -66,10 +66,12 @@ def measure(scale: float = 1.0) -> Deciding:
     return Deciding(*(round(_each_us(work, scale), 1) for work in (decide, write_and_seal, bare)))
 
 
-def _answer(definition, saga, at) -> Heard:
-    ((pending, command),) = machine.questions(definition, saga)
+def _answer(definition, saga, at) -> EventReceived:
+    ((pending, command),) = machine.pending_commands(definition, saga)
     event = KeyRevoked(key_id=command.key_id, reason=command.reason, existed=False)
-    return Heard(derive_id(pending.command_id, "revoked"), pending.command_id, event, at)
+    return EventReceived(
+        event_id=derive_id(pending.command_id, "revoked"), command_id=pending.command_id, event=event, at=at
+    )
 
 
 def _each_us(work: Callable[[], None], scale: float) -> float:

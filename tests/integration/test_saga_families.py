@@ -31,11 +31,11 @@ def completed(saga):
     return KeyExpiryCompleted(**saga.heading, key_id=saga.request.key_id)
 
 
-CHILD, KEY = child(begin_child, PkiBootstrapCompleted), Step(make_key, kept.KeyGenerated, within=SOON)
+CHILD, KEY = child(begin_child, PkiBootstrapCompleted), Step(make_key, kept.KeyGenerated, timeout=SOON)
 
 
 def parent(*steps, **more):
-    return Definition("key-expiry", StartKeyExpiry, steps, completed, **more)
+    return Definition("key-expiry", StartKeyExpiry, steps, completed=completed, **more)
 
 
 async def begun(services):
@@ -145,7 +145,7 @@ async def test_without_a_way_back_a_step_waits_for_an_operator(server, services,
     services.refusing["make-key"] = 3
     at_once = KEY.retry.__class__(delay=timedelta(seconds=0.02))
     step = Step(make_key, kept.KeyGenerated, retry=at_once)
-    async with coordinating(server.url, parent(step, forward=True)):
+    async with coordinating(server.url, parent(step, forward_only=True)):
         saga_id = await begun(services)
         stuck = await log.told(f"keys.events.saga.*.stuck.*.{saga_id}")
         retried = await log.ask("saga.retry", {"saga_id": saga_id})

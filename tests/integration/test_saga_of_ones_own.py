@@ -9,7 +9,7 @@ from shared.contracts.base import Name
 from shared.contracts.key.commands import GenerateKey
 from shared.contracts.key.events import KeyGenerated
 from shared.contracts.key.value_types import Algorithm
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 from shared.messages.ids import new_id
 from tests.kit.example.lent_key import LENT_KEY
 from tests.support.device_talk import RECIPIENT
@@ -21,7 +21,7 @@ class StartKeyForSomebody(StartSaga):
     owner: Name
 
 
-class KeyForSomebodyCompleted(CompletionAnnouncement):
+class KeyForSomebodyCompleted(Completed):
     owner: Name
 
 
@@ -42,7 +42,7 @@ def told(saga) -> KeyForSomebodyCompleted:
 
 
 UNDO = key_undone(lambda saga: saga.id_of("key"), "undone")
-ONE = Definition("key-for-somebody", StartKeyForSomebody, (Step(make_key, KeyGenerated, undo=UNDO),), told)
+ONE = Definition("key-for-somebody", StartKeyForSomebody, (Step(make_key, KeyGenerated, undo=UNDO),), completed=told)
 TWO = Definition("keys-for-two", StartKeysForTwo, (child(for_ada, KeyForSomebodyCompleted),))
 
 

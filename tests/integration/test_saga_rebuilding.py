@@ -66,7 +66,7 @@ async def test_all_that_is_lost_is_made_again_and_goes_on(server, services, log,
     lines = await recovery.run((), check=False)
 
     assert len(lines) == 4  # the child is one too
-    assert all("is lost; made again, running" in line for line in lines)
+    assert all("is lost; rebuilt, running" in line for line in lines)
     after = {saga_id: await services.waits_for(saga_id) for saga_id in begun}
     assert {i: (phase, said) for i, (phase, _, said) in before.items()} == {
         i: (phase, said) for i, (phase, _, said) in after.items()
@@ -99,7 +99,7 @@ async def test_a_damaged_entry_is_made_again_and_the_others_are_left_as_they_are
 
     lines = await recovery.run((), check=False)
 
-    assert lines == [f"pki-bootstrap {begun[1]}: its entry is damaged; made again, running"]
+    assert lines == [f"pki-bootstrap {begun[1]}: its entry is damaged; rebuilt, running"]
     assert (await bucket.get(good.key)).revision == good.revision
 
 
@@ -134,6 +134,4 @@ async def test_a_saga_that_the_log_has_not_is_said_to_be_none(services, recovery
     del services
     nobody = str(new_id())
 
-    assert await recovery.run((nobody,), check=True) == [
-        f"{nobody}: cannot be made again: the log has no saga of that id"
-    ]
+    assert await recovery.run((nobody,), check=True) == [f"{nobody}: cannot be rebuilt: the log has no saga of that id"]

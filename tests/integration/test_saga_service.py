@@ -98,7 +98,7 @@ async def test_what_is_refused_too_often_is_undone(server, services, log):
 
 
 async def test_an_undo_that_nobody_answers_leaves_something_over_and_the_rest_is_undone(server, services, log):
-    undo = tuple(replace(undo, within=SOON, retry=AT_ONCE) for undo in PKI_BOOTSTRAP.steps[1].undo)
+    undo = tuple(replace(undo, timeout=SOON, retry=AT_ONCE) for undo in PKI_BOOTSTRAP.steps[1].undo)
     steps = (PKI_BOOTSTRAP.steps[0], replace(PKI_BOOTSTRAP.steps[1], undo=undo), *PKI_BOOTSTRAP.steps[2:])
     definition = impatient(replace(PKI_BOOTSTRAP, steps=steps), sign_root_certificate=SOON)
     services.silent |= {"undo.create-root-certificate", "sign-root-certificate"}

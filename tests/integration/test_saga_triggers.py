@@ -11,7 +11,7 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from services.saga.core.definition import Trigger
-from services.saga.core.triggers import beginnings, by_event_type
+from services.saga.core.triggers import by_event_type, triggered_starts
 from services.saga.definitions import crl_publication as crls
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.crl_publication import CRL_PUBLICATION
@@ -53,7 +53,7 @@ def in_seconds(seconds):
 def begun_by(definition, event, lineage):
     """The id of the saga that *event* begins."""
     kind = by_event_type([definition])[type(event).__name__]
-    [one] = beginnings(kind, lineage.message_id, event, datetime.now(UTC))
+    [one] = triggered_starts(kind, lineage.message_id, event, datetime.now(UTC))
     return one.request.saga_id
 
 

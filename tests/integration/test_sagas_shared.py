@@ -18,8 +18,8 @@ from services.saga.core.definition import Definition, Parallel, Step
 from services.saga.core.state import Origin
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
-from services.saga.saga_runner import Sagas
-from services.saga.store import Found, SagaStore
+from services.saga.runner import SagaRunner
+from services.saga.store import SagaStore, StoredSaga
 from shared.contracts.key import commands as keys
 from shared.contracts.key.events import KeyGenerated
 from shared.contracts.key.value_types import Algorithm
@@ -45,7 +45,7 @@ def completed(saga):
 
 
 MADE = Parallel(Step(make_fast, KeyGenerated), Step(make_slow, KeyGenerated))
-SIDE_BY_SIDE = Definition("key-expiry", StartKeyExpiry, (MADE,), completed)
+SIDE_BY_SIDE = Definition("key-expiry", StartKeyExpiry, (MADE,), completed=completed)
 
 
 @asynccontextmanager
@@ -150,10 +150,10 @@ class LosesOnce(JetStreamContext):
 
 async def test_what_comes_about_in_one_move_stands_in_the_log_in_that_order_though_a_publish_is_lost(client, log):
     await declare(client)
-    at_once = Definition("key-expiry", StartKeyExpiry, (), completed)
+    at_once = Definition("key-expiry", StartKeyExpiry, (), completed=completed)
     store = SagaStore(KeyValue(client.jetstream(), "KEYS_SAGAS"), {"key-expiry/1": at_once})
-    sagas = Sagas(LosesOnce(client, "started"), store, {StartKeyExpiry: at_once})
-    saga_id, origin = str(new_id()), Origin(new_id(), new_id(), "tester")
+    sagas = SagaRunner(LosesOnce(client, "started"), store, {StartKeyExpiry: at_once})
+    saga_id, origin = str(new_id()), Origin(command_id=new_id(), correlation_id=new_id(), actor="tester")
     request = StartKeyExpiry(saga_id=saga_id, key_id=saga_id)
 
     with pytest.raises(nats.errors.TimeoutError):
@@ -184,9 +184,11 @@ async def test_the_sweep_sends_what_was_left_unsent_once(server, client, service
 async def saved_and_not_sent(store, at):
     """The id of a saga that began then, and whose coordinator died after saving it."""
     request = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": str(new_id())}, strict=False)
-    saga = machine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "tester"), at)
-    saga = replace(saga, questions=tuple(each.later(timedelta(minutes=5)) for each in saga.questions))
-    await store.save(Found(PKI_BOOTSTRAP, saga, 0), saga)
+    saga = machine.begin(
+        PKI_BOOTSTRAP, request, Origin(command_id=new_id(), correlation_id=new_id(), actor="tester"), at
+    )
+    saga = replace(saga, pending=tuple(each.postponed(timedelta(minutes=5)) for each in saga.pending))
+    await store.save(StoredSaga(PKI_BOOTSTRAP, saga, 0), saga)
     return saga.saga_id
 
 

@@ -8,10 +8,10 @@ from services.saga import store
 from services.saga.core import machine
 from services.saga.core.state import Phase
 from shared.contracts.rejection import RejectionCode
-from shared.contracts.saga.protocol import Announcement, CompletionAnnouncement, SagaCompensated, SagaFailed
+from shared.contracts.saga.protocol import Announcement, Completed, SagaCompensated, SagaFailed
 from tests.kit.played import Effect, Played
 
-ENDS = (CompletionAnnouncement, SagaCompensated, SagaFailed)
+ENDS = (Completed, SagaCompensated, SagaFailed)
 
 
 class Broken(AssertionError):
@@ -24,12 +24,12 @@ class Broken(AssertionError):
 
 def at_any_moment(played: Played) -> None:
     """Raises Broken where a crash now, or an answer told twice, would change anything."""
-    stored = store.write(played.saga)
-    found = store.read(played.definition, from_json(stored))
+    stored = store.encode_entry(played.saga)
+    found = store.decode_entry(played.definition, from_json(stored))
     if found != played.saga:
         raise Broken("what a crash leaves is not what was saved", played)
     asked = [sent.command_id for sent in played.asking()]
-    if [pending.command_id for pending, _ in machine.questions(played.definition, found)] != asked:
+    if [pending.command_id for pending, _ in machine.pending_commands(played.definition, found)] != asked:
         raise Broken("after a crash other commands are sent than before", played)
     for command_id, heard in played.answers.items():
         twice = command_id not in played.unheard and command_id not in asked
@@ -50,7 +50,7 @@ def at_the_end(played: Played) -> None:
         raise Broken("its announcements do not count 0, 1, 2 …", played)
     if (ends := sum(isinstance(event, ENDS) for event in told)) != 1:
         raise Broken(f"it ended {ends} times", played)
-    if played.saga.questions:
+    if played.saga.pending:
         raise Broken("it is over, and still asks", played)
     left = {step for step in _done(played) if played.definition.step(step).undo}
     said = {each.step for each in played.saga.left_over}
@@ -70,7 +70,7 @@ def at_the_end(played: Played) -> None:
 
 def _newest_first(played: Played) -> None:
     """What was answered later is undone earlier."""
-    answered = [each.step for each in played.saga.answers if not each.step.startswith("undo.")]
+    answered = [each.step for each in played.saga.outcomes if not each.step.startswith("undo.")]
     undone = list(dict.fromkeys(sent.step for sent in played.sent if sent.is_undo and sent.step in answered))
     if undone != [step for step in reversed(answered) if step in undone]:
         raise Broken(f"undone in the order {', '.join(undone)}, done in the order {', '.join(answered)}", played)

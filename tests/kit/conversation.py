@@ -27,7 +27,7 @@ class Conversation:
     @property
     def asking(self) -> list[str]:
         """What it waits for now: steps, `undo.<step>`, people, sleep."""
-        return [question.label for question in self._played.saga.questions]
+        return [question.label for question in self._played.saga.pending]
 
     @property
     def asked(self) -> list[str]:
@@ -53,7 +53,7 @@ class Conversation:
     @property
     def stuck(self) -> list[str]:
         """What only an operator can have go on."""
-        return [question.label for question in self._played.saga.questions if question.stuck is not None]
+        return [question.label for question in self._played.saga.pending if question.stuck is not None]
 
     @property
     def saga(self) -> Saga[Any]:
@@ -95,14 +95,14 @@ class Conversation:
         """All goes well from here on: everybody answers, *people* say what they are waited for, time goes by."""
         for _ in range(_ENOUGH):
             played = self._played
-            if played.saga.over and not played.waiting:
+            if played.saga.is_finished and not played.waiting:
                 at_the_end(played)
                 return self
             if played.waiting:
                 self._now(_answered(played, played.waiting[0], Outcome.DONE))
             elif (wanted := self._wanted(people)) is not None:
                 self._now(played.saying(*wanted))
-            elif played.saga.armed is not None:
+            elif played.saga.timer_at is not None:
                 self._now(played.later())
             else:
                 raise Broken("it waits for a person", played)
@@ -121,7 +121,7 @@ class Conversation:
 
     def _wanted(self, people: tuple[str, ...]) -> tuple[str, str] | None:
         saga = self._played.saga
-        for pending in saga.questions:
+        for pending in saga.pending:
             if pending.people is not None:
                 heard = {said.actor for said in saga.signals if said.step == pending.step}
                 for actor in people:

@@ -62,7 +62,7 @@ def explore(definition: AnyDefinition, request: StartSaga, *, faults: int = 2, a
             at_the_end(played)
             ends[str(played.saga.phase)] += 1
         found = list(moves(played))
-        if not found and not played.saga.over:
+        if not found and not played.saga.is_finished:
             raise Broken("it stands still for ever", played)
         paths += [(move.make(played), left - move.fault) for move in found if left or not move.fault]
     return Explored(len(seen), ends)
@@ -101,13 +101,13 @@ def moves(played: Played) -> Iterator[Move]:
         yield Move(partial(Played.hearing, command_id=command_id))
     yield from _of_people(played)
     yield from _of_operators(played)
-    if played.saga.armed is not None and not played.saga.over:
-        under_way = played.waiting or played.unheard or any(each.people for each in played.saga.questions)
+    if played.saga.timer_at is not None and not played.saga.is_finished:
+        under_way = played.waiting or played.unheard or any(each.people for each in played.saga.pending)
         yield Move(Played.later, fault=bool(under_way))
 
 
 def _of_people(played: Played) -> Iterator[Move]:
-    for pending in played.saga.questions:
+    for pending in played.saga.pending:
         if pending.people is not None:
             heard = {said.actor for said in played.saga.signals if said.step == pending.step}
             actor = next(each for each in PEOPLE if each not in heard)
@@ -116,19 +116,19 @@ def _of_people(played: Played) -> Iterator[Move]:
 
 def _of_operators(played: Played) -> Iterator[Move]:
     saga_id = played.saga.saga_id
-    if any(each.stuck for each in played.saga.questions):
+    if any(each.stuck for each in played.saga.pending):
         yield Move(partial(Played.ordered, command=RetrySaga(saga_id=saga_id)))
     elif played.saga.phase is Phase.RUNNING and not played.saga.past_pivot:
         yield Move(partial(Played.ordered, command=CancelSaga(saga_id=saga_id)), fault=True)
-    elif played.saga.phase is Phase.COMPLETED and not played.definition.forward:
+    elif played.saga.phase is Phase.COMPLETED and not played.definition.forward_only:
         yield Move(partial(Played.ordered, command=WithdrawSaga(saga_id=saga_id)), fault=True)
 
 
 def _is_over(played: Played) -> bool:
-    return played.saga.over and not played.waiting and not played.unheard
+    return played.saga.is_finished and not played.waiting and not played.unheard
 
 
 def _key(played: Played, left: int) -> object:
     effects: Any = tuple(sorted(played.effects.items()))
     waiting = tuple(sent.command_id for sent in played.waiting)
-    return store.write(played.saga), played.now, waiting, played.unheard, effects, left
+    return store.encode_entry(played.saga), played.now, waiting, played.unheard, effects, left

@@ -15,9 +15,14 @@ from uuid import UUID
 
 from services.saga.core import machine
 from services.saga.core.definition import AnyDefinition
-from services.saga.core.machine import Due, Heard, Message
-from services.saga.core.operations import OperatorCommand, Ordered
-from services.saga.core.signals import Signalled
+from services.saga.core.inputs import (
+    EventReceived,
+    Input,
+    OperatorCommand,
+    OperatorCommandReceived,
+    SignalReceived,
+    TimerFired,
+)
 from services.saga.core.state import Origin, Saga
 from services.saga.core.steps import Step
 from shared.contracts.base import Command, Event
@@ -73,7 +78,7 @@ class Played:
     now: datetime = NOON
     sent: tuple[Sent, ...] = ()
     waiting: tuple[Sent, ...] = ()
-    answers: Mapping[UUID, Heard] = field(default_factory=dict)
+    answers: Mapping[UUID, EventReceived] = field(default_factory=dict)
     unheard: tuple[UUID, ...] = ()
     effects: Mapping[str, Effect] = field(default_factory=dict)
     told: tuple[Event, ...] = ()
@@ -84,7 +89,7 @@ class Played:
     def begin(cls, definition: AnyDefinition, request: StartSaga, said: Said | None = None) -> Played:
         if not request.saga_id:
             request = request.model_copy(update={"saga_id": str(START)})
-        saga = machine.begin(definition, request, Origin(START, START, "tester"), NOON)
+        saga = machine.begin(definition, request, Origin(command_id=START, correlation_id=START, actor="tester"), NOON)
         return _sending(cls(definition, saga, said or {}))
 
     # -- what may happen next ----------------------------------------------------------------------------------------
@@ -92,7 +97,12 @@ class Played:
     def delivered(self, sent: Sent, outcome: Outcome = Outcome.DONE) -> Played:
         """*sent* arrives, and is answered; nothing is heard of that yet."""
         event, effects = self._answered(sent, outcome)
-        heard = Heard(derive_id(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
+        heard = EventReceived(
+            event_id=derive_id(sent.command_id, type(event).__name__),
+            command_id=sent.command_id,
+            event=event,
+            at=self.now,
+        )
         after = replace(
             self,
             waiting=tuple(each for each in self.waiting if each is not sent),
@@ -110,15 +120,15 @@ class Played:
 
     def later(self) -> Played:
         """Time goes on to what is due next."""
-        assert self.saga.armed is not None
-        now = max(self.now, self.saga.armed) + timedelta(milliseconds=1)
-        timer = Due(derive_id(START, now.isoformat()), now)
+        assert self.saga.timer_at is not None
+        now = max(self.now, self.saga.timer_at) + timedelta(milliseconds=1)
+        timer = TimerFired(derive_id(START, now.isoformat()), now)
         return _moved(replace(self, now=now).telling(f"{now - NOON} after noon"), timer)
 
     def after(self, passing: timedelta) -> Played:
         """Time goes on by *passing*, or until somebody is asked something: answers do not take days."""
         until, played = self.now + passing, self
-        while played.saga.armed is not None and played.saga.armed < until:
+        while played.saga.timer_at is not None and played.saga.timer_at < until:
             played = played.later()
             if len(played.sent) > len(self.sent):
                 return played
@@ -126,14 +136,18 @@ class Played:
 
     def saying(self, actor: str, signal: str) -> Played:
         """One person says it, of whatever is waited for."""
-        awaited = next((each.people.message_sha256 for each in self.saga.questions if each.people), None)
+        awaited = next((each.people.message_sha256 for each in self.saga.pending if each.people), None)
         command_id = derive_id(START, f"{actor}/{signal}/{awaited}/{len(self.said_by)}")
-        said = Signalled(command_id, signal, actor, awaited, None, self.now)
+        said = SignalReceived(
+            command_id=command_id, signal=signal, actor=actor, message_sha256=awaited, comment=None, at=self.now
+        )
         return _moved(replace(self, said_by=(*self.said_by, actor)).telling(f"{actor} says {signal}"), said)
 
     def ordered(self, command: OperatorCommand) -> Played:
         name = type(command).__name__
-        order = Ordered(derive_id(START, f"{name}/{self.now.isoformat()}/{len(self.story)}"), command, self.now)
+        order = OperatorCommandReceived(
+            derive_id(START, f"{name}/{self.now.isoformat()}/{len(self.story)}"), command, self.now
+        )
         return _moved(self.telling(f"an operator: {name}"), order)
 
     def with_said(self, step: str, fields: Mapping[str, Any]) -> Played:
@@ -146,7 +160,7 @@ class Played:
 
     def asking(self) -> Iterator[Sent]:
         """What the saga's state says is to be asked now."""
-        for pending, command in machine.questions(self.definition, self.saga):
+        for pending, command in machine.pending_commands(self.definition, self.saga):
             yield Sent(pending.command_id, pending.label, pending.step, pending.part, pending.attempt, command)
 
     def step(self, sent: Sent) -> Step[Any]:
@@ -161,7 +175,7 @@ class Played:
             yield Outcome.REFUSED
             return
         yield from (Outcome.REFUSED, Outcome.REFUSED_FOR_NOW)
-        if step.may_stand:
+        if step.already_done_ok:
             yield Outcome.STANDS
         if failed_by(step) is not None:
             yield Outcome.FAILED
@@ -199,8 +213,8 @@ class Played:
         return answer(done_by(step, sent.part), sent.command), {**self.effects, sent.step: became}
 
 
-def _moved(played: Played, message: Message) -> Played:
-    return _sending(replace(played, saga=machine.advance(played.definition, played.saga, message)))
+def _moved(played: Played, received: Input) -> Played:
+    return _sending(replace(played, saga=machine.advance(played.definition, played.saga, received)))
 
 
 def _sending(played: Played) -> Played:

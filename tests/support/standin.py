@@ -110,7 +110,7 @@ class StandIn:
 def impatient(definition, **within):
     """The same definition, some of whose steps (by the name of what they ask) wait less."""
     steps = tuple(
-        replace(step, within=within[name]) if (name := step.ask.__name__) in within else step
+        replace(step, timeout=within[name]) if (name := step.command.__name__) in within else step
         for step in definition.steps
     )
     return replace(definition, steps=steps)

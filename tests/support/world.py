@@ -16,9 +16,14 @@ from pydantic_core import from_json
 from services.saga import store
 from services.saga.core import machine
 from services.saga.core.definition import AnyDefinition
-from services.saga.core.machine import Due, Heard, Ordered, Signalled
-from services.saga.core.operations import OperatorCommand
-from services.saga.core.replay import Logged
+from services.saga.core.inputs import (
+    EventReceived,
+    OperatorCommand,
+    OperatorCommandReceived,
+    SignalReceived,
+    TimerFired,
+)
+from services.saga.core.replay import LoggedEvent
 from services.saga.core.state import Origin, Saga
 from services.yubikey.core import effects as devices
 from services.yubikey.core.domain import YUBIKEY
@@ -88,18 +93,18 @@ class World:
     broken: frozenset[str] = frozenset()
     now: datetime = NOON
     commands: list[Sent] = field(default_factory=list)
-    events: list[Heard] = field(default_factory=list)
+    events: list[EventReceived] = field(default_factory=list)
     told: list[Event] = field(default_factory=list)
     toys: Toys = field(default_factory=Toys)
-    answers: dict[UUID, Heard] = field(default_factory=dict)
+    answers: dict[UUID, EventReceived] = field(default_factory=dict)
     slots: dict[str, str] = field(default_factory=dict)
-    stored: list[Logged] = field(default_factory=list)
+    stored: list[LoggedEvent] = field(default_factory=list)
     """What the stream would have of it: answers and announcements, in order."""
     approvers: tuple[str, ...] = ("ada", "bob")
 
     @classmethod
     def begin(cls, definition: AnyDefinition, request: StartSaga, broken: frozenset[str] = frozenset()) -> World:
-        saga = machine.begin(definition, request, Origin(START, START, "tester"), NOON)
+        saga = machine.begin(definition, request, Origin(command_id=START, correlation_id=START, actor="tester"), NOON)
         world = cls(definition, saga, broken)
         world.log["key", ISSUER_ID].append(ISSUER_KEY)
         world.send()
@@ -114,15 +119,17 @@ class World:
         for announced in self.saga.announcements:
             if announced.event not in self.told:
                 self.told.append(announced.event)
-                self.stored.append(Logged(announced.event_id, announced.cause, announced.event, self.now))
-        for pending, command in machine.questions(self.definition, self.saga):
+                self.stored.append(
+                    LoggedEvent(event_id=announced.event_id, cause=announced.cause, event=announced.event, at=self.now)
+                )
+        for pending, command in machine.pending_commands(self.definition, self.saga):
             sent = Sent(pending.command_id, command, pending.label)
             if sent not in self.commands:
                 self.commands.append(sent)
 
     def crash(self) -> None:
         """The coordinator dies and finds what it had saved; whatever is pending is sent again."""
-        self.saga = store.read(self.definition, from_json(store.write(self.saga)))
+        self.saga = store.decode_entry(self.definition, from_json(store.encode_entry(self.saga)))
         self.send()
 
     def deliver(self, sent: Sent) -> None:
@@ -130,36 +137,50 @@ class World:
         if sent.command_id in self.answers:
             return
         event = self._answer(sent)
-        heard = Heard(derive_id(sent.command_id, type(event).__name__), sent.command_id, event, self.now)
+        heard = EventReceived(
+            event_id=derive_id(sent.command_id, type(event).__name__),
+            command_id=sent.command_id,
+            event=event,
+            at=self.now,
+        )
         self.answers[sent.command_id] = heard
-        self.stored.append(Logged(heard.event_id, heard.command_id, event, heard.at, sent.label))
+        self.stored.append(
+            LoggedEvent(event_id=heard.event_id, cause=heard.command_id, event=event, at=heard.at, step=sent.label)
+        )
         self.events.append(heard)
 
-    def hear(self, message: Heard | Due | Ordered | Signalled) -> None:
+    def hear(self, message: EventReceived | TimerFired | OperatorCommandReceived | SignalReceived) -> None:
         """The coordinator is given a message, perhaps not for the first time."""
         self.saga = machine.advance(self.definition, self.saga, message)
         self.send()
 
     def pass_time(self) -> None:
         """Time goes on to whatever is due next, and its timer fires."""
-        if self.saga.armed is not None:
-            self.now = max(self.now, self.saga.armed) + timedelta(milliseconds=1)
-            self.hear(Due(derive_id(START, self.now.isoformat()), self.now))
+        if self.saga.timer_at is not None:
+            self.now = max(self.now, self.saga.timer_at) + timedelta(milliseconds=1)
+            self.hear(TimerFired(derive_id(START, self.now.isoformat()), self.now))
 
     def cancel(self) -> None:
         self.order(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
 
-    def order(self, command: OperatorCommand, number: int = 0) -> Ordered:
+    def order(self, command: OperatorCommand, number: int = 0) -> OperatorCommandReceived:
         """An operator orders it; with another *number*, once more."""
-        order = Ordered(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
+        order = OperatorCommandReceived(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
         self.hear(order)
         return order
 
-    def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> Signalled:
+    def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> SignalReceived:
         """One person says it (of what is waited for, unless *sha256* is given), perhaps not for the first time."""
-        awaited = next((asked.people.message_sha256 for asked in self.saga.questions if asked.people), None)
+        awaited = next((pending.people.message_sha256 for pending in self.saga.pending if pending.people), None)
         command_id = derive_id(START, f"{actor}/{awaited}/{number}")
-        said = Signalled(command_id, signal, actor, awaited if sha256 == "" else sha256, None, self.now)
+        said = SignalReceived(
+            command_id=command_id,
+            signal=signal,
+            actor=actor,
+            message_sha256=awaited if sha256 == "" else sha256,
+            comment=None,
+            at=self.now,
+        )
         self.hear(said)
         return said
 
@@ -169,24 +190,24 @@ class World:
         A saga that only an operator can move any more is tried again, but where the world is broken.
         """
         for number in range(300):
-            if self.saga.over or (self.stuck and self.broken):
+            if self.saga.is_finished or (self.stuck and self.broken):
                 break
             if self.stuck:
                 self.order(RetrySaga(saga_id=self.saga.saga_id), 2000 + number)
             if self.saga.paused_at is not None:
                 self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
             self._deliver_all()
-            while any(asked.people for asked in self.saga.questions):
+            while any(pending.people for pending in self.saga.pending):
                 for actor in self.approvers:
                     self.say(actor)
-            if not self.saga.over and not self._unheard():
+            if not self.saga.is_finished and not self._unheard():
                 self.pass_time()
-        assert self.saga.over or self.saga.question, "the saga does not end"
+        assert self.saga.is_finished or self.saga.pending[0], "the saga does not end"
         self._deliver_all()
 
     @property
     def stuck(self) -> bool:
-        return bool(self.saga.questions) and all(asked.stuck for asked in self.saga.questions)
+        return bool(self.saga.pending) and all(pending.stuck for pending in self.saga.pending)
 
     def _deliver_all(self) -> None:
         for sent in list(self.commands):
@@ -195,7 +216,7 @@ class World:
             self.hear(heard)
 
     def _unheard(self) -> bool:
-        return any(asked.asked and asked.command_id not in self.answers for asked in self.saga.questions)
+        return any(pending.awaits_service and pending.command_id not in self.answers for pending in self.saga.pending)
 
     def _answer(self, sent: Sent) -> Event:
         command, about = sent.command, told_of(sent)

@@ -1,1 +1,1 @@
-"""The saga state machine. Pure: no clock, no randomness, no IO."""
+"""Saga state machine. Pure: no clock, no randomness, no IO."""

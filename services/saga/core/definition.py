@@ -1,19 +1,18 @@
-"""What a saga is made of: a table of steps. Data and small pure functions; the engine gives them their meaning."""
+"""Definition of a saga: a table of steps with small pure functions, which the state machine interprets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from services.saga.core.steps import Await, Each, Node, Parallel, Retry, Sleep, Step, Undo, child, flat
-from shared.contracts.base import Event
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
-
-if TYPE_CHECKING:
-    from services.saga.core.state import Saga
+from services.saga.core.retry import Retry
+from services.saga.core.state import PendingStep, Saga
+from services.saga.core.steps import Await, Each, Parallel, Row, Sleep, Step, Undo, child, flatten
+from shared.contracts.base import Command, Event
+from shared.contracts.saga.protocol import Completed, StartSaga
 
 __all__ = [
     "AnyDefinition",
@@ -35,95 +34,111 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class Trigger(Generic[E]):
-    """An event that begins a saga: *start* makes its command with the id it is given; None: not this event.
+    """An event that starts a saga.
 
-    *at*: when; none, or a time that has passed: at once. The saga's id follows from the event's id and from the name of
-    *start*, so an event that is heard again begins nothing new.
-
-    *together*: the id of what such events are about; all that are stored about it within one second begin one saga, a
-    little after that second. It sees them all: what it asks about, it asks when they are stored.
+    *start*: builds the start command with the given saga id; None: not for this event. The saga id is derived from the
+    event id and from the name of *start*, so a redelivered event starts nothing twice. *at*: the start time; without
+    one, or if it has passed, the saga starts at once. *group_by*: an id; all events about it that are stored within one
+    second start one saga, shortly after that second, so that its first command sees them all.
     """
 
-    on: type[E]
+    event_type: type[E]
     start: Callable[[E, str], StartSaga | None]
+    _: KW_ONLY
     at: Callable[[E], datetime | None] | None = None
-    together: Callable[[E], str | None] | None = None
+    group_by: Callable[[E], str | None] | None = None
 
     @property
     def name(self) -> str:
         return self.start.__name__
 
 
-def plainly(saga: Saga[Any]) -> CompletionAnnouncement:
-    """That it is complete, and nothing more."""
-    return CompletionAnnouncement(**saga.heading)
+def plain_completion(saga: Saga[Any]) -> Completed:
+    return Completed(**saga.heading)
 
 
 @dataclass(frozen=True, slots=True)
 class Definition(Generic[R]):
-    """A saga: a new one is a module of its own in `services.saga.definitions`.
+    """A saga type: its start command, its steps and its last event.
 
-    *request* is what begins it; *completed* what it says in the end, of a kind of its own if it has more to say.
-    *forward*: there is no way back from the first step on: what cannot be done waits for a person (as after a pivot).
+    *completed*: builds the event that ends a saga; its return annotation names the type. *forward_only*: the saga is
+    past its pivot from the start: a step that fails waits for an operator.
     """
 
     saga_type: str
     request: type[R]
-    steps: tuple[Node[R], ...]
-    completed: Callable[[Saga[R]], CompletionAnnouncement] = plainly
+    steps: tuple[Row[R], ...]
+    _: KW_ONLY
+    completed: Callable[[Saga[R]], Completed] = plain_completion
     version: int = 1
-    within: timedelta = timedelta(seconds=300)
+    timeout: timedelta = timedelta(seconds=300)
     triggers: tuple[Trigger[Any], ...] = ()
-    forward: bool = False
+    forward_only: bool = False
 
     def __post_init__(self) -> None:
-        """Raises ValueError for what could not work: it is found when the module is imported, not by a saga."""
-        if self.saga_type != (meant := self.request.saga_type()):
-            raise ValueError(f"{self.request.__name__} begins a {meant}, not a {self.saga_type}")
-        names = [step.name for step in flat(self.steps)]
-        if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise ValueError(f"{self.saga_type} has more than one step {', '.join(twice)}: give each a name (called=…)")
+        """Raises ValueError for a table that could not work, when its module is imported."""
+        if self.saga_type != (expected := self.request.saga_type()):
+            raise ValueError(f"{self.request.__name__} starts a {expected}, not a {self.saga_type}")
+        names = [step.name for step in flatten(self.steps)]
+        if duplicates := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(
+                f"{self.saga_type} has more than one step {', '.join(duplicates)}: give each its own name (name=…)"
+            )
 
     @property
-    def completion(self) -> type[CompletionAnnouncement]:
-        """The kind of event that it says in the end: what `completed` says that it returns."""
-        said = self.completed.__annotations__.get("return", CompletionAnnouncement)
-        kind: type[CompletionAnnouncement] = self.completed.__globals__[said] if isinstance(said, str) else said
-        return kind
+    def completion_type(self) -> type[Completed]:
+        """The type of the event that `completed` builds, by its return annotation."""
+        annotation = self.completed.__annotations__.get("return", Completed)
+        event_type: type[Completed] = (
+            self.completed.__globals__[annotation] if isinstance(annotation, str) else annotation
+        )
+        return event_type
 
     @property
-    def words(self) -> dict[str, type[Event]]:
-        """What it says and may be answered, by name: also what is in no contract, because nobody else need know it."""
-        steps = [step for step in flat(self.steps) if isinstance(step, Step)]
-        kinds = {self.completion, *chain.from_iterable(map(_answers, steps))}
-        return {kind.__name__: kind for kind in kinds}
+    def event_types(self) -> dict[str, type[Event]]:
+        """The events that end this saga and its steps, by name; also those that are in no published contract."""
+        steps = [step for step in flatten(self.steps) if isinstance(step, Step)]
+        types = {self.completion_type, *chain.from_iterable(map(_outcomes_of, steps))}
+        return {event_type.__name__: event_type for event_type in types}
 
     def step(self, name: str) -> Step[R] | Await[R] | Sleep[R]:
-        """The step of that name, or of that name and item. Raises LookupError."""
-        for step in flat(self.steps):
+        """Returns the step of that name, or of that name and item. Raises LookupError."""
+        for step in flatten(self.steps):
             if step.name == name:
                 return step
-        of_items = [each.step for each in _eaches(self.steps) if name.startswith(f"{each.step.name}-")]
-        if not of_items:
+        per_item = [each.step for each in _each_rows(self.steps) if name.startswith(f"{each.step.name}-")]
+        if not per_item:
             raise LookupError(f"{self.saga_type} has no step {name}")
-        step = max(of_items, key=lambda each: len(each.name))  # `revoke-key-1` is of `revoke-key`, not of `revoke`
-        return step.about(name[len(step.name) + 1 :])
+        step = max(per_item, key=lambda each: len(each.name))  # `revoke-key-1` belongs to `revoke-key`, not to `revoke`
+        return step.for_item(name[len(step.name) + 1 :])
+
+    def command_of(self, saga: Saga[R], pending: PendingStep) -> Command:
+        """Builds the command of a pending step that awaits a service."""
+        step = self.step(pending.step)
+        if pending.part is not None:
+            return step.undo[pending.part].command(saga)
+        assert isinstance(step, Step)
+        return step.command(saga)
+
+    def timeout_of(self, pending: PendingStep) -> timedelta:
+        step = self.step(pending.step)
+        return step.timeout if pending.part is None else step.undo[pending.part].timeout
 
 
-def _answers(step: Step[Any]) -> Iterator[type[Event]]:
+def _outcomes_of(step: Step[Any]) -> Iterator[type[Event]]:
     yield step.done
-    for kinds in (step.failed, *(undo.done for undo in step.undo), *(undo.failed for undo in step.undo)):
-        yield from kinds if isinstance(kinds, tuple) else (kinds,) if kinds else ()
+    for types in (step.failed, *(undo.done for undo in step.undo), *(undo.failed for undo in step.undo)):
+        yield from types if isinstance(types, tuple) else (types,) if types else ()
 
 
-def _eaches(nodes: Sequence[Node[R]]) -> Iterator[Each[R]]:
-    for node in nodes:
-        match node:
+def _each_rows(rows: Sequence[Row[R]]) -> Iterator[Each[R]]:
+    for row in rows:
+        match row:
             case Each():
-                yield node
+                yield row
             case Parallel(branches=branches):
                 for branch in branches:
-                    yield from _eaches(branch)
+                    yield from _each_rows(branch)
             case _:
                 pass
 

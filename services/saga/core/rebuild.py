@@ -1,7 +1,7 @@
-"""A saga's state from the log alone: what it announced, and what it was answered, played to the engine again.
+"""Rebuild of a saga's state from the log: its announcements and the outcomes of its commands, applied again.
 
-Pure. What moved it and is not in the log (timers, orders, people) is told by the announcement that it led to, and by
-what that names as its cause.
+Pure. Timers, operator commands and signals are in no log: the announcement that each led to, and the cause that it
+names, determine them.
 """
 
 from __future__ import annotations
@@ -16,89 +16,109 @@ from pydantic_core import to_json
 
 from services.saga.core import machine, replay
 from services.saga.core.definition import AnyDefinition
-from services.saga.core.replay import Logged
-from services.saga.core.state import Announced, Origin, Saga
+from services.saga.core.replay import LoggedEvent
+from services.saga.core.state import Origin, PendingAnnouncement, Saga
 from shared.contracts.base import Event
-from shared.contracts.saga import protocol as said
+from shared.contracts.saga.protocol import Announcement, SagaStarted
 
-_MOST_TRIES = 10_000
+_MAX_TRIES = 10_000
 
 
 class NotRebuildable(Exception):
-    """The log does not tell enough, or tells what the definition does not lead to; the message says what."""
+    """The log is incomplete, or the definition does not lead to what it holds; the message says which."""
 
 
-def rebuild(definition: AnyDefinition, origin: Origin, log: Sequence[Logged]) -> Saga[Any]:
-    """*log*: all that concerns one saga, in order; its own announcements among it. Raises NotRebuildable."""
+def rebuild(definition: AnyDefinition, origin: Origin, log: Sequence[LoggedEvent]) -> Saga[Any]:
+    """Rebuilds a saga from all events that concern it, its own announcements among them, in the order of the log.
+
+    Raises NotRebuildable.
+    """
     own = sorted((each for each in log if _is_own(each, log)), key=_sequence)
-    saga = _begun(definition, origin, own)
-    stored = {each.event_id: number for number, each in enumerate(log)}
-    answers = {each.event_id: each for each in log if each not in own}
+    saga = _begin(definition, origin, own)
+    positions = {each.event_id: number for number, each in enumerate(log)}
+    outcomes = {each.event_id: each for each in log if each not in own}
     causes = {each.cause for each in own}
-    silent = tuple(each for each in answers.values() if each.event_id not in causes)
-    saga, left = _Playing(definition, tuple(own), answers, stored).play(saga, 0, silent)
-    for each in left:
-        after = replay.heard(definition, saga, each)
-        unsaid = saga.announcements if after is not saga else ()
-        saga = replace(after, announcements=(*unsaid, *_new(after, unsaid)))
-    return _as_told(saga, own)
+    silent = tuple(each for each in outcomes.values() if each.event_id not in causes)
+    found = _Search(definition, tuple(own), outcomes, positions).search(_Partial(saga, silent), 0)
+    saga = found.saga
+    for each in found.silent:
+        after = replay.apply_outcome(definition, saga, each)
+        unpublished = saga.announcements if after is not saga else ()
+        saga = replace(after, announcements=(*unpublished, *_new(after, unpublished)))
+    return _with_published_announcements(saga, own)
+
+
+@dataclass(frozen=True, slots=True)
+class _Partial:
+    """A partly rebuilt saga, and the outcomes without an announcement that are not applied yet."""
+
+    saga: Saga[Any]
+    silent: tuple[LoggedEvent, ...]
 
 
 @dataclass(slots=True)
-class _Playing:
-    """*own*: the announcements, in order; *answers* by their ids; *stored*: the place of each in the log."""
+class _Search:
+    """Depth-first search for the inputs that lead to the announcements of the log.
+
+    *own*: the announcements, in order. *outcomes*: by event id. *positions*: of each event in the log.
+    """
 
     definition: AnyDefinition
-    own: tuple[Logged, ...]
-    answers: dict[UUID, Logged]
-    stored: dict[UUID, int]
+    own: tuple[LoggedEvent, ...]
+    outcomes: dict[UUID, LoggedEvent]
+    positions: dict[UUID, int]
     tries: int = 0
 
-    def play(self, saga: Saga[Any], number: int, silent: tuple[Logged, ...]) -> tuple[Saga[Any], tuple[Logged, ...]]:
-        """From announcement *number* on; returns the saga after the last, and which *silent* answers are left.
+    def search(self, partial: _Partial, number: int) -> _Partial:
+        """Continues with announcement *number*. Raises NotRebuildable.
 
-        An answer that led to no announcement was heard at some time after it was stored: at once, or later, where what
-        it would have led to is not what was announced. The first is tried first. Raises NotRebuildable.
+        An outcome without an announcement was received some time after it was stored: at once, or later, if at once it
+        would have led to another announcement. The earliest time is tried first.
         """
-        while number < len(self.own) and _sequence(self.own[number]) < saga.sequence:
-            number += 1  # said together with the one before
+        while number < len(self.own) and _sequence(self.own[number]) < partial.saga.sequence:
+            number += 1  # announced by the same transition as the one before
         if number == len(self.own):
-            return saga, silent
-        told = self.own[number]
-        by_then = [each for each in silent if self.stored[each.event_id] < self.stored[told.event_id]]
-        what = f"{_sequence(told)} ({type(told.event).__name__})"
-        problem = NotRebuildable(f"nothing in the log leads to its announcement {what}")
-        for answers in self._heard_by(told, by_then):
+            return partial
+        announcement = self.own[number]
+        position = self.positions[announcement.event_id]
+        stored_before = [each for each in partial.silent if self.positions[each.event_id] < position]
+        name = f"{_sequence(announcement)} ({type(announcement.event).__name__})"
+        problem = NotRebuildable(f"nothing in the log leads to its announcement {name}")
+        for outcomes in self._received_before(announcement, stored_before):
             self.tries += 1
-            before, heard = replay.in_silence(self.definition, saga, answers)
-            after = replay.moved(self.definition, before, told, self.answers.get(told.cause))
-            if not self._agrees(after, told) or self.tries > _MOST_TRIES:
+            before = replay.apply_silent_outcomes(self.definition, partial.saga, outcomes)
+            cause = self.outcomes.get(announcement.cause)
+            after = replay.apply_cause_of(self.definition, before.saga, announcement, cause)
+            if not self._agrees(after, announcement) or self.tries > _MAX_TRIES:
                 continue
             try:
-                return self.play(after, number + 1, tuple(each for each in silent if each not in heard))
+                silent = tuple(each for each in partial.silent if each not in before.applied)
+                return self.search(_Partial(after, silent), number + 1)
             except NotRebuildable as deeper:
                 problem = deeper
         raise problem
 
-    def _heard_by(self, told: Logged, answers: list[Logged]) -> Iterator[list[Logged]]:
-        """Which of them may have been heard by then: all, fewer, or none of what was left over all the same."""
-        yield from (answers[:count] for count in range(len(answers), -1, -1))
-        left_over = {f"undo.{left.step}" for left in getattr(told.event, "left_over", ())}
-        if any(each.step in left_over for each in answers):
-            yield [each for each in answers if each.step not in left_over]
+    def _received_before(self, announcement: LoggedEvent, outcomes: list[LoggedEvent]) -> Iterator[list[LoggedEvent]]:
+        """Yields which outcomes may have been received by then: all, fewer, or none of the steps left over."""
+        yield from (outcomes[:count] for count in range(len(outcomes), -1, -1))
+        left_over = {f"undo.{left.step}" for left in getattr(announcement.event, "left_over", ())}
+        if any(each.step in left_over for each in outcomes):
+            yield [each for each in outcomes if each.step not in left_over]
 
-    def _agrees(self, saga: Saga[Any], told: Logged) -> bool:
-        """Whether it says *told*, and nothing else than was said."""
-        said_then = {_sequence(each): each.event for each in self.own}
+    def _agrees(self, saga: Saga[Any], announcement: LoggedEvent) -> bool:
+        """True if the saga makes *announcement*, and no other than those in the log."""
+        published = {_sequence(each): each.event for each in self.own}
         made = {getattr(each.event, "sequence", -1): each.event for each in saga.announcements}
-        return _sequence(told) in made and all(
-            _gist(event) == _gist(said_then[sequence]) for sequence, event in made.items() if sequence in said_then
+        return _sequence(announcement) in made and all(
+            _essence(event) == _essence(published[sequence])
+            for sequence, event in made.items()
+            if sequence in published
         )
 
 
-def differences(live: Saga[Any], rebuilt: Saga[Any]) -> Iterator[str]:
-    """In what they would go on differently. Of times nothing is said: those of timers are in no log."""
-    for name, one, other in zip(_COMPARED, _compared(live), _compared(rebuilt), strict=True):
+def differences(stored: Saga[Any], rebuilt: Saga[Any]) -> Iterator[str]:
+    """Yields in what the two would go on differently. Times are not compared: those of timers are in no log."""
+    for name, one, other in zip(_COMPARED, _compared(stored), _compared(rebuilt), strict=True):
         if one != other:
             yield f"{name} is {one} in KEYS_SAGAS, and {other} by the log"
 
@@ -109,23 +129,23 @@ _COMPARED = ("phase", "finished", "answered", "undone", "left over", "announceme
 def _compared(saga: Saga[Any]) -> tuple[object, ...]:
     return (
         str(saga.phase),
-        sorted(saga.finished),
-        [(each.step, type(each.event).__name__) for each in saga.answers if not each.step.startswith("undo.")],
+        sorted(saga.finished_steps),
+        [(each.step, type(each.event).__name__) for each in saga.outcomes if not each.step.startswith("undo.")],
         list(saga.undone),
         sorted({left.step for left in saga.left_over}),
         saga.sequence,
-        sorted(question.label for question in saga.questions),
+        sorted(pending.label for pending in saga.pending),
         [(signal.step, signal.actor) for signal in saga.signals],
         (str(saga.origin.command_id), saga.origin.actor),
     )
 
 
-def _begun(definition: AnyDefinition, origin: Origin, own: Sequence[Logged]) -> Saga[Any]:
+def _begin(definition: AnyDefinition, origin: Origin, own: Sequence[LoggedEvent]) -> Saga[Any]:
     started = own[0].event if own else None
-    if not isinstance(started, said.SagaStarted):
+    if not isinstance(started, SagaStarted):
         raise NotRebuildable("the log does not have its beginning")
     if started.request is None or started.began_at is None:
-        raise NotRebuildable("it began under a version before 0.3.0, which did not say in the log what was asked for")
+        raise NotRebuildable("it began under a version before 0.3.0, whose log does not hold the start command")
     try:
         request = definition.request.model_validate_json(to_json(started.request))
     except ValidationError as error:
@@ -133,8 +153,8 @@ def _begun(definition: AnyDefinition, origin: Origin, own: Sequence[Logged]) -> 
     return machine.begin(definition, request, origin, started.began_at)
 
 
-def _gist(event: Event) -> tuple[object, ...]:
-    """What an announcement says that must be the same: its kind, of which step, what is undone and what is left."""
+def _essence(event: Event) -> tuple[object, ...]:
+    """Returns what must be the same in both announcements: type, step, what is undone and what is left over."""
     left_over = getattr(event, "left_over", ())
     return (
         type(event),
@@ -144,25 +164,25 @@ def _gist(event: Event) -> tuple[object, ...]:
     )
 
 
-def _as_told(saga: Saga[Any], own: Sequence[Logged]) -> Saga[Any]:
-    """What is to be announced and was, word for word as it was: told again, it is recognised."""
-    told = {_sequence(each): Announced(each.cause, each.event) for each in own}
+def _with_published_announcements(saga: Saga[Any], own: Sequence[LoggedEvent]) -> Saga[Any]:
+    """Replaces pending announcements by the published ones, so that publishing them again is deduplicated."""
+    published = {_sequence(each): PendingAnnouncement(each.cause, each.event) for each in own}
     return replace(
         saga,
-        announcements=tuple(told.get(getattr(each.event, "sequence", -1), each) for each in saga.announcements),
+        announcements=tuple(published.get(getattr(each.event, "sequence", -1), each) for each in saga.announcements),
     )
 
 
-def _new(after: Saga[Any], unsaid: Iterable[Announced]) -> tuple[Announced, ...]:
-    return tuple(each for each in after.announcements if each not in unsaid)
+def _new(after: Saga[Any], unpublished: Iterable[PendingAnnouncement]) -> tuple[PendingAnnouncement, ...]:
+    return tuple(each for each in after.announcements if each not in unpublished)
 
 
-def _is_own(each: Logged, log: Sequence[Logged]) -> bool:
-    """Whether it is an announcement of the saga whose log this is, not the end of one that it began."""
-    first = next((one.event for one in log if isinstance(one.event, said.SagaStarted)), None)
-    return isinstance(each.event, said.Announcement) and first is not None and each.event.identity == first.identity
+def _is_own(each: LoggedEvent, log: Sequence[LoggedEvent]) -> bool:
+    """True for an announcement of the saga whose log this is; false for the end of a child."""
+    first = next((one.event for one in log if isinstance(one.event, SagaStarted)), None)
+    return isinstance(each.event, Announcement) and first is not None and each.event.identity == first.identity
 
 
-def _sequence(told: Logged) -> int:
-    assert isinstance(told.event, said.Announcement)
-    return told.event.sequence
+def _sequence(announcement: LoggedEvent) -> int:
+    assert isinstance(announcement.event, Announcement)
+    return announcement.event.sequence

@@ -1,6 +1,6 @@
-"""One step of playing a saga again: what an answer in the log, or what led to an announcement, does to the engine.
+"""Replay of one event of a saga's log: applies to the state machine what led to an announcement.
 
-Pure. An order, a person's word and a timer are in no log: they are made of the announcement that they led to.
+Pure. Operator commands, signals and timers are in no log: they are reconstructed from the announcement they led to.
 """
 
 from __future__ import annotations
@@ -13,20 +13,26 @@ from uuid import UUID
 
 from services.saga.core import machine
 from services.saga.core.definition import AnyDefinition
-from services.saga.core.machine import Due, Heard
-from services.saga.core.operations import OperatorCommand, Ordered
-from services.saga.core.signals import Signalled
+from services.saga.core.inputs import (
+    EventReceived,
+    OperatorCommand,
+    OperatorCommandReceived,
+    SignalReceived,
+    TimerFired,
+)
 from services.saga.core.state import Saga
 from shared.contracts.base import Event
-from shared.contracts.saga import protocol as said
+from shared.contracts.saga import protocol
 
-_MOST_TIMERS = 1000
+_MAX_TIMERS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """An event that concerns a saga. *cause*: the command that it answers; of an announcement, what it names as its
-    cause. *step*: for which step it was asked (`CIM-Saga-Step`)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedEvent:
+    """An event in the log that concerns a saga.
+
+    *cause*: the command that it answers; of an announcement, its causation id. *step*: the `CIM-Saga-Step` header.
+    """
 
     event_id: UUID
     cause: UUID
@@ -35,80 +41,99 @@ class Logged:
     step: str = ""
 
 
-def in_silence(definition: AnyDefinition, saga: Saga[Any], answers: Iterable[Logged]) -> tuple[Saga[Any], list[Logged]]:
-    """After those *answers* that led to no announcement; and which they are. What would lead to one was heard later:
-    when the saga was paused, or had turned back."""
-    which = []
-    for each in answers:
-        after = heard(definition, saga, each)
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """The saga after some outcomes that led to no announcement, and which of them it applied."""
+
+    saga: Saga[Any]
+    applied: list[LoggedEvent]
+
+
+def apply_silent_outcomes(definition: AnyDefinition, saga: Saga[Any], outcomes: Iterable[LoggedEvent]) -> Replayed:
+    """Applies those *outcomes* that lead to no announcement.
+
+    The others were received later: when the saga was paused, or had begun to compensate.
+    """
+    applied = []
+    for outcome in outcomes:
+        after = apply_outcome(definition, saga, outcome)
         if after.sequence == saga.sequence:
             saga = after
-            which.append(each)
-    return saga, which
+            applied.append(outcome)
+    return Replayed(saga, applied)
 
 
-def heard(definition: AnyDefinition, saga: Saga[Any], answer: Logged) -> Saga[Any]:
-    heard = Heard(answer.event_id, answer.cause, answer.event, answer.at)
-    after = machine.advance(definition, saga, heard)
+def apply_outcome(definition: AnyDefinition, saga: Saga[Any], outcome: LoggedEvent) -> Saga[Any]:
+    received = EventReceived(event_id=outcome.event_id, command_id=outcome.cause, event=outcome.event, at=outcome.at)
+    after = machine.advance(definition, saga, received)
     if after is not saga:
         return after
-    ready = _timed(definition, saga, answer, lambda now: now.over or _asks(now, answer.step))
-    pending = next((each for each in ready.questions if each.label == answer.step), None)
+    ready = _fire_timers(definition, saga, outcome, lambda now: now.is_finished or _has_begun(now, outcome.step))
+    pending = next((each for each in ready.pending if each.label == outcome.step), None)
     if pending is None:
         return saga
-    if pending.send_at is not None:  # its time had come by then
-        ready = machine.advance(definition, ready, Due(answer.event_id, pending.send_at))
-        after = machine.advance(definition, ready, heard)
+    if pending.send_at is not None:  # the next attempt had been sent by then
+        ready = machine.advance(definition, ready, TimerFired(outcome.event_id, pending.send_at))
+        after = machine.advance(definition, ready, received)
     if after in (saga, ready) and (pending.part is not None or saga.past_pivot):
-        # Asked again by a timer, whose id is in no log, it had another id: it is known by its step.
-        after = machine.advance(definition, ready, replace(heard, command_id=pending.command_id))
+        # A timer had sent the command again under an id that is in no log: the step name identifies the outcome.
+        after = machine.advance(definition, ready, replace(received, command_id=pending.command_id))
     return saga if after is ready else after
 
 
-def _asks(saga: Saga[Any], step: str) -> bool:
-    """Whether that is pending, or will not be: of what is undone, one after another, what came before was given up."""
-    undoing = any(f"undo.{each.step}" == step for each in saga.to_undo)
-    return not undoing or any(each.label == step for each in saga.questions)
+def _has_begun(saga: Saga[Any], step: str) -> bool:
+    """True if the step is pending, or never will be: undos run one after another, and earlier ones were given up."""
+    to_undo = any(f"undo.{part.step}" == step for part in saga.to_undo)
+    return not to_undo or any(pending.label == step for pending in saga.pending)
 
 
-def moved(definition: AnyDefinition, saga: Saga[Any], told: Logged, cause: Logged | None) -> Saga[Any]:
-    """The saga after what led to that announcement."""
-    if cause is not None:
-        after = heard(definition, saga, cause)
+def apply_cause_of(
+    definition: AnyDefinition, saga: Saga[Any], announcement: LoggedEvent, outcome: LoggedEvent | None
+) -> Saga[Any]:
+    """Applies what led to the announcement: the *outcome*, if its cause is in the log, else what can be inferred."""
+    if outcome is not None:
+        after = apply_outcome(definition, saga, outcome)
         if after.sequence > saga.sequence:
             return after
-    match told.event:
-        case said.SagaSignalled() as signal:
-            people = (each.people for each in saga.questions if each.people and each.step == signal.step)
-            sha256 = next((each.message_sha256 for each in people), None)
-            person = Signalled(told.cause, signal.signal, signal.actor, sha256, signal.comment, told.at)
-            return machine.advance(definition, saga, person)
-        case said.SagaRetried(saga_id=saga_id, reason=reason):
-            waiting = _timed(definition, saga, told, _waits_for_an_attempt)
-            return machine.advance(
-                definition, waiting, Ordered(told.cause, said.RetrySaga(saga_id=saga_id, reason=reason), told.at)
+    match announcement.event:
+        case protocol.SagaSignalled() as signalled:
+            people = (each.people for each in saga.pending if each.people and each.step == signalled.step)
+            signal = SignalReceived(
+                command_id=announcement.cause,
+                signal=signalled.signal,
+                actor=signalled.actor,
+                message_sha256=next((each.message_sha256 for each in people), None),
+                comment=signalled.comment,
+                at=announcement.at,
             )
-        case event if (order := _order(event)) is not None:
-            return machine.advance(definition, saga, Ordered(told.cause, order, _ordered_at(saga, told)))
+            return machine.advance(definition, saga, signal)
+        case protocol.SagaRetried(saga_id=saga_id, reason=reason):
+            waiting = _fire_timers(definition, saga, announcement, _waits_for_an_attempt)
+            command = protocol.RetrySaga(saga_id=saga_id, reason=reason)
+            received = OperatorCommandReceived(announcement.cause, command, announcement.at)
+            return machine.advance(definition, waiting, received)
+        case event if (inferred := _operator_command(event)) is not None:
+            received = OperatorCommandReceived(announcement.cause, inferred, _received_at(saga, announcement))
+            return machine.advance(definition, saga, received)
         case _:
-            return _timed(definition, saga, told, lambda after: after.sequence > saga.sequence)
+            return _fire_timers(definition, saga, announcement, lambda after: after.sequence > saga.sequence)
 
 
-def _order(event: Event) -> OperatorCommand | None:
-    """The operator's command that leads to that announcement, if it is one's."""
+def _operator_command(event: Event) -> OperatorCommand | None:
+    """Infers the operator command that leads to this announcement; None if none does."""
     match event:
-        case said.SagaPaused(saga_id=saga_id, reason=reason):
-            return said.PauseSaga(saga_id=saga_id, reason=reason)
-        case said.SagaResumed(saga_id=saga_id):
-            return said.ResumeSaga(saga_id=saga_id)
-        case said.SagaWithdrawing(saga_id=saga_id, reason=reason):
-            return said.WithdrawSaga(saga_id=saga_id, reason=reason)
-        case said.SagaCompensating(saga_id=saga_id, code="withdrawn", reason=reason):
-            return said.WithdrawSaga(saga_id=saga_id, reason=reason)
-        case said.SagaCompensating(saga_id=saga_id, code="cancelled", reason=reason):
-            return said.CancelSaga(saga_id=saga_id, reason=reason)
-        case said.SagaResolved() as resolved:
-            return said.ResolveSaga(
+        case protocol.SagaPaused(saga_id=saga_id, reason=reason):
+            return protocol.PauseSaga(saga_id=saga_id, reason=reason)
+        case protocol.SagaResumed(saga_id=saga_id):
+            return protocol.ResumeSaga(saga_id=saga_id)
+        case protocol.SagaWithdrawing(saga_id=saga_id, reason=reason):
+            return protocol.WithdrawSaga(saga_id=saga_id, reason=reason)
+        case protocol.SagaCompensating(saga_id=saga_id, code="withdrawn", reason=reason):
+            return protocol.WithdrawSaga(saga_id=saga_id, reason=reason)
+        case protocol.SagaCompensating(saga_id=saga_id, code="cancelled", reason=reason):
+            return protocol.CancelSaga(saga_id=saga_id, reason=reason)
+        case protocol.SagaResolved() as resolved:
+            return protocol.ResolveSaga(
                 saga_id=resolved.saga_id,
                 step=resolved.step,
                 outcome="done" if resolved.outcome == "done" else "undone",
@@ -119,20 +144,21 @@ def _order(event: Event) -> OperatorCommand | None:
             return None
 
 
-def _ordered_at(saga: Saga[Any], told: Logged) -> datetime:
-    if isinstance(told.event, said.SagaResumed) and saga.paused_at is not None:
-        return saga.paused_at + timedelta(seconds=told.event.paused_seconds)
-    return told.at
+def _received_at(saga: Saga[Any], announcement: LoggedEvent) -> datetime:
+    if isinstance(announcement.event, protocol.SagaResumed) and saga.paused_at is not None:
+        return saga.paused_at + timedelta(seconds=announcement.event.paused_seconds)
+    return announcement.at
 
 
-def _timed(definition: AnyDefinition, saga: Saga[Any], told: Logged, enough: Callable[[Saga[Any]], bool]) -> Saga[Any]:
-    """After as many timers as it took."""
-    for _ in range(_MOST_TIMERS):
-        if enough(saga) or saga.due is None:
+def _fire_timers(
+    definition: AnyDefinition, saga: Saga[Any], cause: LoggedEvent, until: Callable[[Saga[Any]], bool]
+) -> Saga[Any]:
+    for _ in range(_MAX_TIMERS):
+        if until(saga) or saga.due_at is None:
             break
-        saga = machine.advance(definition, saga, Due(told.cause, saga.due))
+        saga = machine.advance(definition, saga, TimerFired(cause.cause, saga.due_at))
     return saga
 
 
 def _waits_for_an_attempt(saga: Saga[Any]) -> bool:
-    return saga.over or any(each.stuck is not None or each.send_at is not None for each in saga.questions)
+    return saga.is_finished or any(each.stuck is not None or each.send_at is not None for each in saga.pending)

@@ -1,16 +1,16 @@
-"""The rows of a saga's table: what may be asked, awaited or slept through, one after another or side by side."""
+"""Rows of a saga definition: a command to a service, an approval, a sleep, and rows that run side by side."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
+from services.saga.core.retry import DEFAULT_RETRY, Retry
+from services.saga.core.state import Saga
 from shared.contracts.base import Command, Event
-from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import (
     SagaCompensated,
     SagaFailed,
@@ -20,127 +20,122 @@ from shared.contracts.saga.protocol import (
     WithdrawSaga,
 )
 
-if TYPE_CHECKING:
-    from services.saga.core.state import Saga
-
 R = TypeVar("R", bound=StartSaga)
-E = TypeVar("E", bound=Event)
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """How often and how soon to ask again what was refused for a reason that may pass."""
-
-    attempts: int = 3
-    delay: timedelta = timedelta(seconds=1)
-    factor: float = 2.0
-    longest: timedelta = timedelta(seconds=60)
-    never: frozenset[RejectionCode] = frozenset()
-
-    def before(self, attempt: int) -> timedelta:
-        """How long after this attempt the next one is made; as a logarithm first: after 50 doublings no timedelta
-        holds what *longest* cuts off."""
-        doublings = math.log(self.longest / self.delay) / math.log(self.factor) if self.factor > 1 else attempt
-        return self.longest if attempt - 1 >= doublings else self.delay * self.factor ** (attempt - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Undo(Generic[R]):
-    """How to take a step back, or one part of it. It may rest on nothing that the step's own answer said:
-    a step whose answer never came is undone too."""
+    """The command that undoes a step, or one part of it.
 
-    ask: Callable[[Saga[R]], Command]
+    The command function must not use the outcome of its step: a step without a known outcome is undone too.
+    """
+
+    command: Callable[[Saga[R]], Command]
     done: type[Event] | tuple[type[Event], ...]
-    within: timedelta = timedelta(seconds=30)
-    retry: Retry = Retry()
+    _: KW_ONLY
     failed: tuple[type[Event], ...] = ()
+    timeout: timedelta = timedelta(seconds=30)
+    retry: Retry = DEFAULT_RETRY
     patient: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[R]):
-    """One question to another service: what answers it, what fails it beside a rejection, how to take it back.
+    """One command to another service.
 
-    *when*: whether this saga has the step at all; it is asked at the start too. *unless*: asked when its turn comes:
-    whether what was answered till then has made it needless. *may_stand*: that it stands already is as good as done;
-    nothing was done, so nothing of it is undone, and `find` finds no answer. *lost* says, once the step is undone,
-    what of it nothing brings back; None: nothing. *keep* says, when it is to be undone, why it must be left as it is:
-    a later step could not be undone, and rests on it; None: it is undone. *pivot*: once it is done there is only
-    forward: what is not answered or refused later is asked again, and at last waits for a person. *patient*: the
-    saga's own deadline stands still while it is asked.
+    *done*, *failed*: the events that end it; a rejection fails it too. *when*: evaluated at the start and in its turn:
+    false skips the step. *unless*: evaluated in its turn: true skips the step, because earlier outcomes made it
+    needless. *already_done_ok*: the reply `command.repeated` counts as done; the step then has no outcome, and
+    nothing of it is undone. *lost*: evaluated after its undo: what the undo could not restore. *keep*: evaluated before
+    its undo: why it must not be undone, because the undo of a later step failed. *pivot*: once it is done the saga only
+    goes forward: a later step that fails is retried, and at last waits for an operator. *patient*: the deadline of the
+    saga is suspended while the step is pending. *name*: defaults to the name of the command function.
     """
 
-    ask: Callable[..., Command]
+    command: Callable[..., Command]
     done: type[Event]
+    _: KW_ONLY
     failed: type[Event] | tuple[type[Event], ...] | None = None
     undo: tuple[Undo[R], ...] = ()
-    within: timedelta = timedelta(seconds=30)
-    retry: Retry = Retry()
+    timeout: timedelta = timedelta(seconds=30)
+    retry: Retry = DEFAULT_RETRY
     when: Callable[[Saga[R]], bool] | None = None
     unless: Callable[[Saga[R]], bool] | None = None
-    may_stand: bool = False
+    already_done_ok: bool = False
     lost: Callable[[Saga[R]], str | None] | None = None
     keep: Callable[[Saga[R]], str | None] | None = None
     pivot: bool = False
     patient: bool = False
-    called: str = ""
+    name: str = ""
 
-    @property
-    def name(self) -> str:
-        return self.called or self.ask.__name__.replace("_", "-")
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", self.command.__name__.replace("_", "-"))
 
-    def foreseen(self, saga: Saga[R]) -> bool:
+    def is_planned(self, saga: Saga[R]) -> bool:
         return self.when is None or self.when(saga)
 
-    def wanted(self, saga: Saga[R]) -> bool:
-        return self.foreseen(saga) and not (self.unless and self.unless(saga))
+    def is_needed(self, saga: Saga[R]) -> bool:
+        return self.is_planned(saga) and not (self.unless and self.unless(saga))
 
-    def about(self, item: str) -> Step[R]:
-        """This step for one *item* of an `Each`: all that is asked is asked about it."""
-        undo = tuple(replace(each, ask=_about(each.ask, item)) for each in self.undo)
-        return replace(self, ask=_about(self.ask, item), undo=undo, called=f"{self.name}-{item}")
+    def for_item(self, item: str) -> Step[R]:
+        """Returns this step, and its undo, for one *item* of an `Each`."""
+        undo = tuple(replace(each, command=_bind(each.command, item)) for each in self.undo)
+        return replace(self, command=_bind(self.command, item), undo=undo, name=f"{self.name}-{item}")
 
 
-def _about(ask: Callable[..., Command], item: str) -> Callable[[Saga[Any]], Command]:
-    return partial(ask, item=item)
+def _bind(command: Callable[..., Command], item: str) -> Callable[[Saga[Any]], Command]:
+    return partial(command, item=item)
 
 
 def child(
     start: Callable[..., StartSaga],
     done: type[Event],
-    within: timedelta = timedelta(days=1),
     *,
     when: Callable[[Saga[Any]], bool] | None = None,
     unless: Callable[[Saga[Any]], bool] | None = None,
     keep: Callable[[Saga[Any]], str | None] | None = None,
 ) -> Step[Any]:
-    """A step that begins another saga and is done when that is complete; it is undone by withdrawing the other saga.
+    """Makes a step that starts another saga and is done when that completes. Its undo withdraws the other saga.
 
-    *start* gives it an id that follows from this saga's (`saga.id_of`).
+    *start* derives the id of the child from the parent's (`saga.id_of`).
     """
 
     def withdraw(saga: Saga[Any], **item: str) -> WithdrawSaga:
         return WithdrawSaga(saga_id=start(saga, **item).saga_id, reason="the saga that began it is undone")
 
-    undone = (SagaUndone, SagaCompensated)
-    undo: Undo[Any] = Undo(withdraw, undone, within, failed=(SagaNotUndone, SagaFailed), patient=True)
-    failed = (SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone)
-    return Step(start, done, failed, (undo,), within, when=when, unless=unless, keep=keep, patient=True)
+    timeout = timedelta(days=1)
+    undo: Undo[Any] = Undo(
+        withdraw, (SagaUndone, SagaCompensated), failed=(SagaNotUndone, SagaFailed), timeout=timeout, patient=True
+    )
+    return Step(
+        start,
+        done,
+        failed=(SagaCompensated, SagaFailed, SagaUndone, SagaNotUndone),
+        undo=(undo,),
+        timeout=timeout,
+        when=when,
+        unless=unless,
+        keep=keep,
+        patient=True,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Await(Generic[R]):
-    """Wait until as many people as are *needed* have said *signal*, each once; none are needed: it is passed over.
+    """A wait until *needed* distinct people have sent *signal*; skipped if none are needed.
 
-    *about* tells them what they judge; *of* is the SHA-256 of it, where it is bytes: what they say is of that alone.
+    *about*: what they judge, in words. *message_sha256*: its hash, where it is bytes; a signal counts for that hash
+    only.
     """
 
     name: str
     signal: str
+    _: KW_ONLY
     needed: Callable[[Saga[R]], int]
     about: Callable[[Saga[R]], str]
-    of: Callable[[Saga[R]], str | None] | None = None
-    within: timedelta = timedelta(days=7)
+    message_sha256: Callable[[Saga[R]], str | None] | None = None
+    timeout: timedelta = timedelta(days=7)
     unless: Callable[[Saga[R]], bool] | None = None
     undo: ClassVar[tuple[Undo[Any], ...]] = ()
     lost: ClassVar[None] = None
@@ -148,16 +143,16 @@ class Await(Generic[R]):
     pivot: ClassVar[bool] = False
     patient: ClassVar[bool] = True
 
-    def foreseen(self, saga: Saga[R]) -> bool:
+    def is_planned(self, saga: Saga[R]) -> bool:
         return self.needed(saga) > 0
 
-    def wanted(self, saga: Saga[R]) -> bool:
-        return self.foreseen(saga) and not (self.unless and self.unless(saga))
+    def is_needed(self, saga: Saga[R]) -> bool:
+        return self.is_planned(saga) and not (self.unless and self.unless(saga))
 
 
 @dataclass(frozen=True, slots=True)
 class Sleep(Generic[R]):
-    """Let time pass, from a second to years: *until* says when to go on, asked when its turn comes. None: at once."""
+    """A pause from a second to years. *until*: evaluated in its turn; None skips the sleep."""
 
     name: str
     until: Callable[[Saga[R]], datetime | timedelta | None]
@@ -167,59 +162,57 @@ class Sleep(Generic[R]):
     keep: ClassVar[None] = None
     pivot: ClassVar[bool] = False
     patient: ClassVar[bool] = True
-    within: ClassVar[timedelta] = timedelta.max
+    timeout: ClassVar[timedelta] = timedelta.max
 
-    def foreseen(self, saga: Saga[R]) -> bool:
+    def is_planned(self, saga: Saga[R]) -> bool:
         return self.when is None or self.when(saga)
 
-    def wanted(self, saga: Saga[R]) -> bool:
-        return self.foreseen(saga)
+    def is_needed(self, saga: Saga[R]) -> bool:
+        return self.is_planned(saga)
 
 
-Asked: TypeAlias = Step[R] | Await[R] | Sleep[R]
-"""What is waited for: an answer, people, or time."""
+SingleStep: TypeAlias = Step[R] | Await[R] | Sleep[R]
 
 
 @dataclass(frozen=True, slots=True)
 class Parallel(Generic[R]):
-    """Several rows of steps side by side; what comes after waits for all of them. One that fails undoes all."""
+    """Branches that run side by side; the next row waits for all of them. One that fails undoes all."""
 
-    branches: tuple[tuple[Node[R], ...], ...]
+    branches: tuple[tuple[Row[R], ...], ...]
 
-    def __init__(self, *branches: tuple[Node[R], ...] | Node[R]) -> None:
+    def __init__(self, *branches: tuple[Row[R], ...] | Row[R]) -> None:
         rows = tuple(each if isinstance(each, tuple) else (each,) for each in branches)
         object.__setattr__(self, "branches", rows)
 
-    def rows(self, _: Saga[R]) -> tuple[tuple[Node[R], ...], ...]:
+    def branches_of(self, _: Saga[R]) -> tuple[tuple[Row[R], ...], ...]:
         return self.branches
-
-    def every(self) -> Iterator[Step[R] | Await[R] | Sleep[R]]:
-        for branch in self.branches:
-            yield from flat(branch)
 
 
 @dataclass(frozen=True, slots=True)
 class Each(Generic[R]):
-    """One *step* for each of *items*, side by side. *items*: short names (letters, digits, hyphens), which must follow
-    from the request and from steps before this one. What the step asks takes `item`."""
+    """One *step* for each of *items*, side by side; its functions take `item`.
+
+    *items*: short names (letters, digits, hyphens) that follow from the request and from earlier outcomes.
+    """
 
     step: Step[R]
     items: Callable[[Saga[R]], Sequence[str]]
 
-    def rows(self, saga: Saga[R]) -> tuple[tuple[Node[R], ...], ...]:
-        return tuple((self.step.about(item),) for item in self.items(saga))
+    def branches_of(self, saga: Saga[R]) -> tuple[tuple[Row[R], ...], ...]:
+        return tuple((self.step.for_item(item),) for item in self.items(saga))
 
 
-Node: TypeAlias = Step[R] | Await[R] | Sleep[R] | Parallel[R] | Each[R]
+Row: TypeAlias = Step[R] | Await[R] | Sleep[R] | Parallel[R] | Each[R]
 
 
-def flat(nodes: Sequence[Node[R]]) -> Iterator[Step[R] | Await[R] | Sleep[R]]:
-    """All that may be waited for, in the order of the table; of an `Each`, its step without an item."""
-    for node in nodes:
-        match node:
-            case Parallel():
-                yield from node.every()
+def flatten(rows: Sequence[Row[R]]) -> Iterator[Step[R] | Await[R] | Sleep[R]]:
+    """Yields every single step in the order of the table; of an `Each`, its step without an item."""
+    for row in rows:
+        match row:
+            case Parallel(branches=branches):
+                for branch in branches:
+                    yield from flatten(branch)
             case Each(step=step):
                 yield step
             case _:
-                yield node
+                yield row

@@ -1,4 +1,4 @@
-"""Which sagas an event begins, and when. Pure: the same event, heard again, names the same sagas."""
+"""Sagas that an event starts, and when. Pure: a redelivered event leads to the same saga ids."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from shared.contracts.base import Event
 from shared.contracts.saga.protocol import StartSaga
 from shared.messages.ids import derive_id
 
-_GATHERED = timedelta(seconds=1.25)
-"""From the beginning of a second until what was stored in it has been stored, by clocks that differ a little."""
+_GROUP_DELAY = timedelta(seconds=1.25)
+"""From the start of a second until all its events are stored, by clocks that differ a little."""
 
 Triggers: TypeAlias = Mapping[str, tuple[tuple[str, Trigger[Any]], ...]]
-"""By an event's type: the saga types that it may begin, and how."""
+"""Saga types and their triggers, by the type of the event."""
 
 
 @dataclass(frozen=True, slots=True)
-class Beginning:
-    """A saga that is to begin; *at* is None where nothing is waited for."""
+class TriggeredStart:
+    """The start of a saga by an event; *at*: None starts it at once."""
 
     request: StartSaga
     at: datetime | None
 
 
 def by_event_type(definitions: Iterable[AnyDefinition]) -> Triggers:
-    found = defaultdict[str, tuple[tuple[str, Trigger[Any]], ...]](tuple)
+    triggers = defaultdict[str, tuple[tuple[str, Trigger[Any]], ...]](tuple)
     for definition in definitions:
         for trigger in definition.triggers:
-            found[trigger.on.__name__] += ((definition.saga_type, trigger),)
-    return dict(found)
+            triggers[trigger.event_type.__name__] += ((definition.saga_type, trigger),)
+    return dict(triggers)
 
 
-def beginnings(
+def triggered_starts(
     triggers: Iterable[tuple[str, Trigger[Any]]], event_id: UUID, event: Event, stored_at: datetime
-) -> Iterator[Beginning]:
-    """What *event* begins."""
+) -> Iterator[TriggeredStart]:
+    """Yields the sagas that *event* starts."""
     for saga_type, trigger in triggers:
-        about = trigger.together(event) if trigger.together else None
+        group_id = trigger.group_by(event) if trigger.group_by else None
         second = stored_at.replace(microsecond=0)
-        if about is None:
+        if group_id is None:
             saga_id, at = derive_id(event_id, f"{saga_type}/{trigger.name}"), trigger.at(event) if trigger.at else None
         else:
-            saga_id, at = derive_id(UUID(about), f"{saga_type}/{second.isoformat()}"), second + _GATHERED
+            saga_id, at = derive_id(UUID(group_id), f"{saga_type}/{second.isoformat()}"), second + _GROUP_DELAY
         request = trigger.start(event, str(saga_id))
         if request is not None:
-            yield Beginning(request, at)
+            yield TriggeredStart(request, at)

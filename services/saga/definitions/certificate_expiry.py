@@ -1,6 +1,6 @@
-"""What time does to a certificate: that its end is near is announced when its issuer's policy says, and its end is.
+"""Announces that a certificate is near its end, when its issuer's policy says so; then records that it has expired.
 
-Begun by timers alone. Where there is nothing to do any more (it was revoked, or superseded), nothing is done.
+Only events trigger it. A certificate that was revoked or superseded meanwhile stays as it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from datetime import datetime
 
 from services.saga.core.definition import Definition, Step, Trigger
 from services.saga.core.state import Saga
-from services.saga.definitions.parts import PATIENT, PATIENTLY
+from services.saga.definitions.parts import UNATTENDED, UNATTENDED_TIMEOUT
 from shared.contracts.certificate.commands import AnnounceExpiry, ExpireCertificate
 from shared.contracts.certificate.events import (
     CertificateExpired,
@@ -20,14 +20,14 @@ from shared.contracts.certificate.events import (
 from shared.contracts.saga.maintenance import CertificateExpiryCompleted, ExpiryStage, StartCertificateExpiry
 
 Expiry = Saga[StartCertificateExpiry]
-Known = CertificateSigned | CertificateImported
+IssuedOrImported = CertificateSigned | CertificateImported
 
 
-def its_end_is_near(saga: Expiry) -> bool:
+def is_expiring(saga: Expiry) -> bool:
     return saga.request.stage is ExpiryStage.EXPIRING
 
 
-def its_end_has_come(saga: Expiry) -> bool:
+def is_expired(saga: Expiry) -> bool:
     return saga.request.stage is ExpiryStage.EXPIRED
 
 
@@ -45,12 +45,12 @@ def completed(saga: Expiry) -> CertificateExpiryCompleted:
     )
 
 
-def next_stage(event: Known, saga_id: str) -> StartCertificateExpiry:
+def next_stage(event: IssuedOrImported, saga_id: str) -> StartCertificateExpiry:
     stage = ExpiryStage.EXPIRING if event.expiring_at else ExpiryStage.EXPIRED
     return StartCertificateExpiry(saga_id=saga_id, certificate_id=event.certificate_id, stage=stage)
 
 
-def next_stage_at(event: Known) -> datetime:
+def next_stage_at(event: IssuedOrImported) -> datetime:
     return event.expiring_at or event.not_after
 
 
@@ -66,28 +66,26 @@ CERTIFICATE_EXPIRY = Definition(
     saga_type="certificate-expiry",
     request=StartCertificateExpiry,
     completed=completed,
-    within=2 * PATIENTLY,
+    timeout=2 * UNATTENDED_TIMEOUT,
     triggers=(
-        Trigger(CertificateSigned, next_stage, next_stage_at),
-        Trigger(CertificateImported, next_stage, next_stage_at),
-        Trigger(CertificateExpiring, end, end_at),
+        Trigger(CertificateSigned, next_stage, at=next_stage_at),
+        Trigger(CertificateImported, next_stage, at=next_stage_at),
+        Trigger(CertificateExpiring, end, at=end_at),
     ),
     steps=(
         Step(
             announce_expiry,
             CertificateExpiring,
-            may_stand=True,
-            when=its_end_is_near,
-            within=PATIENTLY,
-            retry=PATIENT,
+            already_done_ok=True,
+            when=is_expiring,
+            **UNATTENDED,
         ),
         Step(
             expire_certificate,
             CertificateExpired,
-            may_stand=True,
-            when=its_end_has_come,
-            within=PATIENTLY,
-            retry=PATIENT,
+            already_done_ok=True,
+            when=is_expired,
+            **UNATTENDED,
         ),
     ),
 )

@@ -1,4 +1,4 @@
-"""A certificate for a CSR, for a public key, or for a key that is made for it and stays in custody."""
+"""Issues a certificate for a CSR, for a public key, or for a new key in the custody of the key service."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _PURPOSE = {
     Profile.PIV_KEY_MANAGEMENT: Purpose.KEY_MANAGEMENT,
     Profile.PIV_CARD_AUTHENTICATION: Purpose.CARD_AUTHENTICATION,
 }
-"""What a key is for whose certificate is of that profile; of all others: digital-signature."""
+"""Key purpose by certificate profile; digital-signature for all others."""
 
 
-def key_is_made_here(saga: Issuance) -> bool:
+def makes_key(saga: Issuance) -> bool:
     return saga.request.algorithm is not None
 
 
-def authority_in_custody(saga: Issuance) -> bool:
-    return key_is_made_here(saga) and saga.request.profile is Profile.INTERMEDIATE
+def makes_authority(saga: Issuance) -> bool:
+    return makes_key(saga) and saga.request.profile is Profile.INTERMEDIATE
 
 
 def generate_key(saga: Issuance) -> GenerateKey:
@@ -63,11 +63,11 @@ def create_certificate(saga: Issuance) -> CreateCertificate:
 
 
 def sign_certificate(saga: Issuance) -> SignWithKey:
-    return sign(saga, saga.answer(CertificateCreated))
+    return sign(saga, saga.outcome(CertificateCreated))
 
 
 def attach_signature(saga: Issuance) -> SignCertificate:
-    signed = saga.answer(KeySigned, to=sign_certificate)
+    signed = saga.outcome(KeySigned, of=sign_certificate)
     return SignCertificate(certificate_id=_certificate_id(saga), signature=signed.signature)
 
 
@@ -76,19 +76,19 @@ def create_crl(saga: Issuance) -> CreateCrl:
 
 
 def sign_crl(saga: Issuance) -> SignWithKey:
-    return sign(saga, saga.answer(CrlCreated))
+    return sign(saga, saga.outcome(CrlCreated))
 
 
 def publish_crl(saga: Issuance) -> PublishCrl:
-    return publish(saga.answer(CrlCreated), saga.answer(KeySigned, to=sign_crl))
+    return publish(saga.outcome(CrlCreated), saga.outcome(KeySigned, of=sign_crl))
 
 
 def completed(saga: Issuance) -> CertificateIssuanceCompleted:
-    certificate = saga.answer(CertificateSigned)
+    certificate = saga.outcome(CertificateSigned)
     return CertificateIssuanceCompleted(
         **saga.heading,
         certificate_id=certificate.certificate_id,
-        key_id=_key_id(saga) if key_is_made_here(saga) else None,
+        key_id=_key_id(saga) if makes_key(saga) else None,
         fingerprint_sha256=certificate.fingerprint_sha256,
         certificate_pem=certificate.certificate_pem,
     )
@@ -114,7 +114,7 @@ _approval = Await(
     signal="approve",
     needed=lambda saga: saga.request.approvals,
     about=_about,
-    of=lambda saga: saga.answer(CertificateCreated).tbs_sha256,
+    message_sha256=lambda saga: saga.outcome(CertificateCreated).tbs_sha256,
 )
 
 # fmt: off
@@ -123,14 +123,14 @@ CERTIFICATE_ISSUANCE = Definition(
     request=StartCertificateIssuance,
     completed=completed,
     steps=(
-        Step(generate_key,       KeyGenerated,       when=key_is_made_here, undo=_key_destroyed),
+        Step(generate_key,       KeyGenerated,       when=makes_key, undo=_key_destroyed),
         Step(create_certificate, CertificateCreated, undo=_certificate_revoked),
         _approval,
         Step(sign_certificate,   KeySigned),
         Step(attach_signature,   CertificateSigned),
-        Step(create_crl,         CrlCreated,         when=authority_in_custody),
-        Step(sign_crl,           KeySigned,          when=authority_in_custody),
-        Step(publish_crl,        CrlPublished,       when=authority_in_custody),
+        Step(create_crl,         CrlCreated,         when=makes_authority),
+        Step(sign_crl,           KeySigned,          when=makes_authority),
+        Step(publish_crl,        CrlPublished,       when=makes_authority),
     ),
 )
 # fmt: on

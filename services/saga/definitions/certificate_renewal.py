@@ -1,15 +1,13 @@
-"""A certificate in the place of one that ends soon, for the same key or for a CSR's; onto a device where one is named.
+"""Renews a certificate, for the same key or for that of a CSR; imports it into a YubiKey slot if one is named.
 
-Begun by whoever wants it, or by the news that a certificate's end is near, where its issuer's policy wants it renewed.
+An event that a certificate is near its end triggers it, if the issuer's policy says so.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
 from services.saga.core.definition import Await, Definition, Step, Trigger
 from services.saga.core.state import Saga
-from services.saga.definitions.parts import PATIENT, PATIENTLY, certificate_undone, sign
+from services.saga.definitions.parts import UNATTENDED, UNATTENDED_TIMEOUT, certificate_undone, sign
 from shared.contracts.certificate.commands import RenewCertificate, SignCertificate, SupersedeCertificate
 from shared.contracts.certificate.events import (
     CertificateExpiring,
@@ -25,7 +23,7 @@ from shared.contracts.yubikey.slots import ImportSlotCertificate, SlotCertificat
 Renewal = Saga[StartCertificateRenewal]
 
 
-def onto_a_device(saga: Renewal) -> bool:
+def has_device(saga: Renewal) -> bool:
     return saga.request.yubikey_serial is not None
 
 
@@ -41,18 +39,18 @@ def renew_certificate(saga: Renewal) -> RenewCertificate:
 
 
 def sign_certificate(saga: Renewal) -> SignWithKey:
-    return sign(saga, saga.answer(CertificateRenewed))
+    return sign(saga, saga.outcome(CertificateRenewed))
 
 
 def attach_signature(saga: Renewal) -> SignCertificate:
-    return SignCertificate(certificate_id=_certificate_id(saga), signature=saga.answer(KeySigned).signature)
+    return SignCertificate(certificate_id=_certificate_id(saga), signature=saga.outcome(KeySigned).signature)
 
 
 def import_certificate(saga: Renewal) -> ImportSlotCertificate:
     request = saga.request
     assert request.yubikey_serial is not None
     assert request.slot is not None
-    certificate_pem = saga.answer(CertificateSigned).certificate_pem
+    certificate_pem = saga.outcome(CertificateSigned).certificate_pem
     return ImportSlotCertificate(serial=request.yubikey_serial, slot=request.slot, certificate_pem=certificate_pem)
 
 
@@ -60,7 +58,7 @@ def verify_slot(saga: Renewal) -> VerifySlot:
     request = saga.request
     assert request.yubikey_serial is not None
     assert request.slot is not None
-    fingerprint = saga.answer(CertificateSigned).fingerprint_sha256
+    fingerprint = saga.outcome(CertificateSigned).fingerprint_sha256
     return VerifySlot(serial=request.yubikey_serial, slot=request.slot, fingerprint_sha256=fingerprint)
 
 
@@ -69,14 +67,14 @@ def supersede_certificate(saga: Renewal) -> SupersedeCertificate:
 
 
 def overwritten(saga: Renewal) -> str | None:
-    """What a renewal that is undone leaves on a device: no message says what was there before."""
+    """Returns what an undone renewal leaves on a device: no event says which certificate was there before."""
     if saga.find(SlotCertificateImported) is None:
         return None
     return f"slot {saga.request.slot} holds the certificate that is revoked now; import the old one again"
 
 
 def completed(saga: Renewal) -> CertificateRenewalCompleted:
-    certificate = saga.answer(CertificateSigned)
+    certificate = saga.outcome(CertificateSigned)
     return CertificateRenewalCompleted(
         **saga.heading,
         predecessor_id=saga.request.certificate_id,
@@ -96,14 +94,12 @@ def _certificate_id(saga: Renewal) -> str:
 
 _revoked = certificate_undone(_certificate_id)
 
-_patiently: Any = {"within": PATIENTLY, "retry": PATIENT}
-
 _approval: Await[StartCertificateRenewal] = Await(
     name="approve-certificate",
     signal="approve",
     needed=lambda saga: saga.request.approvals,
-    about=lambda saga: f"the certificate in the place of {saga.request.certificate_id}",
-    of=lambda saga: saga.answer(CertificateRenewed).tbs_sha256,
+    about=lambda saga: f"the successor of certificate {saga.request.certificate_id}",
+    message_sha256=lambda saga: saga.outcome(CertificateRenewed).tbs_sha256,
 )
 
 # fmt: off
@@ -111,16 +107,16 @@ CERTIFICATE_RENEWAL = Definition(
     saga_type="certificate-renewal",
     request=StartCertificateRenewal,
     completed=completed,
-    within=2 * PATIENTLY,
+    timeout=2 * UNATTENDED_TIMEOUT,
     triggers=(Trigger(CertificateExpiring, near_its_end),),
     steps=(
-        Step(renew_certificate,     CertificateRenewed,      **_patiently, undo=_revoked, lost=overwritten),
+        Step(renew_certificate,     CertificateRenewed,      **UNATTENDED, undo=_revoked, lost=overwritten),
         _approval,
-        Step(sign_certificate,      KeySigned,               **_patiently),
-        Step(attach_signature,      CertificateSigned,       **_patiently),
-        Step(import_certificate,    SlotCertificateImported, when=onto_a_device),
-        Step(verify_slot,           SlotVerified,            when=onto_a_device),
-        Step(supersede_certificate, CertificateSuperseded,   **_patiently),
+        Step(sign_certificate,      KeySigned,               **UNATTENDED),
+        Step(attach_signature,      CertificateSigned,       **UNATTENDED),
+        Step(import_certificate,    SlotCertificateImported, when=has_device),
+        Step(verify_slot,           SlotVerified,            when=has_device),
+        Step(supersede_certificate, CertificateSuperseded,   **UNATTENDED),
     ),
 )
 # fmt: on

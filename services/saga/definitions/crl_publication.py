@@ -1,7 +1,7 @@
-"""An issuer's next CRL: built, signed by its key, published. Forward only, and patient: nothing here can be undone.
+"""Publishes an issuer's next CRL: built, signed by the issuer's key, published. No step can be undone.
 
-Begun at revocations, holds and releases, those of one second together (a CRL of ten thousand entries stands in the log
-with half a megabyte), and when the next one is due. Where the last one says all there is to say, it ends at once.
+Revocations, holds and releases trigger it, those of one second together: a CRL of ten thousand entries is half a
+megabyte in the log. The `next_at` of a CRL triggers the next one. A saga whose CRL would add nothing ends at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.saga.core.definition import Await, Definition, Step, Trigger
 from services.saga.core.state import Saga
-from services.saga.definitions.parts import PATIENT, PATIENTLY, publish, sign
+from services.saga.definitions.parts import UNATTENDED, UNATTENDED_TIMEOUT, publish, sign
 from shared.contracts.certificate.commands import CreateCrl, PublishCrl
 from shared.contracts.certificate.events import (
     CertificateHeld,
@@ -26,7 +26,7 @@ from shared.contracts.saga.maintenance import CrlPublicationCompleted, StartCrlP
 Publication = Saga[StartCrlPublication]
 
 
-def nothing_new(saga: Publication) -> bool:
+def adds_nothing(saga: Publication) -> bool:
     return saga.find(CrlCreated) is None
 
 
@@ -35,11 +35,11 @@ def create_crl(saga: Publication) -> CreateCrl:
 
 
 def sign_crl(saga: Publication) -> SignWithKey:
-    return sign(saga, saga.answer(CrlCreated))
+    return sign(saga, saga.outcome(CrlCreated))
 
 
 def publish_crl(saga: Publication) -> PublishCrl:
-    return publish(saga.answer(CrlCreated), saga.answer(KeySigned))
+    return publish(saga.outcome(CrlCreated), saga.outcome(KeySigned))
 
 
 def completed(saga: Publication) -> CrlPublicationCompleted:
@@ -74,9 +74,9 @@ _approval = Await(
     name="approve-crl",
     signal="approve",
     needed=lambda saga: saga.request.approvals,
-    about=lambda saga: f"CRL {saga.answer(CrlCreated).number} of {saga.request.issuer_id}",
-    of=lambda saga: saga.answer(CrlCreated).tbs_sha256,
-    unless=nothing_new,
+    about=lambda saga: f"CRL {saga.outcome(CrlCreated).number} of {saga.request.issuer_id}",
+    message_sha256=lambda saga: saga.outcome(CrlCreated).tbs_sha256,
+    unless=adds_nothing,
 )
 
 # fmt: off
@@ -84,18 +84,18 @@ CRL_PUBLICATION = Definition(
     saga_type="crl-publication",
     request=StartCrlPublication,
     completed=completed,
-    within=2 * PATIENTLY,
+    timeout=2 * UNATTENDED_TIMEOUT,
     triggers=(
-        Trigger(CertificateRevoked,  revoked, together=issuer),
-        Trigger(CertificateHeld,     held_or_released, together=issuer),
-        Trigger(CertificateReleased, held_or_released, together=issuer),
-        Trigger(CrlPublished,        due_again, due_again_at),
+        Trigger(CertificateRevoked,  revoked, group_by=issuer),
+        Trigger(CertificateHeld,     held_or_released, group_by=issuer),
+        Trigger(CertificateReleased, held_or_released, group_by=issuer),
+        Trigger(CrlPublished,        due_again, at=due_again_at),
     ),
     steps=(
-        Step(create_crl,  CrlCreated,   within=PATIENTLY, retry=PATIENT, may_stand=True),
+        Step(create_crl,  CrlCreated,   **UNATTENDED, already_done_ok=True),
         _approval,
-        Step(sign_crl,    KeySigned,    within=PATIENTLY, retry=PATIENT, unless=nothing_new),
-        Step(publish_crl, CrlPublished, within=PATIENTLY, retry=PATIENT, unless=nothing_new, may_stand=True),
+        Step(sign_crl,    KeySigned,    **UNATTENDED, unless=adds_nothing),
+        Step(publish_crl, CrlPublished, **UNATTENDED, unless=adds_nothing, already_done_ok=True),
     ),
 )
 # fmt: on

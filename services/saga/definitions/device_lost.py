@@ -1,4 +1,4 @@
-"""A device is gone: that is written down first, then what was on it is revoked. Only forward."""
+"""Records that a device is lost, then revokes what was on it. Forward only."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def is_to_be_retired(saga: Loss) -> bool:
 
 
 def report_lost(saga: Loss) -> ReportYubiKeyLost:
-    wish = saga.request
-    return ReportYubiKeyLost(serial=wish.yubikey_serial, reported_by=wish.reported_by, location=wish.location)
+    request = saga.request
+    return ReportYubiKeyLost(serial=request.yubikey_serial, reported_by=request.reported_by, location=request.location)
 
 
 def retire_device(saga: Loss) -> RetireYubiKey:
@@ -40,13 +40,13 @@ DEVICE_LOST = Definition(
     saga_type="device-lost",
     request=StartDeviceLost,
     completed=completed,
-    forward=True,
+    forward_only=True,
     steps=(
-        Step(report_lost,   YubiKeyLost, may_stand=True),
+        Step(report_lost,   YubiKeyLost, already_done_ok=True),
         revoke_each(RevocationReason.KEY_COMPROMISE, lambda saga: saga.request.certificate_ids),
         publish_each_crl(),
         revoke_each_key("its device was lost", lambda saga: saga.request.key_ids),
-        Step(retire_device, YubiKeyRetired, may_stand=True, when=is_to_be_retired),
+        Step(retire_device, YubiKeyRetired, already_done_ok=True, when=is_to_be_retired),
     ),
 )
 # fmt: on

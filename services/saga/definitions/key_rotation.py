@@ -1,8 +1,8 @@
-"""A key gives way to another: the successor is made, certificates are issued anew for it, only then the keys change
-places; after an overlap in which both are good the old certificates are revoked and the old key is archived.
+"""Rotates a key: generates a successor, reissues the certificates for it, and then makes it the current key.
 
-Until the overlap has passed all can be undone: the rotation is cancelled and the old key stays. Where that comes too
-late, the successor and its certificates are kept: there must be one of the two.
+After an overlap, in which both keys are valid, the old certificates are revoked and the old key is archived. Until the
+end of the overlap everything can be undone. If cancelling comes too late, the successor and its certificates are kept,
+since one of the two keys must remain.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from services.saga.core.definition import Definition, Each, Sleep, Step, Undo, child
 from services.saga.core.state import Saga
-from services.saga.definitions.parts import PATIENT, PATIENTLY, key_undone
+from services.saga.definitions.parts import UNATTENDED, UNATTENDED_TIMEOUT, key_undone
 from shared.contracts.certificate.commands import RevokeCertificate
 from shared.contracts.certificate.events import CertificateRevoked
 from shared.contracts.certificate.value_types import RevocationReason
@@ -30,14 +30,14 @@ Rotation = Saga[StartKeyRotation]
 
 
 def generate_successor(saga: Rotation) -> GenerateKey:
-    wish = saga.request
+    request = saga.request
     return GenerateKey(
         key_id=_successor_id(saga),
-        algorithm=wish.algorithm,
-        purpose=wish.purpose,
-        exportable=wish.exportable,
-        owner=wish.owner,
-        approvals=wish.approvals,
+        algorithm=request.algorithm,
+        purpose=request.purpose,
+        exportable=request.exportable,
+        owner=request.owner,
+        approvals=request.approvals,
     )
 
 
@@ -51,19 +51,19 @@ def cancel_rotation(saga: Rotation) -> CancelRotation:
 
 
 def reissue(saga: Rotation, item: str) -> StartCertificateRenewal:
-    """*item*: the id of a certificate for the old key."""
+    """Renews certificate *item*, which is for the old key."""
     return StartCertificateRenewal(
         saga_id=saga.id_of(f"renewal/{item}"),
         certificate_id=item,
-        public_key_pem=saga.answer(KeyGenerated).public_key_pem,
+        public_key_pem=saga.outcome(KeyGenerated).public_key_pem,
         key_id=_successor_id(saga),
         approvals=saga.request.certificate_approvals,
     )
 
 
-def overlap(saga: Rotation) -> datetime:
-    """A second later than the key service's: its clock decides."""
-    return saga.answer(KeyRotated).overlap_until + timedelta(seconds=1)
+def overlap_end(saga: Rotation) -> datetime:
+    """Ends a second later than in the key service, whose clock decides."""
+    return saga.outcome(KeyRotated).overlap_until + timedelta(seconds=1)
 
 
 def complete_rotation(saga: Rotation) -> CompleteRotation:
@@ -79,7 +79,7 @@ def archive_key(saga: Rotation) -> ArchiveKey:
 
 
 def completed(saga: Rotation) -> KeyRotationSagaCompleted:
-    renewed = (event for answered in saga.answers if isinstance(event := answered.event, CertificateRenewalCompleted))
+    renewed = (event for answered in saga.outcomes if isinstance(event := answered.event, CertificateRenewalCompleted))
     return KeyRotationSagaCompleted(
         **saga.heading,
         key_id=saga.request.key_id,
@@ -96,14 +96,14 @@ def _certificates(saga: Rotation) -> tuple[str, ...]:
     return saga.request.certificate_ids
 
 
-def taken_over(saga: Rotation) -> str | None:
-    """The old key's time is over, and the new one is all that there is: it is not made away with."""
+def keep_current_key(saga: Rotation) -> str | None:
+    """Returns why the successor is kept: the rotation could not be cancelled, so it is the only valid key."""
     rotated = saga.find(KeyRotated) is not None or any(left.step == "rotate-key" for left in saga.left_over)
     return "it has taken the old key's place" if rotated and "rotate-key" not in saga.undone else None
 
 
 _cancelled = (Undo(cancel_rotation, KeyRotationCancelled),)
-_made_away_with = key_undone(_successor_id, "the rotation was undone")
+_successor_undone = key_undone(_successor_id, "the rotation was undone")
 
 # fmt: off
 KEY_ROTATION = Definition(
@@ -111,13 +111,13 @@ KEY_ROTATION = Definition(
     request=StartKeyRotation,
     completed=completed,
     steps=(
-        Step(generate_successor, KeyGenerated, undo=_made_away_with, keep=taken_over),
-        Each(child(reissue,      CertificateRenewalCompleted, keep=taken_over), _certificates),
-        Step(rotate_key,         KeyRotated, undo=_cancelled, within=PATIENTLY, patient=True),
-        Sleep("overlap", overlap),
-        Step(complete_rotation,  KeyRotationCompleted, may_stand=True, pivot=True),
-        Each(Step(revoke_old,    CertificateRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT), _certificates),
-        Step(archive_key,        KeyArchived, may_stand=True, within=PATIENTLY, retry=PATIENT),
+        Step(generate_successor, KeyGenerated, undo=_successor_undone, keep=keep_current_key),
+        Each(child(reissue,      CertificateRenewalCompleted, keep=keep_current_key), _certificates),
+        Step(rotate_key,         KeyRotated, undo=_cancelled, timeout=UNATTENDED_TIMEOUT, patient=True),
+        Sleep("overlap", overlap_end),
+        Step(complete_rotation,  KeyRotationCompleted, already_done_ok=True, pivot=True),
+        Each(Step(revoke_old,    CertificateRevoked, already_done_ok=True, **UNATTENDED), _certificates),
+        Step(archive_key,        KeyArchived, already_done_ok=True, **UNATTENDED),
     ),
 )
 # fmt: on

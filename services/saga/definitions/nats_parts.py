@@ -1,4 +1,4 @@
-"""What the sagas of NATS do in the same way: make a key, have a JWT about it created, signed and attached."""
+"""Steps that the sagas of NATS share: a key; a JWT about it that is created, signed and attached."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ PURPOSES = {
 }
 
 
-def key_of(who: str) -> Step[Any]:
-    """Make the key of the operator, an account or a user; only a user's seed ever leaves."""
+def key_of(entity: str) -> Step[Any]:
+    """Makes the step that generates the key of an operator, account or user; only a user's seed is exportable."""
 
     def generate(saga: AnySaga) -> GenerateKey:
         return GenerateKey(
-            key_id=saga.id_of(who),
+            key_id=saga.id_of(entity),
             algorithm=Algorithm.ED25519,
-            purpose=PURPOSES[who],
-            exportable=who == "user",
-            owner=str(getattr(saga.request, who.replace("-", "_"), who)),
+            purpose=PURPOSES[entity],
+            exportable=entity == "user",
+            owner=str(getattr(saga.request, entity.replace("-", "_"), entity)),
         )
 
-    undo: tuple[Undo[Any], ...] = key_undone(lambda saga: saga.id_of(who), "the provisioning was undone")
-    return Step(generate, KeyGenerated, undo=undo, called=f"generate-{who}-key")
+    undo: tuple[Undo[Any], ...] = key_undone(lambda saga: saga.id_of(entity), "the provisioning was undone")
+    return Step(generate, KeyGenerated, undo=undo, name=f"generate-{entity}-key")
 
 
-def jwt_of(who: str, create: Callable[[AnySaga], CreateNatsJwt]) -> tuple[Step[Any], ...]:
-    """Created as *create* says, signed by its issuer's key, attached."""
+def jwt_of(entity: str, create: Callable[[AnySaga], CreateNatsJwt]) -> tuple[Step[Any], ...]:
+    """Makes the steps that create a JWT, have it signed by the issuer's key, and attach the signature."""
 
     def sign(saga: AnySaga) -> SignWithKey:
-        created = created_of(saga, who)
+        created = created_of(saga, entity)
         return SignWithKey(
             key_id=created.signing_key_id,
             message=created.tbs,
             signature_algorithm=created.signature_algorithm,
-            purpose=Purpose.NATS_ACCOUNT if who == "user" else Purpose.NATS_OPERATOR,
+            purpose=Purpose.NATS_ACCOUNT if entity == "user" else Purpose.NATS_OPERATOR,
         )
 
     def attach(saga: AnySaga) -> SignNatsJwt:
-        signed = next(each.event for each in saga.answers if each.step == f"sign-{who}")
+        signed = next(each.event for each in saga.outcomes if each.step == f"sign-{entity}")
         assert isinstance(signed, KeySigned)
-        return SignNatsJwt(nats_jwt_id=created_of(saga, who).nats_jwt_id, signature=signed.signature)
+        return SignNatsJwt(nats_jwt_id=created_of(saga, entity).nats_jwt_id, signature=signed.signature)
 
     def revoke(saga: AnySaga) -> RevokeNatsJwt:
-        return RevokeNatsJwt(nats_jwt_id=saga.id_of(who), reason="the provisioning was undone", void_if_absent=True)
+        return RevokeNatsJwt(nats_jwt_id=saga.id_of(entity), reason="the provisioning was undone", void_if_absent=True)
 
     return (
-        Step(create, NatsJwtCreated, undo=(Undo(revoke, NatsJwtRevoked),), called=f"create-{who}"),
-        Step(sign, KeySigned, called=f"sign-{who}"),
-        Step(attach, NatsJwtSigned, called=f"attach-{who}"),
+        Step(create, NatsJwtCreated, undo=(Undo(revoke, NatsJwtRevoked),), name=f"create-{entity}"),
+        Step(sign, KeySigned, name=f"sign-{entity}"),
+        Step(attach, NatsJwtSigned, name=f"attach-{entity}"),
     )
 
 
@@ -80,23 +80,23 @@ def export_user_seed(saga: AnySaga) -> ExportKey:
     )
 
 
-SEED: Step[Any] = Step(export_user_seed, KeyExported)
+EXPORT_SEED: Step[Any] = Step(export_user_seed, KeyExported)
 
 
-def nkey_of(saga: AnySaga, who: str) -> str:
-    made = next(each.event for each in saga.answers if each.step == f"generate-{who}-key")
-    assert isinstance(made, KeyGenerated)
-    assert made.nkey is not None
-    return made.nkey
+def nkey_of(saga: AnySaga, entity: str) -> str:
+    generated = next(each.event for each in saga.outcomes if each.step == f"generate-{entity}-key")
+    assert isinstance(generated, KeyGenerated)
+    assert generated.nkey is not None
+    return generated.nkey
 
 
-def created_of(saga: AnySaga, who: str) -> NatsJwtCreated:
-    created = next(each.event for each in saga.answers if each.step == f"create-{who}")
+def created_of(saga: AnySaga, entity: str) -> NatsJwtCreated:
+    created = next(each.event for each in saga.outcomes if each.step == f"create-{entity}")
     assert isinstance(created, NatsJwtCreated)
     return created
 
 
-def jwt_text(saga: AnySaga, who: str) -> str:
-    signed = next(each.event for each in saga.answers if each.step == f"attach-{who}")
+def jwt_text(saga: AnySaga, entity: str) -> str:
+    signed = next(each.event for each in saga.outcomes if each.step == f"attach-{entity}")
     assert isinstance(signed, NatsJwtSigned)
     return signed.jwt

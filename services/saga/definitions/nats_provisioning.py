@@ -1,13 +1,13 @@
-"""An operator of NATS with its system account, an account and a user: keys, then JWTs, the user's seed sealed at last.
+"""Provisions NATS from nothing: operator, system account, account and user, first their keys, then their JWTs.
 
-What nats-server is told is in the end: the operator's JWT, and the accounts' for its resolver.
+The last event holds the operator's JWT for the server, the accounts' JWTs for its resolver, and the user's sealed seed.
 """
 
 from __future__ import annotations
 
 from services.saga.core.definition import Definition, Parallel
 from services.saga.core.state import Saga
-from services.saga.definitions.nats_parts import SEED, jwt_of, jwt_text, key_of, nkey_of
+from services.saga.definitions.nats_parts import EXPORT_SEED, jwt_of, jwt_text, key_of, nkey_of
 from shared.contracts.certificate.nats_jwt import CreateNatsJwt, NatsEntity
 from shared.contracts.key.events import KeyExported
 from shared.contracts.saga.nats import NatsProvisioningCompleted, StartNatsProvisioning
@@ -49,12 +49,12 @@ def create_user(saga: Provisioning) -> CreateNatsJwt:
     )
 
 
-def _account(saga: Provisioning, who: str, name: str) -> CreateNatsJwt:
+def _account(saga: Provisioning, key_name: str, name: str) -> CreateNatsJwt:
     return CreateNatsJwt(
-        nats_jwt_id=saga.id_of(who),
+        nats_jwt_id=saga.id_of(key_name),
         entity=NatsEntity.ACCOUNT,
         name=name,
-        subject=nkey_of(saga, who),
+        subject=nkey_of(saga, key_name),
         issuer=nkey_of(saga, "operator"),
         signing_key_id=saga.id_of("operator"),
     )
@@ -75,7 +75,7 @@ def completed(saga: Provisioning) -> NatsProvisioningCompleted:
         system_account_key_id=saga.id_of("system-account"),
         account_key_id=saga.id_of("account"),
         user_key_id=saga.id_of("user"),
-        sealed_user_seed=saga.answer(KeyExported).sealed_key,
+        sealed_user_seed=saga.outcome(KeyExported).sealed_key,
     )
 
 
@@ -91,6 +91,6 @@ NATS_PROVISIONING = Definition(
             jwt_of("account", create_account),
             jwt_of("user", create_user),
         ),
-        SEED,
+        EXPORT_SEED,
     ),
 )

@@ -1,11 +1,11 @@
-"""A user more in an account of NATS that there is; and one that is not to be let in any more, which has no way back."""
+"""Issues a user in an existing NATS account; revokes a user, forward only."""
 
 from __future__ import annotations
 
 from services.saga.core.definition import Definition, Step
 from services.saga.core.state import Saga
-from services.saga.definitions.nats_parts import SEED, jwt_of, jwt_text, key_of, nkey_of
-from services.saga.definitions.parts import PATIENT, PATIENTLY
+from services.saga.definitions.nats_parts import EXPORT_SEED, jwt_of, jwt_text, key_of, nkey_of
+from services.saga.definitions.parts import UNATTENDED
 from shared.contracts.certificate.nats_jwt import (
     CreateNatsJwt,
     NatsEntity,
@@ -40,20 +40,20 @@ def create_user(saga: Issuance) -> CreateNatsJwt:
         entity=NatsEntity.USER,
         name=saga.request.user,
         subject=nkey_of(saga, "user"),
-        issuer=saga.answer(PublicKeyExported).public_key,
+        issuer=saga.outcome(PublicKeyExported).public_key,
         signing_key_id=saga.request.account_key_id,
         permissions=saga.request.permissions,
         validity_days=saga.request.validity_days,
     )
 
 
-def issued(saga: Issuance) -> NatsUserIssuanceCompleted:
+def complete_issuance(saga: Issuance) -> NatsUserIssuanceCompleted:
     return NatsUserIssuanceCompleted(
         **saga.heading,
         user_jwt=jwt_text(saga, "user"),
         user_nkey=nkey_of(saga, "user"),
         user_key_id=saga.id_of("user"),
-        sealed_user_seed=saga.answer(KeyExported).sealed_key,
+        sealed_user_seed=saga.outcome(KeyExported).sealed_key,
     )
 
 
@@ -62,7 +62,7 @@ def revise_account(saga: Revocation) -> ReviseNatsJwt:
 
 
 def sign_account(saga: Revocation) -> SignWithKey:
-    created = saga.answer(NatsJwtCreated)
+    created = saga.outcome(NatsJwtCreated)
     return SignWithKey(
         key_id=created.signing_key_id,
         message=created.tbs,
@@ -74,8 +74,8 @@ def sign_account(saga: Revocation) -> SignWithKey:
 def attach_signature(saga: Revocation) -> SignNatsJwt:
     return SignNatsJwt(
         nats_jwt_id=saga.request.account_key_id,
-        signature=saga.answer(KeySigned).signature,
-        version=saga.answer(NatsJwtCreated).version,
+        signature=saga.outcome(KeySigned).signature,
+        version=saga.outcome(NatsJwtCreated).version,
     )
 
 
@@ -87,29 +87,29 @@ def revoke_user_key(saga: Revocation) -> RevokeKey:
     return RevokeKey(key_id=saga.request.user_key_id, reason=saga.request.reason)
 
 
-def revoked(saga: Revocation) -> NatsUserRevocationCompleted:
-    signed = saga.answer(NatsJwtSigned)
+def complete_revocation(saga: Revocation) -> NatsUserRevocationCompleted:
+    signed = saga.outcome(NatsJwtSigned)
     return NatsUserRevocationCompleted(**saga.heading, account_jwt=signed.jwt, version=signed.version)
 
 
 NATS_USER_ISSUANCE = Definition(
     saga_type="nats-user-issuance",
     request=StartNatsUserIssuance,
-    completed=issued,
-    steps=(Step(export_account_key, PublicKeyExported), key_of("user"), *jwt_of("user", create_user), SEED),
+    completed=complete_issuance,
+    steps=(Step(export_account_key, PublicKeyExported), key_of("user"), *jwt_of("user", create_user), EXPORT_SEED),
 )
 # fmt: off
 NATS_USER_REVOCATION = Definition(
     saga_type="nats-user-revocation",
     request=StartNatsUserRevocation,
-    completed=revoked,
-    forward=True,
+    completed=complete_revocation,
+    forward_only=True,
     steps=(
-        Step(revise_account,   NatsJwtCreated, within=PATIENTLY, retry=PATIENT),
-        Step(sign_account,     KeySigned,      within=PATIENTLY, retry=PATIENT),
-        Step(attach_signature, NatsJwtSigned,  within=PATIENTLY, retry=PATIENT),
-        Step(revoke_user_jwt,  NatsJwtRevoked, within=PATIENTLY, retry=PATIENT, may_stand=True),
-        Step(revoke_user_key,  KeyRevoked,     within=PATIENTLY, retry=PATIENT, may_stand=True),
+        Step(revise_account,   NatsJwtCreated, **UNATTENDED),
+        Step(sign_account,     KeySigned,      **UNATTENDED),
+        Step(attach_signature, NatsJwtSigned,  **UNATTENDED),
+        Step(revoke_user_jwt,  NatsJwtRevoked, **UNATTENDED, already_done_ok=True),
+        Step(revoke_user_key,  KeyRevoked,     **UNATTENDED, already_done_ok=True),
     ),
 )
 # fmt: on

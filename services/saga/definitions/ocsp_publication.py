@@ -1,7 +1,7 @@
-"""Status answers of an issuer's certificates: prepared, signed in one batch by the responder's key, published.
+"""Publishes OCSP responses of an issuer: prepared, signed in one batch by the responder's key, published.
 
-Begun for one certificate when it is issued, revoked, held or released; for all, batch after batch, when the issuer has
-a new responder, and again when the answers are to be made anew.
+An event about one certificate (signed, revoked, held or released) triggers it for that one. A new responder triggers it
+for all, batch after batch, and so does the time when the responses are due again.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from services.saga.core.definition import Definition, Step, Trigger
 from services.saga.core.state import Saga
-from services.saga.definitions.parts import PATIENT, PATIENTLY
+from services.saga.definitions.parts import UNATTENDED, UNATTENDED_TIMEOUT
 from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateReleased,
@@ -27,7 +27,7 @@ from shared.contracts.saga.maintenance import OcspPublicationCompleted, StartOcs
 Publication = Saga[StartOcspPublication]
 
 
-def nothing_to_say(saga: Publication) -> bool:
+def is_empty(saga: Publication) -> bool:
     prepared = saga.find(OcspPrepared)
     return prepared is None or not prepared.answers
 
@@ -44,7 +44,7 @@ def prepare_answers(saga: Publication) -> PrepareOcsp:
 
 
 def sign_answers(saga: Publication) -> SignBatch:
-    prepared = saga.answer(OcspPrepared)
+    prepared = saga.outcome(OcspPrepared)
     return SignBatch(
         key_id=prepared.signing_key_id,
         messages=tuple(answer.tbs for answer in prepared.answers),
@@ -54,7 +54,7 @@ def sign_answers(saga: Publication) -> SignBatch:
 
 
 def publish_answers(saga: Publication) -> PublishOcsp:
-    return PublishOcsp(batch_id=saga.id_of("batch"), signatures=saga.answer(KeyBatchSigned).signatures)
+    return PublishOcsp(batch_id=saga.id_of("batch"), signatures=saga.outcome(KeyBatchSigned).signatures)
 
 
 def completed(saga: Publication) -> OcspPublicationCompleted:
@@ -68,17 +68,17 @@ def issued(event: CertificateSigned, saga_id: str) -> StartOcspPublication | Non
         return None
     if event.profile is Profile.OCSP_RESPONDER:
         return StartOcspPublication(saga_id=saga_id, issuer_id=event.issuer_id, responder_id=event.certificate_id)
-    return _only(event.issuer_id, event.certificate_id, saga_id) if event.ocsp else None
+    return _for_one(event.issuer_id, event.certificate_id, saga_id) if event.ocsp else None
 
 
 def status_changed(
     event: CertificateRevoked | CertificateHeld | CertificateReleased, saga_id: str
 ) -> StartOcspPublication | None:
-    return _only(event.issuer_id, event.certificate_id, saga_id) if event.ocsp and event.issuer_id else None
+    return _for_one(event.issuer_id, event.certificate_id, saga_id) if event.ocsp and event.issuer_id else None
 
 
 def next_batch(event: OcspPublished, saga_id: str) -> StartOcspPublication | None:
-    """The rest of them at once; after the last of them, all of them when that is due, as long as the responder is."""
+    """Continues with the next batch at once; after the last one, starts over when the responses are due again."""
     if not event.everyone:
         return None
     return StartOcspPublication(
@@ -90,7 +90,7 @@ def next_batch_at(event: OcspPublished) -> datetime | None:
     return event.next_at if event.more_after is None else None
 
 
-def _only(issuer_id: str, certificate_id: str, saga_id: str) -> StartOcspPublication:
+def _for_one(issuer_id: str, certificate_id: str, saga_id: str) -> StartOcspPublication:
     return StartOcspPublication(saga_id=saga_id, issuer_id=issuer_id, certificate_ids=(certificate_id,))
 
 
@@ -99,18 +99,18 @@ OCSP_PUBLICATION = Definition(
     saga_type="ocsp-publication",
     request=StartOcspPublication,
     completed=completed,
-    within=2 * PATIENTLY,
+    timeout=2 * UNATTENDED_TIMEOUT,
     triggers=(
         Trigger(CertificateSigned,   issued),
         Trigger(CertificateRevoked,  status_changed),
         Trigger(CertificateHeld,     status_changed),
         Trigger(CertificateReleased, status_changed),
-        Trigger(OcspPublished,       next_batch, next_batch_at),
+        Trigger(OcspPublished,       next_batch, at=next_batch_at),
     ),
     steps=(
-        Step(prepare_answers, OcspPrepared,   within=PATIENTLY, retry=PATIENT, may_stand=True),
-        Step(sign_answers,    KeyBatchSigned, within=PATIENTLY, retry=PATIENT, unless=nothing_to_say),
-        Step(publish_answers, OcspPublished,  within=PATIENTLY, retry=PATIENT, unless=nothing_to_say, may_stand=True),
+        Step(prepare_answers, OcspPrepared,   **UNATTENDED, already_done_ok=True),
+        Step(sign_answers,    KeyBatchSigned, **UNATTENDED, unless=is_empty),
+        Step(publish_answers, OcspPublished,  **UNATTENDED, unless=is_empty, already_done_ok=True),
     ),
 )
 # fmt: on

@@ -1,10 +1,10 @@
-"""What several sagas do in the same way: have a certificate or a CRL signed, take a key or a certificate back."""
+"""Steps and undos that several sagas share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from services.saga.core.definition import Each, Retry, Step, Undo, child
 from services.saga.core.state import Saga
@@ -19,13 +19,21 @@ from shared.contracts.saga.protocol import StartSaga
 
 R = TypeVar("R", bound=StartSaga)
 
-PATIENT = Retry(attempts=100, longest=timedelta(minutes=15))
-PATIENTLY = timedelta(days=1)
-"""For what nobody waits for and nothing can be undone of: a service that is away for a night is waited for."""
+UNATTENDED_RETRY = Retry(attempts=100, max_delay=timedelta(minutes=15))
+UNATTENDED_TIMEOUT = timedelta(days=1)
+
+
+class Unattended(TypedDict):
+    timeout: timedelta
+    retry: Retry
+
+
+UNATTENDED: Unattended = {"timeout": UNATTENDED_TIMEOUT, "retry": UNATTENDED_RETRY}
+"""Options of a step that nobody waits for: it outlasts a night without its service."""
 
 
 def sign(saga: Saga[Any], created: CertificateCreated | CrlCreated) -> SignWithKey:
-    """Have what was *created* signed, with the approvals of it that were heard."""
+    """Builds the signing command for *created*, with the approvals that the saga has collected for it."""
     return SignWithKey(
         key_id=created.signing_key_id,
         message=created.tbs,
@@ -48,9 +56,9 @@ def certificate_undone(certificate_id: Callable[[Saga[R]], str]) -> tuple[Undo[R
     return (Undo(revoke_certificate, CertificateRevoked),)
 
 
-def key_undone(key_id: Callable[[Saga[R]], str], because: str) -> tuple[Undo[R], ...]:
+def key_undone(key_id: Callable[[Saga[R]], str], reason: str) -> tuple[Undo[R], ...]:
     def revoke_key(saga: Saga[R]) -> RevokeKey:
-        return RevokeKey(key_id=key_id(saga), reason=because, void_if_absent=True)
+        return RevokeKey(key_id=key_id(saga), reason=reason, void_if_absent=True)
 
     def destroy_key(saga: Saga[R]) -> DestroyKey:
         return DestroyKey(key_id=key_id(saga))
@@ -59,30 +67,36 @@ def key_undone(key_id: Callable[[Saga[R]], str], because: str) -> tuple[Undo[R],
 
 
 def revoke_each(reason: RevocationReason, certificate_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
-    """Every one of these certificates, where nothing goes back: one that is revoked already is as good."""
+    """Makes a step for each certificate; one that is revoked already counts as done."""
 
     def revoke(_: Saga[Any], item: str) -> RevokeCertificate:
         return RevokeCertificate(certificate_id=item, reason=reason)
 
-    step: Step[Any] = Step(revoke, CertificateRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT, called="revoke")
+    step: Step[Any] = Step(
+        revoke,
+        CertificateRevoked,
+        already_done_ok=True,
+        **UNATTENDED,
+        name="revoke",
+    )
     return Each(step, certificate_ids)
 
 
-def revoke_each_key(because: str, key_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
+def revoke_each_key(reason: str, key_ids: Callable[[Saga[Any]], tuple[str, ...]]) -> Each[Any]:
     def revoke_key(_: Saga[Any], item: str) -> RevokeKey:
-        return RevokeKey(key_id=item, reason=because)
+        return RevokeKey(key_id=item, reason=reason)
 
-    return Each(Step(revoke_key, KeyRevoked, may_stand=True, within=PATIENTLY, retry=PATIENT), key_ids)
+    return Each(Step(revoke_key, KeyRevoked, already_done_ok=True, **UNATTENDED), key_ids)
 
 
 def publish_each_crl() -> Each[Any]:
-    """A CRL of each authority that had issued what was revoked before."""
+    """Makes a child saga for each issuer of the certificates that were revoked before."""
 
     def publish_crl(saga: Saga[Any], item: str) -> StartCrlPublication:
         return StartCrlPublication(saga_id=saga.id_of(f"crl/{item}"), issuer_id=item)
 
     def issuers(saga: Saga[Any]) -> tuple[str, ...]:
-        revoked = (answered.event for answered in saga.answers if isinstance(answered.event, CertificateRevoked))
+        revoked = (answered.event for answered in saga.outcomes if isinstance(answered.event, CertificateRevoked))
         return tuple(dict.fromkeys(event.issuer_id for event in revoked if event.issuer_id is not None))
 
     return Each(child(publish_crl, CrlPublicationCompleted), issuers)

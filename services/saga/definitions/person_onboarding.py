@@ -1,7 +1,7 @@
-"""A person gets a device, made ready for a role, and a key and a certificate on it for each purpose, side by side.
+"""Onboards a person: assigns a device, provisions it for a role, and starts one slot provisioning for each purpose.
 
-What is undone: the provisionings, each with its certificate, and the assignment. The PIN, PUK and management key that
-the device was given stay: the service knows them.
+The undo covers the slot provisionings, each with its certificate, and the assignment. The PIN, PUK and management key
+that the device was given stay: the YubiKey service has them.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def deregister_device(saga: Onboarding) -> lifecycle.DeregisterYubiKey:
 
 
 def assign_device(saga: Onboarding) -> lifecycle.AssignYubiKey:
-    wish = saga.request
+    request = saga.request
     return lifecycle.AssignYubiKey(
-        serial=wish.yubikey_serial,
-        person_id=wish.person_id,
-        person_name=wish.subject.common_name,
+        serial=request.yubikey_serial,
+        person_id=request.person_id,
+        person_name=request.subject.common_name,
         request_id=saga.id_of("assignment"),
     )
 
@@ -58,27 +58,27 @@ def provision_device(saga: Onboarding) -> ProvisionYubiKey:
 
 
 def provision_slot(saga: Onboarding, item: str) -> StartCertificateProvisioning:
-    """*item*: the purpose."""
-    wish = saga.request
+    """Starts the provisioning of the slot for purpose *item*."""
+    request = saga.request
     return StartCertificateProvisioning(
         saga_id=saga.id_of(f"provisioning/{item}"),
-        issuer_id=wish.issuer_id,
-        subject=wish.subject,
+        issuer_id=request.issuer_id,
+        subject=request.subject,
         purpose=PivPurpose(item),
-        yubikey_serial=wish.yubikey_serial,
-        algorithm=wish.algorithm,
+        yubikey_serial=request.yubikey_serial,
+        algorithm=request.algorithm,
         key_origin=KeyOrigin.ON_DEVICE,
-        validity_days=wish.validity_days,
+        validity_days=request.validity_days,
     )
 
 
 def completed(saga: Onboarding) -> PersonOnboardingCompleted:
-    found = (each.event for each in saga.answers if isinstance(each.event, CertificateProvisioningCompleted))
+    ended = (each.event for each in saga.outcomes if isinstance(each.event, CertificateProvisioningCompleted))
     return PersonOnboardingCompleted(
         **saga.heading,
         person_id=saga.request.person_id,
         yubikey_serial=saga.request.yubikey_serial,
-        certificate_ids=tuple(event.certificate_id for event in found),
+        certificate_ids=tuple(event.certificate_id for event in ended),
     )
 
 
@@ -92,8 +92,8 @@ PERSON_ONBOARDING = Definition(
     request=StartPersonOnboarding,
     completed=completed,
     steps=(
-        Step(register_device,  lifecycle.YubiKeyRegistered, may_stand=True, undo=_deregistered, when=has_label),
-        Step(assign_device,    lifecycle.YubiKeyAssigned, may_stand=True, undo=_unassigned),
+        Step(register_device,  lifecycle.YubiKeyRegistered, when=has_label, already_done_ok=True, undo=_deregistered),
+        Step(assign_device,    lifecycle.YubiKeyAssigned, already_done_ok=True, undo=_unassigned),
         Step(provision_device, YubiKeyProvisioned),
         Each(child(provision_slot, CertificateProvisioningCompleted), lambda saga: saga.request.purposes),
     ),

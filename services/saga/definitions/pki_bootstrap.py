@@ -1,5 +1,6 @@
-"""A root and an intermediate CA from nothing: two keys, two certificates that the root's key signs, the first CRLs, and
-the trust bundle. With approvals, people approve of each thing that the root's key signs, by its hash.
+"""Creates a root and an intermediate CA: two keys, two certificates signed by the root key, CRLs, and the trust bundle.
+
+With `approvals`, people approve of each hash that the root key signs.
 """
 
 from __future__ import annotations
@@ -26,16 +27,16 @@ def generate_root_key(saga: Bootstrap) -> GenerateKey:
 
 
 def create_root_certificate(saga: Bootstrap) -> CreateCertificate:
-    key = saga.answer(KeyGenerated, to=generate_root_key)
+    key = saga.outcome(KeyGenerated, of=generate_root_key)
     return _create(saga, "root", saga.request.root, key, Profile.ROOT, issuer_id=None, signing_key_id=key.key_id)
 
 
 def sign_root_certificate(saga: Bootstrap) -> SignWithKey:
-    return sign(saga, saga.answer(CertificateCreated, to=create_root_certificate))
+    return sign(saga, saga.outcome(CertificateCreated, of=create_root_certificate))
 
 
 def attach_root_signature(saga: Bootstrap) -> SignCertificate:
-    return _attach(saga, "root", saga.answer(KeySigned, to=sign_root_certificate))
+    return _attach(saga, "root", saga.outcome(KeySigned, of=sign_root_certificate))
 
 
 def generate_intermediate_key(saga: Bootstrap) -> GenerateKey:
@@ -47,7 +48,7 @@ def create_intermediate_certificate(saga: Bootstrap) -> CreateCertificate:
         saga,
         "intermediate",
         saga.request.intermediate,
-        saga.answer(KeyGenerated, to=generate_intermediate_key),
+        saga.outcome(KeyGenerated, of=generate_intermediate_key),
         Profile.INTERMEDIATE,
         issuer_id=_certificate_id(saga, "root"),
         signing_key_id=_key_id(saga, "root"),
@@ -55,11 +56,11 @@ def create_intermediate_certificate(saga: Bootstrap) -> CreateCertificate:
 
 
 def sign_intermediate_certificate(saga: Bootstrap) -> SignWithKey:
-    return sign(saga, saga.answer(CertificateCreated, to=create_intermediate_certificate))
+    return sign(saga, saga.outcome(CertificateCreated, of=create_intermediate_certificate))
 
 
 def attach_intermediate_signature(saga: Bootstrap) -> SignCertificate:
-    return _attach(saga, "intermediate", saga.answer(KeySigned, to=sign_intermediate_certificate))
+    return _attach(saga, "intermediate", saga.outcome(KeySigned, of=sign_intermediate_certificate))
 
 
 def create_root_crl(saga: Bootstrap) -> CreateCrl:
@@ -67,11 +68,11 @@ def create_root_crl(saga: Bootstrap) -> CreateCrl:
 
 
 def sign_root_crl(saga: Bootstrap) -> SignWithKey:
-    return sign(saga, saga.answer(CrlCreated, to=create_root_crl))
+    return sign(saga, saga.outcome(CrlCreated, of=create_root_crl))
 
 
 def publish_root_crl(saga: Bootstrap) -> PublishCrl:
-    return publish(saga.answer(CrlCreated, to=create_root_crl), saga.answer(KeySigned, to=sign_root_crl))
+    return publish(saga.outcome(CrlCreated, of=create_root_crl), saga.outcome(KeySigned, of=sign_root_crl))
 
 
 def create_intermediate_crl(saga: Bootstrap) -> CreateCrl:
@@ -79,12 +80,12 @@ def create_intermediate_crl(saga: Bootstrap) -> CreateCrl:
 
 
 def sign_intermediate_crl(saga: Bootstrap) -> SignWithKey:
-    return sign(saga, saga.answer(CrlCreated, to=create_intermediate_crl))
+    return sign(saga, saga.outcome(CrlCreated, of=create_intermediate_crl))
 
 
 def publish_intermediate_crl(saga: Bootstrap) -> PublishCrl:
-    created = saga.answer(CrlCreated, to=create_intermediate_crl)
-    return publish(created, saga.answer(KeySigned, to=sign_intermediate_crl))
+    created = saga.outcome(CrlCreated, of=create_intermediate_crl)
+    return publish(created, saga.outcome(KeySigned, of=sign_intermediate_crl))
 
 
 def publish_trust_bundle(saga: Bootstrap) -> PublishTrustBundle:
@@ -138,8 +139,8 @@ def _attach(saga: Bootstrap, tier: str, signed: KeySigned) -> SignCertificate:
 
 
 def completed(saga: Bootstrap) -> PkiBootstrapCompleted:
-    root = saga.answer(CertificateSigned, to=attach_root_signature)
-    intermediate = saga.answer(CertificateSigned, to=attach_intermediate_signature)
+    root = saga.outcome(CertificateSigned, of=attach_root_signature)
+    intermediate = saga.outcome(CertificateSigned, of=attach_intermediate_signature)
     bundle = saga.find(TrustBundlePublished)
     return PkiBootstrapCompleted(
         **saga.heading,
@@ -157,7 +158,7 @@ def _approval(what: str, of: Callable[[Bootstrap], str]) -> Await[StartPkiBootst
         signal="approve",
         needed=lambda saga: saga.request.approvals,
         about=lambda saga: f"the {what} of {saga.request.organization}, to be signed by its root key",
-        of=of,
+        message_sha256=of,
     )
 
 
@@ -170,13 +171,13 @@ def _certificate_undone(tier: str) -> tuple[Undo[StartPkiBootstrap], ...]:
 
 
 _approve_root = _approval(
-    "root certificate", lambda saga: saga.answer(CertificateCreated, to=create_root_certificate).tbs_sha256
+    "root certificate", lambda saga: saga.outcome(CertificateCreated, of=create_root_certificate).tbs_sha256
 )
 _approve_intermediate = _approval(
     "intermediate certificate",
-    lambda saga: saga.answer(CertificateCreated, to=create_intermediate_certificate).tbs_sha256,
+    lambda saga: saga.outcome(CertificateCreated, of=create_intermediate_certificate).tbs_sha256,
 )
-_approve_crl = _approval("root crl", lambda saga: saga.answer(CrlCreated, to=create_root_crl).tbs_sha256)
+_approve_crl = _approval("root crl", lambda saga: saga.outcome(CrlCreated, of=create_root_crl).tbs_sha256)
 
 # fmt: off
 PKI_BOOTSTRAP_1 = Definition(

@@ -1,4 +1,4 @@
-"""An SSH certificate for somebody's public key, signed by a certification authority's key in custody."""
+"""Issues an SSH certificate for a public key, signed by a CA key in the custody of the key service."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def create_ssh_certificate(saga: Issuance) -> CreateSshCertificate:
         principals=request.principals,
         validity_minutes=request.validity_minutes,
         signing_key_id=request.ca_key_id,
-        ca_public_key_pem=saga.answer(PublicKeyExported).public_key,
+        ca_public_key_pem=saga.outcome(PublicKeyExported).public_key,
         force_command=request.force_command,
         source_addresses=request.source_addresses,
         extensions=request.extensions,
@@ -42,7 +42,7 @@ def create_ssh_certificate(saga: Issuance) -> CreateSshCertificate:
 
 
 def sign_ssh_certificate(saga: Issuance) -> SignWithKey:
-    created = saga.answer(SshCertificateCreated)
+    created = saga.outcome(SshCertificateCreated)
     return SignWithKey(
         key_id=created.signing_key_id,
         message=created.tbs,
@@ -52,7 +52,7 @@ def sign_ssh_certificate(saga: Issuance) -> SignWithKey:
 
 
 def attach_signature(saga: Issuance) -> SignSshCertificate:
-    return SignSshCertificate(ssh_certificate_id=_certificate_id(saga), signature=saga.answer(KeySigned).signature)
+    return SignSshCertificate(ssh_certificate_id=_certificate_id(saga), signature=saga.outcome(KeySigned).signature)
 
 
 def revoke_ssh_certificate(saga: Issuance) -> RevokeSshCertificate:
@@ -61,7 +61,7 @@ def revoke_ssh_certificate(saga: Issuance) -> RevokeSshCertificate:
 
 
 def completed(saga: Issuance) -> SshCertificateIssuanceCompleted:
-    signed = saga.answer(SshCertificateSigned)
+    signed = saga.outcome(SshCertificateSigned)
     return SshCertificateIssuanceCompleted(
         **saga.heading, ssh_certificate_id=signed.ssh_certificate_id, certificate=signed.certificate
     )

@@ -47,7 +47,7 @@ from shared.contracts.saga.people import (
 )
 from shared.contracts.saga.protocol import (
     CancelSaga,
-    CompletionAnnouncement,
+    Completed,
     PauseSaga,
     ResolveSaga,
     ResumeSaga,
@@ -98,7 +98,7 @@ class StartPkiBootstrap(StartSaga):
     approvals: Approvals = 0
 
 
-class PkiBootstrapCompleted(CompletionAnnouncement):
+class PkiBootstrapCompleted(Completed):
     root_certificate_id: Id
     intermediate_certificate_id: Id
     root_certificate_pem: Pem
@@ -129,7 +129,7 @@ class StartCertificateIssuance(StartSaga):
         return self
 
 
-class CertificateIssuanceCompleted(CompletionAnnouncement):
+class CertificateIssuanceCompleted(Completed):
     certificate_id: Id
     key_id: Id | None
     fingerprint_sha256: Fingerprint
@@ -159,7 +159,7 @@ class StartCertificateRenewal(StartSaga):
         return self
 
 
-class CertificateRenewalCompleted(CompletionAnnouncement):
+class CertificateRenewalCompleted(Completed):
     predecessor_id: Id
     certificate_id: Id
     fingerprint_sha256: Fingerprint
@@ -178,7 +178,7 @@ class StartSshCertificateIssuance(StartSaga):
     extensions: Annotated[tuple[SshExtension, ...], Field(max_length=8)] | None = None
 
 
-class SshCertificateIssuanceCompleted(CompletionAnnouncement):
+class SshCertificateIssuanceCompleted(Completed):
     ssh_certificate_id: Id
     certificate: SshLine
 

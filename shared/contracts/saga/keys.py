@@ -9,7 +9,7 @@ from pydantic import Field
 from shared.contracts.base import Id, Text
 from shared.contracts.key.commands import Approvals
 from shared.contracts.key.value_types import Algorithm, Purpose
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 
 
 class StartKeyRotation(StartSaga):
@@ -26,7 +26,7 @@ class StartKeyRotation(StartSaga):
     certificate_approvals: Approvals = Field(default=0, description="number that the issuers' keys require")
 
 
-class KeyRotationSagaCompleted(CompletionAnnouncement):
+class KeyRotationSagaCompleted(Completed):
     key_id: Id
     successor_id: Id
     certificate_ids: tuple[Id, ...]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from shared.contracts.base import Id
 from shared.contracts.key.commands import Approvals
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 
 
 class ExpiryStage(StrEnum):
@@ -24,7 +24,7 @@ class StartCertificateExpiry(StartSaga):
     stage: ExpiryStage
 
 
-class CertificateExpiryCompleted(CompletionAnnouncement):
+class CertificateExpiryCompleted(Completed):
     certificate_id: Id
     stage: ExpiryStage
 
@@ -41,7 +41,7 @@ class StartKeyExpiry(StartSaga):
     stage: KeyExpiryStage = KeyExpiryStage.EXPIRED
 
 
-class KeyExpiryCompleted(CompletionAnnouncement):
+class KeyExpiryCompleted(Completed):
     key_id: Id
     stage: KeyExpiryStage = KeyExpiryStage.EXPIRED
 
@@ -51,7 +51,7 @@ class StartCrlPublication(StartSaga):
     approvals: Approvals = Field(default=0, description="number that the issuer's key requires")
 
 
-class CrlPublicationCompleted(CompletionAnnouncement):
+class CrlPublicationCompleted(Completed):
     issuer_id: Id
     number: int | None = Field(description="of the new CRL; none: the previous one is complete and current")
 
@@ -63,6 +63,6 @@ class StartOcspPublication(StartSaga):
     after: int = Field(default=0, ge=0)
 
 
-class OcspPublicationCompleted(CompletionAnnouncement):
+class OcspPublicationCompleted(Completed):
     issuer_id: Id
     batch_id: Id | None

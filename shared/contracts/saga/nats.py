@@ -13,7 +13,7 @@ from shared.contracts.certificate.nats_jwt import (
     OperatorNkey,
     UserNkey,
 )
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 
 
 class StartNatsProvisioning(StartSaga):
@@ -30,7 +30,7 @@ class StartNatsProvisioning(StartSaga):
     )
 
 
-class NatsProvisioningCompleted(CompletionAnnouncement):
+class NatsProvisioningCompleted(Completed):
     operator_jwt: Jwt
     operator_nkey: OperatorNkey
     system_account_jwt: Jwt
@@ -58,7 +58,7 @@ class StartNatsUserIssuance(StartSaga):
     recipient_public_key: Base64 = Field(min_length=32, max_length=32, description="X25519, raw")
 
 
-class NatsUserIssuanceCompleted(CompletionAnnouncement):
+class NatsUserIssuanceCompleted(Completed):
     user_jwt: Jwt
     user_nkey: UserNkey
     user_key_id: Id
@@ -74,6 +74,6 @@ class StartNatsUserRevocation(StartSaga):
     reason: Text = "revoked"
 
 
-class NatsUserRevocationCompleted(CompletionAnnouncement):
+class NatsUserRevocationCompleted(Completed):
     account_jwt: Jwt = Field(description="for the servers (a resolver, or $SYS.REQ.CLAIMS.UPDATE)")
     version: int

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from shared.contracts.base import DeviceSerial, Id, Name, Text, ValidityDays
 from shared.contracts.key.value_types import Algorithm
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 from shared.contracts.saga.provisioning import PersonName, PivPurpose
 from shared.contracts.yubikey.devices import (
     RoleName,
@@ -37,7 +37,7 @@ class StartPersonOnboarding(StartSaga):
     validity_days: ValidityDays
 
 
-class PersonOnboardingCompleted(CompletionAnnouncement):
+class PersonOnboardingCompleted(Completed):
     person_id: Text
     yubikey_serial: DeviceSerial
     certificate_ids: tuple[Id, ...]
@@ -53,7 +53,7 @@ class StartPersonOffboarding(StartSaga):
     reset: bool = Field(default=True, description="reset the device, which must be plugged in")
 
 
-class PersonOffboardingCompleted(CompletionAnnouncement):
+class PersonOffboardingCompleted(Completed):
     person_id: Text
 
 
@@ -68,5 +68,5 @@ class StartDeviceLost(StartSaga):
     retire: RetirementReason | None = Field(default=None, description="also retire the device, for this reason")
 
 
-class DeviceLostCompleted(CompletionAnnouncement):
+class DeviceLostCompleted(Completed):
     yubikey_serial: DeviceSerial

@@ -244,8 +244,8 @@ class SagaNotUndone(NumberedAnnouncement):
     left_over: tuple[LeftOver, ...]
 
 
-class CompletionAnnouncement(Announcement):
-    """The saga is complete. A saga with results has a subclass of its own."""
+class Completed(Announcement):
+    """The saga is complete. A saga with results has a subclass of its own. Class names are event types on the wire."""
 
     @property
     def subject_tokens(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from pydantic import Field
 from shared.contracts.base import DeviceSerial, Fingerprint, Id, Name, Pem, ValidityDays
 from shared.contracts.certificate.value_types import Email
 from shared.contracts.key.value_types import Algorithm, Value
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga
+from shared.contracts.saga.protocol import Completed, StartSaga
 from shared.contracts.yubikey.slots import AnySlot, Slot
 
 
@@ -44,7 +44,7 @@ class StartCertificateProvisioning(StartSaga):
     validity_days: ValidityDays
 
 
-class CertificateProvisioningCompleted(CompletionAnnouncement):
+class CertificateProvisioningCompleted(Completed):
     key_id: Id
     certificate_id: Id
     slot: Slot

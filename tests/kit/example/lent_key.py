@@ -34,6 +34,6 @@ LENT_KEY = Definition(
         Await("approval", "approve", needed=lambda _: 1, about=lambda _: "lending a key for a month"),
         Step(hand_over, KeyExported, pivot=True),
         Sleep("month", until=lambda _: timedelta(days=30)),
-        Step(lambda saga: RevokeKey(key_id=saga.id_of("key"), reason="its time"), KeyRevoked, called="revoke"),
+        Step(lambda saga: RevokeKey(key_id=saga.id_of("key"), reason="its time"), KeyRevoked, name="revoke"),
     ),
 )

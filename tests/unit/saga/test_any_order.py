@@ -212,7 +212,7 @@ def test_whichever_step_is_refused_all_before_it_is_undone(which, kind):
     world = begun(which, frozenset({kind}))
     world.settle()
 
-    if any(asked.stuck for asked in world.saga.questions):  # it has passed its pivot: it waits for a person
+    if any(asked.stuck for asked in world.saga.pending):  # it has passed its pivot: it waits for a person
         world.broken = frozenset()
         world.order(RetrySaga(saga_id=SAGA_ID))
         world.settle()

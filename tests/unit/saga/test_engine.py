@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from services.saga.core import machine
-from services.saga.core.machine import Due, Heard
+from services.saga.core.inputs import EventReceived, TimerFired
 from services.saga.core.state import Phase
-from services.saga.core.steps import flat
+from services.saga.core.steps import flatten
 from services.saga.definitions import DEFINITIONS
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from shared.contracts.rejection import CommandRejected, RejectionCode
@@ -40,7 +40,11 @@ def go_on(world: World, steps: int) -> None:
 def refuse(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
     rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
-    world.hear(Heard(derive_id(sent.command_id, "rejected"), sent.command_id, rejected, world.now))
+    world.hear(
+        EventReceived(
+            event_id=derive_id(sent.command_id, "rejected"), command_id=sent.command_id, event=rejected, at=world.now
+        )
+    )
 
 
 def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
@@ -61,20 +65,20 @@ def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
 
 def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
     refuse(world)
-    assert not list(machine.questions(world.definition, world.saga))
+    assert not list(machine.pending_commands(world.definition, world.saga))
     world.pass_time()
 
     first, second = world.commands[1:]
     assert first.command == second.command
     assert first.command_id != second.command_id
-    assert world.saga.question.attempt == 2
+    assert world.saga.pending[0].attempt == 2
 
 
 def test_delays_grow_and_end_in_undoing(world):
     delays = []
     for _ in range(2):
         refuse(world)
-        delays.append(world.saga.question.send_at - world.now)
+        delays.append(world.saga.pending[0].send_at - world.now)
         world.pass_time()
     refuse(world)
 
@@ -135,7 +139,7 @@ def test_a_stranger_a_stale_answer_and_a_duplicate_change_nothing(world):
     before = world.saga
     for heard in world.events:
         world.hear(heard)
-    world.hear(Heard(START, START, world.events[0].event, world.now))
+    world.hear(EventReceived(event_id=START, command_id=START, event=world.events[0].event, at=world.now))
 
     assert world.saga == before
 
@@ -172,20 +176,20 @@ def test_a_saga_that_is_undoing_cannot_be_cancelled(world):
 def test_a_saga_has_an_end_of_its_own_however_patient_its_steps_are(world):
     late = world.saga.deadline + timedelta(seconds=1)
     world.now = late
-    world.hear(Due(derive_id(START, "late"), late))
+    world.hear(TimerFired(derive_id(START, "late"), late))
 
     assert world.saga.phase is Phase.COMPENSATING
     assert "did not finish within 300 s" in world.saga.reason
 
 
 def test_a_timer_that_fires_too_early_only_arms_the_next(world):
-    armed = world.saga.armed
+    armed = world.saga.timer_at
     go_on(world, 1)
-    assert world.saga.armed == armed  # it stands early enough for the second step too
-    world.hear(Due(derive_id(START, "early"), armed - timedelta(seconds=1)))
+    assert world.saga.timer_at == armed  # it stands early enough for the second step too
+    world.hear(TimerFired(derive_id(START, "early"), armed - timedelta(seconds=1)))
 
     assert world.saga.phase is Phase.RUNNING
-    assert world.saga.armed is not None
+    assert world.saga.timer_at is not None
 
 
 def test_what_would_not_be_issued_costs_nothing_that_is_in_the_slot():
@@ -212,7 +216,7 @@ def test_what_replace_has_overwritten_is_said_to_be_lost():
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.saga_type)
 def test_step_names_are_unique_and_fit_into_a_subject(definition):
-    names = [step.name for step in flat(definition.steps)]
+    names = [step.name for step in flatten(definition.steps)]
 
     assert len(set(names)) == len(names)
     assert all(name.replace("-", "").isalnum() for name in names)
@@ -224,7 +228,7 @@ def test_an_undo_rests_on_no_answer(which):
 
     for step in world.definition.steps:
         for undo in step.undo:
-            assert undo.ask(world.saga)
+            assert undo.command(world.saga)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +238,11 @@ def test_a_rejection_of_another_command_under_the_same_id_is_a_strangers(world, 
     sent = world.commands[-1]
     rejected = CommandRejected(**{**told_of(sent), **forged}, code=RejectionCode.NOT_FOUND, message="no")
     before = world.saga
-    world.hear(Heard(derive_id(sent.command_id, "forged"), sent.command_id, rejected, world.now))
+    world.hear(
+        EventReceived(
+            event_id=derive_id(sent.command_id, "forged"), command_id=sent.command_id, event=rejected, at=world.now
+        )
+    )
 
     assert world.saga == before
 
@@ -244,7 +252,11 @@ def test_an_event_of_another_aggregate_under_the_same_command_id_is_a_strangers(
     world.deliver(sent)
     elsewhere = world.events[-1].event.model_copy(update={"serial": "42000002"})
     before = world.saga
-    world.hear(Heard(derive_id(sent.command_id, "forged"), sent.command_id, elsewhere, world.now))
+    world.hear(
+        EventReceived(
+            event_id=derive_id(sent.command_id, "forged"), command_id=sent.command_id, event=elsewhere, at=world.now
+        )
+    )
 
     assert world.saga == before
 

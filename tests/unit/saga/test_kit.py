@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from services.saga.core import compensation
+from services.saga.core import transitions
 from services.saga.core.definition import Await, Definition, Parallel, Sleep, Step, Undo, child
 from services.saga.core.state import Saga
 from services.saga.definitions.parts import key_undone
@@ -14,7 +14,7 @@ from shared.contracts.base import Id
 from shared.contracts.key.commands import DestroyKey, GenerateKey, RevokeKey
 from shared.contracts.key.events import KeyGenerated, KeyRevoked
 from shared.contracts.key.value_types import Algorithm
-from shared.contracts.saga.protocol import CompletionAnnouncement, StartSaga, WithdrawSaga
+from shared.contracts.saga.protocol import Completed, StartSaga, WithdrawSaga
 from tests.kit import Conversation, explore
 from tests.kit.checking import Broken
 from tests.kit.example.lent_key import LENT_KEY, StartLentKey
@@ -24,7 +24,7 @@ class StartKeyPair(StartSaga):
     """Private to this test: its words are in no contract."""
 
 
-class KeyPairCompleted(CompletionAnnouncement):
+class KeyPairCompleted(Completed):
     key_id: Id
 
 
@@ -36,7 +36,7 @@ def key(name, undo=None):
     def make(saga):
         return GenerateKey(key_id=saga.id_of(name), algorithm=Algorithm.EC_P256)
 
-    return Step(make, KeyGenerated, called=name, undo=undo or key_undone(lambda saga: saga.id_of(name), "undone"))
+    return Step(make, KeyGenerated, name=name, undo=undo or key_undone(lambda saga: saga.id_of(name), "undone"))
 
 
 def completed(saga: Saga[StartKeyPair]) -> KeyPairCompleted:
@@ -47,7 +47,7 @@ def begin_pair(saga):
     return StartKeyPair(saga_id=saga.id_of("pair"))
 
 
-KEY_PAIR = Definition("key-pair", StartKeyPair, (key("one"), key("two")), completed)
+KEY_PAIR = Definition("key-pair", StartKeyPair, (key("one"), key("two")), completed=completed)
 SIDE_BY_SIDE = replace(KEY_PAIR, steps=(Parallel(key("one"), (key("two"), key("three"))), key("four")))
 REQUEST = StartKeyPair()
 ID = "0192f0c1-0000-7000-8000-000000000009"
@@ -122,20 +122,20 @@ def test_two_steps_of_one_name(steps, why):
 
 
 def test_a_request_of_another_saga():
-    with pytest.raises(ValueError, match="StartKeyPair begins a key-pair, not a pair-of-keys"):
+    with pytest.raises(ValueError, match="StartKeyPair starts a key-pair, not a pair-of-keys"):
         replace(KEY_PAIR, saga_type="pair-of-keys")
 
 
 def test_a_step_that_rests_on_an_answer_which_was_passed_over():
     def revoke_what_was_made(saga):
-        return RevokeKey(key_id=saga.answer(KeyGenerated).key_id, reason="its time")
+        return RevokeKey(key_id=saga.outcome(KeyGenerated).key_id, reason="its time")
 
     forgotten = replace(
         KEY_PAIR,
-        steps=(replace(key("one"), may_stand=True), Step(revoke_what_was_made, KeyRevoked)),
+        steps=(replace(key("one"), already_done_ok=True), Step(revoke_what_was_made, KeyRevoked)),
     )
 
-    with pytest.raises(LookupError, match=r"no step of key-pair .* was answered by a KeyGenerated"):
+    with pytest.raises(LookupError, match=r"no step of key-pair .* ended with a KeyGenerated"):
         explore(forgotten, REQUEST)
 
 
@@ -151,8 +151,8 @@ def _oldest_first(real):
 
 
 def _break(monkeypatch, breaking):
-    name = "_to_undo"
-    monkeypatch.setattr(compensation, name, breaking(getattr(compensation, name)))
+    name = "_parts_to_undo"
+    monkeypatch.setattr(transitions, name, breaking(getattr(transitions, name)))
 
 
 @pytest.mark.parametrize(
@@ -177,13 +177,13 @@ def test_the_story_of_a_broken_promise_is_told_in_order(monkeypatch):
 
 
 def test_an_engine_that_tells_its_end_twice(monkeypatch):
-    real = compensation.ended
+    real = transitions.end_undoing
 
     def twice(definition, saga, cause):
         after = real(definition, saga, cause)
-        return after.announcing(after.announcements[-1].event, cause)
+        return after.with_announcement(after.announcements[-1].event, cause.message_id)
 
-    monkeypatch.setattr(compensation, "ended", twice)
+    monkeypatch.setattr(transitions, "end_undoing", twice)
 
     assert "announcements" in broken(KEY_PAIR) or "ended 2 times" in broken(KEY_PAIR)
 
@@ -201,7 +201,7 @@ def test_years_pass_in_no_time():
 
 
 def test_people_are_waited_for_until_they_have_come():
-    two = (Await("approvals", "approve", lambda _: 2, lambda _: "the pair"), key("one"))
+    two = (Await("approvals", "approve", needed=lambda _: 2, about=lambda _: "the pair"), key("one"))
     talk = Conversation(replace(KEY_PAIR, steps=two), REQUEST)
 
     assert talk.say("ada").say("ada").asking == ["approvals"]

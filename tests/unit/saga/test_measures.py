@@ -24,7 +24,9 @@ NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 def begun(at):
     request = PKI_BOOTSTRAP.request.model_validate({**REQUEST, "saga_id": str(new_id())}, strict=False)
-    return machine.begin(PKI_BOOTSTRAP, request, Origin(new_id(), new_id(), "somebody", at=at), NOW)
+    return machine.begin(
+        PKI_BOOTSTRAP, request, Origin(command_id=new_id(), correlation_id=new_id(), actor="somebody", at=at), NOW
+    )
 
 
 @pytest.fixture(name="said")
@@ -60,7 +62,7 @@ def test_a_saga_that_says_it_began_in_the_future_has_a_span_that_can_be_exported
     traces.add_span_processor(SimpleSpanProcessor(exporter))
     monkeypatch.setattr(measures, "_tracer", traces.get_tracer("test"))
     monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
-    measures.ended(replace(begun(datetime(9999, 12, 31, tzinfo=UTC)), phase=Phase.COMPLETED), NOW)
+    measures.record_end(replace(begun(datetime(9999, 12, 31, tzinfo=UTC)), phase=Phase.COMPLETED), NOW)
     (span,) = exporter.get_finished_spans()
     encode_spans([span]).SerializeToString()
     assert span.start_time == span.end_time
@@ -69,4 +71,4 @@ def test_a_saga_that_says_it_began_in_the_future_has_a_span_that_can_be_exported
 def test_an_end_that_cannot_be_measured_hinders_no_saga(monkeypatch):
     monkeypatch.setattr(measures, "_durations", None)
     monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
-    measures.ended(replace(begun(NOW), phase=Phase.COMPLETED), NOW)
+    measures.record_end(replace(begun(NOW), phase=Phase.COMPLETED), NOW)

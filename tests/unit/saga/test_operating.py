@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from services.saga.core import machine
-from services.saga.core.operations import answer_to
+from services.saga.core.machine import reply_to_operator
 from services.saga.core.state import Phase
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResolveSaga, ResumeSaga, RetrySaga, WithdrawSaga
@@ -29,7 +29,7 @@ def resolve(step, outcome="undone", **answer_of_it):
 def answered(world, command, number=0):
     """What the operator is answered whose order changed nothing; None: it is announced."""
     order = world.order(command, number)
-    return answer_to(world.definition, world.saga, order)
+    return reply_to_operator(world.definition, world.saga, order)
 
 
 def refused(world, command):
@@ -59,8 +59,8 @@ def _failed():
 def test_a_paused_saga_hears_and_asks_nothing_and_its_deadlines_stand_still(world):
     deadline = world.saga.deadline
     assert answered(world, PAUSE) is None
-    assert (world.saga.due, world.saga.armed) == (None, None)
-    assert not list(machine.questions(world.definition, world.saga))
+    assert (world.saga.due_at, world.saga.timer_at) == (None, None)
+    assert not list(machine.pending_commands(world.definition, world.saga))
 
     answer(world, "a")
     assert pending(world) == set()
@@ -76,7 +76,7 @@ def test_what_was_asked_before_a_pause_has_its_time_after_it(world):
     world.now += HOUR
     answered(world, RESUME)
 
-    assert world.saga.question.deadline == world.now + timedelta(seconds=30)
+    assert world.saga.pending[0].deadline == world.now + timedelta(seconds=30)
     world.settle()
     assert world.saga.phase is Phase.COMPLETED
 
@@ -122,23 +122,23 @@ def test_the_same_order_heard_again_is_obeyed_once(world):
 
     assert len(world.told) == told
     assert world.saga.paused_at is None
-    assert answer_to(world.definition, world.saga, order) is None
+    assert reply_to_operator(world.definition, world.saga, order) is None
 
 
 def test_what_waits_for_its_next_attempt_is_asked_now():
     world = begun("on-device")
     refuse(world)
-    assert world.saga.question.send_at is not None
+    assert world.saga.pending[0].send_at is not None
     assert answered(world, RETRY) is None
 
-    assert world.saga.question.asked
+    assert world.saga.pending[0].awaits_service
     assert world.commands[-1].command == world.commands[-2].command
     world.settle()
     assert world.saga.phase is Phase.COMPLETED
 
 
 def test_a_stuck_step_goes_on_when_an_operator_says_so():
-    world = world_of(key("a"), key("b"), forward=True)
+    world = world_of(key("a"), key("b"), forward_only=True)
     answer(world, "a")
     world.broken = frozenset({"GenerateKey"})
     answer(world, "b")
@@ -150,7 +150,7 @@ def test_a_stuck_step_goes_on_when_an_operator_says_so():
 
 
 def test_a_person_answers_for_a_stuck_step(world):
-    world = world_of(key("a"), key("b"), forward=True)
+    world = world_of(key("a"), key("b"), forward_only=True)
     answer(world, "a")
     world.broken = frozenset({"GenerateKey"})
     answer(world, "b")
@@ -159,7 +159,7 @@ def test_a_person_answers_for_a_stuck_step(world):
     assert (nothing.code, "KeyGenerated" in nothing.message) == (RejectionCode.INVALID, True)
     wrong = answered(world, resolve("b", "done", answer={"key_id": 7}), 1)
     assert (wrong.code, "key_id" in wrong.message) == (RejectionCode.INVALID, True)
-    generated = world.saga.answers[0].event.model_copy(update={"key_id": world.saga.id_of("b")})
+    generated = world.saga.outcomes[0].event.model_copy(update={"key_id": world.saga.id_of("b")})
     assert answered(world, resolve("b", "done", answer=generated.model_dump(mode="json")), 2) is None
     assert world.saga.phase is Phase.COMPLETED
 
@@ -230,13 +230,13 @@ def test_what_has_failed_cannot_be_withdrawn_but_retried(failed):
 
 
 def test_what_has_passed_its_pivot_can_be_neither_cancelled_nor_withdrawn():
-    world = world_of(key("a"), forward=True)
+    world = world_of(key("a"), forward_only=True)
     assert "no way back" in refused(world, CANCEL)
     world.settle()
     assert "no way back" in refused(world, WITHDRAW)
 
 
-@pytest.mark.parametrize(("command", "problem"), [(PAUSE, "nothing to pause"), (RETRY, "nothing of it waits")])
+@pytest.mark.parametrize(("command", "problem"), [(PAUSE, "nothing to pause"), (RETRY, "no step of it waits")])
 def test_what_is_over_is_left_alone(world, command, problem):
     world.settle()
     assert problem in refused(world, command)

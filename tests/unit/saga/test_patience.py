@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from services.saga.core.machine import Heard
+from services.saga.core.inputs import EventReceived
 from services.saga.core.state import Phase
 from shared.contracts.yubikey.prompts import PromptKind, PromptRaised
 from shared.contracts.yubikey.slots import Slot
@@ -34,16 +34,21 @@ def prompt(world, command_id=None):
         command_type="GenerateSlotKey",
         deadline=world.now + PATIENCE,
     )
-    return Heard(derive_id(sent.command_id, "raised"), derive_id(sent.command_id, "prompt"), raised, world.now)
+    return EventReceived(
+        event_id=derive_id(sent.command_id, "raised"),
+        command_id=derive_id(sent.command_id, "prompt"),
+        event=raised,
+        at=world.now,
+    )
 
 
 def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):
-    step, before = world.saga.question, world.saga
+    step, before = world.saga.pending[0], world.saga
 
     world.hear(prompt(world))
 
-    assert world.saga.question.deadline == world.now + PATIENCE + timedelta(seconds=30)
-    assert world.saga.deadline - before.deadline == world.saga.question.deadline - step.deadline
+    assert world.saga.pending[0].deadline == world.now + PATIENCE + timedelta(seconds=30)
+    assert world.saga.deadline - before.deadline == world.saga.pending[0].deadline - step.deadline
     assert world.saga.phase is Phase.RUNNING
 
 

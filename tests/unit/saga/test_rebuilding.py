@@ -22,7 +22,7 @@ def rebuilt(world):
 
 def ids_of(saga):
     """Under which ids is asked what is asked now: an answer that is on its way is known by that."""
-    return {each.label: each.command_id for each in saga.questions}
+    return {each.label: each.command_id for each in saga.pending}
 
 
 @pytest.mark.parametrize("which", SAGAS)
@@ -95,7 +95,7 @@ def test_its_deadline_is_the_one_that_it_had():
     world = begun("issuance")
 
     assert rebuilt(world).deadline == world.saga.deadline
-    assert rebuilt(world).questions == world.saga.questions
+    assert rebuilt(world).pending == world.saga.pending
 
 
 def test_what_was_answered_and_not_heard_is_heard_by_the_rebuilding():
@@ -104,6 +104,6 @@ def test_what_was_answered_and_not_heard_is_heard_by_the_rebuilding():
 
     again = rebuilt(world)
 
-    assert again.finished == ("generate-key",)
+    assert again.finished_steps == ("generate-key",)
     assert [type(each.event).__name__ for each in again.announcements][-1] == "SagaStepFinished"
     assert again.deadline - world.saga.deadline < timedelta(seconds=1)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from services.saga.core import machine
 from services.saga.core.definition import Await, Definition, Each, Parallel, Sleep, Step, Undo, child
-from services.saga.core.machine import Due
+from services.saga.core.inputs import TimerFired
 from services.saga.core.state import Phase
 from shared.contracts.key import commands as keys
 from shared.contracts.key import events as kept
@@ -40,7 +40,7 @@ def key(name: str) -> Step[Any]:
         return keys.DestroyKey(key_id=saga.id_of(name))
 
     return Step(
-        make, kept.KeyGenerated, called=name, undo=(Undo(revoke, kept.KeyRevoked), Undo(destroy, kept.KeyDestroyed))
+        make, kept.KeyGenerated, name=name, undo=(Undo(revoke, kept.KeyRevoked), Undo(destroy, kept.KeyDestroyed))
     )
 
 
@@ -71,7 +71,7 @@ def saga_of(*steps: Any, **more: Any) -> Definition[StartKeyExpiry]:
     def completed(saga):
         return KeyExpiryCompleted(**saga.heading, key_id=saga.request.key_id)
 
-    return Definition("key-expiry", StartKeyExpiry, steps, completed, **more)
+    return Definition("key-expiry", StartKeyExpiry, steps, completed=completed, **more)
 
 
 def world_of(*steps: Any, broken: frozenset[str] = frozenset(), **more: Any) -> World:
@@ -79,12 +79,12 @@ def world_of(*steps: Any, broken: frozenset[str] = frozenset(), **more: Any) -> 
 
 
 def pending(world: World) -> set[str]:
-    return {question.label for question in world.saga.questions}
+    return {question.label for question in world.saga.pending}
 
 
 def answer(world: World, name: str) -> None:
     """Have the step of that name answered by its service."""
-    question = next(each for each in world.saga.questions if each.label == name)
+    question = next(each for each in world.saga.pending if each.label == name)
     sent = next(sent for sent in world.commands if sent.command_id == question.command_id)
     world.deliver(sent)
     world.hear(world.answers[sent.command_id])
@@ -147,8 +147,8 @@ def test_a_saga_sleeps_for_months_and_its_deadline_stands_still():
     assert pending(world) == {"overlap"}
 
     world.pass_time()  # the timer of the step before
-    assert world.saga.armed == began + MONTH
-    world.hear(Due(derive_id(START, "early"), began + MONTH / 2))
+    assert world.saga.timer_at == began + MONTH
+    world.hear(TimerFired(derive_id(START, "early"), began + MONTH / 2))
     assert pending(world) == {"overlap"}
     world.pass_time()
     assert pending(world) == {"b"}
@@ -161,7 +161,7 @@ def test_a_saga_sleeps_for_months_and_its_deadline_stands_still():
 def test_a_child_is_begun_and_waited_for_and_withdrawn_when_its_parent_fails():
     world = world_of(child(provision, CertificateProvisioningCompleted), key("a"))
     assert asked(world) == ["StartCertificateProvisioning"]
-    assert world.saga.ends_at is None  # the child has deadlines of its own
+    assert world.saga.expires_at is None  # the child has deadlines of its own
     answer(world, "provision")
     world.broken = frozenset({"GenerateKey"})
     answer(world, "a")
@@ -186,7 +186,7 @@ def test_a_child_that_could_not_be_undone_is_left_over_of_its_parent():
 
 def test_after_a_pivot_there_is_only_forward():
     pivot = key("a")
-    world = world_of(Step(pivot.ask, pivot.done, called="a", undo=pivot.undo, pivot=True), key("b"), key("c"))
+    world = world_of(Step(pivot.command, pivot.done, name="a", undo=pivot.undo, pivot=True), key("b"), key("c"))
     answer(world, "a")
     world.cancel()
     assert world.saga.phase is Phase.RUNNING
@@ -195,17 +195,17 @@ def test_after_a_pivot_there_is_only_forward():
     answer(world, "b")
     assert world.told[-1].step == "b"
     assert "broken" in world.told[-1].reason
-    assert (world.saga.phase, world.saga.due, world.saga.armed) == (Phase.RUNNING, None, None)
+    assert (world.saga.phase, world.saga.due_at, world.saga.timer_at) == (Phase.RUNNING, None, None)
 
 
 def test_what_is_not_answered_after_a_pivot_is_asked_again_and_then_waits_for_a_person():
-    world = world_of(key("a"), forward=True)
+    world = world_of(key("a"), forward_only=True)
     for _ in range(6):
         world.pass_time()
 
     assert asked(world) == ["GenerateKey"] * 3
     assert len({sent.command_id for sent in world.commands}) == 3
-    assert world.saga.question.stuck is not None
+    assert world.saga.pending[0].stuck is not None
     assert world.saga.phase is Phase.RUNNING
 
 
@@ -216,7 +216,7 @@ SHAPES = {
     "sleep": (key("a"), Parallel(Sleep("nap", lambda _: MONTH), key("b")), key("c")),
     "people": (
         key("a"),
-        Parallel(Await("approval", "approve", lambda _: 2, lambda _: "it"), (key("b"), key("c"))),
+        Parallel(Await("approval", "approve", needed=lambda _: 2, about=lambda _: "it"), (key("b"), key("c"))),
         key("d"),
     ),
     "child": (key("a"), child(provision, CertificateProvisioningCompleted), key("b")),

@@ -46,7 +46,7 @@ def event(name: str, **facts: Any) -> Event:
 
 def begins(name: str, **facts: Any) -> list[tuple[str, dict[str, Any], datetime | None]]:
     """What an event begins: the request's type, what it says beside its id, and when."""
-    found = triggers.beginnings(TRIGGERS.get(name, ()), START, event(name, **facts), at(STORED))
+    found = triggers.triggered_starts(TRIGGERS.get(name, ()), START, event(name, **facts), at(STORED))
     return [
         (
             type(one.request).__name__,
@@ -124,7 +124,7 @@ def test_a_crl_begins_the_next_one_when_it_is_due():
 
 def of_revocation(event_id, stored, **changes):
     revoked = event("CertificateRevoked", **{**REVOKED, "ocsp": True, **changes})
-    begun = triggers.beginnings(TRIGGERS["CertificateRevoked"], event_id, revoked, at(stored))
+    begun = triggers.triggered_starts(TRIGGERS["CertificateRevoked"], event_id, revoked, at(stored))
     return {type(one.request).__name__: one.request.saga_id for one in begun}
 
 
@@ -146,25 +146,25 @@ def test_revocations_of_one_issuer_in_one_second_begin_one_crl_and_each_its_own_
 
 @pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda d: f"{d.saga_type}-{d.version}")
 def test_the_triggers_of_a_saga_on_the_same_event_have_names_of_their_own(definition):
-    names = [(trigger.on, trigger.name) for trigger in definition.triggers]
+    names = [(trigger.event_type, trigger.name) for trigger in definition.triggers]
 
     assert len(set(names)) == len(names)
 
 
 def test_sagas_that_one_event_began_ask_under_ids_of_their_own():
-    origin = Origin(START, START, "tester", triggered=True)
+    origin = Origin(command_id=START, correlation_id=START, actor="tester", triggered=True)
     first = StartCrlPublication(saga_id=str(derive_id(START, "a")), issuer_id=ISSUER_ID)
     second = StartCrlPublication(saga_id=str(derive_id(START, "b")), issuer_id=ISSUER_ID)
     one, two = (machine.begin(CRL_PUBLICATION, request, origin, NOON) for request in (first, second))
 
     assert one.announcements[0].cause == START
-    assert one.question.cause == one.announcements[0].event_id
-    assert one.question.command_id != two.question.command_id
+    assert one.pending[0].cause == one.announcements[0].event_id
+    assert one.pending[0].command_id != two.pending[0].command_id
 
 
 def as_version_0_1_wrote_it(saga):
     """Before there were signals, and while a saga asked one thing at a time."""
-    stored = from_json(store.write(saga))
+    stored = from_json(store.encode_entry(saga))
     new = ("signals", "finished", "still_since", "paused_at", "past_pivot", "turn", "orders", "resolved", "questions")
     (question,) = stored["questions"]
     kept = {name: question[name] for name in question if name not in ("people", "asleep", "patient", "stuck")}
@@ -177,7 +177,7 @@ def test_an_entry_that_an_older_version_wrote_is_still_read_and_goes_on():
     for _ in range(3):
         world.deliver(world.commands[-1])
         world.hear(world.events[-1])
-    as_read = store.read(CERTIFICATE_PROVISIONING, as_version_0_1_wrote_it(world.saga))
+    as_read = store.decode_entry(CERTIFICATE_PROVISIONING, as_version_0_1_wrote_it(world.saga))
     world.saga = as_read
     world.settle()
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from services.saga.core import machine
-from services.saga.core.machine import Due
-from services.saga.core.signals import answer_to
+from services.saga.core.inputs import TimerFired
+from services.saga.core.machine import reply_to_signal
 from services.saga.core.state import Phase
 from services.saga.definitions.certificate_issuance import CERTIFICATE_ISSUANCE
 from services.saga.definitions.certificate_renewal import CERTIFICATE_RENEWAL
@@ -57,7 +57,7 @@ def told(world: World, kind):
 
 
 def awaited(world: World) -> str:
-    return world.saga.question.people.message_sha256
+    return world.saga.pending[0].people.message_sha256
 
 
 def test_it_says_what_it_waits_for_and_asks_no_service(world):
@@ -98,7 +98,7 @@ def test_the_same_person_counts_once(world):
     again = world.say("ada", number=1)
 
     assert world.saga == before
-    assert answer_to(world.saga, again) == AlreadyDone()
+    assert reply_to_signal(world.saga, again) == AlreadyDone()
 
 
 def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
@@ -107,14 +107,14 @@ def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
     world.hear(first)
 
     assert world.saga == before
-    assert answer_to(world.saga, first) is None
+    assert reply_to_signal(world.saga, first) is None
 
 
 @pytest.mark.parametrize("sha256", ["1" * 64, None])
 def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sha256):
     before = world.saga
     said = world.say("ada", sha256=sha256)
-    answer = answer_to(world.saga, said)
+    answer = reply_to_signal(world.saga, said)
 
     assert world.saga == before
     assert isinstance(answer, Rejection)
@@ -124,7 +124,7 @@ def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sh
 
 def test_a_signal_that_is_not_waited_for_is_refused(world):
     said = world.say("ada", signal="touch")
-    answer = answer_to(world.saga, said)
+    answer = reply_to_signal(world.saga, said)
 
     assert isinstance(answer, Rejection)
     assert answer.code is RejectionCode.CONFLICT
@@ -137,8 +137,8 @@ def test_who_comes_too_late_is_told_so(world):
     world.say("bob")
     late, again = world.say("eve", sha256=sha256), world.say("bob", sha256=sha256, number=1)
 
-    assert isinstance(answer_to(world.saga, late), Rejection)
-    assert answer_to(world.saga, again) == AlreadyDone()
+    assert isinstance(reply_to_signal(world.saga, late), Rejection)
+    assert reply_to_signal(world.saga, again) == AlreadyDone()
 
 
 def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
@@ -148,13 +148,13 @@ def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
 
     assert signalled.cause == said.command_id
     assert finished.cause == signalled.event_id
-    assert world.saga.question.cause == signalled.event_id
+    assert world.saga.pending[0].cause == signalled.event_id
 
 
 def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
     deadline = world.saga.deadline
     world.now += timedelta(days=2)
-    world.hear(Due(derive_id(START, "looked"), world.now))
+    world.hear(TimerFired(derive_id(START, "looked"), world.now))
     world.say("ada")
     world.say("bob")
 
@@ -165,7 +165,7 @@ def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
 def test_people_who_do_not_come_are_not_waited_for_for_ever(world):
     world.say("ada")
     world.now += timedelta(days=7, seconds=1)
-    world.hear(Due(derive_id(START, "late"), world.now))
+    world.hear(TimerFired(derive_id(START, "late"), world.now))
 
     assert world.saga.reason == "timeout: 1 of 2 said 'approve' within 7 days, 0:00:00"
     world.settle()
@@ -195,7 +195,7 @@ def test_a_wait_survives_a_crash(world):
     world.crash()
 
     assert world.saga == before
-    assert not list(machine.questions(world.definition, world.saga))
+    assert not list(machine.pending_commands(world.definition, world.saga))
 
 
 def test_a_root_that_needs_two_is_approved_of_three_times_and_its_intermediate_never():
@@ -232,7 +232,7 @@ def test_of_a_step_that_stood_already_nothing_is_undone():
     world.deliver(world.commands[0])
     world.hear(world.events[0])
 
-    assert world.saga.answers == ()
+    assert world.saga.outcomes == ()
 
 
 def test_of_what_is_not_made_nobody_has_to_approve():

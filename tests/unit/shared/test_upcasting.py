@@ -92,19 +92,19 @@ BADGE = Definition(
     StartBadge,
     (
         Step(make_key, BadgeGiven, undo=key_undone(lambda saga: saga.id_of("key"), "undone")),
-        Step(make_key, BadgeGiven, called="again"),
+        Step(make_key, BadgeGiven, name="again"),
     ),
 )
 
 
 def test_an_answer_that_a_saga_keeps_is_lifted_when_the_saga_is_read():
     talk = Conversation(BADGE, StartBadge()).answer("make-key", name="Ada Lovelace", since=2020)
-    entry = json.loads(store.write(talk.saga))
+    entry = json.loads(store.encode_entry(talk.saga))
     (kept,) = entry["answers"]
     assert kept["schema_version"] == 3
     kept |= {"event": {"key_id": kept["event"]["key_id"], **_without_id(BODIES["1"])}, "schema_version": 1}
 
-    assert store.read(BADGE, entry).answers == talk.saga.answers
+    assert store.decode_entry(BADGE, entry).outcomes == talk.saga.outcomes
 
 
 def _without_id(body):
