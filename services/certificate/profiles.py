@@ -1,6 +1,6 @@
-"""What each kind of certificate says of its key, how long it may live, whom it may name, what it may issue: data.
+"""Certificate profiles as data: key usages, validity, kinds of names, path length. Pure.
 
-Whoever changes a profile raises its *version*: each certificate tells, before it is signed, by which it was made.
+A change of a profile raises its *version*, which each certificate's events record.
 The PIV profiles follow FIPS 201-3 and SP 800-73-5: one for each of the slots 9A, 9C, 9D and 9E.
 """
 
@@ -35,7 +35,7 @@ RSA_BITS: Mapping[Algorithm, int] = {Algorithm.RSA_2048: 2048, Algorithm.RSA_307
 
 
 class KeyUsage(StrEnum):
-    """RFC 5280, 4.2.1.3; keyEncipherment to crlSign in its spelling, made snake_case."""
+    """The bits of keyUsage (RFC 5280, 4.2.1.3) in snake_case."""
 
     DIGITAL_SIGNATURE = "digital_signature"
     CONTENT_COMMITMENT = "content_commitment"
@@ -62,14 +62,14 @@ class ExtendedKeyUsage(StrEnum):
 Usages = frozenset[KeyUsage]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateProfile:
-    """*key_usage* says what a key of each type is for: of a type that is missing there, no certificate is made.
+    """The profile of one kind of certificate.
 
-    *path_length* is how many certification authorities may follow (RFC 5280, 4.2.1.9), unless the request says how
-    many; None: no authority at all. *required_names*: one of these kinds at least. *account_usage* is added where the
-    account is named that it logs on to. *answers_for_itself*: nobody is asked whether it is revoked (RFC 6960,
-    4.2.2.2.1).
+    *key_usage* has the usages of each key type; a key of any other type gets no certificate.
+    *path_length* is the default pathLenConstraint of a CA (RFC 5280, 4.2.1.9); None means no CA. A certificate needs
+    a name of at least one of *required_san_kinds*. One with a UPN also gets *upn_extended_key_usage*.
+    *ocsp_no_check* adds id-pkix-ocsp-nocheck (RFC 6960, 4.2.2.2.1).
     """
 
     max_validity_days: int
@@ -92,36 +92,36 @@ class CertificateProfile:
 
 
 def _signing(*usages: KeyUsage) -> Mapping[KeyType, Usages]:
-    """Of every key that signs; RFC 8410, section 5, and RFC 9881, section 5, allow these two no more than that."""
+    """Returns the same usages for every signing key type; RFC 8410 and RFC 9881, section 5, allow no more."""
     return dict.fromkeys((KeyType.RSA, KeyType.EC, KeyType.ED25519, KeyType.ML_DSA), frozenset(usages))
 
 
-_THREE_YEARS_AND_A_QUARTER = 1185
+_PIV_MAX_DAYS = 1185
 _ANY_NAME = frozenset(SanKind)
-_OF_PEOPLE = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.UPN})
-_OF_THINGS = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.DNS})
-_OF_SERVERS = frozenset({SanKind.DNS, SanKind.IP})
+_NAMES_OF_PEOPLE = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.UPN})
+_NAMES_OF_THINGS = frozenset({SanKind.EMAIL, SanKind.URI, SanKind.DNS})
+_NAMES_OF_SERVERS = frozenset({SanKind.DNS, SanKind.IP})
 
 PROFILES: Mapping[Profile, CertificateProfile] = {
     Profile.ROOT: CertificateProfile(
         max_validity_days=9131,
         key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
-        names=_OF_THINGS,
+        names=_NAMES_OF_THINGS,
         path_length=1,
         version=2,
     ),
     Profile.INTERMEDIATE: CertificateProfile(
         max_validity_days=5479,
         key_usage=_signing(KeyUsage.KEY_CERT_SIGN, KeyUsage.CRL_SIGN),
-        names=_OF_THINGS,
+        names=_NAMES_OF_THINGS,
         path_length=0,
         version=2,
     ),
     Profile.TLS_SERVER: CertificateProfile(
         max_validity_days=397,
-        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),  # RFC 9325, 4.1: nobody encrypts to a server's key any more
-        names=_OF_SERVERS,
-        required_san_kinds=_OF_SERVERS,
+        key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),  # RFC 9325, 4.1: no key transport by RSA
+        names=_NAMES_OF_SERVERS,
+        required_san_kinds=_NAMES_OF_SERVERS,
         extended_key_usage=(ExtendedKeyUsage.SERVER_AUTH,),
         wildcards=True,
         common_name_in_sans=True,
@@ -133,7 +133,7 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
         extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
     ),
     Profile.PIV_AUTHENTICATION: CertificateProfile(
-        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_PIV_MAX_DAYS,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
         names=_ANY_NAME,
         extended_key_usage=(ExtendedKeyUsage.CLIENT_AUTH,),
@@ -141,27 +141,27 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
         version=2,
     ),
     Profile.PIV_DIGITAL_SIGNATURE: CertificateProfile(
-        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_PIV_MAX_DAYS,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE, KeyUsage.CONTENT_COMMITMENT),
-        names=_OF_PEOPLE,
+        names=_NAMES_OF_PEOPLE,
         extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION, ExtendedKeyUsage.DOCUMENT_SIGNING),
         version=2,
     ),
     Profile.PIV_KEY_MANAGEMENT: CertificateProfile(
-        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_PIV_MAX_DAYS,
         key_usage={
             KeyType.RSA: frozenset({KeyUsage.KEY_ENCIPHERMENT}),
             KeyType.EC: frozenset({KeyUsage.KEY_AGREEMENT}),
             KeyType.X25519: frozenset({KeyUsage.KEY_AGREEMENT}),  # RFC 8410, section 5: Ed25519 can do neither
         },
-        names=_OF_PEOPLE,
+        names=_NAMES_OF_PEOPLE,
         extended_key_usage=(ExtendedKeyUsage.EMAIL_PROTECTION,),
         version=2,
     ),
     Profile.PIV_CARD_AUTHENTICATION: CertificateProfile(
-        max_validity_days=_THREE_YEARS_AND_A_QUARTER,
+        max_validity_days=_PIV_MAX_DAYS,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
-        names=_OF_PEOPLE,
+        names=_NAMES_OF_PEOPLE,
         extended_key_usage=(ExtendedKeyUsage.PIV_CARD_AUTH,),
         extended_key_usage_critical=True,
         version=2,
@@ -169,13 +169,13 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
     Profile.CODE_SIGNING: CertificateProfile(
         max_validity_days=460,
         key_usage=_signing(KeyUsage.DIGITAL_SIGNATURE),
-        names=_OF_THINGS,
+        names=_NAMES_OF_THINGS,
         extended_key_usage=(ExtendedKeyUsage.CODE_SIGNING,),
         min_rsa_bits=3072,  # CA/Browser Forum, Code Signing Baseline Requirements, 6.1.5.2
     ),
     Profile.EMAIL: CertificateProfile(
         max_validity_days=825,
-        key_usage={  # RFC 8550, 4.4.2: a key that does both says both
+        key_usage={  # RFC 8550, 4.4.2: one key for both has both usages
             **_signing(KeyUsage.DIGITAL_SIGNATURE),
             KeyType.RSA: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_ENCIPHERMENT}),
             KeyType.EC: frozenset({KeyUsage.DIGITAL_SIGNATURE, KeyUsage.KEY_AGREEMENT}),
@@ -197,8 +197,10 @@ PROFILES: Mapping[Profile, CertificateProfile] = {
 
 @dataclass(frozen=True, slots=True)
 class CrlProfile:
-    """A CRL is made every *period* at the latest, and says that the next one comes that long and *overlap* later: so
-    long may its publication fail before relying parties have none."""
+    """The schedule of CRLs: at least one every *period*, each valid for *period* plus *overlap*.
+
+    Publication may fail for *overlap* before relying parties are left without a valid CRL.
+    """
 
     period: timedelta = timedelta(hours=24)
     overlap: timedelta = timedelta(hours=24)
@@ -209,7 +211,7 @@ CRL = CrlProfile()
 
 
 def check_key(profile: Profile, key: KeyType, rsa_bits: int | None = None) -> str | None:
-    """Why a key of this type and size gets no certificate of *profile*; None: it does."""
+    """Returns why *profile* does not allow a key of this type and size, or None."""
     rules = PROFILES[profile]
     if key not in rules.key_usage:
         return f"an {key} key does not fit profile {profile}; it takes {', '.join(rules.key_usage)}"

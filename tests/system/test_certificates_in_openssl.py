@@ -40,7 +40,7 @@ NAMES = (
     SubjectAlternativeName(kind=SanKind.EMAIL, value="alice@example.org"),
 )
 PEOPLE = {profile: {"sans": NAMES} for profile in Profile if profile.startswith("piv-")}
-PUBLISHED = Policy(issuers=((None, IssuerPolicy("http://pki.example.org", ocsp=True)),))
+PUBLISHED = Policy(issuers=((None, IssuerPolicy(base_url="http://pki.example.org", ocsp=True)),))
 
 
 async def openssl_verify(directory, root, *chain, purpose=()):

@@ -1,4 +1,4 @@
-"""Which names lie in which subtree: of name constraints (RFC 5280, 4.2.1.10), and of the policy's patterns. Pure."""
+"""Subtrees of names: those of requested name constraints (RFC 5280, 4.2.1.10) and of policy patterns. Pure."""
 
 from ipaddress import ip_address, ip_network
 
@@ -6,35 +6,41 @@ from services.certificate.names.syntax import AlternativeNames, is_domain, is_ma
 from shared.contracts.certificate.value_types import NameConstraints, SanKind
 
 _KINDS = (SanKind.DNS, SanKind.EMAIL, SanKind.IP)
+_FORMS = {
+    SanKind.DNS: "the domains: example.org",
+    SanKind.EMAIL: "the mailboxes: example.org, .example.org or alice@example.org",
+    SanKind.IP: "the networks: 192.0.2.0/24 or 2001:db8::/32",
+}
 
 
-def host_below(host: str, domain: str) -> bool:
-    """Whether *host* is *domain* or below it; a wildcard is, where all that it stands for is."""
+def is_host_within(host: str, domain: str) -> bool:
+    """Tells whether *host*, or all that a wildcard covers, is *domain* or below it."""
     host, domain = host.lower().removeprefix("*."), domain.lower().removeprefix(".")
     return host == domain or host.endswith(f".{domain}")
 
 
-def wildcard_reaches(host: str, domain: str) -> bool:
-    """Whether *host* is a wildcard that stands for *domain* as well: *.example.org and www.example.org."""
+def wildcard_covers(host: str, domain: str) -> bool:
+    """Tells whether *host* is a wildcard that covers *domain*, as *.example.org covers www.example.org."""
     return host.startswith("*.") and host[2:].lower() == domain.lower().removeprefix(".").partition(".")[2]
 
 
-def mailbox_below(mailbox: str, subtree: str) -> bool:
-    """One mailbox, those of the host example.org, or those of the hosts below .example.org."""
+def is_mailbox_within(mailbox: str, subtree: str) -> bool:
+    """Tells whether *mailbox* is that mailbox, is at the host example.org, or at a host below .example.org."""
     local_part, _, host = mailbox.rpartition("@")
     if "@" in subtree:
-        theirs, _, domain = subtree.rpartition("@")
-        return (local_part, host.lower()) == (theirs, domain.lower())
+        other_local_part, _, domain = subtree.rpartition("@")
+        return (local_part, host.lower()) == (other_local_part, domain.lower())
     if subtree.startswith("."):
         return host.lower().endswith(subtree.lower())
     return host.lower() == subtree.lower()
 
 
-def address_below(address: str, network: str) -> bool:
+def is_address_within(address: str, network: str) -> bool:
     return ip_address(address) in ip_network(network)
 
 
-def malformed(constraints: NameConstraints) -> str | None:
+def check(constraints: NameConstraints) -> str | None:
+    """Returns what is wrong with the syntax of *constraints*, or None."""
     if constraints == NameConstraints():
         return "name_constraints constrain nothing; leave them out, or permit or exclude something"
     for kind in _KINDS:
@@ -42,13 +48,6 @@ def malformed(constraints: NameConstraints) -> str | None:
             if not is_subtree(kind, subtree):
                 return f"{subtree} in name_constraints is none of {_FORMS[kind]}"
     return None
-
-
-_FORMS = {
-    SanKind.DNS: "the domains: example.org",
-    SanKind.EMAIL: "the mailboxes: example.org, .example.org or alice@example.org",
-    SanKind.IP: "the networks: 192.0.2.0/24 or 2001:db8::/32",
-}
 
 
 def is_subtree(kind: SanKind, subtree: str) -> bool:
@@ -67,26 +66,26 @@ def is_subtree(kind: SanKind, subtree: str) -> bool:
 
 
 def violation(names: AlternativeNames, constraints: NameConstraints) -> str | None:
-    """The first name that an authority with these constraints may not issue for, and why; None: there is none."""
+    """Returns the first name that a CA with these constraints may not certify, and why, or None."""
     for name in names:
         if name.kind not in _KINDS:
             continue
         excluded, permitted = _excluded(constraints, name.kind), _permitted(constraints, name.kind)
-        if any(_lies_in(name.kind, name.value, subtree, reaching=True) for subtree in excluded):
+        if any(_is_within(name.kind, name.value, subtree, is_excluding=True) for subtree in excluded):
             return f"{name.value} is excluded; excluded are {', '.join(excluded)}"
-        if permitted and not any(_lies_in(name.kind, name.value, subtree) for subtree in permitted):
+        if permitted and not any(_is_within(name.kind, name.value, subtree) for subtree in permitted):
             return f"{name.value} is not permitted; permitted are {', '.join(permitted)}"
     return None
 
 
-def _lies_in(kind: SanKind, value: str, subtree: str, *, reaching: bool = False) -> bool:
+def _is_within(kind: SanKind, value: str, subtree: str, *, is_excluding: bool = False) -> bool:
     match kind:
         case SanKind.DNS:
-            return host_below(value, subtree) or (reaching and wildcard_reaches(value, subtree))
+            return is_host_within(value, subtree) or (is_excluding and wildcard_covers(value, subtree))
         case SanKind.EMAIL:
-            return mailbox_below(value, subtree)
+            return is_mailbox_within(value, subtree)
         case _:
-            return address_below(value, subtree)
+            return is_address_within(value, subtree)
 
 
 def _permitted(constraints: NameConstraints, kind: SanKind) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Names as X.509 has them: the subject's, its alternatives, and the constraints on those of an authority."""
+"""Conversion between names of our contracts and X.509: subject, subjectAltName, nameConstraints."""
 
 from collections.abc import Mapping
 from ipaddress import ip_address, ip_network
@@ -16,7 +16,7 @@ _UPN = ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")  # [MS-WCCE], 2.2.2.7.7.4: a U
 
 
 def distinguished_name(subject: DistinguishedName) -> x509.Name:
-    """From the country down to the person; its e-mail address is an alternative name (RFC 5280, 4.1.2.6)."""
+    """Builds the subject, most general attribute first. An e-mail address belongs in the SANs (RFC 5280, 4.1.2.6)."""
     attributes = (
         (NameOID.COUNTRY_NAME, subject.country),
         (NameOID.STATE_OR_PROVINCE_NAME, subject.state),
@@ -29,7 +29,7 @@ def distinguished_name(subject: DistinguishedName) -> x509.Name:
 
 
 def san_extension(names: AlternativeNames) -> x509.SubjectAlternativeName | None:
-    """Each of them once: an address has more than one spelling."""
+    """Builds the SAN extension without duplicates: an address has several spellings. None for no names."""
     return x509.SubjectAlternativeName(dict.fromkeys(map(_general_name, names))) if names else None
 
 
@@ -50,7 +50,7 @@ def _general_name(name: SubjectAlternativeName) -> x509.GeneralName:
 
 
 def sans_of(certificate: x509.Certificate) -> AlternativeNames:
-    """The alternative names as the contract has them. A kind that it does not have is a ValueError."""
+    """Returns the SANs of a certificate. Raises ValueError for a kind that the contract does not have."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
@@ -71,7 +71,7 @@ def _name(name: x509.GeneralName) -> SubjectAlternativeName:
         case x509.OtherName(type_id=oid, value=value) if oid == _UPN:
             return SubjectAlternativeName(kind=SanKind.UPN, value=_text(value))
         case _:
-            raise ValueError(f"it names somebody by a {type(name).__name__}, which is not judged here")
+            raise ValueError(f"it has a subject alternative name of kind {type(name).__name__}, which is not supported")
 
 
 def _text(encoded: bytes) -> str:
@@ -99,14 +99,14 @@ def _subtrees(dns: tuple[str, ...], email: tuple[str, ...], ip: tuple[str, ...])
 
 
 def name_constraints_of(certificate: x509.Certificate) -> tuple[NameConstraints | None, tuple[str, ...]]:
-    """What constrains the names that it issues for, and the kinds of names among it that are not judged here."""
+    """Returns the name constraints of a CA certificate, and the kinds of subtree that are not supported."""
     try:
         found = certificate.extensions.get_extension_for_class(x509.NameConstraints).value
     except x509.ExtensionNotFound:
         return None, ()
     permitted, excluded = found.permitted_subtrees or [], found.excluded_subtrees or []
-    judged = (x509.DNSName, x509.RFC822Name, x509.IPAddress)
-    unjudged = tuple(sorted({type(each).__name__ for each in (*permitted, *excluded) if not isinstance(each, judged)}))
+    supported = (x509.DNSName, x509.RFC822Name, x509.IPAddress)
+    others = {type(each).__name__ for each in (*permitted, *excluded) if not isinstance(each, supported)}
     constraints = NameConstraints(
         permitted_dns=_values(permitted, x509.DNSName),
         excluded_dns=_values(excluded, x509.DNSName),
@@ -115,7 +115,7 @@ def name_constraints_of(certificate: x509.Certificate) -> tuple[NameConstraints 
         permitted_ip=_values(permitted, x509.IPAddress),
         excluded_ip=_values(excluded, x509.IPAddress),
     )
-    return constraints, unjudged
+    return constraints, tuple(sorted(others))
 
 
 def _values(names: list[x509.GeneralName], kind: type[x509.GeneralName]) -> tuple[str, ...]:
@@ -126,7 +126,7 @@ _UTF8_STRING, _SHORT = 0x0C, 0x80
 
 
 def describe_general_name(name: x509.GeneralName) -> Mapping[str, str]:
-    """Its kind and value; a kind that no request can ask for stands here too, for a certificate may be imported."""
+    """Describes a GeneralName by kind and value; imported certificates have kinds that no request can have."""
     match name:
         case x509.RFC822Name():
             return {"kind": SanKind.EMAIL, "value": name.value}
@@ -149,7 +149,7 @@ def describe_general_name(name: x509.GeneralName) -> Mapping[str, str]:
 
 
 def _utf8_string(encoded: bytes) -> str | None:
-    """The text of a DER UTF8String of less than 128 octets, or None."""
+    """Returns the text of a DER UTF8String of less than 128 octets, or None."""
     if len(encoded) < 2 or encoded[0] != _UTF8_STRING or encoded[1] >= _SHORT or encoded[1] != len(encoded) - 2:  # noqa: PLR2004 - tag and length
         return None
     return encoded[2:].decode(errors="replace")

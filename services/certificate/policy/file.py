@@ -1,6 +1,6 @@
-"""The policy as its owner writes it: one YAML file, exact to the field. What is wrong with it stops the service.
+"""Reader of the policy file: YAML, checked field by field. An error in it stops the service (exit 78).
 
-docs/adr/0013-issuance-and-policy.md shows one.
+docs/adr/0013-issuance-and-policy.md shows an example.
 """
 
 from collections.abc import Iterator
@@ -41,60 +41,66 @@ def _network(value: str) -> str:
     return str(ip_network(value))
 
 
-def _without_tls(value: str) -> str:
+def _http_url(value: str) -> str:
     if not value.startswith("http://"):
-        raise ValueError("must begin with http://: who checks a certificate must not need another for it (RFC 5280, 8)")
+        raise ValueError("must begin with http://: fetching it must not require another certificate (RFC 5280, 8)")
     return value
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 Pattern = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 BaseUrl = Annotated[
     str,
-    AfterValidator(_without_tls),
+    AfterValidator(_http_url),
     StringConstraints(pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~-]+)*$", max_length=200),
 ]
 
 
-class _Match(_Part):
+class _Match(_Section):
+    """The field `match` of an issuer: its id, or any issuer."""
+
     issuer_id: Id | None = None
     any: Literal[True] | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> Self:
+    def _require_one(self) -> Self:
         if (self.issuer_id is None) == (self.any is None):
             raise ValueError("give either issuer_id or any: true")
         return self
 
 
-class _Crl(_Part):
+class _CrlSection(_Section):
     period_hours: Annotated[float, Field(gt=0, le=8760)] = CRL.period / _HOUR
     overlap_hours: Annotated[float, Field(gt=0, le=8760)] = CRL.overlap / _HOUR
 
 
-class _Expiry(_Part):
+class _ExpirySection(_Section):
     announce_days: Annotated[float, Field(gt=0, le=3650)] = DEFAULT_EXPIRY_NOTICE / timedelta(days=1)
     renew: bool = False
 
 
-class _Issuer(_Part):
+class _IssuerSection(_Section):
     match: _Match
     base_url: BaseUrl | None = None
     ocsp: bool = False
-    crl: _Crl = _Crl()
-    expiry: _Expiry = _Expiry()
+    crl: _CrlSection = _CrlSection()
+    expiry: _ExpirySection = _ExpirySection()
 
     def policy(self, public_url: str | None) -> tuple[str | None, IssuerPolicy]:
-        crl = CrlProfile(self.crl.period_hours * _HOUR, self.crl.overlap_hours * _HOUR)
-        announced = timedelta(days=self.expiry.announce_days)
-        base_url = self.base_url or public_url
-        return self.match.issuer_id, IssuerPolicy(base_url, self.ocsp, crl, announced, self.expiry.renew)
+        policy = IssuerPolicy(
+            base_url=self.base_url or public_url,
+            ocsp=self.ocsp,
+            crl=CrlProfile(self.crl.period_hours * _HOUR, self.crl.overlap_hours * _HOUR),
+            expiry_notice=timedelta(days=self.expiry.announce_days),
+            renew=self.expiry.renew,
+        )
+        return self.match.issuer_id, policy
 
 
-class _Rule(_Part):
+class _IssuanceRuleSection(_Section):
     effect: RuleAction
     actors: tuple[Pattern, ...] = ("*",)
     profiles: frozenset[Profile] | None = None
@@ -109,7 +115,7 @@ class _Rule(_Part):
         return IssuanceRule(self.effect, **{name: value for name, value in self if name != "effect"})
 
 
-class _SshRule(_Part):
+class _SshRuleSection(_Section):
     effect: RuleAction
     actors: tuple[Pattern, ...] = ("*",)
     kinds: frozenset[SshCertificateKind] | None = None
@@ -121,61 +127,61 @@ class _SshRule(_Part):
         return SshRule(self.effect, **{name: value for name, value in self if name != "effect"})
 
 
-class _File(_Part):
-    issuers: tuple[_Issuer, ...] = ()
-    rules: tuple[_Rule, ...] = ()
-    ssh: tuple[_SshRule, ...] = ()
+class _File(_Section):
+    issuers: tuple[_IssuerSection, ...] = ()
+    rules: tuple[_IssuanceRuleSection, ...] = ()
+    ssh: tuple[_SshRuleSection, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """What one file lays down: about certificates of X.509, and about those of SSH."""
+    """The policies in one file: for X.509 certificates and for SSH certificates."""
 
     x509: Policy
     ssh: tuple[SshRule, ...] = ()
 
 
 def policy_from(path: Path | None, public_url: str | None) -> Policies:
-    """*public_url* is the base_url of all issuers for which the file, if there is one, names no other."""
+    """Reads the policy file, if there is one. *public_url* is the base_url of issuers without one of their own."""
     if public_url is not None:
         public_url = public_url.rstrip("/")
         try:
-            _Issuer(match=_Match(any=True), base_url=public_url)
+            _IssuerSection(match=_Match(any=True), base_url=public_url)
         except ValidationError as error:
             raise Unusable("PUBLIC_URL must be like http://pki.example.org") from error
-    written = _File() if path is None else _read(path)
-    issuers = tuple(each.policy(public_url) for each in written.issuers)
-    others = ((None, IssuerPolicy(public_url)),) if public_url is not None else ()
-    x509 = Policy((*issuers, *others), tuple(each.rule() for each in written.rules))
-    return Policies(x509, tuple(each.rule() for each in written.ssh))
+    content = _File() if path is None else _read(path)
+    issuers = tuple(each.policy(public_url) for each in content.issuers)
+    others = ((None, IssuerPolicy(base_url=public_url)),) if public_url is not None else ()
+    x509 = Policy((*issuers, *others), tuple(each.rule() for each in content.rules))
+    return Policies(x509, tuple(each.rule() for each in content.ssh))
 
 
 def _read(path: Path) -> _File:
     try:
         text = path.read_text()
         root = yaml.compose(text, Loader=yaml.SafeLoader)
-        written = yaml.safe_load(text)
+        content = yaml.safe_load(text)
     except (OSError, UnicodeDecodeError) as error:
         raise Unusable(f"the policy file {path} cannot be read: {error}") from error
     except yaml.MarkedYAMLError as error:
         line = 0 if error.problem_mark is None else error.problem_mark.line + 1
         raise Unusable(f"the policy file {path} is not YAML: line {line}: {error.problem}") from error
-    for line, field in _twice(root):
-        raise Unusable(f"the policy file {path} says {field} twice: line {line}")
+    for line, field in _duplicate_fields(root):
+        raise Unusable(f"the policy file {path} has the field {field} twice: line {line}")
     try:
-        return _File.model_validate({} if written is None else written)
+        return _File.model_validate({} if content is None else content)
     except ValidationError as error:
-        wrong = error.errors(include_url=False, include_input=False, include_context=False)
-        problems = "; ".join(f"line {_line(root, each['loc'])}, {_place(each['loc'])}: {each['msg']}" for each in wrong)
+        errors = error.errors(include_url=False, include_input=False, include_context=False)
+        problems = "; ".join(f"line {_line(root, each['loc'])}, {_path(each['loc'])}: {each['msg']}" for each in errors)
         raise Unusable(f"the policy file {path} does not fit: {problems}") from error
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "the whole"
+def _path(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "the whole file"
 
 
 def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """Where the innermost part of *location* stands that the file has."""
+    """Returns the line of the innermost part of *location* that the file has."""
     line = 1 if node is None else node.start_mark.line + 1
     for step in location:
         match node, step:
@@ -191,8 +197,8 @@ def _line(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
     return line
 
 
-def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
-    """YAML's own reader takes the last of two equal keys, and drops a rule without a word."""
+def _duplicate_fields(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Finds fields that occur twice: PyYAML silently takes the last one, which could drop a rule."""
     match node:
         case yaml.MappingNode(value=pairs):
             seen: set[str] = set()
@@ -200,9 +206,9 @@ def _twice(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
                 if key.value in seen:
                     yield key.start_mark.line + 1, key.value
                 seen.add(key.value)
-                yield from _twice(value)
+                yield from _duplicate_fields(value)
         case yaml.SequenceNode(value=items):
             for item in items:
-                yield from _twice(item)
+                yield from _duplicate_fields(item)
         case _:
             pass

@@ -1,4 +1,4 @@
-"""Settings per issuer."""
+"""Settings of each issuer: URLs in its certificates, its CRLs, its OCSP responses, and notice of expiry. Pure."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,45 +6,47 @@ from datetime import datetime, timedelta
 from services.certificate.profiles import CRL, CrlProfile
 
 DEFAULT_EXPIRY_NOTICE = timedelta(days=30)
-_SHARE = 3
-"""An end is announced in the last third of a life at the earliest."""
+_NOTICE_SHARE = 3
+"""Notice of expiry is given in the last third of a certificate's validity at the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerUrls:
-    """Where the certificates of an issuer say that more is to be found (RFC 5280, 4.2.1.13 and 4.2.2.1)."""
+    """URLs in certificates: cRLDistributionPoints, caIssuers and OCSP (RFC 5280, 4.2.1.13 and 4.2.2.1)."""
 
     crl: str | None = None
     issuer: str | None = None
     ocsp: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerPolicy:
+    """The settings of one issuer. Without *base_url* its certificates contain no URLs."""
+
     base_url: str | None = None
     ocsp: bool = False
     crl: CrlProfile = CRL
-    announced: timedelta = DEFAULT_EXPIRY_NOTICE
-    renewal: bool = False
+    expiry_notice: timedelta = DEFAULT_EXPIRY_NOTICE
+    renew: bool = False
 
-    def pointers(self, issuer_id: str, *, ocsp_no_check: bool) -> IssuerUrls:
-        """None at all without a URL. Of one that answers for itself, nobody is asked whether it is revoked."""
+    def urls(self, issuer_id: str, *, ocsp_no_check: bool) -> IssuerUrls:
+        """Returns the URLs for a certificate of that issuer. One with id-pkix-ocsp-nocheck has no revocation URLs."""
         if self.base_url is None:
             return IssuerUrls()
         issuer = f"{self.base_url}/ca/{issuer_id}.cer"
         if ocsp_no_check:
             return IssuerUrls(issuer=issuer)
-        return IssuerUrls(
-            f"{self.base_url}/crl/{issuer_id}.crl", issuer, f"{self.base_url}/ocsp" if self.ocsp else None
-        )
+        ocsp = f"{self.base_url}/ocsp" if self.ocsp else None
+        return IssuerUrls(crl=f"{self.base_url}/crl/{issuer_id}.crl", issuer=issuer, ocsp=ocsp)
 
-    def expiring_at(self, begin: datetime, end: datetime) -> datetime:
-        """When the end of a life is announced: so long before as is laid down, yet in its last third."""
-        return (end - min(self.announced, (end - begin) / _SHARE)).replace(microsecond=0)
+    def expiry_notice_at(self, not_before: datetime, not_after: datetime) -> datetime:
+        """Returns the time for the notice of expiry."""
+        notice = min(self.expiry_notice, (not_after - not_before) / _NOTICE_SHARE)
+        return (not_after - notice).replace(microsecond=0)
 
 
 @dataclass(frozen=True, slots=True)
 class OcspPolicy:
-    """Status answers are good for *validity*, and made anew when half of it has passed."""
+    """Validity of OCSP responses. They are signed again when half of it has passed."""
 
     validity: timedelta = timedelta(days=7)

@@ -1,6 +1,6 @@
-"""What the owner of this PKI lays down: who may have which certificates, and what the issuers' certificates say.
+"""Rules of the issuance policy: which actor may have which X.509 and SSH certificates. Pure.
 
-Pure. Read from a file by `services.certificate.policy.file`; where there is none, everything is allowed.
+`services.certificate.policy.file` reads them from a file. Without a file every request is allowed.
 """
 
 import re
@@ -18,18 +18,23 @@ from shared.contracts.certificate.value_types import Profile, SanKind
 
 @lru_cache(maxsize=1024)
 def glob(pattern: str) -> re.Pattern[str]:
-    """*pattern* as a regular expression that a whole text must match."""
+    """Compiles a pattern of the policy file: `*` matches any text, every other character itself."""
     return re.compile(".*".join(map(re.escape, pattern.split("*"))), re.DOTALL)
 
 
 class RuleAction(StrEnum):
+    """The field `effect` of a rule in the policy file."""
+
     ALLOW = "allow"
     DENY = "deny"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class IssuanceRequest:
-    """What the rules judge. *names* is None where nobody is named yet: a check before the subject is known."""
+    """A request for an X.509 certificate as the rules see it.
+
+    *names* is None for a check that names no subject yet.
+    """
 
     actor: str
     profile: Profile
@@ -40,13 +45,13 @@ class IssuanceRequest:
 
 @dataclass(frozen=True, slots=True)
 class IssuanceRule:
-    """What is None is not looked at.
+    """A rule about X.509 certificates. A condition that is None matches every request.
 
-    An allow rule allows a request all of whose names it names; where it names some kinds, it allows no other kind. A
-    deny rule denies a request one of whose names it names. An account (UPN) is judged like an e-mail address.
+    An allow rule needs all names of the request to match; with patterns for some kinds of name it allows no other
+    kind. A deny rule needs one name to match. A UPN is matched as an e-mail address.
     """
 
-    verdict: RuleAction
+    action: RuleAction
     actors: tuple[str, ...] = ("*",)
     profiles: frozenset[Profile] | None = None
     issuers: tuple[str, ...] | None = None
@@ -57,51 +62,51 @@ class IssuanceRule:
     max_validity_days: int | None = None
 
     @property
-    def names_somebody(self) -> bool:
+    def has_name_patterns(self) -> bool:
         return any(each is not None for each in (self.dns, self.email, self.uri, self.ip))
 
-    def is_about(self, asked: IssuanceRequest) -> bool:
+    def applies_to(self, request: IssuanceRequest) -> bool:
         return (
-            any(glob(pattern).fullmatch(asked.actor) for pattern in self.actors)
-            and (self.profiles is None or asked.profile in self.profiles)
-            and (self.issuers is None or asked.issuer_id in self.issuers)
+            any(glob(pattern).fullmatch(request.actor) for pattern in self.actors)
+            and (self.profiles is None or request.profile in self.profiles)
+            and (self.issuers is None or request.issuer_id in self.issuers)
         )
 
-    def allows(self, asked: IssuanceRequest) -> bool:
-        short = self.max_validity_days is None or asked.validity_days <= self.max_validity_days
-        if not self.is_about(asked) or not short:
+    def allows(self, request: IssuanceRequest) -> bool:
+        is_short = self.max_validity_days is None or request.validity_days <= self.max_validity_days
+        if not self.applies_to(request) or not is_short:
             return False
-        return not self.names_somebody or all(self._names(name.kind, name.value) for name in asked.names or ())
+        return not self.has_name_patterns or all(self._matches(name.kind, name.value) for name in request.names or ())
 
-    def denies(self, asked: IssuanceRequest) -> bool:
-        long = self.max_validity_days is None or asked.validity_days > self.max_validity_days
-        if not self.is_about(asked) or not long:
+    def denies(self, request: IssuanceRequest) -> bool:
+        is_long = self.max_validity_days is None or request.validity_days > self.max_validity_days
+        if not self.applies_to(request) or not is_long:
             return False
-        return not self.names_somebody or any(self._reaches(name.kind, name.value) for name in asked.names or ())
+        return not self.has_name_patterns or any(self._overlaps(name.kind, name.value) for name in request.names or ())
 
-    def _names(self, kind: SanKind, value: str) -> bool:
-        patterns, lies_in = self._patterns(kind)
-        return any(lies_in(value, pattern) for pattern in patterns or ())
+    def _matches(self, kind: SanKind, value: str) -> bool:
+        patterns, is_within = self._patterns(kind)
+        return any(is_within(value, pattern) for pattern in patterns or ())
 
-    def _reaches(self, kind: SanKind, value: str) -> bool:
-        """A wildcard that stands for a denied name, among others, is denied."""
-        wild = kind is SanKind.DNS and any(subtrees.wildcard_reaches(value, each) for each in self.dns or ())
-        return wild or self._names(kind, value)
+    def _overlaps(self, kind: SanKind, value: str) -> bool:
+        """Also matches a wildcard that covers a denied host beside others."""
+        covers = kind is SanKind.DNS and any(subtrees.wildcard_covers(value, each) for each in self.dns or ())
+        return covers or self._matches(kind, value)
 
     def _patterns(self, kind: SanKind) -> tuple[tuple[str, ...] | None, Callable[[str, str], bool]]:
         match kind:
             case SanKind.DNS:
-                return self.dns, subtrees.host_below
+                return self.dns, subtrees.is_host_within
             case SanKind.EMAIL | SanKind.UPN:
-                return self.email, subtrees.mailbox_below
+                return self.email, subtrees.is_mailbox_within
             case SanKind.URI:
                 return self.uri, lambda value, pattern: glob(pattern).fullmatch(value) is not None
             case SanKind.IP:
-                return self.ip, subtrees.address_below
+                return self.ip, subtrees.is_address_within
 
     def __str__(self) -> str:
-        """What it is about, as its file has it."""
-        told: dict[str, object] = {
+        """Formats the conditions with the field names of the policy file."""
+        conditions: dict[str, object] = {
             "profiles": None if self.profiles is None else sorted(self.profiles),
             "issuers": self.issuers,
             "dns": self.dns,
@@ -109,7 +114,8 @@ class IssuanceRule:
             "uri": self.uri,
             "ip": self.ip,
         }
-        parts = [f"{name} {', '.join(map(str, each))}" for name, each in told.items() if isinstance(each, tuple | list)]
+        present = {field: values for field, values in conditions.items() if isinstance(values, tuple | list)}
+        parts = [f"{field} {', '.join(map(str, values))}" for field, values in present.items()]
         if self.max_validity_days is not None:
             parts.append(f"{self.max_validity_days} days")
         return "; ".join(parts) or "anything"
@@ -117,48 +123,55 @@ class IssuanceRule:
 
 @dataclass(frozen=True, slots=True)
 class SshRule:
-    """What is None is not looked at. An allow rule allows a request all of whose principals it names; a deny rule
-    denies one any of whose principals it names, or that is longer than it says."""
+    """A rule about SSH certificates. A condition that is None matches every request.
 
-    verdict: RuleAction
+    An allow rule needs all principals of the request to match. A deny rule needs one to match, or a validity that is
+    longer than its maximum.
+    """
+
+    action: RuleAction
     actors: tuple[str, ...] = ("*",)
     kinds: frozenset[SshCertificateKind] | None = None
     keys: tuple[str, ...] | None = None
     principals: tuple[str, ...] | None = None
     max_validity_minutes: int | None = None
 
-    def allows(self, actor: str, asked: CreateSshCertificate) -> bool:
-        short = self.max_validity_minutes is None or asked.validity_minutes <= self.max_validity_minutes
-        return self._is_about(actor, asked) and short and all(map(self._names, asked.principals))
+    def allows(self, actor: str, request: CreateSshCertificate) -> bool:
+        is_short = self.max_validity_minutes is None or request.validity_minutes <= self.max_validity_minutes
+        return self._applies_to(actor, request) and is_short and all(map(self._matches, request.principals))
 
-    def denies(self, actor: str, asked: CreateSshCertificate) -> bool:
-        long = self.max_validity_minutes is None or asked.validity_minutes > self.max_validity_minutes
-        return self._is_about(actor, asked) and long and any(map(self._names, asked.principals))
+    def denies(self, actor: str, request: CreateSshCertificate) -> bool:
+        is_long = self.max_validity_minutes is None or request.validity_minutes > self.max_validity_minutes
+        return self._applies_to(actor, request) and is_long and any(map(self._matches, request.principals))
 
-    def _is_about(self, actor: str, asked: CreateSshCertificate) -> bool:
+    def _applies_to(self, actor: str, request: CreateSshCertificate) -> bool:
         return (
             any(glob(pattern).fullmatch(actor) for pattern in self.actors)
-            and (self.kinds is None or asked.kind in self.kinds)
-            and (self.keys is None or asked.signing_key_id in self.keys)
+            and (self.kinds is None or request.kind in self.kinds)
+            and (self.keys is None or request.signing_key_id in self.keys)
         )
 
-    def _names(self, principal: str) -> bool:
+    def _matches(self, principal: str) -> bool:
         return self.principals is None or any(glob(pattern).fullmatch(principal) for pattern in self.principals)
 
 
-def check_ssh_request(rules: tuple[SshRule, ...], actor: str, asked: CreateSshCertificate) -> str | None:
-    """Why *asked* is not allowed; None: it is. A denial wins; with any allow rule, what none allows is refused."""
-    if any(rule.verdict is RuleAction.DENY and rule.denies(actor, asked) for rule in rules):
-        return f"the policy denies {actor} this SSH certificate for {', '.join(asked.principals)}"
-    allowing = [rule for rule in rules if rule.verdict is RuleAction.ALLOW]
-    if not allowing or any(rule.allows(actor, asked) for rule in allowing):
+def check_ssh_request(rules: tuple[SshRule, ...], actor: str, request: CreateSshCertificate) -> str | None:
+    """Returns why the rules do not allow *request*, or None. Deny rules win; without an allow rule all is allowed."""
+    if any(rule.action is RuleAction.DENY and rule.denies(actor, request) for rule in rules):
+        return f"the policy denies {actor} this SSH certificate for {', '.join(request.principals)}"
+    allow_rules = [rule for rule in rules if rule.action is RuleAction.ALLOW]
+    if not allow_rules or any(rule.allows(actor, request) for rule in allow_rules):
         return None
-    return f"the policy does not allow {actor} an SSH {asked.kind} certificate for {', '.join(asked.principals)}"
+    return f"the policy does not allow {actor} an SSH {request.kind} certificate for {', '.join(request.principals)}"
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """*issuers*: each with the id it is for (None: any); the first that matches holds. *ml_dsa*: it is enabled."""
+    """The policy for X.509 certificates.
+
+    *issuers* pairs issuer ids (None: any) with their settings; the first match counts. *ml_dsa* says that ML-DSA keys
+    are enabled.
+    """
 
     issuers: tuple[tuple[str | None, IssuerPolicy], ...] = ()
     rules: tuple[IssuanceRule, ...] = ()
@@ -170,14 +183,14 @@ class Policy:
                 return policy
         return IssuerPolicy()
 
-    def check_request(self, asked: IssuanceRequest) -> str | None:
-        """Why *asked* is not allowed, and what would be; None: it is. A denial wins over whatever allows."""
+    def check_request(self, request: IssuanceRequest) -> str | None:
+        """Returns why the rules do not allow *request* and what they would allow, or None. Deny rules win."""
         for rule in self.rules:
-            if rule.verdict is RuleAction.DENY and rule.denies(asked):
-                return f"the policy denies {asked.actor} {asked.profile}: denied are {rule}"
-        allowing = [rule for rule in self.rules if rule.verdict is RuleAction.ALLOW]
-        if not allowing or any(rule.allows(asked) for rule in allowing):
+            if rule.action is RuleAction.DENY and rule.denies(request):
+                return f"the policy denies {request.actor} {request.profile}: denied are {rule}"
+        allow_rules = [rule for rule in self.rules if rule.action is RuleAction.ALLOW]
+        if not allow_rules or any(rule.allows(request) for rule in allow_rules):
             return None
-        theirs = [str(rule) for rule in allowing if any(glob(each).fullmatch(asked.actor) for each in rule.actors)]
-        possible = " | ".join(theirs) or "nothing"
-        return f"the policy does not allow {asked.actor} this {asked.profile} certificate; allowed are: {possible}"
+        for_actor = [rule for rule in allow_rules if any(glob(each).fullmatch(request.actor) for each in rule.actors)]
+        allowed = " | ".join(map(str, for_actor)) or "nothing"
+        return f"the policy does not allow {request.actor} this {request.profile} certificate; allowed are: {allowed}"

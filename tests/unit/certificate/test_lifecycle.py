@@ -53,7 +53,7 @@ from tests.support.scenario import NOON
 
 ROOT_KEY, CA_KEY, HOLDER, OTHER = (private_key(Algorithm.EC_P256, n) for n in range(4))
 DAY = timedelta(days=1)
-OCSP = Policy(issuers=((None, IssuerPolicy("http://pki.example.org", ocsp=True, renewal=True)),))
+OCSP = Policy(issuers=((None, IssuerPolicy(base_url="http://pki.example.org", ocsp=True, renew=True)),))
 
 
 class Pki:
@@ -237,7 +237,7 @@ async def test_of_what_is_revoked_no_end_is_told(command):
 def test_an_end_is_announced_in_the_last_third_of_a_life(days, announced):
     end = NOON + days * DAY
 
-    at = IssuerPolicy(announced=announced * DAY).expiring_at(NOON, end)
+    at = IssuerPolicy(expiry_notice=announced * DAY).expiry_notice_at(NOON, end)
 
     assert end - min(announced * DAY, days * DAY / 3) - timedelta(seconds=1) <= at < end
 

@@ -26,7 +26,7 @@ from tests.support.authority import Authority, private_key, request, san
 ISSUER, OTHER_ISSUER = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))
 ALLOW, DENY = RuleAction.ALLOW, RuleAction.DENY
 HERE = (san("www.example.org"),)
-ASKED = IssuanceRequest("alice", Profile.TLS_SERVER, ISSUER, HERE, 90)
+ASKED = IssuanceRequest(actor="alice", profile=Profile.TLS_SERVER, issuer_id=ISSUER, names=HERE, validity_days=90)
 
 
 def allowed(asked, *rules):
@@ -134,17 +134,17 @@ rules = st.builds(
 )
 requests = st.builds(
     IssuanceRequest,
-    st.sampled_from(["alice", "bob", "eve"]),
-    st.sampled_from([Profile.TLS_SERVER, Profile.TLS_CLIENT]),
-    st.sampled_from([ISSUER, OTHER_ISSUER, None]),
-    st.none() | st.lists(st.one_of(domains, domains.map("*.{}".format)).map(san), max_size=2).map(tuple),
-    st.integers(1, 100),
+    actor=st.sampled_from(["alice", "bob", "eve"]),
+    profile=st.sampled_from([Profile.TLS_SERVER, Profile.TLS_CLIENT]),
+    issuer_id=st.sampled_from([ISSUER, OTHER_ISSUER, None]),
+    names=st.none() | st.lists(st.one_of(domains, domains.map("*.{}".format)).map(san), max_size=2).map(tuple),
+    validity_days=st.integers(1, 100),
 )
 
 
 @given(requests, st.lists(rules, max_size=4))
 def test_a_denial_wins(asked, some):
-    if any(rule.verdict is DENY and rule.denies(asked) for rule in some):
+    if any(rule.action is DENY and rule.denies(asked) for rule in some):
         assert not allowed(asked, *some)
 
 
@@ -157,11 +157,11 @@ def test_the_order_of_rules_does_not_matter(asked, some):
 def test_another_allow_takes_nothing_away_and_another_denial_gives_nothing(asked, some, another):
     before = allowed(asked, *some)
 
-    first_allow = not any(rule.verdict is ALLOW for rule in some)
+    first_allow = not any(rule.action is ALLOW for rule in some)
     if before and not first_allow:
-        assert allowed(asked, *some, replace(another, verdict=ALLOW))
+        assert allowed(asked, *some, replace(another, action=ALLOW))
     if not before:
-        assert not allowed(asked, *some, replace(another, verdict=DENY))
+        assert not allowed(asked, *some, replace(another, action=DENY))
 
 
 # -- in the service -------------------------------------------------------------------------------------------------
@@ -214,9 +214,11 @@ def test_the_file_says_all_that_a_policy_is(tmp_path):
     policy = read(tmp_path, WHOLE)
 
     crl = CrlProfile(timedelta(hours=6), timedelta(hours=12))
-    theirs = IssuerPolicy("http://pki.example.org/a", True, crl, timedelta(days=10), True)
+    theirs = IssuerPolicy(
+        base_url="http://pki.example.org/a", ocsp=True, crl=crl, expiry_notice=timedelta(days=10), renew=True
+    )
     assert policy.for_issuer(ISSUER) == theirs
-    assert policy.for_issuer(OTHER_ISSUER) == IssuerPolicy("http://pki.example.org")
+    assert policy.for_issuer(OTHER_ISSUER) == IssuerPolicy(base_url="http://pki.example.org")
     assert policy.rules[1] == IssuanceRule(
         ALLOW,
         ("alice",),
@@ -247,7 +249,7 @@ def test_a_file_may_say_little(tmp_path, text):
         ("rules:\n  - effect: allow\n    profiles: [root, tree]\n", ["line 3", "rules.0.profiles"]),
         ("rules:\n  - effect: deny\n    dns:\n      - example.org\n      - '*.org'\n", ["line 5", "dns.1", "a domain"]),
         ("rules:\n  - effect: deny\n    ip: [192.0.2.1/24]\n", ["line 3", "ip.0"]),
-        ("rules:\n  - effect: deny\n    effect: allow\n", ["line 3", "effect twice"]),
+        ("rules:\n  - effect: deny\n    effect: allow\n", ["line 3", "field effect twice"]),
         ("issuers:\n  - match: {}\n", ["line 2", "issuers.0.match", "any: true"]),
         ("issuers:\n  - match: {any: true}\n    base_url: pki.example.org/\n", ["line 3", "base_url"]),
         ("issuers:\n  - match: {any: true}\n    crl: {period_hours: 0}\n", ["line 3", "period_hours"]),

@@ -74,7 +74,7 @@ EXTENDED = {
     Profile.EMAIL: ({"1.3.6.1.5.5.7.3.4"}, False),
     Profile.OCSP_RESPONDER: ({"1.3.6.1.5.5.7.3.9"}, False),
 }
-PUBLISHED = Policy(issuers=((None, IssuerPolicy("http://pki.example.org", ocsp=True)),), ml_dsa=True)
+PUBLISHED = Policy(issuers=((None, IssuerPolicy(base_url="http://pki.example.org", ocsp=True)),), ml_dsa=True)
 P256, OTHER = private_key(Algorithm.EC_P256), private_key(Algorithm.EC_P256, 1)
 HOLDER = private_key(Algorithm.EC_P256, 2)
 
