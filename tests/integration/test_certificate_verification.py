@@ -79,12 +79,12 @@ class Log:
         return await self.tell(CertificateRevoked(reason=RevocationReason.KEY_COMPROMISE, **_of(signed), **more))
 
     async def ask(self, signed=None, at=NOW, **more):
-        wanted = (signed or self.leaf).certificate_id
-        return await self.verification.perform(CheckPath(VerifyCertificate(certificate_id=wanted, **more), at))
+        certificate_id = (signed or self.leaf).certificate_id
+        return await self.verification.perform(CheckPath(VerifyCertificate(certificate_id=certificate_id, **more), at))
 
     async def ask_of(self, pem, at=NOW, **more):
-        wanted = VerifyCertificate(certificate_id=str(new_id()), certificate_pem=pem, **more)
-        return await self.verification.perform(CheckPath(wanted, at))
+        request = VerifyCertificate(certificate_id=str(new_id()), certificate_pem=pem, **more)
+        return await self.verification.perform(CheckPath(request, at))
 
 
 def _of(signed):
@@ -162,11 +162,11 @@ async def test_an_authority_is_verified_like_any_other_and_may_be_the_one_that_i
 async def test_nothing_is_good_while_no_root_that_is_trusted_stands(log):
     revoked = await log.revoke(log.root)
 
-    assert (await log.ask(at=revoked)).reason == "no root that is trusted stood at that instant"
+    assert (await log.ask(at=revoked)).reason == "no trusted root was valid at that instant"
 
 
 async def test_it_is_good_for_the_names_that_it_has(log):
-    assert "none of its alternative names" in (await log.ask(name="www.example.org")).reason
+    assert "not among its alternative names" in (await log.ask(name="www.example.org")).reason
 
 
 async def test_one_that_is_handed_in_is_recognised_as_ours(log):
@@ -217,7 +217,7 @@ async def test_intermediates_may_be_handed_in(log):
         ({"pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, RejectionCode.INVALID, "in DER"),
         ({"pem": "-----BEGIN NONSENSE-----"}, RejectionCode.INVALID, "must be one certificate in PEM"),
         ({"intermediates_pem": ("-----BEGIN CERTIFICATE-----",)}, RejectionCode.INVALID, "intermediates_pem[0]"),
-        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RejectionCode.NOT_FOUND, "no authority"),
+        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RejectionCode.NOT_FOUND, "not a CA certificate of this service"),
         ({"name": "..."}, RejectionCode.INVALID, "name"),
     ],
     ids=str,

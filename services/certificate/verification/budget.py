@@ -1,4 +1,4 @@
-"""What a path is judged by: the rules, what it is to be good for, and how much work may be done for it."""
+"""Budget of path building: limits on the work that one certificate may cause, against denial of service."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class PathLimits:
-    """How much is done before a path is given up.
+    """Limits of one path building.
 
-    *intermediates*: how many a path may have, self-issued ones not counted; *length*: with them, and with both ends.
-    *names*: how often a name is compared with a subtree of name constraints (RFC 5280, section 8, has no number).
+    *intermediates* bounds a path without its self-issued certificates, *length* the whole path. *names* bounds the
+    comparisons of a name with a subtree; RFC 5280, section 8, asks for a limit and gives no number.
     """
 
     intermediates: int = 10
@@ -24,11 +24,11 @@ DEFAULT_LIMITS = PathLimits()
 
 
 class BudgetExceeded(Exception):
-    """More work than the limits allow: what asks for it is no honest path."""
+    """A path building needs more work than its limits allow; no honest certificate does."""
 
 
-class WorkBudget:
-    """What is done, counted."""
+class Budget:
+    """Counters of the work done, which raise BudgetExceeded at the limits."""
 
     def __init__(self, limits: PathLimits) -> None:
         self._limits = limits

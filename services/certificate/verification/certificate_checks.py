@@ -1,7 +1,6 @@
-"""What RFC 5280 demands of one certificate for the place that it has in a path.
+"""Checks of one certificate at its position in a path: RFC 5280, the Baseline Requirements, and key purposes. Pure.
 
-Each rule says what is wrong, or None. A path is only as good as the care of those who issued it: what a conforming
-authority must not have done is a reason to reject, not something to overlook.
+Each check returns what is wrong, or None. A certificate that a conforming CA must not have issued is rejected.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from ipaddress import IPv4Address, IPv6Address
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID, ObjectIdentifier
 
-from services.certificate.verification.name_constraints import malformed_subtree
+from services.certificate.verification.name_constraints import find_malformed_subtree
 from services.certificate.verification.name_matching import is_host_or_wildcard, is_mailbox
 from services.certificate.verification.parsed_certificate import ParsedCertificate
-from services.certificate.verification.signature_checks import verifies, weakness, weakness_for_the_web
+from services.certificate.verification.signature_checks import baseline_key_weakness, is_signed_by, key_weakness
 from shared.contracts.certificate.value_types import VerifiedUsage
 
 
 class Position(StrEnum):
-    """Where a certificate stands in a path."""
+    """The position of a certificate in a path."""
 
     LEAF = "leaf"
     INTERMEDIATE = "intermediate"
@@ -31,16 +30,16 @@ class Position(StrEnum):
 
 
 def is_top_level(suffix: str) -> bool:
-    """As much of the Public Suffix List as is known without it: its rule for what it does not list is `*`."""
+    """Tells whether *suffix* is a top-level domain: the default rule `*` of the Public Suffix List."""
     return "." not in suffix
 
 
 @dataclass(frozen=True, slots=True)
 class RuleSet:
-    """RFC 5280 and, where *web* is set, what the CA/Browser Forum's Baseline Requirements (BR) say beside it.
+    """The rules to apply: RFC 5280 and, with *web*, the CA/Browser Forum's Baseline Requirements (BR).
 
-    *is_public_suffix* tells under which names no wildcard may stand (BR 3.2.2.6). Our own PKI is no part of the web's:
-    its names end in what no list knows, and a common name there may be any.
+    *is_public_suffix* tells below which domains a wildcard is forbidden (BR 3.2.2.6). Our own PKI is not part of the
+    Web PKI: its domains are on no list, and its common names are free.
     """
 
     web: bool = False
@@ -79,20 +78,20 @@ _PROCESSED = frozenset(
 )
 
 
-def problem(certificate: ParsedCertificate, place: Position, at: datetime, rules: RuleSet) -> str | None:
-    """What is wrong with it in this place at this instant; None: nothing is, by all that it says itself."""
+def check_certificate(certificate: ParsedCertificate, position: Position, at: datetime, rules: RuleSet) -> str | None:
+    """Returns what RFC 5280 forbids in *certificate* at this position and instant, or None."""
     return (
         _validity(certificate, at)
         or _extensions(certificate)
-        or _names(certificate, place)
-        or _identifiers(certificate, place)
+        or _names(certificate, position)
+        or _identifiers(certificate, position)
         or _key(certificate)
-        or (_authority(certificate, rules) if place is not Position.LEAF else _end(certificate))
+        or (_ca(certificate, rules) if position is not Position.LEAF else _leaf(certificate))
     )
 
 
 def _validity(certificate: ParsedCertificate, at: datetime) -> str | None:
-    """RFC 5280, 4.1.2.5: both ends are included. It knows whole seconds only, so the instant is cut to them."""
+    """Includes both ends of the validity, to the second (RFC 5280, 4.1.2.5)."""
     second = at.replace(microsecond=0)
     begin, end = certificate.parsed.not_valid_before_utc, certificate.parsed.not_valid_after_utc
     if second < begin:
@@ -109,17 +108,17 @@ def _extensions(certificate: ParsedCertificate) -> str | None:
             return f"its {kind.__name__} is not critical (RFC 5280, {section})"
     for extension in certificate.extensions:
         if extension.critical and extension.oid not in _PROCESSED:
-            return f"its critical extension {extension.oid.dotted_string} is not known here (RFC 5280, 4.2)"
+            return f"its critical extension {extension.oid.dotted_string} is unknown (RFC 5280, 4.2)"
     return None
 
 
-def _names(certificate: ParsedCertificate, place: Position) -> str | None:
+def _names(certificate: ParsedCertificate, position: Position) -> str | None:
     if not certificate.issuer:
-        return "it names no issuer (RFC 5280, 4.1.2.4)"
-    if not certificate.subject and place is not Position.LEAF:
-        return "it is an authority's and has no subject (RFC 5280, 4.1.2.6)"
+        return "it has no issuer name (RFC 5280, 4.1.2.4)"
+    if not certificate.subject and position is not Position.LEAF:
+        return "it is a CA certificate without a subject (RFC 5280, 4.1.2.6)"
     if not certificate.subject and not certificate.is_critical(x509.SubjectAlternativeName):
-        return "it has no subject, and no critical alternative name in its place (RFC 5280, 4.2.1.6)"
+        return "it has no subject, and no critical alternative name in its position (RFC 5280, 4.2.1.6)"
     for name in certificate.alternative_names:
         match name:
             case x509.DNSName(value=value) if not is_host_or_wildcard(value):
@@ -133,32 +132,32 @@ def _names(certificate: ParsedCertificate, place: Position) -> str | None:
     return None
 
 
-def _identifiers(certificate: ParsedCertificate, place: Position) -> str | None:
-    """RFC 5280, 4.2.1.1 and 4.2.1.2. Only what is signed by its own key may leave out whose key that is."""
-    if certificate.issuer_identifier is None and not (place is Position.ANCHOR and _is_self_signed(certificate)):
-        return "it does not say by which key it was signed (RFC 5280, 4.2.1.1)"
-    if place is not Position.LEAF and certificate.identifier is None:
-        return "it is an authority's and has no subject key identifier (RFC 5280, 4.2.1.2)"
+def _identifiers(certificate: ParsedCertificate, position: Position) -> str | None:
+    """Requires key identifiers (RFC 5280, 4.2.1.1, 4.2.1.2); a self-signed certificate may omit the issuer's."""
+    if certificate.issuer_identifier is None and not (position is Position.ANCHOR and _is_self_signed(certificate)):
+        return "it has no authority key identifier (RFC 5280, 4.2.1.1)"
+    if position is not Position.LEAF and certificate.identifier is None:
+        return "it is a CA certificate without a subject key identifier (RFC 5280, 4.2.1.2)"
     return None
 
 
 def _is_self_signed(certificate: ParsedCertificate) -> bool:
-    """By its signature, whatever its names say (RFC 5280, 3.2)."""
-    return verifies(certificate.parsed, certificate.key)
+    """Compares the signature, not the names (RFC 5280, 3.2)."""
+    return is_signed_by(certificate.parsed, certificate.key)
 
 
 def _key(certificate: ParsedCertificate) -> str | None:
-    return weakness(certificate.key)
+    return key_weakness(certificate.key)
 
 
-def _authority(certificate: ParsedCertificate, rules: RuleSet) -> str | None:
+def _ca(certificate: ParsedCertificate, rules: RuleSet) -> str | None:
     basic, usage = certificate.find(x509.BasicConstraints), certificate.find(x509.KeyUsage)
     if basic is None or not basic.ca:
-        return "it is no authority's (RFC 5280, 4.2.1.9)"
+        return "it is not a CA certificate (RFC 5280, 4.2.1.9)"
     if not certificate.is_critical(x509.BasicConstraints):
         return "its basic constraints are not critical (RFC 5280, 4.2.1.9)"
     if usage is not None and not usage.key_cert_sign:
-        return "its key is not for signing certificates (RFC 5280, 4.2.1.3)"
+        return "its key usage lacks keyCertSign (RFC 5280, 4.2.1.3)"
     return _name_constraints(certificate, rules)
 
 
@@ -168,26 +167,27 @@ def _name_constraints(certificate: ParsedCertificate, rules: RuleSet) -> str | N
         return None
     if not rules.web and not certificate.is_critical(x509.NameConstraints):
         return "its name constraints are not critical (RFC 5280, 4.2.1.10)"
-    subtree = malformed_subtree(constraints)
+    subtree = find_malformed_subtree(constraints)
     return None if subtree is None else f"its name constraint {subtree[:80]!a} is malformed (RFC 5280, 4.2.1.10)"
 
 
-def _end(certificate: ParsedCertificate) -> str | None:
-    """The last of a path. It may be an authority's (RFC 5280, 6.1), but must not be half of one."""
-    if certificate.is_authority:
+def _leaf(certificate: ParsedCertificate) -> str | None:
+    """Checks the leaf. It may be a CA certificate (RFC 5280, 6.1), but must not have only some properties of one."""
+    if certificate.is_ca:
         return None
     if certificate.find(x509.NameConstraints) is not None:
-        return "it is no authority's and has name constraints (RFC 5280, 4.2.1.10)"
+        return "it is not a CA certificate, and it has name constraints (RFC 5280, 4.2.1.10)"
     usage = certificate.find(x509.KeyUsage)
     if usage is not None and usage.key_cert_sign:
-        return "it is no authority's and its key is for signing certificates (RFC 5280, 4.2.1.9)"
+        return "it is not a CA certificate, and its key usage has keyCertSign (RFC 5280, 4.2.1.9)"
     return None
 
 
-def web_problem(certificate: ParsedCertificate, place: Position, rules: RuleSet) -> str | None:
-    if (weak := weakness_for_the_web(certificate.key)) is not None:
-        return weak
-    match place:
+def check_baseline_requirements(certificate: ParsedCertificate, position: Position, rules: RuleSet) -> str | None:
+    """Returns what the Baseline Requirements forbid in *certificate* at this position, or None."""
+    if (problem := baseline_key_weakness(certificate.key)) is not None:
+        return problem
+    match position:
         case Position.ANCHOR:
             return _root(certificate)
         case Position.LEAF:
@@ -198,21 +198,21 @@ def web_problem(certificate: ParsedCertificate, place: Position, rules: RuleSet)
 
 def _root(certificate: ParsedCertificate) -> str | None:
     if certificate.find(x509.ExtendedKeyUsage) is not None:
-        return "it is a root's and has extended key usages (BR 7.1.2.1.2)"
+        return "it is a root with extended key usages (BR 7.1.2.1.2)"
     issuer = certificate.find(x509.AuthorityKeyIdentifier)
     if issuer is None or not certificate.is_self_issued:
         return None
     if issuer.authority_cert_issuer is not None or issuer.authority_cert_serial_number is not None:
-        return "it is a root's and names a certificate as its issuer's (BR 7.1.2.1.3)"
+        return "it is a root whose authority key identifier names a certificate (BR 7.1.2.1.3)"
     if issuer.key_identifier is None or issuer.key_identifier != certificate.identifier:
-        return "it is a root's and its two key identifiers are not the same (BR 7.1.2.1.3)"
+        return "it is a root whose two key identifiers differ (BR 7.1.2.1.3)"
     return None
 
 
 def _subscriber(certificate: ParsedCertificate) -> str | None:
     usage, extended = certificate.find(x509.KeyUsage), certificate.find(x509.ExtendedKeyUsage)
-    if certificate.is_authority or (usage is not None and usage.key_cert_sign):
-        return "it is an authority's, and so no subscriber's (BR 7.1.2.7.8)"
+    if certificate.is_ca or (usage is not None and usage.key_cert_sign):
+        return "it is a CA certificate, not a subscriber certificate (BR 7.1.2.7.8)"
     if extended is None or certificate.is_critical(x509.ExtendedKeyUsage):
         return "it must have extended key usages that are not critical (BR 7.1.2.7.6)"
     if ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in extended:
@@ -229,20 +229,20 @@ def _wildcards(certificate: ParsedCertificate, rules: RuleSet) -> str | None:
         if isinstance(name, x509.DNSName) and name.value.startswith("*."):
             suffix = name.value.removeprefix("*.").lower()
             if rules.is_public_suffix(suffix):
-                return f"its wildcard stands below {suffix}, under which anybody may have a name (BR 3.2.2.6)"
+                return f"its wildcard is directly below {suffix}, under which anybody may register a name (BR 3.2.2.6)"
     return None
 
 
 def _common_name(certificate: ParsedCertificate) -> str | None:
-    """BR 7.1.4.3: character for character one of the alternative names; an address as RFC 3986 and RFC 5952 have it."""
-    names = {_written(each) for each in certificate.alternative_names}
+    """Requires that the common name equals a SAN (BR 7.1.4.3), an address in the form of RFC 5952."""
+    names = {_text_of(each) for each in certificate.alternative_names}
     for common_name in certificate.name.get_attributes_for_oid(NameOID.COMMON_NAME):
         if common_name.value not in names:
-            return "its common name is none of its alternative names (BR 7.1.4.3)"
+            return "its common name is not among its alternative names (BR 7.1.4.3)"
     return None
 
 
-def _written(name: x509.GeneralName) -> str:
+def _text_of(name: x509.GeneralName) -> str:
     match name:
         case x509.DNSName(value=value):
             return value
@@ -262,7 +262,7 @@ EXTENDED_KEY_USAGES: dict[VerifiedUsage, ObjectIdentifier | None] = {
 }
 
 
-_FITTING: dict[VerifiedUsage, Callable[[x509.KeyUsage], bool]] = {
+_CONSISTENT_KEY_USAGES: dict[VerifiedUsage, Callable[[x509.KeyUsage], bool]] = {
     VerifiedUsage.ANY: lambda _: True,
     VerifiedUsage.TLS_SERVER: lambda usage: usage.digital_signature or usage.key_encipherment or usage.key_agreement,
     VerifiedUsage.TLS_CLIENT: lambda usage: usage.digital_signature or usage.key_agreement,
@@ -272,38 +272,43 @@ _FITTING: dict[VerifiedUsage, Callable[[x509.KeyUsage], bool]] = {
     VerifiedUsage.CODE_SIGNING: lambda usage: usage.digital_signature,
     VerifiedUsage.OCSP_RESPONDER: lambda usage: usage.digital_signature or usage.content_commitment,
 }
-"""RFC 5280, 4.2.1.12, lists for each purpose the key usages that may be consistent with it."""
+"""Key usages that are consistent with each purpose (RFC 5280, 4.2.1.12)."""
 
-_ANY_IS_NOT_ENOUGH = (VerifiedUsage.OCSP_RESPONDER, VerifiedUsage.CODE_SIGNING)
+_NEEDS_EXPLICIT_PURPOSE = (VerifiedUsage.OCSP_RESPONDER, VerifiedUsage.CODE_SIGNING)
 
 
-def unfit(certificate: ParsedCertificate, usage: VerifiedUsage) -> str | None:
-    """Why it is not good for *usage*, as the last of a path; None: it is."""
-    wanted, extended = EXTENDED_KEY_USAGES[usage], certificate.find(x509.ExtendedKeyUsage)
-    if wanted is None:
+def check_key_purpose(certificate: ParsedCertificate, usage: VerifiedUsage) -> str | None:
+    """Returns why a leaf must not be used for *usage*, or None."""
+    expected, extended = EXTENDED_KEY_USAGES[usage], certificate.find(x509.ExtendedKeyUsage)
+    if expected is None:
         return None
     if extended is None:
         # RFC 6960, 4.2.2.2: a responder must say that it is one
-        return "it does not say that it is an OCSP responder's" if usage is VerifiedUsage.OCSP_RESPONDER else None
-    if not _allows(extended, wanted) or (usage in _ANY_IS_NOT_ENOUGH and wanted not in extended):
-        return f"it is not good for {usage}: its extended key usages do not have it (RFC 5280, 4.2.1.12)"
+        return (
+            "it is not an OCSP responder's: its extended key usages lack OCSPSigning"
+            if usage is VerifiedUsage.OCSP_RESPONDER
+            else None
+        )
+    if not _allows(extended, expected) or (usage in _NEEDS_EXPLICIT_PURPOSE and expected not in extended):
+        return f"it must not be used for {usage}: its extended key usages lack it (RFC 5280, 4.2.1.12)"
     key_usage = certificate.find(x509.KeyUsage)
-    if key_usage is not None and not _FITTING[usage](key_usage):
-        return f"it is not good for {usage}: its key usages do not fit (RFC 5280, 4.2.1.12)"
+    if key_usage is not None and not _CONSISTENT_KEY_USAGES[usage](key_usage):
+        return f"it must not be used for {usage}: its key usages do not fit (RFC 5280, 4.2.1.12)"
     return None
 
 
-def withheld(authority: ParsedCertificate, usage: VerifiedUsage) -> str | None:
-    """Why what it issues cannot be good for *usage*: an authority's extended key usages hold for all below it.
+def check_issuer_purpose(ca: ParsedCertificate, usage: VerifiedUsage) -> str | None:
+    """Returns why certificates of this CA must not be used for *usage*, or None.
 
-    RFC 5280 is silent on it; every implementation does so, and the Baseline Requirements (7.1.2.2) rely on it. An
-    authority's own responder is its delegate, whatever it may issue.
+    The extended key usages of a CA restrict all certificates below it. RFC 5280 does not say so, but every
+    implementation does it and the Baseline Requirements (7.1.2.2) rely on it. An OCSP responder is exempt: it is the
+    delegate of its CA.
     """
-    wanted, extended = EXTENDED_KEY_USAGES[usage], authority.find(x509.ExtendedKeyUsage)
-    if wanted is None or extended is None or usage is VerifiedUsage.OCSP_RESPONDER or _allows(extended, wanted):
+    expected, extended = EXTENDED_KEY_USAGES[usage], ca.find(x509.ExtendedKeyUsage)
+    if expected is None or extended is None or usage is VerifiedUsage.OCSP_RESPONDER or _allows(extended, expected):
         return None
-    return f"it may issue nothing that is good for {usage}: its extended key usages do not have it"
+    return f"no certificate below it may be used for {usage}: its extended key usages lack it"
 
 
-def _allows(extended: x509.ExtendedKeyUsage, wanted: ObjectIdentifier) -> bool:
-    return wanted in extended or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in extended
+def _allows(extended: x509.ExtendedKeyUsage, expected: ObjectIdentifier) -> bool:
+    return expected in extended or ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE in extended

@@ -1,4 +1,4 @@
-"""Whether a certificate was revoked: what the asker knows of it, or what the CRLs of its issuer say (RFC 5280, 6.3)."""
+"""Revocation status of a certificate by the CRLs of its issuer (RFC 5280, 6.3). Pure."""
 
 from __future__ import annotations
 
@@ -13,21 +13,23 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.x509.oid import ExtensionOID
 
-from services.certificate.verification.budget import WorkBudget
-from services.certificate.verification.name_matching import Distinguished, distinguished
+from services.certificate.verification.budget import Budget
+from services.certificate.verification.name_matching import ComparableName, comparable_name
 from services.certificate.verification.parsed_certificate import ParsedCertificate
-from services.certificate.verification.signature_checks import verifies
+from services.certificate.verification.signature_checks import is_signed_by
 
 
 class RevocationStatus(StrEnum):
+    """The status at an instant; UNDETERMINED if no usable CRL covers the certificate."""
+
     GOOD = "good"
     REVOKED = "revoked"
     ON_HOLD = "on hold"
     UNDETERMINED = "undetermined"
 
 
-RevocationCheck = Callable[[ParsedCertificate, ParsedCertificate, datetime, WorkBudget], RevocationStatus]
-"""How a certificate stood, by its issuer's certificate, at an instant."""
+RevocationCheck = Callable[[ParsedCertificate, ParsedCertificate, datetime, Budget], RevocationStatus]
+"""Returns the status of a certificate, given its issuer's certificate, at an instant."""
 
 _PROCESSED = frozenset(
     {ExtensionOID.CRL_NUMBER, ExtensionOID.AUTHORITY_KEY_IDENTIFIER, ExtensionOID.ISSUING_DISTRIBUTION_POINT}
@@ -37,56 +39,58 @@ _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtens
 T = TypeVar("T", bound=x509.ExtensionType)
 
 
-def no_revocation_check(
-    _: ParsedCertificate, __: ParsedCertificate, ___: datetime, ____: WorkBudget
-) -> RevocationStatus:
+def no_revocation_check(_: ParsedCertificate, __: ParsedCertificate, ___: datetime, ____: Budget) -> RevocationStatus:
     return RevocationStatus.GOOD
 
 
 @dataclass(frozen=True, slots=True)
-class _List:
+class _Crl:
+    """A parsed CRL."""
+
     parsed: x509.CertificateRevocationList
-    issuer: Distinguished
+    issuer: ComparableName
     extensions: x509.Extensions
 
 
 class CrlChecker:
-    """Asks CRLs. Where they do not tell, the status is undetermined. Indirect CRLs and delta CRLs are passed over."""
+    """Determines the status from CRLs. It ignores indirect CRLs and delta CRLs."""
 
     def __init__(self, encoded: Sequence[bytes]) -> None:
-        self._lists = [found for each in encoded if (found := _parse(each)) is not None]
+        self._crls = [found for each in encoded if (found := _parse(each)) is not None]
 
     def __call__(
-        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, work: WorkBudget
+        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, budget: Budget
     ) -> RevocationStatus:
         statuses = [
             _status(each, certificate)
-            for each in self._lists
-            if _is_about(each, certificate, issuer) and _can_be_relied_on(each, at) and _signed(each, issuer, work)
+            for each in self._crls
+            if _is_in_scope(each, certificate, issuer)
+            and _is_usable(each, at)
+            and _has_valid_signature(each, issuer, budget)
         ]
         worst = (RevocationStatus.REVOKED, RevocationStatus.ON_HOLD, RevocationStatus.GOOD)
         return next((status for status in worst if status in statuses), RevocationStatus.UNDETERMINED)
 
 
-def _parse(encoded: bytes) -> _List | None:
+def _parse(encoded: bytes) -> _Crl | None:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as of certificates
+        warnings.simplefilter("ignore")  # as in `parsed_certificate`
         return _read(encoded)
 
 
-def _read(encoded: bytes) -> _List | None:
+def _read(encoded: bytes) -> _Crl | None:
     try:
         parsed = x509.load_der_x509_crl(encoded)
         entries = (extension for entry in parsed for extension in entry.extensions)
         if any(extension.critical and extension.oid not in _ENTRY_PROCESSED for extension in entries):
             return None  # RFC 5280, 5.3
-        return _List(parsed, distinguished(parsed.issuer), parsed.extensions)
+        return _Crl(parsed, comparable_name(parsed.issuer), parsed.extensions)
     except _UNREADABLE:
         return None
 
 
-def _is_about(crl: _List, certificate: ParsedCertificate, issuer: ParsedCertificate) -> bool:
-    """RFC 5280, 6.3.3 (b): by this issuer, and within its scope."""
+def _is_in_scope(crl: _Crl, certificate: ParsedCertificate, issuer: ParsedCertificate) -> bool:
+    """Tells whether the CRL is of this issuer and covers *certificate* (RFC 5280, 6.3.3 (b))."""
     if crl.issuer != certificate.issuer or crl.issuer != issuer.subject:
         return False
     scope = _find(crl, x509.IssuingDistributionPoint)
@@ -94,20 +98,22 @@ def _is_about(crl: _List, certificate: ParsedCertificate, issuer: ParsedCertific
         return True
     if scope.indirect_crl or scope.only_contains_attribute_certs or scope.only_some_reasons:
         return False
-    if scope.only_contains_user_certs and certificate.is_authority:
+    if scope.only_contains_user_certs and certificate.is_ca:
         return False
-    if scope.only_contains_ca_certs and not certificate.is_authority:
+    if scope.only_contains_ca_certs and not certificate.is_ca:
         return False
-    return scope.relative_name is None and (scope.full_name is None or _is_at(scope.full_name, certificate))
+    return scope.relative_name is None and (
+        scope.full_name is None or _is_distribution_point(scope.full_name, certificate)
+    )
 
 
-def _is_at(names: Sequence[x509.GeneralName], certificate: ParsedCertificate) -> bool:
+def _is_distribution_point(names: Sequence[x509.GeneralName], certificate: ParsedCertificate) -> bool:
     points = certificate.find(x509.CRLDistributionPoints) or ()
     return any(name in (point.full_name or ()) for point in points for name in names)
 
 
-def _can_be_relied_on(crl: _List, at: datetime) -> bool:
-    """RFC 5280, 5.1.2 and 5.2: of this time, numbered, and with nothing critical in it that is not processed here."""
+def _is_usable(crl: _Crl, at: datetime) -> bool:
+    """Tells whether the CRL is current, numbered, and without unknown critical extensions (RFC 5280, 5.1.2, 5.2)."""
     begin, end = crl.parsed.last_update_utc, crl.parsed.next_update_utc
     if end is None or not begin <= at.replace(microsecond=0) <= end:
         return False
@@ -122,16 +128,16 @@ def _can_be_relied_on(crl: _List, at: datetime) -> bool:
     return True
 
 
-def _signed(crl: _List, issuer: ParsedCertificate, work: WorkBudget) -> bool:
-    """RFC 5280, 6.3.3 (f) and (g)."""
+def _has_valid_signature(crl: _Crl, issuer: ParsedCertificate, budget: Budget) -> bool:
+    """Checks the issuer's key usage and the signature (RFC 5280, 6.3.3 (f) and (g))."""
     usage = issuer.find(x509.KeyUsage)
     if usage is not None and not usage.crl_sign:
         return False
-    work.check_signature()
-    return verifies(crl.parsed, issuer.key)
+    budget.check_signature()
+    return is_signed_by(crl.parsed, issuer.key)
 
 
-def _status(crl: _List, certificate: ParsedCertificate) -> RevocationStatus:
+def _status(crl: _Crl, certificate: ParsedCertificate) -> RevocationStatus:
     entry = crl.parsed.get_revoked_certificate_by_serial_number(certificate.parsed.serial_number)
     if entry is None:
         return RevocationStatus.GOOD
@@ -139,11 +145,11 @@ def _status(crl: _List, certificate: ParsedCertificate) -> RevocationStatus:
         reason = entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
     except x509.ExtensionNotFound:
         return RevocationStatus.REVOKED
-    held = reason is x509.ReasonFlags.certificate_hold
-    return RevocationStatus.ON_HOLD if held else RevocationStatus.REVOKED
+    is_hold = reason is x509.ReasonFlags.certificate_hold
+    return RevocationStatus.ON_HOLD if is_hold else RevocationStatus.REVOKED
 
 
-def _find(crl: _List, kind: type[T]) -> T | None:
+def _find(crl: _Crl, kind: type[T]) -> T | None:
     try:
         return crl.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

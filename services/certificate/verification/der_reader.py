@@ -1,4 +1,4 @@
-"""What path validation must read in a certificate's bytes itself: its parser either hides it or passes it over."""
+"""DER reader for parts of a certificate that `cryptography` does not expose or does not check. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _ALL_BITS = b"\0"
 _VERSION, _EXTENSIONS = 0xA0, 0xA3  # [0] and [3] of the TBSCertificate (RFC 5280, 4.1)
 _OBJECT_IDENTIFIER, _EC_PUBLIC_KEY = 0x06, bytes.fromhex("2a8648ce3d0201")
 _LONG_FORM = _MORE = 0x80
-_MOST_LENGTH_OCTETS = 4
+_MAX_LENGTH_OCTETS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Element:
-    """One element of DER with a tag of one octet: *whole* is it with its tag and length."""
+    """A DER element with a tag of one octet; *whole* includes tag and length."""
 
     tag: int
     content: bytes
@@ -24,7 +24,7 @@ class Element:
 
 @dataclass(frozen=True, slots=True)
 class Skeleton:
-    """*serial* is the content of its INTEGER; the algorithms are AlgorithmIdentifiers, *spki* is the subject's key."""
+    """Raw parts of a certificate: *serial* is the content of the INTEGER, the others are whole elements."""
 
     serial: bytes
     inner_algorithm: bytes
@@ -33,8 +33,8 @@ class Skeleton:
     extensions: dict[bytes, bytes]
 
 
-def skeleton(certificate: bytes) -> Skeleton:
-    """Raises ValueError for what is no certificate at all."""
+def read_skeleton(certificate: bytes) -> Skeleton:
+    """Splits a certificate into its raw parts. Raises ValueError for bytes that are not a certificate."""
     parts = _parts(certificate)
     tbs, outer, signature = _exactly(parts, 3)
     if signature.tag != _BIT_STRING or signature.content[:1] != _ALL_BITS:
@@ -49,14 +49,14 @@ def skeleton(certificate: bytes) -> Skeleton:
     return Skeleton(fields[0].content, fields[1].whole, outer.whole, fields[5].whole, values)
 
 
-def limits_distances(name_constraints: bytes) -> bool:
-    """Whether a subtree of this NameConstraints says minimum or maximum: RFC 5280, 4.2.1.10 has neither."""
+def has_distances(name_constraints: bytes) -> bool:
+    """Tells whether a subtree has minimum or maximum, which RFC 5280, 4.2.1.10, forbids."""
     subtrees = (subtree for trees in _parts(name_constraints) for subtree in elements(trees.content))
     return any(len(list(elements(subtree.content))) > 1 for subtree in subtrees)
 
 
-def pairs_of_identifiers(policy_mappings: bytes) -> list[tuple[str, str]]:
-    """The issuer's and the subject's policy of each mapping (RFC 5280, 4.2.1.5), with dots."""
+def policy_mapping_pairs(policy_mappings: bytes) -> list[tuple[str, str]]:
+    """Returns the issuer and subject domain policy of each mapping (RFC 5280, 4.2.1.5), dotted."""
     found = []
     for mapping in _parts(policy_mappings):
         issuers, subjects = _exactly(list(elements(mapping.content)), 2)
@@ -65,7 +65,7 @@ def pairs_of_identifiers(policy_mappings: bytes) -> list[tuple[str, str]]:
 
 
 def _dotted(identifier: Element) -> str:
-    """X.690, 8.19."""
+    """Decodes an OBJECT IDENTIFIER (X.690, 8.19)."""
     if identifier.tag != _OBJECT_IDENTIFIER or not identifier.content or identifier.content[-1] & _MORE:
         raise ValueError("it is no OBJECT IDENTIFIER")
     arcs, arc = [], 0
@@ -78,14 +78,15 @@ def _dotted(identifier: Element) -> str:
     return ".".join(map(str, (first, arcs[0] - 40 * first, *arcs[1:])))
 
 
-def spells_its_curve_out(spki: bytes) -> bool:
-    """Whether an EC key has the parameters of its curve instead of its name: RFC 5480, 2.1.1, forbids it."""
+def has_explicit_curve(spki: bytes) -> bool:
+    """Tells whether an EC key has explicit curve parameters, which RFC 5480, 2.1.1, forbids."""
     algorithm, *_ = _parts(spki)
     oid, *parameters = elements(algorithm.content)
     return oid.content == _EC_PUBLIC_KEY and [each.tag for each in parameters] != [_OBJECT_IDENTIFIER]
 
 
 def elements(content: bytes) -> Iterator[Element]:
+    """Yields the elements that *content* is a sequence of."""
     at = 0
     while at < len(content):
         begin, end = _content(content, at)
@@ -94,7 +95,7 @@ def elements(content: bytes) -> Iterator[Element]:
 
 
 def _extensions(field: Element) -> dict[bytes, bytes]:
-    """The values by the DER of their OIDs."""
+    """Returns the extension values by the encoded OID."""
     found = {}
     for extension in elements(_exactly(list(elements(field.content)), 1)[0].content):
         oid, *_, value = elements(extension.content)
@@ -110,20 +111,20 @@ def _parts(encoded: bytes) -> list[Element]:
     return list(elements(outermost.content))
 
 
-def _exactly(found: list[Element], wanted: int) -> list[Element]:
-    if len(found) != wanted:
+def _exactly(found: list[Element], expected: int) -> list[Element]:
+    if len(found) != expected:
         raise ValueError("it does not have the parts that it must have")
     return found
 
 
 def _content(encoded: bytes, at: int) -> tuple[int, int]:
-    """Where the content of the element at *at* begins and ends (X.690, 8.1.3 and 10.1)."""
+    """Returns begin and end of the content of the element at *at* (X.690, 8.1.3 and 10.1)."""
     if at + 2 > len(encoded):
         raise ValueError("it ends too early")
     length, begin = encoded[at + 1], at + 2
     if length & _LONG_FORM:
         octets = length & ~_LONG_FORM
-        if not 0 < octets <= _MOST_LENGTH_OCTETS:
+        if not 0 < octets <= _MAX_LENGTH_OCTETS:
             raise ValueError("a length of it is not DER")
         length, begin = int.from_bytes(encoded[begin : begin + octets]), begin + octets
     if begin + length > len(encoded):

@@ -1,4 +1,4 @@
-"""What is asked of path validation, and what can be heard back."""
+"""Effect and outcomes of path validation."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +9,7 @@ from shared.contracts.rejection import RejectionCode
 
 @dataclass(frozen=True, slots=True)
 class CheckPath:
-    """*at*: the instant that is asked about. Where the request has no certificate, it is the one of its id."""
+    """Validate the certificate of *request*, or the one of its id, at the instant *at*."""
 
     request: VerifyCertificate
     at: datetime
@@ -17,7 +17,7 @@ class CheckPath:
 
 @dataclass(frozen=True, slots=True)
 class PathChecked:
-    """*reason* is None where it is good; *path* leads from it to its root."""
+    """The result: *reason* is None for a valid certificate, whose *path* leads from it to its root."""
 
     plan: CheckPath
     reason: str | None
@@ -26,7 +26,7 @@ class PathChecked:
 
 @dataclass(frozen=True, slots=True)
 class PathNotChecked:
-    """What is asked cannot be answered: what it is asked about, or by, is not there or is none."""
+    """The command is rejected: a certificate that it names does not exist, or one that it contains is unreadable."""
 
     code: RejectionCode
     problem: str

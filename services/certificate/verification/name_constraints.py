@@ -1,4 +1,4 @@
-"""Name constraints: whether an authority may have named what a certificate names (RFC 5280, 4.2.1.10)."""
+"""Name constraints along a path (RFC 5280, 4.2.1.10). Pure."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.budget import Budget
 from services.certificate.verification.name_matching import (
-    distinguished,
+    comparable_name,
     is_host,
     is_host_or_wildcard,
     is_mailbox,
-    lies_within,
+    is_within_subtree,
     same_mailbox,
 )
 from services.certificate.verification.parsed_certificate import ParsedCertificate
 
 _Form = type[x509.GeneralName]
-_LONGEST = 80
+_MAX_SHOWN = 80
 
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """A name or a subtree, of a form. *value*: text; or a distinguished name, an address, a network as they are."""
+    """A name or a subtree. *value* is text, a ComparableName, an address or a network."""
 
     form: _Form
     value: object
 
     def __str__(self) -> str:
-        return "its subject" if self.form is x509.DirectoryName else str(self.value)[:_LONGEST]
+        return "its subject" if self.form is x509.DirectoryName else str(self.value)[:_MAX_SHOWN]
 
 
-def malformed_subtree(constraints: x509.NameConstraints) -> str | None:
-    """The subtree that is none; None: all are well formed."""
+def find_malformed_subtree(constraints: x509.NameConstraints) -> str | None:
+    """Returns the first malformed subtree, or None."""
     for subtree in (*(constraints.permitted_subtrees or ()), *(constraints.excluded_subtrees or ())):
         match subtree:
             case x509.DNSName(value=value) if value and not is_host(value):
@@ -51,28 +51,28 @@ def malformed_subtree(constraints: x509.NameConstraints) -> str | None:
     return None
 
 
-def violation(constraints: x509.NameConstraints, certificate: ParsedCertificate, work: WorkBudget) -> str | None:
-    """Which name of *certificate* its issuers may not give, and why; None: they may give all."""
+def find_violation(constraints: x509.NameConstraints, certificate: ParsedCertificate, budget: Budget) -> str | None:
+    """Returns which name of *certificate* violates *constraints*, and why, or None."""
     permitted = _by_form(constraints.permitted_subtrees or ())
     excluded = _by_form(constraints.excluded_subtrees or ())
     names = tuple(_names_of(certificate))
-    work.compare_names(sum(len(permitted.get(name.form, ())) + len(excluded.get(name.form, ())) for name in names))
+    budget.compare_names(sum(len(permitted.get(name.form, ())) + len(excluded.get(name.form, ())) for name in names))
     for name in names:
-        may, must_not = permitted.get(name.form), excluded.get(name.form, [])
-        if may is None and not must_not:
+        permitted_here, excluded_here = permitted.get(name.form), excluded.get(name.form, [])
+        if permitted_here is None and not excluded_here:
             continue
-        if name.form not in _LIES_IN:  # RFC 5280 has such a path rejected
-            return f"a name of it is of a form whose constraints are not processed here: {name.form.__name__}"
-        lies_in, reaches_into = _LIES_IN[name.form], _REACHES_INTO.get(name.form, _LIES_IN[name.form])
-        if any(reaches_into(name.value, each) for each in must_not):
+        if name.form not in _IS_IN:  # RFC 5280, 4.2.1.10, requires to reject such a path
+            return f"a name of it is of a form whose constraints are not supported: {name.form.__name__}"
+        is_in, overlaps = _IS_IN[name.form], _OVERLAPS.get(name.form, _IS_IN[name.form])
+        if any(overlaps(name.value, each) for each in excluded_here):
             return f"{name} is excluded"
-        if may is not None and not any(lies_in(name.value, each) for each in may):
+        if permitted_here is not None and not any(is_in(name.value, each) for each in permitted_here):
             return f"{name} is not permitted"
     return None
 
 
 def _names_of(certificate: ParsedCertificate) -> Iterable[_Name]:
-    """What constraints apply to: the subject, the alternative names, the subject's mailboxes where those have none."""
+    """Yields the names that constraints apply to: subject, SANs and, without a SAN mailbox, the subject's mailboxes."""
     if certificate.subject:
         yield _Name(x509.DirectoryName, certificate.subject)
     yield from (_name(each) for each in certificate.alternative_names)
@@ -82,7 +82,7 @@ def _names_of(certificate: ParsedCertificate) -> Iterable[_Name]:
 
 
 def _name(name: x509.GeneralName) -> _Name:
-    return _Name(type(name), distinguished(name.value) if isinstance(name, x509.DirectoryName) else name.value)
+    return _Name(type(name), comparable_name(name.value) if isinstance(name, x509.DirectoryName) else name.value)
 
 
 def _by_form(subtrees: Iterable[x509.GeneralName]) -> dict[_Form, list[object]]:
@@ -92,75 +92,75 @@ def _by_form(subtrees: Iterable[x509.GeneralName]) -> dict[_Form, list[object]]:
     return found
 
 
-def _host_lies_in(name: object, subtree: object) -> bool:
-    """The subtree's own name and what has more labels before it; the empty one holds all. Of a wildcard, all of it."""
+def _host_is_in(name: object, subtree: object) -> bool:
+    """Tells whether a host, or all that a wildcard covers, is in the subtree. The empty subtree contains all hosts."""
     name, subtree = str(name).lower(), str(subtree).lower()
     if not is_host_or_wildcard(name):
         return False
     return not subtree or f".{name.removeprefix('*.')}".endswith(f".{subtree}")
 
 
-def _host_reaches_into(name: object, subtree: object) -> bool:
-    """A wildcard stands for bar.example.org too, which may be what is excluded (CVE-2025-61727)."""
+def _host_overlaps(name: object, subtree: object) -> bool:
+    """Also matches a wildcard that covers an excluded host (CVE-2025-61727)."""
     name, subtree = str(name).lower(), str(subtree).lower()
-    may_stand_for_it = name.startswith("*.") and subtree.partition(".")[2] == name.removeprefix("*.")
-    return may_stand_for_it or not is_host_or_wildcard(name) or _host_lies_in(name, subtree)
+    covers_subtree = name.startswith("*.") and subtree.partition(".")[2] == name.removeprefix("*.")
+    return covers_subtree or not is_host_or_wildcard(name) or _host_is_in(name, subtree)
 
 
-def _mailbox_lies_in(name: object, subtree: object) -> bool:
+def _mailbox_is_in(name: object, subtree: object) -> bool:
     name, subtree = str(name), str(subtree)
     if not is_mailbox(name):
         return False
     return same_mailbox(name, subtree) if "@" in subtree else _is_of(name.rpartition("@")[2], subtree)
 
 
-def _mailbox_reaches_into(name: object, subtree: object) -> bool:
-    return not is_mailbox(str(name)) or _mailbox_lies_in(name, subtree)
+def _mailbox_overlaps(name: object, subtree: object) -> bool:
+    return not is_mailbox(str(name)) or _mailbox_is_in(name, subtree)
 
 
-def _uri_lies_in(name: object, subtree: object) -> bool:
+def _uri_is_in(name: object, subtree: object) -> bool:
     return _is_of(_host_of(str(name)), str(subtree))
 
 
-def _uri_reaches_into(name: object, subtree: object) -> bool:
-    """One without a host name is rejected, where URIs are constrained."""
-    return not is_host(_host_of(str(name))) or _uri_lies_in(name, subtree)
+def _uri_overlaps(name: object, subtree: object) -> bool:
+    """Also matches a URI without a host name, which constraints on URIs exclude (RFC 5280, 4.2.1.10)."""
+    return not is_host(_host_of(str(name))) or _uri_is_in(name, subtree)
 
 
-def _address_lies_in(name: object, subtree: object) -> bool:
+def _address_is_in(name: object, subtree: object) -> bool:
     if not isinstance(name, IPv4Address | IPv6Address) or not isinstance(subtree, IPv4Network | IPv6Network):
         return False
     return name in subtree
 
 
-def _address_reaches_into(name: object, subtree: object) -> bool:
-    return not isinstance(name, IPv4Address | IPv6Address) or _address_lies_in(name, subtree)
+def _address_overlaps(name: object, subtree: object) -> bool:
+    return not isinstance(name, IPv4Address | IPv6Address) or _address_is_in(name, subtree)
 
 
-def _directory_name_lies_in(name: object, subtree: object) -> bool:
-    return isinstance(name, tuple) and isinstance(subtree, tuple) and lies_within(name, subtree)
+def _directory_name_is_in(name: object, subtree: object) -> bool:
+    return isinstance(name, tuple) and isinstance(subtree, tuple) and is_within_subtree(name, subtree)
 
 
-_LIES_IN = {
-    x509.DNSName: _host_lies_in,
-    x509.RFC822Name: _mailbox_lies_in,
-    x509.UniformResourceIdentifier: _uri_lies_in,
-    x509.IPAddress: _address_lies_in,
-    x509.DirectoryName: _directory_name_lies_in,
+_IS_IN = {
+    x509.DNSName: _host_is_in,
+    x509.RFC822Name: _mailbox_is_in,
+    x509.UniformResourceIdentifier: _uri_is_in,
+    x509.IPAddress: _address_is_in,
+    x509.DirectoryName: _directory_name_is_in,
 }
-"""Whether all that a name can stand for lies in a subtree."""
+"""Tells whether all that a name covers is in a subtree; used for permitted subtrees."""
 
-_REACHES_INTO = {
-    x509.DNSName: _host_reaches_into,
-    x509.RFC822Name: _mailbox_reaches_into,
-    x509.UniformResourceIdentifier: _uri_reaches_into,
-    x509.IPAddress: _address_reaches_into,
+_OVERLAPS = {
+    x509.DNSName: _host_overlaps,
+    x509.RFC822Name: _mailbox_overlaps,
+    x509.UniformResourceIdentifier: _uri_overlaps,
+    x509.IPAddress: _address_overlaps,
 }
-"""Whether anything that a name can stand for lies in a subtree, or what it stands for cannot be told."""
+"""Tells whether a name covers anything in a subtree, or is malformed; used for excluded subtrees."""
 
 
 def _is_of(host: str, subtree: str) -> bool:
-    """A subtree is a host alone; with a period before it, what lies below and not itself."""
+    """Tells whether *host* is the subtree or, after a leading period, below it and not itself."""
     if not is_host(host):
         return False
     return host.lower().endswith(subtree.lower()) if subtree.startswith(".") else host.lower() == subtree.lower()

@@ -1,4 +1,4 @@
-"""Names that a certificate must be good for: hosts, IP addresses, mailboxes, and how they are matched (RFC 9525)."""
+"""Comparison of names: peers with SANs (RFC 9525), and distinguished names (RFC 5280, 7.1). Pure."""
 
 from __future__ import annotations
 
@@ -16,24 +16,30 @@ _LONGEST = 253
 
 @dataclass(frozen=True, slots=True)
 class Host:
+    """A host name to match."""
+
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
+    """An IP address to match."""
+
     value: IPv4Address | IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
+    """An e-mail address to match."""
+
     value: str
 
 
 PeerName = Host | Address | Mailbox
 
 
-def peer_name(text: str) -> PeerName:
-    """Which of them *text* is. Raises ValueError where it is none."""
+def parse_peer_name(text: str) -> PeerName:
+    """Parses a mailbox, an IP address or a host name. Raises ValueError for any other text."""
     if is_mailbox(text):
         return Mailbox(text)
     try:
@@ -45,25 +51,25 @@ def peer_name(text: str) -> PeerName:
 
 
 def is_host(name: str) -> bool:
-    """RFC 5280, 4.2.1.6: the preferred name syntax. What ends in a number is an address (RFC 1123, 2.1)."""
+    """Tells whether *name* has the preferred name syntax (RFC 5280, 4.2.1.6) and no number at its end (RFC 1123)."""
     labels = name.split(".")
     return len(name) <= _LONGEST and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
 
 def is_host_or_wildcard(name: str) -> bool:
-    """RFC 9525, 6.3: a wildcard is the whole of the leftmost label, and something stands behind it."""
+    """Tells whether *name* is a host, or a wildcard as the whole leftmost label (RFC 9525, 6.3)."""
     return is_host(name.removeprefix("*."))
 
 
 def is_mailbox(text: str) -> bool:
-    """RFC 5280, 4.2.1.6: local-part@domain in ASCII, without a phrase, a comment or angle brackets."""
+    """Tells whether *text* is local-part@domain in ASCII, without phrase or comment (RFC 5280, 4.2.1.6)."""
     local, at, domain = text.rpartition("@")
     printable = text.isascii() and text.isprintable() and not re.search(r'[\s<>()",:;\\\[\]]', local)
     return bool(at and local and printable) and "@" not in local and is_host(domain)
 
 
-def matches(name: PeerName, certificate_names: tuple[x509.GeneralName, ...]) -> bool:
-    """Only alternative names are looked at: a common name names no peer (RFC 9525, 6.3; RFC 9598 for mailboxes)."""
+def matches_peer(name: PeerName, certificate_names: tuple[x509.GeneralName, ...]) -> bool:
+    """Tells whether a SAN matches the peer. Common names do not count (RFC 9525, 6.3; RFC 9598 for mailboxes)."""
     match name:
         case Host(value):
             return any(_host_matches(each.value, value) for each in certificate_names if isinstance(each, x509.DNSName))
@@ -77,34 +83,35 @@ def matches(name: PeerName, certificate_names: tuple[x509.GeneralName, ...]) -> 
 
 
 def same_mailbox(one: str, other: str) -> bool:
-    """RFC 5280, 7.5: the local part as it is, the domain without regard to case."""
+    """Compares the local part exactly and the domain without case (RFC 5280, 7.5)."""
     (local, _, domain), (other_local, _, other_domain) = one.rpartition("@"), other.rpartition("@")
     return local == other_local and domain.lower() == other_domain.lower()
 
 
-def _host_matches(presented: str, wanted: str) -> bool:
-    presented, wanted = presented.lower(), wanted.lower()
+def _host_matches(presented: str, expected: str) -> bool:
+    presented, expected = presented.lower(), expected.lower()
     if presented.startswith("*."):
-        _, _, parent = wanted.partition(".")
+        _, _, parent = expected.partition(".")
         return parent == presented.removeprefix("*.")
-    return presented == wanted
+    return presented == expected
 
 
-Relative = frozenset[tuple[str, str]]
-Distinguished = tuple[Relative, ...]
+ComparableRdn = frozenset[tuple[str, str]]
+ComparableName = tuple[ComparableRdn, ...]
 
 
-def distinguished(name: x509.Name) -> Distinguished:
+def comparable_name(name: x509.Name) -> ComparableName:
+    """Converts a name for comparison without regard to case, width and repeated spaces (RFC 5280, 7.1)."""
     return tuple(frozenset((each.oid.dotted_string, _prepared(each.value)) for each in rdn) for rdn in name.rdns)
 
 
-def lies_within(name: Distinguished, subtree: Distinguished) -> bool:
-    """RFC 5280, 7.1: the subtree's relative names are the first ones of the name."""
+def is_within_subtree(name: ComparableName, subtree: ComparableName) -> bool:
+    """Tells whether the RDNs of *subtree* are the first ones of *name* (RFC 5280, 7.1)."""
     return name[: len(subtree)] == subtree
 
 
 def _prepared(value: str | bytes) -> str:
-    """Much of RFC 4518: mapped, normalised, insignificant blanks taken out."""
+    """Prepares a value for comparison by the main steps of RFC 4518: NFKC, case folding, single spaces."""
     if isinstance(value, bytes):
         return value.hex()
     return " ".join(unicodedata.normalize("NFKC", value).casefold().split())

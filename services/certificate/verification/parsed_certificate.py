@@ -1,4 +1,4 @@
-"""A certificate as path validation sees it: parsed once, with what is compared again and again worked out."""
+"""Certificate parsed for path validation, with the values that it compares repeatedly computed once. Pure."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from services.certificate.verification.der_reader import (
     Skeleton,
-    limits_distances,
-    pairs_of_identifiers,
-    skeleton,
-    spells_its_curve_out,
+    has_distances,
+    has_explicit_curve,
+    policy_mapping_pairs,
+    read_skeleton,
 )
-from services.certificate.verification.name_matching import Distinguished, distinguished
+from services.certificate.verification.name_matching import ComparableName, comparable_name
 
 _NAME_CONSTRAINTS = bytes((0x55, 0x1D, 0x1E))  # 2.5.29.30
 _POLICY_MAPPINGS = bytes((0x55, 0x1D, 0x21))  # 2.5.29.33
-_MOST_SERIAL_OCTETS = 20
-_LONGEST_TITLE = 80
-_UNREADABLE = (
+_MAX_SERIAL_OCTETS = 20
+_MAX_TITLE_LENGTH = 80
+_PARSE_ERRORS = (
     ValueError,
-    TypeError,  # what the parser says of an IP address that is no network
+    TypeError,  # raised for an IP address in place of a network
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
@@ -38,23 +38,26 @@ T = TypeVar("T", bound=x509.ExtensionType)
 
 
 class Malformed(ValueError):
-    """A certificate that RFC 5280 does not have, in what it says or in how it is encoded."""
+    """A certificate that violates RFC 5280 in its content or its encoding."""
 
 
 class Unreadable(Malformed):
-    """What is no certificate at all, or none that can be read here."""
+    """Bytes that are not a certificate, or one that this suite cannot parse."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ParsedCertificate:
-    """*name* is the subject as it is written, *key* a public key of `cryptography`, *spki* its DER. A policy is
-    mapped to those that are as good as it."""
+    """A certificate and its values for comparison.
+
+    *name* is the subject as encoded, *key* a public key of `cryptography`, *spki* its DER. *policy_mappings* has the
+    subject domain policies of each issuer domain policy.
+    """
 
     parsed: x509.Certificate
     fingerprint: str
     name: x509.Name
-    subject: Distinguished
-    issuer: Distinguished
+    subject: ComparableName
+    issuer: ComparableName
     key: object
     spki: bytes
     extensions: x509.Extensions
@@ -65,7 +68,7 @@ class ParsedCertificate:
         return self.subject == self.issuer
 
     @property
-    def is_authority(self) -> bool:
+    def is_ca(self) -> bool:
         basic = self.find(x509.BasicConstraints)
         return basic is not None and basic.ca
 
@@ -86,9 +89,9 @@ class ParsedCertificate:
 
     @property
     def title(self) -> str:
-        """What it is called in a sentence."""
-        text = self.name.rfc4514_string() if len(self.subject) < _LONGEST_TITLE else ""
-        return text[:_LONGEST_TITLE] or f"sha256:{self.fingerprint[:16]}"
+        """The name of the certificate in messages."""
+        text = self.name.rfc4514_string() if len(self.subject) < _MAX_TITLE_LENGTH else ""
+        return text[:_MAX_TITLE_LENGTH] or f"sha256:{self.fingerprint[:16]}"
 
     def find(self, kind: type[T]) -> T | None:
         extension = self._extension(kind)
@@ -107,52 +110,52 @@ class ParsedCertificate:
 
 @lru_cache(maxsize=1024)
 def parse(encoded: bytes) -> ParsedCertificate:
-    """Raises Malformed, which says what is wrong."""
+    """Parses a certificate. Raises Malformed with what is wrong."""
     try:
-        bones = skeleton(encoded)
+        skeleton = read_skeleton(encoded)
     except ValueError as error:
         raise Unreadable(f"it is no certificate in DER: {error}") from error
-    _require_serial(bones.serial)
-    if bones.inner_algorithm != bones.outer_algorithm:
+    _require_serial(skeleton.serial)
+    if skeleton.inner_algorithm != skeleton.outer_algorithm:
         raise Malformed("its two signature algorithms are not the same (RFC 5280, 4.1.1.2)")
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of names that are longer than X.520 has them: they are names all the same
-        return _parse(encoded, bones)
+        warnings.simplefilter("ignore")  # about names longer than the upper bounds of X.520, which are common
+        return _parse(encoded, skeleton)
 
 
-def _parse(encoded: bytes, bones: Skeleton) -> ParsedCertificate:
+def _parse(encoded: bytes, skeleton: Skeleton) -> ParsedCertificate:
     try:
         parsed = x509.load_der_x509_certificate(encoded)
         name = parsed.subject
-        subject, issuer = distinguished(name), distinguished(parsed.issuer)
-        key, spelt_out = parsed.public_key(), spells_its_curve_out(bones.spki)
-    except _UNREADABLE as error:
+        subject, issuer = comparable_name(name), comparable_name(parsed.issuer)
+        key, has_explicit = parsed.public_key(), has_explicit_curve(skeleton.spki)
+    except _PARSE_ERRORS as error:
         raise Unreadable("it, its names or its public key cannot be read here (RFC 5280, 4.1)") from error
     try:
         extensions = parsed.extensions
-        mappings = _policy_mappings(bones.extensions.get(_POLICY_MAPPINGS, b"\x30\x00"))
-        distances = limits_distances(bones.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
-    except _UNREADABLE as error:
+        mappings = _policy_mappings(skeleton.extensions.get(_POLICY_MAPPINGS, b"\x30\x00"))
+        distances = has_distances(skeleton.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
+    except _PARSE_ERRORS as error:
         raise Malformed("its extensions are malformed, or one is there twice (RFC 5280, 4.2)") from error
     if parsed.version is not x509.Version.v3:
         raise Malformed("it is not of version 3 (RFC 5280, 4.1.2.1)")
-    if spelt_out:
+    if has_explicit:
         raise Malformed("its public key spells its curve out instead of naming it (RFC 5480, 2.1.1)")
     if distances:
         raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
     fingerprint = sha256(encoded).hexdigest()
-    return ParsedCertificate(parsed, fingerprint, name, subject, issuer, key, bones.spki, extensions, mappings)
+    return ParsedCertificate(parsed, fingerprint, name, subject, issuer, key, skeleton.spki, extensions, mappings)
 
 
 def _policy_mappings(encoded: bytes) -> dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]:
     found: dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]] = {}
-    for issuers, subjects in pairs_of_identifiers(encoded):
+    for issuers, subjects in policy_mapping_pairs(encoded):
         policy, other = x509.ObjectIdentifier(issuers), x509.ObjectIdentifier(subjects)
         found[policy] = found.get(policy, frozenset()) | {other}
     return found
 
 
 def _require_serial(content: bytes) -> None:
-    """RFC 5280, 4.1.2.2: a positive integer of at most 20 octets."""
-    if len(content) > _MOST_SERIAL_OCTETS or not any(content) or content[0] & 0x80:
+    """Requires a positive integer of at most 20 octets (RFC 5280, 4.1.2.2)."""
+    if len(content) > _MAX_SERIAL_OCTETS or not any(content) or content[0] & 0x80:
         raise Malformed("its serial number is not positive, or has more than 20 octets (RFC 5280, 4.1.2.2)")

@@ -1,182 +1,186 @@
-"""Finds a path from a certificate to an anchor that is valid, among all that there may be (RFC 4158), within limits."""
+"""Path building (RFC 4158): searches a valid path from a certificate to a trust anchor, within limits. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from services.certificate.verification.budget import DEFAULT_LIMITS, BudgetExceeded, PathLimits, WorkBudget
+from services.certificate.verification.budget import DEFAULT_LIMITS, Budget, BudgetExceeded, PathLimits
 from services.certificate.verification.certificate_checks import (
     RFC_5280,
     Position,
     RuleSet,
-    problem,
-    unfit,
-    web_problem,
+    check_baseline_requirements,
+    check_certificate,
+    check_key_purpose,
 )
-from services.certificate.verification.name_matching import Distinguished, PeerName, matches
+from services.certificate.verification.name_matching import ComparableName, PeerName, matches_peer
 from services.certificate.verification.parsed_certificate import Malformed, ParsedCertificate, parse
-from services.certificate.verification.path_validation import VerifyOptions, invalid
-from services.certificate.verification.signature_checks import verifies
+from services.certificate.verification.path_validation import VerifyOptions, check_path
+from services.certificate.verification.signature_checks import is_signed_by
 
 
 @dataclass(frozen=True, slots=True)
 class ValidPath:
-    """*path*: the fingerprints (SHA-256 of DER), from the certificate to its anchor."""
+    """A valid path: the fingerprints (SHA-256 of DER) from the certificate to its anchor."""
 
     path: tuple[str, ...]
-    work: WorkBudget
+    budget: Budget
 
 
 @dataclass(frozen=True, slots=True)
 class PathFailure:
+    """The reason why no path is valid: that of the longest path tried."""
+
     reason: str
-    work: WorkBudget
+    budget: Budget
 
 
 def verify(
     leaf: bytes,
     intermediates: Sequence[bytes],
     anchors: Sequence[bytes],
-    question: VerifyOptions,
+    options: VerifyOptions,
     *,
     rules: RuleSet = RFC_5280,
     limits: PathLimits = DEFAULT_LIMITS,
 ) -> ValidPath | PathFailure:
-    """Whether *leaf* (DER, like all of them) is what *question* asks, by a path to one of *anchors*.
-
-    The first path that is valid is the answer; else the reason why the one that came farthest is not.
-    """
-    work = WorkBudget(limits)
+    """Verifies *leaf* by a path to one of *anchors*; all certificates are DER. The first valid path counts."""
+    budget = Budget(limits)
     try:
-        end = parse(leaf)
+        target = parse(leaf)
     except Malformed as error:
-        return PathFailure(str(error), work)
-    search = _Search(_readable(intermediates), _readable(anchors), question, _Terms(rules, limits, work))
-    reason = search.unfit(end, Position.LEAF) or unfit(end, question.usage) or _unnamed(end, question.names)
+        return PathFailure(str(error), budget)
+    search = _PathSearch(_parsed(intermediates), _parsed(anchors), options, rules=rules, limits=limits, budget=budget)
+    reason = (
+        search.check(target, Position.LEAF)
+        or check_key_purpose(target, options.usage)
+        or _check_peer_names(target, options.names)
+    )
     if reason is not None:
-        return PathFailure(reason, work)
+        return PathFailure(reason, budget)
     try:
-        path = search.from_(end)
+        path = search.run(target)
     except BudgetExceeded as error:
-        return PathFailure(f"it was given up: {error}", work)
+        return PathFailure(f"it was given up: {error}", budget)
     if path is None:
-        return PathFailure(search.reason, work)
-    return ValidPath(tuple(each.fingerprint for each in path), work)
+        return PathFailure(search.reason, budget)
+    return ValidPath(tuple(each.fingerprint for each in path), budget)
 
 
-def _readable(encoded: Iterable[bytes]) -> list[ParsedCertificate]:
-    """Each once. What cannot be read cannot be part of a path: it is passed over, for others may be."""
-    found = {}
+def _parsed(encoded: Iterable[bytes]) -> list[ParsedCertificate]:
+    """Parses certificates, without duplicates and without malformed ones, which no path can contain."""
+    certificates = {}
     for each in encoded:
         try:
             certificate = parse(each)
         except Malformed:
             continue
-        found[certificate.fingerprint] = certificate
-    return list(found.values())
+        certificates[certificate.fingerprint] = certificate
+    return list(certificates.values())
 
 
-def _unnamed(certificate: ParsedCertificate, names: Sequence[PeerName]) -> str | None:
+def _check_peer_names(certificate: ParsedCertificate, names: Sequence[PeerName]) -> str | None:
     for name in names:
-        if not matches(name, certificate.alternative_names):
-            return f"{name.value} is none of its alternative names"
+        if not matches_peer(name, certificate.alternative_names):
+            return f"{name.value} is not among its alternative names"
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    rules: RuleSet
-    limits: PathLimits
-    work: WorkBudget
-
-
-class _Search:
-    """Depth first, the likeliest issuer first; a signature is checked once, whatever path it is part of."""
+class _PathSearch:
+    """Depth-first search that tries the likeliest issuer first and verifies each signature once."""
 
     def __init__(
         self,
         intermediates: Sequence[ParsedCertificate],
         anchors: Sequence[ParsedCertificate],
-        question: VerifyOptions,
-        terms: _Terms,
+        options: VerifyOptions,
+        *,
+        rules: RuleSet,
+        limits: PathLimits,
+        budget: Budget,
     ) -> None:
         self._anchors = {each.fingerprint for each in anchors}
-        self._by_subject: dict[Distinguished, list[ParsedCertificate]] = {}
+        self._by_subject: dict[ComparableName, list[ParsedCertificate]] = {}
         for each in (*anchors, *(each for each in intermediates if each.fingerprint not in self._anchors)):
             self._by_subject.setdefault(each.subject, []).append(each)
-        self._question = question
-        self._rules, self._limits, self._work = terms.rules, terms.limits, terms.work
-        self._signed: dict[tuple[str, bytes], bool] = {}
-        self._judged: dict[tuple[str, Position], str | None] = {}
-        self._came = 0
-        self.reason = "none of the certificates that are known issued it"
+        self._options = options
+        self._rules, self._limits, self._budget = rules, limits, budget
+        self._signatures: dict[tuple[str, bytes], bool] = {}
+        self._checks: dict[tuple[str, Position], str | None] = {}
+        self._progress = 0
+        self.reason = "none of the known certificates issued it"
 
-    def from_(self, leaf: ParsedCertificate) -> tuple[ParsedCertificate, ...] | None:
+    def run(self, leaf: ParsedCertificate) -> tuple[ParsedCertificate, ...] | None:
+        """Returns the first valid path from *leaf*, or None and sets *reason*."""
         if leaf.fingerprint in self._anchors:
-            if (reason := self.unfit(leaf, Position.ANCHOR)) is None:
+            if (reason := self.check(leaf, Position.ANCHOR)) is None:
                 return (leaf,)
             self._fail(1, reason)
             return None
         return self._extend((leaf,))
 
-    def unfit(self, certificate: ParsedCertificate, place: Position) -> str | None:
-        key = certificate.fingerprint, place
-        if key not in self._judged:
-            reason = problem(certificate, place, self._question.at, self._rules)
-            web = web_problem(certificate, place, self._rules) if self._rules.web and reason is None else None
-            self._judged[key] = reason or web
-        return self._judged[key]
+    def check(self, certificate: ParsedCertificate, position: Position) -> str | None:
+        """Checks a certificate at its position, once."""
+        key = certificate.fingerprint, position
+        if key not in self._checks:
+            reason = check_certificate(certificate, position, self._options.at, self._rules)
+            if reason is None and self._rules.web:
+                reason = check_baseline_requirements(certificate, position, self._rules)
+            self._checks[key] = reason
+        return self._checks[key]
 
     def _extend(self, path: tuple[ParsedCertificate, ...]) -> tuple[ParsedCertificate, ...] | None:
         for issuer in self._issuers(path):
-            self._work.step()
+            self._budget.step()
             is_anchor = issuer.fingerprint in self._anchors
             longer = (*path, issuer)
-            if (reason := self._unusable(longer, Position.ANCHOR if is_anchor else Position.INTERMEDIATE)) is not None:
+            position = Position.ANCHOR if is_anchor else Position.INTERMEDIATE
+            if (reason := self._check_last(longer, position)) is not None:
                 self._fail(len(path), f"{issuer.title}: {reason}")
             elif not is_anchor:
-                if (found := self._extend(longer)) is not None:
-                    return found
-            elif (reason := invalid(longer, self._question, self._work)) is not None:
+                if (complete := self._extend(longer)) is not None:
+                    return complete
+            elif (reason := check_path(longer, self._options, self._budget)) is not None:
                 self._fail(len(longer) + self._limits.length, reason)
             else:
                 return longer
-        self._fail(len(path), f"{path[-1].title}: there is no path from it to a root that is trusted")
+        self._fail(len(path), f"{path[-1].title}: there is no path from it to a trusted root")
         return None
 
     def _issuers(self, path: tuple[ParsedCertificate, ...]) -> list[ParsedCertificate]:
-        """By name, those of the right key identifier first (RFC 4158, 3.5.12); none twice in a path (2.4.2)."""
+        """Finds issuers by name, a matching key identifier first (RFC 4158, 3.5.12), without loops (2.4.2)."""
         child = path[-1]
-        met = {(each.subject, each.spki) for each in path}
-        named = [each for each in self._by_subject.get(child.issuer, ()) if (each.subject, each.spki) not in met]
-        return sorted(named, key=lambda each: (_unlike(child, each), each.fingerprint not in self._anchors))
+        in_path = {(each.subject, each.spki) for each in path}
+        named = [each for each in self._by_subject.get(child.issuer, ()) if (each.subject, each.spki) not in in_path]
+        return sorted(named, key=lambda each: (_mismatch(child, each), each.fingerprint not in self._anchors))
 
-    def _unusable(self, path: tuple[ParsedCertificate, ...], place: Position) -> str | None:
-        """Why the last of *path*, an issuer of the one before, leads no further; the cheapest reason first."""
+    def _check_last(self, path: tuple[ParsedCertificate, ...], position: Position) -> str | None:
+        """Returns why the last of *path* cannot be the issuer of the one before; cheap checks first."""
         *below, issuer = path
-        intermediates = sum(not each.is_self_issued for each in path[1:]) - (place is Position.ANCHOR)
+        intermediates = sum(not each.is_self_issued for each in path[1:]) - (position is Position.ANCHOR)
         if intermediates > self._limits.intermediates or len(path) > self._limits.length:
             return f"the path to it would have more than {self._limits.intermediates} intermediates"
-        if (reason := self.unfit(issuer, place)) is not None:
+        if (reason := self.check(issuer, position)) is not None:
             return reason
         return None if self._is_signed(below[-1], issuer) else f"it did not sign {below[-1].title}"
 
     def _is_signed(self, certificate: ParsedCertificate, issuer: ParsedCertificate) -> bool:
         pair = certificate.fingerprint, issuer.spki
-        if pair not in self._signed:
-            self._work.check_signature()
-            self._signed[pair] = verifies(certificate.parsed, issuer.key)
-        return self._signed[pair]
+        if pair not in self._signatures:
+            self._budget.check_signature()
+            self._signatures[pair] = is_signed_by(certificate.parsed, issuer.key)
+        return self._signatures[pair]
 
-    def _fail(self, came: int, reason: str) -> None:
-        """Remember the reason of the path that came farthest."""
-        if came > self._came:
-            self._came, self.reason = came, reason
+    def _fail(self, progress: int, reason: str) -> None:
+        """Keeps the reason of the path that came farthest."""
+        if progress > self._progress:
+            self._progress, self.reason = progress, reason
 
 
-def _unlike(child: ParsedCertificate, issuer: ParsedCertificate) -> int:
-    wanted, offered = child.issuer_identifier, issuer.identifier
-    if wanted is None or offered is None:
+def _mismatch(child: ParsedCertificate, issuer: ParsedCertificate) -> int:
+    """Ranks an issuer by its key identifier: 0 equal, 1 unknown, 2 different."""
+    expected, actual = child.issuer_identifier, issuer.identifier
+    if expected is None or actual is None:
         return 1
-    return 0 if wanted == offered else 2
+    return 0 if expected == actual else 2

@@ -1,6 +1,6 @@
-"""A whole path, validated from its anchor down to its leaf (RFC 5280, 6.1; RFC 5937 for what the anchor itself says).
+"""Validation of a whole path from its anchor to its leaf (RFC 5280, 6.1; RFC 5937 for the anchor). Pure.
 
-What concerns one certificate in its place (`profile`) and every signature has been looked at when the path was built.
+Path building has already checked each certificate (`certificate_checks`) and each signature.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from itertools import pairwise
 
 from cryptography import x509
 
-from services.certificate.verification.budget import WorkBudget
-from services.certificate.verification.certificate_checks import withheld
-from services.certificate.verification.certificate_policies import without_policy
+from services.certificate.verification.budget import Budget
+from services.certificate.verification.certificate_checks import check_issuer_purpose
+from services.certificate.verification.certificate_policies import check_policies
 from services.certificate.verification.crl_checks import RevocationCheck, RevocationStatus, no_revocation_check
-from services.certificate.verification.name_constraints import violation
+from services.certificate.verification.name_constraints import find_violation
 from services.certificate.verification.name_matching import PeerName
 from services.certificate.verification.parsed_certificate import ParsedCertificate
 from shared.contracts.certificate.value_types import VerifiedUsage
@@ -24,7 +24,7 @@ from shared.contracts.certificate.value_types import VerifiedUsage
 
 @dataclass(frozen=True, slots=True)
 class VerifyOptions:
-    """What a certificate is to be good for: at this instant, for this usage, for all of these names."""
+    """Inputs of path validation (RFC 5280, 6.1.1): the instant, the usage, and names that must all match."""
 
     at: datetime
     usage: VerifiedUsage = VerifiedUsage.ANY
@@ -32,60 +32,60 @@ class VerifyOptions:
     revocation: RevocationCheck = no_revocation_check
 
 
-def invalid(path: Sequence[ParsedCertificate], question: VerifyOptions, work: WorkBudget) -> str | None:
-    """What is wrong with *path*, which ends with its anchor; None: it is valid."""
+def check_path(path: Sequence[ParsedCertificate], options: VerifyOptions, budget: Budget) -> str | None:
+    """Returns what is wrong with *path*, whose last certificate is the anchor, or None."""
     return (
-        _too_long(path)
-        or _misused(path, question.usage)
-        or _misnamed(path, work)
-        or without_policy(path)
-        or _revoked(path, question, work)
+        _check_length(path)
+        or _check_purposes(path, options.usage)
+        or _check_names(path, budget)
+        or check_policies(path)
+        or _check_revocation(path, options, budget)
     )
 
 
-def _too_long(path: Sequence[ParsedCertificate]) -> str | None:
-    """RFC 5280, 6.1.4 (l) and (m): what issues itself another certificate is not counted, and the last one neither."""
+def _check_length(path: Sequence[ParsedCertificate]) -> str | None:
+    """Applies pathLenConstraint; self-issued certificates do not count (RFC 5280, 6.1.4 (l) and (m))."""
     left: int | None = None
-    for authority in reversed(path[1:]):
-        if authority is not path[-1] and not authority.is_self_issued and left is not None:
+    for ca in reversed(path[1:]):
+        if ca is not path[-1] and not ca.is_self_issued and left is not None:
             if left == 0:
-                return f"{authority.title}: one of its issuers allows no further authority (RFC 5280, 4.2.1.9)"
+                return f"{ca.title}: one of its issuers allows no further CA (RFC 5280, 4.2.1.9)"
             left -= 1
-        basic = authority.find(x509.BasicConstraints)
+        basic = ca.find(x509.BasicConstraints)
         own = None if basic is None else basic.path_length
         if own is not None:
             left = own if left is None else min(left, own)
     return None
 
 
-def _misused(path: Sequence[ParsedCertificate], usage: VerifiedUsage) -> str | None:
-    for authority in path[1:]:
-        if (reason := withheld(authority, usage)) is not None:
-            return f"{authority.title}: {reason}"
+def _check_purposes(path: Sequence[ParsedCertificate], usage: VerifiedUsage) -> str | None:
+    for ca in path[1:]:
+        if (reason := check_issuer_purpose(ca, usage)) is not None:
+            return f"{ca.title}: {reason}"
     return None
 
 
-def _misnamed(path: Sequence[ParsedCertificate], work: WorkBudget) -> str | None:
-    """RFC 5280, 6.1.3 (b) and (c): each authority's constraints hold for all below it but what issues itself another.
+def _check_names(path: Sequence[ParsedCertificate], budget: Budget) -> str | None:
+    """Applies each CA's name constraints to all certificates below it but self-issued CAs (RFC 5280, 6.1.3 (b), (c)).
 
-    That all constraints hold is what the intersection of the permitted and the union of the excluded subtrees say.
+    Applying each in turn equals the intersection of permitted and the union of excluded subtrees.
     """
-    for place, authority in enumerate(path[1:], start=1):
-        constraints = authority.find(x509.NameConstraints)
+    for depth, ca in enumerate(path[1:], start=1):
+        constraints = ca.find(x509.NameConstraints)
         if constraints is None:
             continue
-        for below, certificate in enumerate(path[:place]):
+        for below, certificate in enumerate(path[:depth]):
             if certificate.is_self_issued and below > 0:
                 continue
-            if (reason := violation(constraints, certificate, work)) is not None:
-                return f"{certificate.title}: by the name constraints of {authority.title}, {reason}"
+            if (reason := find_violation(constraints, certificate, budget)) is not None:
+                return f"{certificate.title}: by the name constraints of {ca.title}, {reason}"
     return None
 
 
-def _revoked(path: Sequence[ParsedCertificate], question: VerifyOptions, work: WorkBudget) -> str | None:
-    """RFC 5280, 6.1.3 (a) (3). An anchor is trusted, or it is not: that is settled before."""
+def _check_revocation(path: Sequence[ParsedCertificate], options: VerifyOptions, budget: Budget) -> str | None:
+    """Checks the revocation status of all but the anchor (RFC 5280, 6.1.3 (a) (3))."""
     for certificate, issuer in pairwise(path):
-        match question.revocation(certificate, issuer, question.at, work):
+        match options.revocation(certificate, issuer, options.at, budget):
             case RevocationStatus.GOOD:
                 continue
             case RevocationStatus.REVOKED:
@@ -93,5 +93,5 @@ def _revoked(path: Sequence[ParsedCertificate], question: VerifyOptions, work: W
             case RevocationStatus.ON_HOLD:
                 return f"{certificate.title}: it was on hold then"
             case RevocationStatus.UNDETERMINED:
-                return f"{certificate.title}: no CRL that can be relied on tells whether it was revoked"
+                return f"{certificate.title}: no usable CRL tells whether it was revoked"
     return None

@@ -1,4 +1,4 @@
-"""Answers `certificate.verify`: the paths are ours, what is known of roots and revocations is the log's."""
+"""Performer of `CheckPath`: validates a path with the CA certificates and revocations in the log."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import re
 from datetime import datetime
 from hashlib import sha256
 
-from services.certificate.verification.budget import WorkBudget
+from services.certificate.verification.budget import Budget
 from services.certificate.verification.crl_checks import RevocationStatus
 from services.certificate.verification.effects import CheckPath, PathChecked, PathNotChecked
-from services.certificate.verification.name_matching import Distinguished, PeerName, peer_name
+from services.certificate.verification.name_matching import ComparableName, PeerName, parse_peer_name
 from services.certificate.verification.parsed_certificate import Malformed, ParsedCertificate, Unreadable, parse
 from services.certificate.verification.path_building import PathFailure, verify
 from services.certificate.verification.path_validation import VerifyOptions
@@ -23,131 +23,135 @@ from shared.contracts.rejection import RejectionCode
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
-class _Unanswerable(Exception):
+class _RejectedRequest(Exception):
     def __init__(self, code: RejectionCode, problem: str) -> None:
         super().__init__(problem)
-        self.answer = PathNotChecked(code, problem)
+        self.outcome = PathNotChecked(code, problem)
 
 
 class PathChecker:
-    """Performs `CheckPath`. It only reads and computes: performed twice, the world is the same."""
+    """Performs `CheckPath`. It reads and computes only, so performing it twice is safe."""
 
-    def __init__(self, authorities: StatusLog) -> None:
-        self._authorities = authorities
+    def __init__(self, status_log: StatusLog) -> None:
+        self._status_log = status_log
 
     async def perform(self, plan: CheckPath) -> PathChecked | PathNotChecked:
-        await self._authorities.caught_up()
+        await self._status_log.catch_up()
         request = plan.request
         try:
-            pem = request.certificate_pem or await self._authorities.certificate_pem(request.certificate_id)
+            pem = request.certificate_pem or await self._status_log.certificate_pem(request.certificate_id)
             if pem is None:
-                raise _Unanswerable(RejectionCode.NOT_FOUND, f"{request.certificate_id} was never a certificate")  # noqa: TRY301 - like all else that is wrong
+                raise _RejectedRequest(RejectionCode.NOT_FOUND, f"{request.certificate_id} was never a certificate")  # noqa: TRY301 - one exit for every rejection
             leaf = _der("certificate_pem", pem)
-            return _judge(plan, leaf, _Log(self._authorities.past, plan))
-        except _Unanswerable as problem:
-            return problem.answer
+            return _check(plan, leaf, _StatusView(self._status_log.history, plan))
+        except _RejectedRequest as rejected:
+            return rejected.outcome
 
 
-def _judge(plan: CheckPath, leaf: bytes, log: _Log) -> PathChecked:
+def _check(plan: CheckPath, leaf: bytes, view: _StatusView) -> PathChecked:
     request = plan.request
-    given = [_der(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)]
-    names = _names(request.name)
-    log.know(leaf, request.certificate_id if request.certificate_pem is None else None)
-    anchors = log.anchors()
-    status = log.status_of(sha256(leaf).hexdigest())
-    if status is not RevocationStatus.GOOD:
-        return PathChecked(
-            plan, "it was revoked by then" if status is RevocationStatus.REVOKED else "it was on hold then"
-        )
+    intermediates = [_der(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)]
+    names = _peer_names(request.name)
+    if request.certificate_pem is None:
+        view.add(leaf, request.certificate_id)
+    anchors = view.anchors()
+    match view.status_of(sha256(leaf).hexdigest()):
+        case RevocationStatus.REVOKED:
+            return PathChecked(plan, "it was revoked by then")
+        case RevocationStatus.ON_HOLD:
+            return PathChecked(plan, "it was on hold then")
+        case _:
+            pass
     if not anchors:
-        return PathChecked(plan, "no root that is trusted stood at that instant")
-    question = VerifyOptions(plan.at, request.usage, names, log.revocation)
-    answer = verify(leaf, [*given, *log.intermediates], anchors, question)
-    if isinstance(answer, PathFailure):
-        return PathChecked(plan, answer.reason)
-    return PathChecked(plan, None, answer.path)
+        return PathChecked(plan, "no trusted root was valid at that instant")
+    options = VerifyOptions(at=plan.at, usage=request.usage, names=names, revocation=view.revocation)
+    result = verify(leaf, [*intermediates, *view.intermediates], anchors, options)
+    if isinstance(result, PathFailure):
+        return PathChecked(plan, result.reason)
+    return PathChecked(plan, None, result.path)
 
 
-class _Log:
-    """What the log says at the instant that is asked about, by what a path is made of."""
+class _StatusView:
+    """The CA certificates and revocations of the log at the instant of *plan*, indexed for path building."""
 
-    def __init__(self, past: StatusHistory, plan: CheckPath) -> None:
-        self._past = past
+    def __init__(self, history: StatusHistory, plan: CheckPath) -> None:
+        self._history = history
         self._plan = plan
-        self._ours = {each.certificate_id: _decoded(each.certificate_pem) for each in past.authorities.values()}
-        self._ids = {sha256(encoded).hexdigest(): certificate_id for certificate_id, encoded in self._ours.items()}
-        self._issuers: dict[tuple[Distinguished, bytes], list[str]] = {}
-        for certificate_id, encoded in self._ours.items():
+        self._cas = {each.certificate_id: _decoded(each.certificate_pem) for each in history.cas.values()}
+        self._ids = {sha256(encoded).hexdigest(): certificate_id for certificate_id, encoded in self._cas.items()}
+        self._issuers: dict[tuple[ComparableName, bytes], list[str]] = {}
+        for certificate_id, encoded in self._cas.items():
             try:
                 certificate = parse(encoded)
-            except Malformed:  # an imported one that no path can lead through
+            except Malformed:  # an imported certificate, which cannot be part of a path
                 continue
             self._issuers.setdefault((certificate.subject, certificate.spki), []).append(certificate_id)
 
     @property
     def intermediates(self) -> list[bytes]:
-        return list(self._ours.values())
+        return list(self._cas.values())
 
-    def know(self, encoded: bytes, certificate_id: str | None) -> None:
-        if certificate_id is not None:
-            self._ids[sha256(encoded).hexdigest()] = certificate_id
+    def add(self, encoded: bytes, certificate_id: str) -> None:
+        self._ids[sha256(encoded).hexdigest()] = certificate_id
 
     def anchors(self) -> list[bytes]:
-        """Those that were asked for, or all roots; none that was revoked or on hold at that instant."""
-        wanted = self._plan.request.anchors
-        for each in wanted:
-            if each not in self._ours:
-                raise _Unanswerable(RejectionCode.NOT_FOUND, f"there is no authority {each} to trust; anchors are ours")
-        roots = [each.certificate_id for each in self._past.authorities.values() if each.profile is Profile.ROOT]
-        return [
-            self._ours[each]
-            for each in wanted or roots
-            if self._past.status(each, self._plan.at) is RevocationStatus.GOOD
-        ]
+        """Returns the anchors of the request, or all roots, without those revoked or on hold at the instant."""
+        requested = self._plan.request.anchors
+        for each in requested:
+            if each not in self._cas:
+                raise _RejectedRequest(
+                    RejectionCode.NOT_FOUND, f"{each} is not a CA certificate of this service; an anchor must be one"
+                )
+        roots = [each.certificate_id for each in self._history.cas.values() if each.profile is Profile.ROOT]
+        return [self._cas[each] for each in requested or roots if self._status(each) is RevocationStatus.GOOD]
 
     def status_of(self, fingerprint: str) -> RevocationStatus:
         certificate_id = self._ids.get(fingerprint)
-        return RevocationStatus.GOOD if certificate_id is None else self._past.status(certificate_id, self._plan.at)
+        return RevocationStatus.GOOD if certificate_id is None else self._status(certificate_id)
 
     def revocation(
-        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, _: WorkBudget
+        self, certificate: ParsedCertificate, issuer: ParsedCertificate, at: datetime, _: Budget
     ) -> RevocationStatus:
-        """By its own id; or, of one that was handed in, by its issuer's and its serial. Of others we know nothing."""
-        found = {self._ids.get(certificate.fingerprint)}
+        """Looks a certificate up by its id or, if the request contained it, by issuer and serial number.
+
+        A certificate that the log does not have is good.
+        """
+        ids = {self._ids.get(certificate.fingerprint)}
         for issuer_id in self._issuers.get((issuer.subject, issuer.spki), ()):
-            found.add(self._past.certificate_id_of(issuer_id, certificate.parsed.serial_number))
-        statuses = {self._past.status(each, at) for each in found if each is not None}
-        return next(
-            (each for each in (RevocationStatus.REVOKED, RevocationStatus.ON_HOLD) if each in statuses),
-            RevocationStatus.GOOD,
-        )
+            ids.add(self._history.certificate_id_of(issuer_id, certificate.parsed.serial_number))
+        statuses = {self._history.status(each, at) for each in ids if each is not None}
+        worst_first = (RevocationStatus.REVOKED, RevocationStatus.ON_HOLD)
+        return next((each for each in worst_first if each in statuses), RevocationStatus.GOOD)
+
+    def _status(self, certificate_id: str) -> RevocationStatus:
+        return self._history.status(certificate_id, self._plan.at)
 
 
-def _names(name: str | None) -> tuple[PeerName, ...]:
+def _peer_names(name: str | None) -> tuple[PeerName, ...]:
     try:
-        return () if name is None else (peer_name(name),)
+        return () if name is None else (parse_peer_name(name),)
     except ValueError as error:
-        raise _Unanswerable(RejectionCode.INVALID, f"name: {error}") from error
+        raise _RejectedRequest(RejectionCode.INVALID, f"name: {error}") from error
 
 
 def _der(field: str, pem: str) -> bytes:
-    """Raises for what is no certificate; one that breaks a rule is one, and is judged."""
+    """Decodes a certificate. Rejects the command if it is unreadable; one that breaks a rule is validated."""
     encoded = _decoded(pem)
     if not encoded:
-        raise _Unanswerable(RejectionCode.INVALID, f"{field} must be one certificate in PEM")
+        raise _RejectedRequest(RejectionCode.INVALID, f"{field} must be one certificate in PEM")
     try:
         parse(encoded)
     except Unreadable as error:
-        raise _Unanswerable(RejectionCode.INVALID, f"{field}: {error}") from error
+        raise _RejectedRequest(RejectionCode.INVALID, f"{field}: {error}") from error
     except Malformed:
         pass
     return encoded
 
 
 def _decoded(pem: str) -> bytes:
-    """Nothing, where it is not one certificate in PEM (RFC 7468)."""
-    found = _PEM.findall(pem)
+    """Returns the DER of exactly one certificate in PEM (RFC 7468), else no bytes."""
+    blocks = _PEM.findall(pem)
     try:
-        return base64.b64decode("".join(found[0].split()), validate=True) if len(found) == 1 else b""
+        return base64.b64decode("".join(blocks[0].split()), validate=True) if len(blocks) == 1 else b""
     except binascii.Error:
         return b""

@@ -1,4 +1,4 @@
-"""Signatures and the keys that make them: which are strong enough to be relied on, and whether one verifies."""
+"""Verification of signatures, and of the strength of keys. Pure."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, padding, rsa, x448, x25519
 
-_SMALLEST_RSA, _LARGEST_RSA = 2048, 8192  # SP 800-57 part 1, table 2; above, one check would take too long
-_SMALLEST_EXPONENT = 3
+_MIN_RSA_BITS, _MAX_RSA_BITS = 2048, 8192  # SP 800-57 part 1, table 2; larger keys make verification too slow
+_MIN_RSA_EXPONENT = 3
 _DIGESTS = (hashes.SHA256, hashes.SHA384, hashes.SHA512)  # SHA-1 is disallowed (SP 800-131A), RFC 9155
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 _WITHOUT_DIGEST = (  # RFC 8410, RFC 9881
@@ -21,13 +21,13 @@ _WITHOUT_DIGEST = (  # RFC 8410, RFC 9881
 Signed = x509.Certificate | x509.CertificateRevocationList
 
 
-def weakness(key: object) -> str | None:
-    """Why nobody should rely on this key; None: it is strong enough."""
+def key_weakness(key: object) -> str | None:
+    """Returns why this key is too weak or unknown, or None."""
     match key:
         case rsa.RSAPublicKey():
-            if not _SMALLEST_RSA <= key.key_size <= _LARGEST_RSA:
-                return f"its RSA key has {key.key_size} bits, and not {_SMALLEST_RSA} to {_LARGEST_RSA}"
-            return None if key.public_numbers().e >= _SMALLEST_EXPONENT else "the exponent of its RSA key is too small"
+            if not _MIN_RSA_BITS <= key.key_size <= _MAX_RSA_BITS:
+                return f"its RSA key has {key.key_size} bits, and not {_MIN_RSA_BITS} to {_MAX_RSA_BITS}"
+            return None if key.public_numbers().e >= _MIN_RSA_EXPONENT else "the exponent of its RSA key is too small"
         case ec.EllipticCurvePublicKey():
             fits = isinstance(key.curve, _CURVES)
             return None if fits else f"its key is on the curve {key.curve.name}, and not on P-256, P-384 or P-521"
@@ -39,8 +39,8 @@ def weakness(key: object) -> str | None:
             return f"its key is of a kind that is not relied on: {type(key).__name__}"
 
 
-def weakness_for_the_web(key: object) -> str | None:
-    """CA/Browser Forum, Baseline Requirements, 6.1.5: RSA in whole octets, or a NIST curve."""
+def baseline_key_weakness(key: object) -> str | None:
+    """Returns why the Baseline Requirements (6.1.5) do not allow this key, or None."""
     match key:
         case rsa.RSAPublicKey():
             return "the length of its RSA key is not divisible by 8 (BR 6.1.5)" if key.key_size % 8 else None
@@ -50,8 +50,8 @@ def weakness_for_the_web(key: object) -> str | None:
             return "its key is neither RSA nor ECDSA (BR 6.1.5)"
 
 
-def verifies(signed: Signed, key: object) -> bool:
-    """Whether the signature is by *key*, and of an algorithm that is relied on."""
+def is_signed_by(signed: Signed, key: object) -> bool:
+    """Tells whether the signature is by *key* and of an accepted algorithm."""
     try:
         _verify(signed, key)
     except (InvalidSignature, UnsupportedAlgorithm, ValueError, TypeError):
@@ -75,5 +75,5 @@ def _verify(signed: Signed, key: object) -> None:
 def _digest(signed: Signed) -> hashes.HashAlgorithm:
     digest = signed.signature_hash_algorithm
     if not isinstance(digest, _DIGESTS):
-        raise UnsupportedAlgorithm("a digest that is not relied on")
+        raise UnsupportedAlgorithm("a digest that is not accepted")
     return digest

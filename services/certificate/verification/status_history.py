@@ -1,4 +1,4 @@
-"""What the log says of authorities, and of revocations at any instant: a fold over its events. Pure."""
+"""Status of certificates at any instant, and our CA certificates: a fold over the log. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from shared.contracts.certificate.events import (
 )
 from shared.contracts.certificate.value_types import Profile
 
-AUTHORITIES = (Profile.ROOT, Profile.INTERMEDIATE)
+CA_PROFILES = (Profile.ROOT, Profile.INTERMEDIATE)
 StatusHistoryEvent = (
     CertificateSigned | CertificateImported | CertificateHeld | CertificateReleased | CertificateRevoked
 )
@@ -24,6 +24,8 @@ StatusHistoryEvent = (
 
 @dataclass(frozen=True, slots=True)
 class CaRecord:
+    """A CA certificate that this service signed or imported."""
+
     certificate_id: str
     profile: Profile
     certificate_pem: str
@@ -31,27 +33,28 @@ class CaRecord:
 
 @dataclass(frozen=True, slots=True)
 class _Change:
-    """*at*: since when it is so. A revocation may go back to when the key was lost (RFC 5280, 5.3.2)."""
+    """A change of status from *at* on. A revocation may date back to its invalidityDate (RFC 5280, 5.3.2)."""
 
     at: datetime
-    to: RevocationStatus
+    status: RevocationStatus
 
 
 class StatusHistory:
-    """Where the fold stands. Kept are authorities, and of all other certificates only what changed their status."""
+    """The state of the fold: all CA certificates and, of other certificates, their changes of status only."""
 
     def __init__(self) -> None:
-        self.authorities: dict[str, CaRecord] = {}
+        self.cas: dict[str, CaRecord] = {}
         self._changes: dict[str, tuple[_Change, ...]] = {}
         self._by_serial: dict[tuple[str, int], str] = {}
 
     def apply(self, event: StatusHistoryEvent, at: datetime) -> None:
-        """*at*: when the log took it in, which nobody who publishes can choose."""
+        """Applies an event. *at* is the time at which the stream stored it, which no publisher can choose."""
         match event:
             case CertificateSigned() | CertificateImported():
-                if event.profile in AUTHORITIES:
-                    authority = CaRecord(event.certificate_id, event.profile, event.certificate_pem)
-                    self.authorities[event.certificate_id] = authority
+                if event.profile in CA_PROFILES:
+                    self.cas[event.certificate_id] = CaRecord(
+                        event.certificate_id, event.profile, event.certificate_pem
+                    )
             case CertificateHeld():
                 self._change(event, _Change(at, RevocationStatus.ON_HOLD))
             case CertificateReleased():
@@ -63,14 +66,14 @@ class StatusHistory:
                 assert_never(event)
 
     def status(self, certificate_id: str, at: datetime) -> RevocationStatus:
-        """How it stood at that instant. Revoked is for good, whatever was said of holds."""
+        """Returns the status at that instant. A revocation is final, whatever holds and releases follow."""
         changes = [each for each in self._changes.get(certificate_id, ()) if each.at <= at]
-        if any(each.to is RevocationStatus.REVOKED for each in changes):
+        if any(each.status is RevocationStatus.REVOKED for each in changes):
             return RevocationStatus.REVOKED
-        return changes[-1].to if changes else RevocationStatus.GOOD
+        return changes[-1].status if changes else RevocationStatus.GOOD
 
     def certificate_id_of(self, issuer_id: str, serial: int) -> str | None:
-        """The id of the certificate of that serial, if its status ever changed."""
+        """Returns the id of the certificate of that serial number, if its status ever changed."""
         return self._by_serial.get((issuer_id, serial))
 
     def _change(self, event: CertificateHeld | CertificateReleased | CertificateRevoked, change: _Change) -> None:

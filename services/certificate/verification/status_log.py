@@ -1,4 +1,7 @@
-"""Reads in the log who our authorities are and what was revoked when, each time that it is asked, as far as it goes."""
+"""Reader of the log for path validation: our CA certificates, and the status of every certificate over time.
+
+No subscription stays open: each call reads the log to its end.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
-from services.certificate.verification.status_history import AUTHORITIES, StatusHistory, StatusHistoryEvent
+from services.certificate.verification.status_history import CA_PROFILES, StatusHistory, StatusHistoryEvent
 from shared.contracts.certificate.events import (
     CertificateHeld,
     CertificateImported,
@@ -30,38 +33,38 @@ _KINDS: dict[str, type[StatusHistoryEvent]] = {
     "released": CertificateReleased,
     "revoked": CertificateRevoked,
 }
-_LANGUAGE = {kind.__name__: kind for kind in _KINDS.values()}
+_EVENTS = {kind.__name__: kind for kind in _KINDS.values()}
 _PATTERNS = tuple(f"keys.events.certificate.{kind}.*" for kind in _KINDS)
-_WORDS = tuple(f'"{profile}"'.encode() for profile in AUTHORITIES)
+_CA_MARKERS = tuple(f'"{profile}"'.encode() for profile in CA_PROFILES)
 
 
 class StatusLog:
-    """*past* is what was heard of the log; `caught_up` has it be all that the log holds."""
+    """Keeps *history* up to date with the log; `catch_up` reads what was appended."""
 
     def __init__(self, js: JetStreamContext) -> None:
-        self.past = StatusHistory()
+        self.history = StatusHistory()
         self._js = js
-        self._reader = LogReader(js, _PATTERNS, self._hear, self._forget)
+        self._reader = LogReader(js, _PATTERNS, self._on_event, self._on_reset)
 
-    async def caught_up(self) -> None:
-        """Hear all that stood in the log when this was asked. Raises Poison for what cannot be understood."""
+    async def catch_up(self) -> None:
+        """Reads the log to its end. Raises Poison for an event that cannot be parsed."""
         await self._reader.catch_up()
 
     async def certificate_pem(self, certificate_id: str) -> str | None:
-        """The certificate of that id, read from the log; None: there is none."""
+        """Reads the certificate of that id from the log; None if there is none."""
         for token, kind in _ISSUED.items():
             try:
-                found = await self._js.get_msg(LOG, subject=f"keys.events.certificate.{token}.{certificate_id}")
+                stored = await self._js.get_msg(LOG, subject=f"keys.events.certificate.{token}.{certificate_id}")
             except NotFoundError:
                 continue
-            return kind.from_stored(found.data or b"", schema_version(found.headers)).certificate_pem
+            return kind.from_stored(stored.data or b"", schema_version(stored.headers)).certificate_pem
         return None
 
-    def _forget(self) -> None:
-        self.past = StatusHistory()
+    def _on_reset(self) -> None:
+        self.history = StatusHistory()
 
-    def _hear(self, message: Msg) -> None:
-        """Most are of leaves, which are not worth reading."""
+    def _on_event(self, message: Msg) -> None:
+        """Skips certificates of leaves before parsing: they are most of the events."""
         token = event_kind_of(message.subject)
-        if token not in _ISSUED or any(word in message.data for word in _WORDS):
-            self.past.apply(decode_event(message, _LANGUAGE)[1], message.metadata.timestamp)
+        if token not in _ISSUED or any(marker in message.data for marker in _CA_MARKERS):
+            self.history.apply(decode_event(message, _EVENTS)[1], message.metadata.timestamp)

@@ -44,7 +44,6 @@ def import_certificate(policy: Policy, certificate: Certificate, read: Certifica
     if context.at > read.not_after:
         return conflict(f"it expired on {read.not_after.isoformat()}; an expired certificate cannot be imported")
     days = max(1, (read.not_after - read.not_before).days)
-<<<<<<< HEAD
     request = IssuanceRequest(
         actor=context.actor,
         profile=command.profile,
@@ -55,18 +54,6 @@ def import_certificate(policy: Policy, certificate: Certificate, read: Certifica
     if (problem := policy.check_request(request)) is not None:
         return not_allowed(problem)
     issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]
-=======
-    asked = IssuanceRequest(
-        actor=context.actor,
-        profile=command.profile,
-        issuer_id=command.issuer_id,
-        names=read.said.names,
-        validity_days=days,
-    )
-    if (objection := policy.check_request(asked)) is not None:
-        return Rejection(RejectionCode.NOT_ALLOWED, objection)
-    for_issuer, rules = policy.for_issuer(command.issuer_id), PROFILES[command.profile]
->>>>>>> 55a6cfc (The issuance policy in plain words: rules, issuers, names and profiles)
     return CertificateImported(
         certificate_id=command.certificate_id,
         profile=command.profile,
@@ -77,11 +64,6 @@ def import_certificate(policy: Policy, certificate: Certificate, read: Certifica
         key_id=command.key_id,
         not_before=read.not_before,
         not_after=read.not_after,
-<<<<<<< HEAD
         expiring_at=issuer.expiring_at(read.not_before, read.not_after),
         ocsp=issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
-=======
-        expiring_at=for_issuer.expiry_notice_at(read.not_before, read.not_after),
-        ocsp=for_issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
->>>>>>> 55a6cfc (The issuance policy in plain words: rules, issuers, names and profiles)
     )

@@ -119,7 +119,6 @@ def _template_of_request(create: CreateCertificate) -> CertificateTemplate:
     )
 
 
-<<<<<<< HEAD
 def apply_template(policy: Policy, template: CertificateTemplate, context: Context) -> Decision:
     """Checks a template against limits and policy; then fetches its issuer, or builds a root at once."""
     if (rejection := limits.check_template(template, ml_dsa=policy.ml_dsa)) is not None:
@@ -141,49 +140,6 @@ def apply_template(policy: Policy, template: CertificateTemplate, context: Conte
     validity = limits.compute_validity(template.validity_days, context.at, None)
     if isinstance(validity, Rejection):
         return validity
-=======
-def begin(policy: Policy, wanted: Wanted, context: Context) -> Decision:
-    if (refused := limits.refusal(wanted, ml_dsa=policy.ml_dsa)) is not None:
-        return refused
-    asked = IssuanceRequest(
-        actor=context.actor,
-        profile=wanted.profile,
-        issuer_id=wanted.issuer_id,
-        names=wanted.names,
-        validity_days=wanted.validity_days,
-    )
-    if (objection := policy.check_request(asked)) is not None:
-        return Rejection(RejectionCode.NOT_ALLOWED, objection)
-    if wanted.issuer_id is not None:
-        return Perform(FetchIssuer(wanted, wanted.issuer_id))
-    key = limits.own_key(wanted)
-    if isinstance(key, Rejection):
-        return key
-    validity = limits.validity(wanted.validity_days, context.at, None)
-    if isinstance(validity, Rejection):
-        return validity
-    return Perform(BuildTbs(wanted, None, key, key, validity.begin, validity.end, ml_dsa=policy.ml_dsa))
-
-
-def issue(policy: Policy, heard: IssuerFetched, context: Context) -> Decision:
-    wanted = heard.wanted
-    issuer_id = wanted.issuer_id or ""
-    issuer = limits.fit_issuer(issuer_id, heard.issuer)
-    if isinstance(issuer, Rejection):
-        return issuer
-    if (refused := limits.issuer_refusal(wanted, issuer.profile, heard.path)) is not None:
-        return refused
-    within = limits.Validity(issuer.not_before, issuer.not_after)
-    validity = limits.validity(wanted.validity_days, context.at, within)
-    if isinstance(validity, Rejection):
-        return validity
-    key = limits.issuing_key(wanted, issuer.key_id)
-    if isinstance(key, Rejection):
-        return key
-    if isinstance(wanted.request, CheckIssuance):
-        return IssuanceChecked(**wanted.request.model_dump(exclude={"signing_key_id", "subject", "sans"}))
-    pointers = policy.for_issuer(issuer_id).urls(issuer_id, ocsp_no_check=PROFILES[wanted.profile].ocsp_no_check)
->>>>>>> 55a6cfc (The issuance policy in plain words: rules, issuers, names and profiles)
     return Perform(
         BuildTbs(
             template=template,

@@ -32,7 +32,6 @@ def check_template(template: CertificateTemplate, *, ml_dsa: bool) -> Rejection 
     rules = PROFILES[template.profile]
     if template.profile is Profile.ROOT and template.issuer_id is not None:
         return invalid("a root is signed by its own key: it has no issuer_id")
-<<<<<<< HEAD
     if template.profile is not Profile.ROOT and template.issuer_id is None:
         return invalid(f"a certificate of profile {template.profile} needs an issuer_id")
     if template.validity_days > (max_days := rules.max_validity_days):
@@ -43,21 +42,6 @@ def check_template(template: CertificateTemplate, *, ml_dsa: bool) -> Rejection 
         )
     problem = _name_constraints_problem(template) or _key_problem(template, ml_dsa=ml_dsa) or _names_problem(template)
     return None if problem is None else invalid(problem)
-=======
-    if wanted.profile is not Profile.ROOT and wanted.issuer_id is None:
-        return invalid(f"a certificate of profile {wanted.profile} needs an issuer_id")
-    if wanted.validity_days > (longest := rules.max_validity_days):
-        return invalid(f"a certificate of profile {wanted.profile} may be valid for at most {longest} days")
-    if not rules.is_authority and (wanted.path_length is not None or wanted.name_constraints is not None):
-        return invalid(f"path_length and name_constraints are an authority's; {wanted.profile} is none")
-    if wanted.name_constraints is not None and (flaw := subtrees.check(wanted.name_constraints)) is not None:
-        return invalid(flaw)
-    if isinstance(wanted.request, CheckIssuance) and (problem := _unfit(wanted.request, ml_dsa=ml_dsa)) is not None:
-        return invalid(problem)
-    if wanted.names is not None and (flaw := check_names(wanted.profile, wanted.common_name, wanted.names)) is not None:
-        return invalid(flaw)
-    return None
->>>>>>> 55a6cfc (The issuance policy in plain words: rules, issuers, names and profiles)
 
 
 def _name_constraints_problem(template: CertificateTemplate) -> str | None:

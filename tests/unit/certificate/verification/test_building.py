@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from services.certificate.verification.budget import DEFAULT_LIMITS, PathLimits
 from services.certificate.verification.crl_checks import RevocationStatus
-from services.certificate.verification.name_matching import peer_name
+from services.certificate.verification.name_matching import parse_peer_name
 from services.certificate.verification.path_building import PathFailure, ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
 from shared.contracts.certificate.value_types import VerifiedUsage
@@ -27,12 +27,12 @@ INTERMEDIATE = Party("Intermediate", ROOT, path_length=0)
 LEAF = Party("Leaf", INTERMEDIATE, ca=False, sans=[HOST])
 
 
-def judge(leaf, *intermediates, anchors=(ROOT,), at=NOW, limits=DEFAULT_LIMITS, **question):
+def judge(leaf, *intermediates, anchors=(ROOT,), at=NOW, limits=DEFAULT_LIMITS, **options):
     return verify(
         leaf.der,
         [each.der for each in intermediates],
         [each.der for each in anchors],
-        VerifyOptions(at, **question),
+        VerifyOptions(at, **options),
         limits=limits,
     )
 
@@ -170,7 +170,9 @@ def test_openssl_is_of_the_same_opinion(chain, tmp_path):
     for file, party in files.items():
         (tmp_path / file).write_text(party.pem)
 
-    answer = judge(leaf, intermediate, anchors=[root], usage=VerifiedUsage.TLS_SERVER, names=(peer_name(HOST.value),))
+    answer = judge(
+        leaf, intermediate, anchors=[root], usage=VerifiedUsage.TLS_SERVER, names=(parse_peer_name(HOST.value),)
+    )
     theirs = subprocess.run(
         [
             *("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-verify_hostname", HOST.value),
@@ -229,7 +231,7 @@ def test_a_crowd_of_one_name_costs_no_more_signatures_than_the_limit():
 
     answer = refused(judge(leaf, *crowd), "given up")
 
-    assert answer.work.signatures <= DEFAULT_LIMITS.signatures + 1
+    assert answer.budget.signatures <= DEFAULT_LIMITS.signatures + 1
 
 
 def test_a_mesh_of_one_key_costs_no_more_steps_than_the_limit():
@@ -240,8 +242,8 @@ def test_a_mesh_of_one_key_costs_no_more_steps_than_the_limit():
 
     answer = refused(judge(Party("Leaf", heads[0], ca=False), *mesh), "given up")
 
-    assert answer.work.steps <= DEFAULT_LIMITS.steps + 1
-    assert answer.work.signatures <= DEFAULT_LIMITS.signatures
+    assert answer.budget.steps <= DEFAULT_LIMITS.steps + 1
+    assert answer.budget.signatures <= DEFAULT_LIMITS.signatures
 
 
 def test_a_bomb_of_name_constraints_costs_no_more_comparisons_than_the_limit():

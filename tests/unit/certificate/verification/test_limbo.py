@@ -48,20 +48,20 @@ each_case = pytest.mark.parametrize("name", CASES)
 
 def judged(name, rules=None):
     case = CASES[name]
-    wanted = [each for each in (case["expected_peer_name"], *case["expected_peer_names"]) if each]
+    expected = [each for each in (case["expected_peer_name"], *case["expected_peer_names"]) if each]
     instant = case["validation_time"]
     depth = case["max_chain_depth"]
-    question = VerifyOptions(
+    options = VerifyOptions(
         datetime.fromisoformat(instant) if instant else SOME_DAY,
         USAGES[case["validation_kind"]],
-        tuple(PEERS[each["kind"]](each["value"]) for each in wanted),
+        tuple(PEERS[each["kind"]](each["value"]) for each in expected),
         CrlChecker([der(crl) for crl in case["crls"]]) if case["crls"] else no_revocation_check,
     )
     return verify(
         der(case["peer_certificate"]),
         [der(pem) for pem in case["untrusted_intermediates"]],
         [der(pem) for pem in case["trusted_certs"]],
-        question,
+        options,
         rules=rules or (WEB if name.startswith("webpki::") else RFC_5280),
         limits=DEFAULT_LIMITS if depth is None else PathLimits(intermediates=depth),
     )
@@ -81,10 +81,10 @@ def test_it_is_judged_as_the_case_expects_or_the_reason_why_not_stands_here(name
 
 @each_case
 def test_no_case_makes_it_work_long(name):
-    work = judged(name).work
+    budget = judged(name).budget
 
-    assert work.signatures <= 12
-    assert work.steps <= 120
+    assert budget.signatures <= 12
+    assert budget.steps <= 120
 
 
 def test_what_we_do_not_agree_with_is_no_more_than_that():

@@ -7,9 +7,9 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.certificate.verification.budget import DEFAULT_LIMITS, WorkBudget
-from services.certificate.verification.name_constraints import malformed_subtree, violation
-from services.certificate.verification.name_matching import Address, Host, Mailbox, matches, peer_name
+from services.certificate.verification.budget import DEFAULT_LIMITS, Budget
+from services.certificate.verification.name_constraints import find_malformed_subtree, find_violation
+from services.certificate.verification.name_matching import Address, Host, Mailbox, matches_peer, parse_peer_name
 from services.certificate.verification.parsed_certificate import parse
 from tests.support.chains import Party, name
 
@@ -39,32 +39,32 @@ def ip(text):
     ],
 )
 def test_a_name_is_a_host_an_address_or_a_mailbox(text, read):
-    assert peer_name(text) == read
+    assert parse_peer_name(text) == read
 
 
 @pytest.mark.parametrize("text", ["*.example.org", "a..b", "-a.org", "300.1.2.3", "a@b@c", "@example.org", "a_b.org"])
 def test_what_is_none_of_them_is_refused(text):
     with pytest.raises(ValueError, match="no host name"):
-        peer_name(text)
+        parse_peer_name(text)
 
 
 @given(hosts, labels)
 def test_a_wildcard_stands_for_one_label_and_no_more(parent, label):
     presented = (DNS(f"*.{parent}"),)
 
-    assert matches(Host(f"{label.upper()}.{parent}"), presented)
-    assert not matches(Host(parent), presented)
-    assert not matches(Host(f"{label}.{label}.{parent}"), presented)
+    assert matches_peer(Host(f"{label.upper()}.{parent}"), presented)
+    assert not matches_peer(Host(parent), presented)
+    assert not matches_peer(Host(f"{label}.{label}.{parent}"), presented)
 
 
 def test_of_a_mailbox_only_the_domain_is_compared_without_regard_to_case():
-    assert matches(Mailbox("Alice@EXAMPLE.org"), (MAIL("Alice@example.org"),))
-    assert not matches(Mailbox("alice@example.org"), (MAIL("Alice@example.org"),))
+    assert matches_peer(Mailbox("Alice@EXAMPLE.org"), (MAIL("Alice@example.org"),))
+    assert not matches_peer(Mailbox("alice@example.org"), (MAIL("Alice@example.org"),))
 
 
 def test_an_address_is_no_host_name():
-    assert not matches(peer_name("192.0.2.1"), (DNS("192.0.2.1"),))
-    assert matches(peer_name("192.0.2.1"), (ip("192.0.2.1"),))
+    assert not matches_peer(parse_peer_name("192.0.2.1"), (DNS("192.0.2.1"),))
+    assert matches_peer(parse_peer_name("192.0.2.1"), (ip("192.0.2.1"),))
 
 
 INSIDE = [
@@ -100,7 +100,7 @@ UNCLEAR = [
 
 def violated(named, permitted=None, excluded=None, subject="Leaf"):
     leaf = parse(Party(subject, ROOT, ca=False, sans=[named] if named else []).der)
-    return violation(x509.NameConstraints(permitted, excluded), leaf, WorkBudget(DEFAULT_LIMITS)) is not None
+    return find_violation(x509.NameConstraints(permitted, excluded), leaf, Budget(DEFAULT_LIMITS)) is not None
 
 
 @pytest.mark.parametrize(("named", "subtree"), INSIDE, ids=str)
@@ -139,4 +139,4 @@ def test_the_subject_is_constrained_and_a_mailbox_in_it_where_no_alternative_nam
 
 @pytest.mark.parametrize("subtree", [DNS(".example.org"), URI("https://example.org"), URI("")], ids=str)
 def test_a_subtree_that_is_none_is_found(subtree):
-    assert malformed_subtree(x509.NameConstraints([subtree], None)) == subtree.value
+    assert find_malformed_subtree(x509.NameConstraints([subtree], None)) == subtree.value

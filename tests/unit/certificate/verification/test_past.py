@@ -95,4 +95,4 @@ def test_only_authorities_are_remembered(profile):
         not_after=NOON,
     )
 
-    assert list(past(signed).authorities) == ([ID] if profile in ("root", "intermediate") else [])
+    assert list(past(signed).cas) == ([ID] if profile in ("root", "intermediate") else [])

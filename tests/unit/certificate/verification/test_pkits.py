@@ -53,7 +53,7 @@ def test_it_is_judged_as_its_name_says_or_the_reason_why_not_stands_here(name):
 
     agrees = isinstance(answer, ValidPath) == name.startswith("Valid")
     assert agrees == (name not in EXPLAINED_DISAGREEMENTS), answer
-    assert answer.work.signatures <= 20
+    assert answer.budget.signatures <= 20
 
 
 def test_what_is_explained_is_there():

@@ -59,7 +59,7 @@ def test_a_certificate_on_hold_is_not_good_either():
         ROOT.crl(extensions=[NUMBER, scope(indirect_crl=True)]),
         ROOT.crl(extensions=[NUMBER, scope(full_name=[ELSEWHERE])]),
         ROOT.crl(extensions=[NUMBER, (scope(only_contains_user_certs=True)[0], False)]),
-        b"no CRL",
+        b"no usable CRL",
     ],
     ids=[
         "out of date",
@@ -79,7 +79,7 @@ def test_a_crl_that_cannot_be_relied_on_tells_nothing(crl):
     answer = judge(crl)
 
     assert isinstance(answer, PathFailure)
-    assert "no CRL that can be relied on" in answer.reason
+    assert "no usable CRL" in answer.reason
 
 
 @pytest.mark.parametrize("said", [{"only_contains_user_certs": True}, {"full_name": [POINT]}], ids=str)
@@ -92,4 +92,4 @@ def test_who_may_not_sign_crls_is_not_heard():
     root = Party("Root", extensions=[(key_usage("key_cert_sign"), True)])
     leaf = Party("Leaf", root, ca=False, begin=BEGIN)
 
-    assert "no CRL" in judge(root.crl(), root=root, leaf=leaf).reason
+    assert "no usable CRL" in judge(root.crl(), root=root, leaf=leaf).reason
