@@ -217,7 +217,11 @@ async def test_intermediates_may_be_handed_in(log):
         ({"pem": "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, RejectionCode.INVALID, "in DER"),
         ({"pem": "-----BEGIN NONSENSE-----"}, RejectionCode.INVALID, "must be one certificate in PEM"),
         ({"intermediates_pem": ("-----BEGIN CERTIFICATE-----",)}, RejectionCode.INVALID, "intermediates_pem[0]"),
-        ({"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)}, RejectionCode.NOT_FOUND, "not a CA certificate of this service"),
+        (
+            {"anchors": ("0192f0c1-0000-7000-8000-00000000dead",)},
+            RejectionCode.NOT_FOUND,
+            "not a CA certificate of this",
+        ),
         ({"name": "..."}, RejectionCode.INVALID, "name"),
     ],
     ids=str,

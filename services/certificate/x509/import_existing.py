@@ -64,6 +64,6 @@ def import_certificate(policy: Policy, certificate: Certificate, read: Certifica
         key_id=command.key_id,
         not_before=read.not_before,
         not_after=read.not_after,
-        expiring_at=issuer.expiring_at(read.not_before, read.not_after),
+        expiring_at=issuer.expiry_notice_at(read.not_before, read.not_after),
         ocsp=issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
     )

@@ -180,7 +180,7 @@ def build_with_issuer(policy: Policy, fetched: IssuerFetched, context: Context) 
             key_id=template.key_id,
             not_before=validity.begin,
             not_after=validity.end,
-            urls=policy.for_issuer(issuer_id).pointers(issuer_id, ocsp_no_check=no_check),
+            urls=policy.for_issuer(issuer_id).urls(issuer_id, ocsp_no_check=no_check),
             ml_dsa=policy.ml_dsa,
         )
     )
@@ -253,7 +253,7 @@ def signed_event(policy: Policy, assembled: CertificateAssembled) -> Certificate
         not_before=created.not_before,
         not_after=created.not_after,
         key_id=created.key_id,
-        expiring_at=issuer.expiring_at(created.not_before, created.not_after),
-        renewal=issuer.renewal and not rules.is_authority,
+        expiring_at=issuer.expiry_notice_at(created.not_before, created.not_after),
+        renewal=issuer.renew and not rules.is_authority,
         ocsp=issuer.ocsp and created.issuer_id is not None and not rules.ocsp_no_check,
     )

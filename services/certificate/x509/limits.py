@@ -45,7 +45,7 @@ def check_template(template: CertificateTemplate, *, ml_dsa: bool) -> Rejection 
 
 
 def _name_constraints_problem(template: CertificateTemplate) -> str | None:
-    return None if template.name_constraints is None else subtrees.malformed(template.name_constraints)
+    return None if template.name_constraints is None else subtrees.check(template.name_constraints)
 
 
 def _key_problem(template: CertificateTemplate, *, ml_dsa: bool) -> str | None:
