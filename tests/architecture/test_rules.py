@@ -107,3 +107,10 @@ def test_changelog_asyncapi_and_images_in_production_have_the_version_of_the_sui
     assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[1] == __version__
     assert f"\n  version: {__version__}\n" in (ROOT / "docs" / "asyncapi.yaml").read_text()
     assert set(re.findall(r"newTag: (\S+?)}", production)) == {__version__}
+
+
+@pytest.mark.parametrize("aggregate", ["x509", "crl", "ocsp", "ssh", "nats_jwt", "trust_bundle"])
+def test_every_aggregate_of_the_certificate_service_has_the_same_anatomy(aggregate):
+    package = ROOT / "services" / "certificate" / aggregate
+
+    assert {"domain", "states", "effects", "performer"} <= {path.stem for path in package.glob("*.py")}

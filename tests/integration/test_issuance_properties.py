@@ -1,4 +1,4 @@
-"""Whatever is asked for on the wire: no two certificates share a serial, and none outlives its issuer."""
+"""Properties of issuance on the wire: serials are unique, and no certificate outlives its issuer."""
 
 import base64
 import json

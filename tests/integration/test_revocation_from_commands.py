@@ -1,4 +1,4 @@
-"""From `certificate.revoke` to the CRL and the status answer that say so, by commands alone."""
+"""From `certificate.revoke` to the CRL and the OCSP response that list it, by commands alone."""
 
 import base64
 
@@ -29,7 +29,7 @@ class RevocationClient(ServiceClient):
         return await self.accepted("certificate.sign", body, "certificate.signed")
 
     async def crl(self, issuer, key):
-        """The serials on the issuer's next CRL; None where the one before says all."""
+        """Returns the serials on the issuer's next CRL; None if the published CRL is still current."""
         issuer_id = issuer["certificate_id"]
         kind, created = await self.request("certificate.create-crl", {"certificate_id": issuer_id})
         if kind == "command.repeated":

@@ -1,4 +1,4 @@
-"""CRLs, status answers and trust bundles on a real server: commands in, and the events they lead to."""
+"""CRLs, OCSP responses and trust bundles on a real NATS server: commands and their events."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""A certification authority in memory: the certificate decider and its edge, with private keys that the test holds."""
+"""A certification authority in memory: the certificate decider and its performer, with the test's private keys."""
 
 from functools import lru_cache
 
@@ -22,7 +22,7 @@ from tests.support.scenario import NOON
 
 @lru_cache
 def private_key(algorithm, which=0):  # noqa: ARG001 - it is the key of the cache
-    """The same key for the same arguments; *which* tells several of one algorithm apart."""
+    """Returns the same key for the same arguments; *which* distinguishes keys of one algorithm."""
     match algorithm:
         case Algorithm.RSA_2048 | Algorithm.RSA_3072 | Algorithm.RSA_4096:
             return rsa.generate_private_key(65537, int(algorithm.removeprefix("rsa-")))
@@ -43,7 +43,7 @@ def public_pem(key):
 
 
 def sign(key, algorithm, message):
-    """What a key custodian answers `key.sign` with."""
+    """Signs like the key service on `key.sign`."""
     match algorithm:
         case SignatureAlgorithm.RSA_PKCS1_SHA256:
             return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
@@ -74,7 +74,7 @@ def san(value, kind=SanKind.DNS):
 
 
 def request(profile, key, **fields):
-    """A `certificate.create` with what every request must have."""
+    """Returns a `certificate.create` with the required fields of its profile."""
     sans = tuple(san(*each) for each in NAMED.get(profile, ()))
     common_name = sans[0].value if profile is Profile.TLS_SERVER else profile.replace("-", " ")
     defaults = {
@@ -89,7 +89,7 @@ def request(profile, key, **fields):
 
 
 class Authority:
-    """Decides, performs and evolves as the service does, without a wire between."""
+    """Decides, performs and evolves like the service, without NATS."""
 
     def __init__(self, policy: Policy = EVERYTHING) -> None:
         self.certificates: dict[str, Certificate] = {}

@@ -1,4 +1,4 @@
-"""A small PKI of the test's own, made with cryptography's builder, and told as the log would tell it."""
+"""A small PKI, made with cryptography's builder, with the states and events that it has in the service."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,7 +30,7 @@ _SERIALS = count(0x5EA1_0000_0000_0000_0001)
 
 
 def sign_with(key, message):
-    """What a custodian answers, whatever the key is."""
+    """Signs like the key service, with the algorithm of the key."""
     match key:
         case rsa.RSAPrivateKey():
             return key.sign(message, padding.PKCS1v15(), hashes.SHA256())
@@ -56,7 +56,7 @@ def _digest(key):
 
 @dataclass(frozen=True)
 class Holder:
-    """A certificate with its private key, as the log knows it and as the world does."""
+    """A certificate with its private key and its state in the service."""
 
     certificate_id: str
     key: object
@@ -72,7 +72,7 @@ class Holder:
         return self.state.serial
 
     def told(self):
-        """The two events that it takes to become issued."""
+        """Returns the two events of its issuance."""
         tbs, state = self.certificate.tbs_certificate_bytes, self.state
         common = {
             "certificate_id": self.certificate_id,
@@ -115,7 +115,7 @@ class Holder:
 
 
 def holder(profile, issuer=None, key=None, *, name=None, days=365, since=None, key_id=None):
-    """*issuer* None: it signs itself."""
+    """Makes a certificate and its key; without *issuer* it is self-signed."""
     key = key or private_key(Algorithm.EC_P256, profile)
     signer = key if issuer is None else issuer.key
     since = since or NOON - 10 * DAY

@@ -1,4 +1,4 @@
-"""When a certificate may be created, signed and revoked: given what happened, when something is asked, then what?"""
+"""The certificate decider: creation, signature and revocation, as given-when-then."""
 
 from dataclasses import replace
 from datetime import timedelta

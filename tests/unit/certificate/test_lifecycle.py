@@ -1,4 +1,4 @@
-"""What becomes of certificates: held, released, superseded, announced, expired, renewed, cross-certified, exported."""
+"""Lifecycle of certificates: hold, release, succession, expiry, renewal, cross-certification, export."""
 
 import base64
 from datetime import timedelta

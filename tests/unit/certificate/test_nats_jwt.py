@@ -1,4 +1,4 @@
-"""JWTs of NATS: given what happened, when something is asked, then what?"""
+"""The NATS JWT decider, as given-when-then."""
 
 import asyncio
 import base64

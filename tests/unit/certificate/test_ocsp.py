@@ -1,4 +1,4 @@
-"""Status answers: when a batch is prepared and published, and what openssl and cryptography read in the answers."""
+"""Batches of OCSP responses: preparation and publication, checked by openssl and cryptography."""
 
 import subprocess
 from dataclasses import replace
@@ -17,8 +17,8 @@ from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.ids import new_id
 from tests.support.authority import private_key
-from tests.support.press import Batches
 from tests.support.revocable import DAY, holder, ml_dsa_key, now, sign_with
+from tests.support.revocation_lists import OcspBatches
 from tests.support.scenario import NOON
 
 HOUR = timedelta(hours=1)
@@ -48,7 +48,7 @@ async def published(batches, *about, at=NOON):
 
 
 async def test_each_certificate_has_an_answer_for_sha_1_and_one_for_sha_256():
-    told = await published(Batches(CA, RESPONDER, ALICE, BOB), ALICE, BOB)
+    told = await published(OcspBatches(CA, RESPONDER, ALICE, BOB), ALICE, BOB)
 
     assert [each.serial for each in told.answers] == [ALICE.serial, ALICE.serial, BOB.serial, BOB.serial]
     for answer, algorithm in zip(told.answers, (hashes.SHA1(), hashes.SHA256()) * 2, strict=True):  # noqa: S303 - RFC 6960
@@ -63,7 +63,7 @@ async def test_each_certificate_has_an_answer_for_sha_1_and_one_for_sha_256():
 
 
 async def test_an_answer_says_from_when_to_when_it_is_good_and_when_it_is_made_anew():
-    told = await published(Batches(CA, RESPONDER, ALICE), ALICE)
+    told = await published(OcspBatches(CA, RESPONDER, ALICE), ALICE)
 
     response = read(told.answers[0])
     assert response.produced_at_utc == response.this_update_utc == told.this_update == NOON
@@ -74,11 +74,11 @@ async def test_an_answer_says_from_when_to_when_it_is_good_and_when_it_is_made_a
 async def test_no_answer_outlives_the_responders_certificate():
     at = NOON + 88 * DAY  # two days before its end
 
-    assert (await published(Batches(CA, RESPONDER, ALICE), ALICE, at=at)).next_update == NOON + 90 * DAY
+    assert (await published(OcspBatches(CA, RESPONDER, ALICE), ALICE, at=at)).next_update == NOON + 90 * DAY
 
 
 async def test_what_is_revoked_is_said_to_be_with_when_and_why_and_what_is_held_is_too():
-    batches = Batches(CA, RESPONDER, ALICE, BOB)
+    batches = OcspBatches(CA, RESPONDER, ALICE, BOB)
     batches.log.take(ALICE.revoked(RevocationReason.KEY_COMPROMISE), NOON - HOUR)
     batches.states[ALICE.certificate_id] = Revoked(
         serial=ALICE.serial, existed=True, reason=RevocationReason.KEY_COMPROMISE
@@ -94,14 +94,14 @@ async def test_what_is_revoked_is_said_to_be_with_when_and_why_and_what_is_held_
 
 
 async def test_an_unspecified_reason_is_not_spelled_out():
-    batches = Batches(CA, RESPONDER, ALICE)
+    batches = OcspBatches(CA, RESPONDER, ALICE)
     batches.log.take(ALICE.revoked())
 
     assert read((await published(batches, ALICE)).answers[0]).revocation_reason is None
 
 
 async def test_the_same_question_at_the_same_time_has_the_same_answer_octet_by_octet():
-    batches = Batches(CA, RESPONDER, ALICE)
+    batches = OcspBatches(CA, RESPONDER, ALICE)
 
     one, other = [await batches.prepare(CA, RESPONDER, ALICE) for _ in range(2)]
 
@@ -110,7 +110,7 @@ async def test_the_same_question_at_the_same_time_has_the_same_answer_octet_by_o
 
 async def test_who_the_issuer_does_not_know_is_named_in_the_refusal():
     stranger, voided = holder(Profile.PIV_AUTHENTICATION, ROOT), str(new_id())
-    batches = Batches(CA, ROOT, RESPONDER, ALICE, stranger)
+    batches = OcspBatches(CA, ROOT, RESPONDER, ALICE, stranger)
     batches.states[voided] = Revoked(serial=None, existed=False, reason=RevocationReason.UNSPECIFIED)
     ghost = replace(ALICE, certificate_id=voided)
 
@@ -123,7 +123,7 @@ async def test_who_the_issuer_does_not_know_is_named_in_the_refusal():
 async def test_only_a_responder_of_that_issuer_answers():
     elsewhere = holder(Profile.OCSP_RESPONDER, ROOT)
     keyless = replace(RESPONDER, state=replace(RESPONDER.state, key_id=None), certificate_id=str(new_id()))
-    batches = Batches(CA, ROOT, RESPONDER, ALICE, elsewhere, keyless)
+    batches = OcspBatches(CA, ROOT, RESPONDER, ALICE, elsewhere, keyless)
 
     refused(await batches.prepare(CA, ALICE, ALICE), RejectionCode.NOT_ALLOWED, "ocsp-responder")
     refused(await batches.prepare(CA, elsewhere, ALICE), RejectionCode.NOT_ALLOWED, CA.certificate_id)
@@ -134,7 +134,7 @@ async def test_only_a_responder_of_that_issuer_answers():
 
 
 async def test_a_responder_that_is_held_neither_prepares_nor_publishes():
-    batches = Batches(CA, RESPONDER, ALICE)
+    batches = OcspBatches(CA, RESPONDER, ALICE)
     prepared = await batches.prepare(CA, RESPONDER, ALICE)
     batches.log.take(RESPONDER.held())
 
@@ -148,7 +148,7 @@ async def test_a_responder_that_is_held_neither_prepares_nor_publishes():
 
 
 async def test_what_was_revoked_since_the_answer_was_made_is_left_out_of_what_is_published():
-    batches = Batches(CA, RESPONDER, ALICE, BOB)
+    batches = OcspBatches(CA, RESPONDER, ALICE, BOB)
     prepared = await batches.prepare(CA, RESPONDER, ALICE, BOB)
     batches.log.take(ALICE.revoked())
 
@@ -158,7 +158,7 @@ async def test_what_was_revoked_since_the_answer_was_made_is_left_out_of_what_is
 
 
 async def test_a_wrong_signature_or_a_wrong_number_of_them_is_refused():
-    batches = Batches(CA, RESPONDER, ALICE)
+    batches = OcspBatches(CA, RESPONDER, ALICE)
     prepared = await batches.prepare(CA, RESPONDER, ALICE)
     good = tuple(sign_with(RESPONDER.key, each.tbs) for each in prepared.answers)
 
@@ -173,7 +173,7 @@ async def test_a_wrong_signature_or_a_wrong_number_of_them_is_refused():
 
 
 async def test_a_batch_id_used_again_stands_and_one_that_is_not_known_is_refused():
-    batches = Batches(CA, RESPONDER, ALICE)
+    batches = OcspBatches(CA, RESPONDER, ALICE)
     told = await published(batches, ALICE)
     unknown = PublishOcsp(batch_id=str(new_id()), signatures=(b"x",))
 
@@ -189,7 +189,7 @@ async def test_a_batch_is_no_larger_than_a_message_may_be():
     issuer = holder(Profile.ROOT, key=key)
     responder = holder(Profile.OCSP_RESPONDER, issuer, key=ml_dsa_key())
     leaves = [holder(Profile.PIV_AUTHENTICATION, issuer, key=private_key(Algorithm.EC_P256)) for _ in range(64)]
-    batches = Batches(issuer, responder, *leaves)
+    batches = OcspBatches(issuer, responder, *leaves)
     most = batch_capacity(responder.pem)
 
     refused(await batches.prepare(issuer, responder, *leaves), RejectionCode.INVALID, str(most))
@@ -208,7 +208,7 @@ async def test_openssl_believes_our_answers_of_the_good_and_of_the_revoked(algor
     issuer = holder(Profile.ROOT, key=private_key(algorithm, "issuer"), since=now() - DAY)
     responder = holder(Profile.OCSP_RESPONDER, issuer, key=private_key(algorithm, "responder"), since=now() - DAY)
     good, bad = (holder(Profile.PIV_AUTHENTICATION, issuer, since=now() - DAY, name=name) for name in ("g", "b"))
-    batches = Batches(issuer, responder, good, bad)
+    batches = OcspBatches(issuer, responder, good, bad)
     batches.log.take(bad.revoked(RevocationReason.SUPERSEDED), now() - HOUR)
     told = await batches.publish(await batches.prepare(issuer, responder, good, bad, at=now()), responder, now())
     root = tmp_path / "root.pem"

@@ -1,4 +1,4 @@
-"""Deliberate mistakes in a request: each is refused, and told what is wrong."""
+"""Deliberate mistakes in a request: each rejection names the mistake."""
 
 import base64
 

@@ -1,4 +1,4 @@
-"""Signatures, as Project Wycheproof would have them told apart: the good ones, and those that are wrong in some way."""
+"""Signature verification against the valid and invalid signatures of Project Wycheproof."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""SSH certificates: given what happened, when something is asked, then what? ssh-keygen judges what comes of it."""
+"""The SSH certificate decider with its performer; ssh-keygen checks the certificates."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Certificates that were issued elsewhere are taken over, and whatever is wrong with one is said."""
+"""Import of certificates that were issued elsewhere, and its rejections."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Trust bundles: what is published under which number, and which certificates may be in one."""
+"""Trust bundles: versions, and the certificates that a bundle may hold."""
 
 from dataclasses import replace
 

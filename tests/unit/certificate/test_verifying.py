@@ -1,4 +1,4 @@
-"""What may be asked of `certificate.verify`, and what is answered: given what happened, when it is asked, then what?"""
+"""`certificate.verify`: requests, outcomes and rejections, as given-when-then."""
 
 from datetime import timedelta
 

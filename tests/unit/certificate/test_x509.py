@@ -1,4 +1,4 @@
-"""The certificates that come out: every profile, every kind of key, and what an independent linter says of them."""
+"""Issued certificates of every profile and kind of key, checked by an independent linter."""
 
 from datetime import timedelta
 from functools import reduce

@@ -1,4 +1,4 @@
-"""The deciders of CRLs and status answers with their edges, and a log in memory in the place of the wire."""
+"""The deciders of CRLs and OCSP responses with their performers, and an in-memory log instead of NATS."""
 
 from dataclasses import replace
 
@@ -37,13 +37,13 @@ class Log:
         return self.register.last_sequence
 
 
-class Press:
-    """Decides, performs and evolves as the service does."""
+class CrlPublisher:
+    """Decides, performs and evolves like the service."""
 
     def __init__(self, *holders, log=None, policy=None):
         self.log = log or Log()
         self.states = {each.certificate_id: each.state for each in holders}
-        self.told = []
+        self.events = []
         self._performer = CrlPerformer(self.log, self._issuer_key, lambda _: policy or CRL)
 
     async def current(self, certificate_id):
@@ -59,7 +59,7 @@ class Press:
         answer = await run(CERTIFICATE, self._performer.perform, state, command, context)
         if isinstance(answer, Event):
             self.states[command.identity] = CERTIFICATE.evolve(state, answer)
-            self.told.append(answer)
+            self.events.append(answer)
         return answer
 
     async def create(self, issuer, at=NOON):
@@ -77,16 +77,16 @@ class Press:
         return published
 
     def forget_crls_after(self, number, issuer):
-        """As a restored backup does."""
+        """Drops newer CRLs from the state, like a restored backup."""
         state = replace(issuer.state, crl=None)
-        for event in self.told:
+        for event in self.events:
             if event.number <= number:
                 state = CERTIFICATE.evolve(state, event)
         self.states[issuer.certificate_id] = state
 
 
-class Batches:
-    """The decider of status answers with its edge; it does not know all certificates of an issuer: that is a view."""
+class OcspBatches:
+    """The OCSP decider with its performer; batches name their certificates, because a page of all needs a view."""
 
     def __init__(self, *holders, log=None, policy=None):
         self.log = log or Log()
