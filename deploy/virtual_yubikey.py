@@ -42,7 +42,7 @@ def missing() -> str | None:
 
 
 def run(devices: list[str], number: int, command: list[str]) -> int:
-    """Run *command* beside *number* virtual devices, and return its exit status.
+    """Runs *command* beside *number* virtual devices, and returns its exit status.
 
     *devices*: options for `services.virtual_yubikey.reader`; empty: the command inserts devices itself.
     """
@@ -61,7 +61,7 @@ def run(devices: list[str], number: int, command: list[str]) -> int:
 
 
 def _pcscd_command(readers: Path, devices: int) -> list[str]:
-    """Configure pcscd, and return its command line.
+    """Configures pcscd, and returns its command line.
 
     ykman recognises a YubiKey by its reader's name, which must be unique. vpcd keeps two slots in static variables, so
     for more than two devices it is loaded under several file names.

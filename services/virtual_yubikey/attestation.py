@@ -37,7 +37,7 @@ class Attester(NamedTuple):
 
 
 def create_root() -> Attester:
-    """Create the attestation root of the devices of one directory."""
+    """Creates the attestation root of the devices of one directory."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = _name(ROOT_NAME), datetime.now(UTC).replace(microsecond=0)
     builder = _ca_extensions(_builder(name, name, key.public_key(), now, NO_EXPIRATION), key, path_length=1)
@@ -45,7 +45,7 @@ def create_root() -> Attester:
 
 
 def create_device_attester(root: Attester, serial: int) -> Attester:
-    """Create the factory key and certificate of slot F9."""
+    """Creates the factory key and certificate of slot F9."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = _name(f"{DEVICE_NAME} {serial}"), datetime.now(UTC).replace(microsecond=0)
     builder = _builder(root.certificate.subject, name, key.public_key(), now, NO_EXPIRATION)
@@ -55,7 +55,7 @@ def create_device_attester(root: Attester, serial: int) -> Attester:
 
 
 def attest(attester: Attester, device: Device, slot: int, key: SlotKey) -> x509.Certificate:
-    """Attest that the device generated the slot's key, and with which policies."""
+    """Attests that the device generated the slot's key, and with which policies."""
     certificate = attester.certificate
     public_key = key.private_key.public_key()
     builder = _builder(
@@ -147,12 +147,12 @@ def _name(common_name: str) -> x509.Name:
 
 
 def to_json(attester: Attester) -> bytes:
-    """Serialise a key and its certificate. The caller seals it."""
+    """Serialises a key and its certificate. The caller seals it."""
     certificate = attester.certificate.public_bytes(Encoding.DER)
     return json.dumps([to_pkcs8(attester.key).hex(), certificate.hex()]).encode()
 
 
 def from_json(content: bytes) -> Attester:
-    """Read a key and a certificate that `to_json` wrote."""
+    """Reads a key and a certificate that `to_json` wrote."""
     key, certificate = map(bytes.fromhex, json.loads(content))
     return Attester(from_pkcs8(key), x509.load_der_x509_certificate(certificate))

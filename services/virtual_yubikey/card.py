@@ -52,7 +52,7 @@ class Memory:
     apdus: int = 0
 
     def store(self, device: Device) -> None:
-        """Write what changed; only what is written counts."""
+        """Writes what changed; only what is written counts."""
         if device is not self.device:
             self.file.write(to_json(device))
             self.device = device
@@ -71,7 +71,7 @@ class Card:
         self._response = b""
 
     def transmit(self, apdu: bytes) -> tuple[bytes, int]:
-        """Process one command APDU. Returns response data and status word. Raises PowerLostError."""
+        """Processes one command APDU. Returns response data and status word. Raises PowerLostError."""
         with self._memory.lock:
             self._require_power()
             fault, self._memory.apdus = self._fault(apdu), self._memory.apdus + 1
@@ -117,7 +117,7 @@ class Card:
         return self._next_piece(command.expected)
 
     def _append(self, command: Command) -> Command:
-        """Append to a chained command. A command with another header starts a new chain."""
+        """Appends to a chained command. A command with another header starts a new chain."""
         before, self._chained = self._chained, None
         if before and (before.ins, before.parameters) == (command.ins, command.parameters):
             command = replace(command, data=before.data + command.data)

@@ -18,11 +18,11 @@ class VirtualConnection(SmartCardConnection):
         return TRANSPORT.USB
 
     def send_and_receive(self, apdu: bytes) -> tuple[bytes, int]:
-        """Exchange one APDU."""
+        """Exchanges one APDU."""
         if self._card is None:
             raise ConnectionError("this connection to a virtual YubiKey is closed")
         return self._card.transmit(apdu)
 
     def close(self) -> None:
-        """Power the card off, which resets its security status."""
+        """Powers the card off, which resets its security status."""
         self._card = None

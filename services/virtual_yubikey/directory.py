@@ -24,8 +24,8 @@ MAX_SERIAL = 0xFFFF_FFFF
 class VirtualYubiKeys:
     """The virtual devices of a directory, which one process may use at a time.
 
-    A device is created when its serial number is first opened. It keeps its firmware version for ever, as a YubiKey
-    does.
+    A device is created when its serial number is first opened. Its firmware version never changes, as on a
+    YubiKey.
     """
 
     def __init__(
@@ -48,11 +48,11 @@ class VirtualYubiKeys:
             self.plug_in(serial)
 
     def serials(self) -> list[int]:
-        """List the devices plugged in."""
+        """Lists the devices plugged in."""
         return [serial for serial in self._plugged if serial not in self._memories or self._memories[serial].plugged]
 
     def plug_in(self, serial: int, firmware: Firmware | None = None) -> None:
-        """Plug a device in. *firmware*: the version of a device that does not exist yet."""
+        """Plugs a device in. *firmware*: the version of a device that does not exist yet."""
         if not 0 < serial <= MAX_SERIAL:
             raise ValueError(f"{serial} is not a serial number of a YubiKey (1 to {MAX_SERIAL})")
         self._plugged[serial] = firmware or self._firmware
@@ -60,13 +60,13 @@ class VirtualYubiKeys:
             memory.plugged = True
 
     def unplug(self, serial: int) -> None:
-        """Remove a device, even during an operation."""
+        """Removes a device, even during an operation."""
         self._plugged.pop(serial, None)
         if (memory := self._memories.get(serial)) is not None:
             memory.power, memory.plugged = memory.power + 1, False
 
     def inject_faults(self, serial: int, plan: FaultPlan | None) -> None:
-        """Inject the faults of *plan* from now on; None: none any more. Resets the APDU count."""
+        """Injects the faults of *plan* from now on; None: none any more. Resets the APDU count."""
         memory = self._memory(serial)
         memory.plan, memory.apdus = plan, 0
 
@@ -79,12 +79,12 @@ class VirtualYubiKeys:
         return self._memory(serial).touch_sensor
 
     def attestation_root(self) -> x509.Certificate:
-        """Return the root certificate of the devices' attestations; the first call creates it."""
+        """Returns the root certificate of the devices' attestations; the first call creates it."""
         with self._lock:
             return self._attestation_root().certificate
 
     def open(self, serial: int) -> SmartCardConnection:
-        """Power a device on and connect to it. Raises KeyError if it is not plugged in."""
+        """Powers a device on and connects to it. Raises KeyError if it is not plugged in."""
         if serial not in self.serials():
             raise KeyError(f"the virtual YubiKey {serial} is not plugged in")
         return VirtualConnection(Card(self._memory(serial), (PIV, MANAGEMENT)))

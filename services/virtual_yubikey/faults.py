@@ -53,12 +53,12 @@ FaultPlan = Callable[[int, bytes], Fault | None]
 
 
 def at_apdu(number: int, fault: Fault) -> FaultPlan:
-    """Inject *fault* at the APDU with this number."""
+    """Injects *fault* at the APDU with this number."""
     return lambda current, _: fault if current == number else None
 
 
 def at_instruction(instruction: int, fault: Fault) -> FaultPlan:
-    """Inject *fault* at every APDU with this INS."""
+    """Injects *fault* at every APDU with this INS."""
     return lambda _, apdu: fault if apdu[1:2] == bytes([instruction]) else None
 
 
@@ -76,7 +76,7 @@ class TouchSensor:
     _lock: Lock = field(default_factory=Lock)
 
     def wait_for_touch(self, *, cached: bool) -> bool:
-        """Wait for a touch. Returns False if there is none. *cached*: a touch in the last 15 s counts."""
+        """Waits for a touch. Returns False if there is none. *cached*: a touch in the last 15 s counts."""
         with self._lock:
             is_cached = self._touched_at is not None and time.monotonic() - self._touched_at < TOUCH_CACHE_S
             if cached and is_cached:

@@ -34,7 +34,7 @@ class StatusError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A command APDU. *expected*: maximum number of response bytes (Ne)."""
 
@@ -52,7 +52,7 @@ class Command:
 
 
 def parse_command(apdu: bytes) -> Command:
-    """Parse a short or extended command APDU (ISO/IEC 7816-4, 5.1).
+    """Parses a short or extended command APDU (ISO/IEC 7816-4, 5.1).
 
     Without Le, a card would return no data. A YubiKey returns up to 256 bytes, and yubikit, which never sends Le,
     relies on that.
@@ -61,7 +61,7 @@ def parse_command(apdu: bytes) -> Command:
         raise StatusError(StatusWord.WRONG_LENGTH)
     cla, ins, p1, p2 = apdu[:4]
     data, expected = _parse_body(apdu[4:])
-    return Command(cla, ins, p1, p2, data, expected)
+    return Command(cla=cla, ins=ins, p1=p1, p2=p2, data=data, expected=expected)
 
 
 def _parse_body(body: bytes) -> tuple[bytes, int]:
@@ -86,7 +86,7 @@ def _parse_body(body: bytes) -> tuple[bytes, int]:
 
 
 def tlv(tag: int, *values: bytes) -> bytes:
-    """Encode a BER-TLV whose value is the concatenation of *values*."""
+    """Encodes a BER-TLV whose value is the concatenation of *values*."""
     value = b"".join(values)
     if len(value) < 0x80:
         length = bytes([len(value)])
@@ -97,12 +97,12 @@ def tlv(tag: int, *values: bytes) -> bytes:
 
 
 def parse_tlvs(data: bytes) -> dict[int, bytes]:
-    """Parse *data* as BER-TLVs, by tag. Raises StatusError (wrong data) if it is malformed."""
+    """Parses *data* as BER-TLVs, by tag. Raises StatusError (wrong data) if it is malformed."""
     return dict(_each_tlv(data))
 
 
 def parse_tlv(tag: int, data: bytes) -> bytes:
-    """Return the value of *data*, which must be one BER-TLV with this tag."""
+    """Returns the value of *data*, which must be one BER-TLV with this tag."""
     match list(_each_tlv(data)):
         case [(found, value)] if found == tag:
             return value

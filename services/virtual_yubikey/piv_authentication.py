@@ -88,7 +88,7 @@ def set_retries(session: Session, command: Command) -> bytes:
 
 
 def _verify_and_set(session: Session, verified: int, changed: int, data: bytes) -> None:
-    """Verify one reference and set another. *data*: the old value, then the new one."""
+    """Verifies one reference and sets another. *data*: the old value, then the new one."""
     if len(data) != 2 * REFERENCE_SIZE:
         raise StatusError(StatusWord.WRONG_LENGTH)
     _verify_reference(session, verified, data[:REFERENCE_SIZE])
@@ -102,7 +102,7 @@ def _verify_and_set(session: Session, verified: int, changed: int, data: bytes) 
 
 
 def _verify_reference(session: Session, name: int, attempt: bytes) -> None:
-    """Compare *attempt* with the PIN or PUK. A wrong one decrements the retry counter."""
+    """Compares *attempt* with the PIN or PUK. A wrong one decrements the retry counter."""
     reference = session.device.references[name]
     if len(attempt) != REFERENCE_SIZE:
         raise StatusError(StatusWord.WRONG_DATA)

@@ -53,14 +53,14 @@ SINCE_5_7 = {Algorithm.RSA_3072, Algorithm.RSA_4096, Algorithm.ED25519, Algorith
 
 
 def supported_algorithm(number: int, firmware: tuple[int, int, int]) -> Algorithm:
-    """Parse an algorithm identifier. Raises StatusError if this firmware does not support it."""
+    """Parses an algorithm identifier. Raises StatusError if this firmware does not support it."""
     if number not in set(Algorithm) or (number in SINCE_5_7 and firmware < (5, 7, 0)):
         raise StatusError(StatusWord.WRONG_DATA)
     return Algorithm(number)
 
 
 def generate(algorithm: Algorithm) -> PrivateKey:
-    """Generate a private key."""
+    """Generates a private key."""
     if algorithm in RSA_BITS:
         return rsa.generate_private_key(PUBLIC_EXPONENT, RSA_BITS[algorithm])
     if algorithm in CURVES:
@@ -71,7 +71,7 @@ def generate(algorithm: Algorithm) -> PrivateKey:
 
 
 def import_key(algorithm: Algorithm, elements: Mapping[int, bytes]) -> PrivateKey:
-    """Construct a private key from the elements of IMPORT ASYMMETRIC KEY (Yubico PIV extensions)."""
+    """Constructs a private key from the elements of IMPORT ASYMMETRIC KEY (Yubico PIV extensions)."""
     try:
         if algorithm in RSA_BITS:
             return _import_rsa(RSA_BITS[algorithm], elements)
@@ -108,7 +108,7 @@ def algorithm_of(key: PrivateKey) -> Algorithm:
 
 
 def public_key_tlvs(key: PrivateKey) -> bytes:
-    """Encode the public key (SP 800-73-4 part 2, 3.3.2)."""
+    """Encodes the public key (SP 800-73-4 part 2, 3.3.2)."""
     match key:
         case rsa.RSAPrivateKey():
             numbers = key.public_key().public_numbers()
@@ -122,7 +122,7 @@ def public_key_tlvs(key: PrivateKey) -> bytes:
 
 
 def sign_or_decrypt(key: PrivateKey, message: bytes) -> bytes:
-    """Apply the private key to *message*. The host pads and hashes."""
+    """Applies the private key to *message*. The host pads and hashes."""
     match key:
         case rsa.RSAPrivateKey():
             return _raw_rsa(key, message)
@@ -157,7 +157,7 @@ def _sign_digest(key: ec.EllipticCurvePrivateKey, digest: bytes) -> bytes:
 
 
 def agree(key: PrivateKey, peer: bytes) -> bytes:
-    """Compute the Diffie-Hellman secret shared with the public key *peer*."""
+    """Computes the Diffie-Hellman secret shared with the public key *peer*."""
     try:
         match key:
             case ec.EllipticCurvePrivateKey():
@@ -172,12 +172,12 @@ def agree(key: PrivateKey, peer: bytes) -> bytes:
 
 
 def to_pkcs8(key: PrivateKey) -> bytes:
-    """Serialise a key as PKCS#8. The caller seals it."""
+    """Serialises a key as PKCS#8. The caller seals it."""
     return key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
 
 
 def from_pkcs8(content: bytes) -> PrivateKey:
-    """Read a key that `to_pkcs8` wrote."""
+    """Reads a key that `to_pkcs8` wrote."""
     # The key was validated when it was created: validating an RSA-4096 key again is slow.
     key = load_der_private_key(content, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(key, PrivateKey):

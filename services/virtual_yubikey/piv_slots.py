@@ -57,7 +57,7 @@ def generate_key(session: Session, command: Command) -> bytes:
     algorithm = _algorithm(session, int.from_bytes(elements.get(ALGORITHM, b"")), command.p2)
     pin_policy, touch_policy = _policies(command.p2, elements)
     private_key = generate(algorithm)
-    key = SlotKey(private_key, Origin.GENERATED, pin_policy, touch_policy)
+    key = SlotKey(private_key=private_key, origin=Origin.GENERATED, pin_policy=pin_policy, touch_policy=touch_policy)
     session.device = session.device.with_key(command.p2, key)
     return tlv(PUBLIC_KEY, public_key_tlvs(private_key))
 
@@ -69,7 +69,7 @@ def import_asymmetric(session: Session, command: Command) -> bytes:
     algorithm = _algorithm(session, command.p1, command.p2)
     pin_policy, touch_policy = _policies(command.p2, elements)
     private_key = import_key(algorithm, elements)
-    key = SlotKey(private_key, Origin.IMPORTED, pin_policy, touch_policy)
+    key = SlotKey(private_key=private_key, origin=Origin.IMPORTED, pin_policy=pin_policy, touch_policy=touch_policy)
     session.device = session.device.with_key(command.p2, key)
     return b""
 

@@ -39,11 +39,11 @@ class InsertableCard(Protocol):
     def is_present(self) -> bool: ...
 
     def reset(self) -> None:
-        """Power the card on or off, which resets its security status. Raises KeyError if it was removed."""
+        """Powers the card on or off, which resets its security status. Raises KeyError if it was removed."""
         ...
 
     def exchange(self, apdu: bytes) -> bytes:
-        """Exchange an APDU. Raises PowerLostError if the card was removed or lost its power."""
+        """Exchanges an APDU. Raises PowerLostError if the card was removed or lost its power."""
         ...
 
 
@@ -93,7 +93,7 @@ class ReaderSlot:
         self.card = card
 
     def serve(self) -> None:
-        """Serve the card until vpcd closes the connection.
+        """Serves the card until vpcd closes the connection.
 
         A card that is removed or loses its power disappears from the reader, and reappears once it has power again.
         """
@@ -129,7 +129,7 @@ class ReaderSlot:
                 _send(connection, card.exchange(message))
 
     def _wait_until_noticed(self) -> bool:
-        """Stay away until pcscd has noticed the empty slot. Returns False if vpcd closed the connection.
+        """Stays away until pcscd has noticed the empty slot. Returns False if vpcd closed the connection.
 
         pcscd polls every 400 ms. If a client fails on the removed card and the card is back before the next poll,
         pcscd never detects the new card.
@@ -145,7 +145,7 @@ class ReaderSlot:
 
 
 def _receive(connection: socket.socket) -> bytes | None:
-    """Receive one frame: two bytes of length, then the content. None: vpcd closed the connection."""
+    """Receives one frame: two bytes of length, then the content. None: vpcd closed the connection."""
     size = _receive_exactly(connection, 2)
     return None if size is None else _receive_exactly(connection, int.from_bytes(size))
 
@@ -167,7 +167,7 @@ def _send(connection: socket.socket, message: bytes) -> None:
 
 
 def serve_slots(slots: Sequence[ReaderSlot]) -> None:
-    """Serve all slots until vpcd closes a connection. Raises ConnectionError if vpcd does not accept one."""
+    """Serves all slots until vpcd closes a connection. Raises ConnectionError if vpcd does not accept one."""
     ended: SimpleQueue[ConnectionError | None] = SimpleQueue()
 
     def serve(slot: ReaderSlot) -> None:

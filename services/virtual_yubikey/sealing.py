@@ -33,7 +33,7 @@ class SealedFile:
         self._counter = 0
 
     def read(self) -> bytes | None:
-        """Return the newest complete content; None: there is no file. Raises SealedFileError if no copy opens."""
+        """Returns the newest complete content; None: there is no file. Raises SealedFileError if no copy opens."""
         present = [path for path in self._copies if path.exists()]
         opened = [found for path in present if (found := self._open(path)) is not None]
         if present and not opened:
@@ -47,7 +47,7 @@ class SealedFile:
         return content
 
     def write(self, content: bytes) -> None:
-        """Seal *content* over the older copy. The newer copy stays valid until this one is complete."""
+        """Seals *content* over the older copy. The newer copy stays valid until this one is complete."""
         counter = self._counter + 1
         nonce = os.urandom(NONCE_SIZE)
         plain = counter.to_bytes(_COUNTER_SIZE) + content
@@ -60,7 +60,7 @@ class SealedFile:
         self._counter = counter
 
     def reseal(self, key: bytes) -> None:
-        """Seal both copies with another key, the older one first: at any time one copy opens."""
+        """Seals both copies with another key, the older one first: at any time one copy opens."""
         if (content := self.read()) is not None:
             self._cipher = AESGCM(key)
             self.write(content)
@@ -80,7 +80,7 @@ class SealedFile:
 
 
 def reseal(directory: Path, previous_key: bytes, key: bytes) -> None:
-    """Seal with *key* every file in *directory* that is sealed with *previous_key*.
+    """Seals with *key* every file in *directory* that is sealed with *previous_key*.
 
     Raises SealedFileError, naming the file, if neither key opens it.
     """
@@ -94,7 +94,7 @@ def reseal(directory: Path, previous_key: bytes, key: bytes) -> None:
 
 
 def _create(path: Path, record: bytes) -> None:
-    """Create a file atomically: there may be no other copy yet."""
+    """Creates a file atomically: there may be no other copy yet."""
     temporary = path.with_suffix(".tmp")
     # Remove the partial file of a killed process instead of writing into it: its mode is unknown.
     temporary.unlink(missing_ok=True)

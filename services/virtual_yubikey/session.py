@@ -32,12 +32,12 @@ class Session:
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
     def require_touch(self, *, cached: bool = False) -> None:
-        """Wait for a touch. Raises StatusError if there is none in time."""
+        """Waits for a touch. Raises StatusError if there is none in time."""
         if not self.touch_sensor.wait_for_touch(cached=cached):
             raise StatusError(StatusWord.SECURITY_STATUS_NOT_SATISFIED)
 
     def reset_pin_status(self) -> None:
-        """Reset the security status of the PIN."""
+        """Resets the security status of the PIN."""
         self.pin_verified = self.pin_fresh = False
 
 

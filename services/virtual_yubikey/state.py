@@ -49,7 +49,7 @@ class Origin(IntEnum):
     IMPORTED = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotKey:
     """A private key in a slot, with its origin, PIN policy and touch policy."""
 
@@ -59,7 +59,7 @@ class SlotKey:
     touch_policy: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """The persistent state of a device."""
 
@@ -71,19 +71,19 @@ class Device:
     objects: Mapping[int, bytes] = field(repr=False)
 
     def with_reference(self, reference: int, value: Reference) -> "Device":
-        """Return a device with another PIN or PUK."""
+        """Returns a device with another PIN or PUK."""
         return replace(self, references={**self.references, reference: value})
 
     def with_key(self, slot: int, key: SlotKey | None) -> "Device":
-        """Return a device with this key in the slot; None: with an empty slot."""
+        """Returns a device with this key in the slot; None: with an empty slot."""
         return replace(self, keys=_put(self.keys, slot, key))
 
     def with_object(self, identifier: int, content: bytes | None) -> "Device":
-        """Return a device with this data object; None: without it."""
+        """Returns a device with this data object; None: without it."""
         return replace(self, objects=_put(self.objects, identifier, content))
 
     def reset(self) -> "Device":
-        """Return the device in factory state. Attestation key and certificate stay, as on a YubiKey."""
+        """Returns the device in factory state. Attestation key and certificate stay, as on a YubiKey."""
         return Device(
             serial=self.serial,
             firmware=self.firmware,
@@ -104,19 +104,23 @@ def _only(mapping: Mapping[int, T], name: int) -> dict[int, T]:
 
 
 def manufacture(serial: int, firmware: Firmware, attestation_key: PrivateKey, certificate: bytes) -> Device:
-    """Create a device in factory state, with its attestation key and certificate (F9)."""
+    """Creates a device in factory state, with its attestation key and certificate (F9)."""
     return Device(
         serial=serial,
         firmware=firmware,
         references=default_references(),
         management_key=_default_management_key(firmware),
-        keys={ATTESTATION_SLOT: SlotKey(attestation_key, Origin.IMPORTED, NEVER, NEVER)},
+        keys={
+            ATTESTATION_SLOT: SlotKey(
+                private_key=attestation_key, origin=Origin.IMPORTED, pin_policy=NEVER, touch_policy=NEVER
+            )
+        },
         objects={ATTESTATION_OBJECT: certificate_object(certificate)},
     )
 
 
 def certificate_object(certificate: bytes) -> bytes:
-    """Wrap a certificate as the content of a PIV object (SP 800-73-4 part 1, appendix A)."""
+    """Wraps a certificate as the content of a PIV object (SP 800-73-4 part 1, appendix A)."""
     return tlv(CERTIFICATE, certificate) + tlv(CERTIFICATE_INFO, b"\0") + tlv(ERROR_DETECTION)
 
 
@@ -132,7 +136,7 @@ def _default_management_key(firmware: Firmware) -> ManagementKey:
 
 
 def to_json(device: Device) -> bytes:
-    """Serialise a device, private keys included. The caller seals it."""
+    """Serialises a device, private keys included. The caller seals it."""
     return json.dumps(
         {
             "serial": device.serial,
@@ -161,7 +165,7 @@ def to_json(device: Device) -> bytes:
 
 
 def from_json(content: bytes) -> Device:
-    """Read a device that `to_json` wrote."""
+    """Reads a device that `to_json` wrote."""
     stored: dict[str, Any] = json.loads(content)
     major, minor, patch = stored["firmware"]
     algorithm, management_key, touch_required = stored["management_key"]
@@ -174,7 +178,9 @@ def from_json(content: bytes) -> Device:
         },
         management_key=ManagementKey(algorithm, bytes.fromhex(management_key), touch_required),
         keys={
-            int(slot): SlotKey(from_pkcs8(bytes.fromhex(pkcs8)), Origin(origin), pin, touch)
+            int(slot): SlotKey(
+                private_key=from_pkcs8(bytes.fromhex(pkcs8)), origin=Origin(origin), pin_policy=pin, touch_policy=touch
+            )
             for slot, (pkcs8, origin, pin, touch) in stored["keys"].items()
         },
         objects={int(name): bytes.fromhex(value) for name, value in stored["objects"].items()},

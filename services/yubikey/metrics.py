@@ -19,7 +19,7 @@ _operations = metrics.get_meter("cim-keys").create_histogram(
 
 
 def with_metrics(perform: Callable[[Effect], Awaitable[Outcome]]) -> Callable[[Effect], Awaitable[Outcome]]:
-    """Wrap *perform* so that it records duration and outcome of each effect."""
+    """Wraps *perform* so that it records duration and outcome of each effect."""
 
     async def perform_and_record(effect: Effect) -> Outcome:
         started, result = time.perf_counter(), "error"

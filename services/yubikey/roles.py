@@ -107,7 +107,7 @@ class Roles:
 
 
 def read_roles(path: Path | None) -> Roles:
-    """Read the roles from *path*, or the shipped ones. Raises Unusable, naming the error in the file."""
+    """Reads the roles from *path*, or the shipped ones. Raises Unusable, naming the error in the file."""
     name = str(path) if path is not None else "roles.toml"
     try:
         text = path.read_text() if path is not None else (files(__package__) / "roles.toml").read_text()

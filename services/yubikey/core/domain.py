@@ -40,7 +40,7 @@ STATE_VERSION = 2
 
 
 def decide(device: Device, message: AnyCommand | Outcome, context: Context) -> Decision:
-    """Decide on a command, or on the result of an effect."""
+    """Decides on a command, or on the result of an effect."""
     if isinstance(message, EffectFailed):
         return Rejection(message.code, message.message, retryable=message.retryable)
     if isinstance(message, EffectDone):

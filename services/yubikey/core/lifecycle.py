@@ -186,7 +186,7 @@ def _retire(state: Lifecycle, command: RetireYubiKey) -> LifecycleEvent | Reject
 
 
 def _void(state: Lifecycle, command: DeregisterYubiKey | UnassignYubiKey) -> YubiKeyRequestVoided | AlreadyDone:
-    """Void a request that has not arrived: the compensation may overtake the command that it undoes."""
+    """Voids a request that has not arrived: the compensation may overtake the command that it undoes."""
     if command.request_id is None or command.request_id in state.voided_request_ids:
         return AlreadyDone()
     return YubiKeyRequestVoided(serial=command.serial, request_id=command.request_id, reason=command.reason)

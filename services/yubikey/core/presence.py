@@ -10,7 +10,7 @@ from shared.decider import AlreadyDone
 
 
 def decide(state: Presence | None, report: ReportPresence) -> PresenceEvent | AlreadyDone:
-    """Decide on a report by one agent.
+    """Decides on a report by one agent.
 
     An agent that reports the device gone changes nothing if another agent has it by now: the device moved.
     """

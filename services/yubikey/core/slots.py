@@ -59,7 +59,7 @@ UNSUPPORTED_ALGORITHMS = frozenset({Algorithm.ML_DSA_65})
 def decide(
     device: Device, command: YubiKeyCommand, operation_id: str, new_key_id: str
 ) -> Rejection | AlreadyDone | Perform[Effect]:
-    """Decide on a slot command. *new_key_id*: id of the key that is generated if the command brings none."""
+    """Decides on a slot command. *new_key_id*: id of the key that is generated if the command brings none."""
     serial, slot = command.serial, command.slot
     match command:
         case GenerateSlotKey():

@@ -37,7 +37,7 @@ Background = Coroutine[Any, Any, None]
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AgentConfiguration:
     """Settings of an agent. *sources* is called once the state directory is locked."""
 
@@ -72,12 +72,10 @@ class Agent:
     async def start(
         self, stores: Stores, sealing_key: SealingKey, configure: Callable[[KeyValue, Leases], DeviceConfiguration]
     ) -> Callable[[Effect], Awaitable[Outcome]]:
-        """Poll for devices and lease them, now and in the background. Returns the performer of effects."""
+        """Polls for devices and leases them, now and in the background. Returns the performer of effects."""
         sources: list[Devices] = [FencedDevices(devices, self.leases) for devices in self._configuration.sources()]
-        intents, prompts = (
-            Intents(self._bucket, self.leases),
-            Prompts(stores["prompt"], self._configuration.prompt_timeout_s),
-        )
+        intents = Intents(self._bucket, self.leases)
+        prompts = Prompts(stores["prompt"], self._configuration.prompt_timeout_s)
         performer = DevicePerformer(sources, intents, sealing_key, configure(self._bucket, self.leases), prompts)
 
         async def perform(effect: Effect) -> Outcome:
@@ -112,17 +110,17 @@ class Agent:
         return with_metrics(perform)
 
     async def wrap(self, handle: Handler) -> Handler:
-        """Put routing in front of the handler."""
+        """Puts routing in front of the handler."""
         assert self._router is not None
         return await self._router.wrap(handle)
 
     def stop_prompts(self) -> None:
-        """End every wait for a person: the commands are redelivered, to another process or to the successor."""
+        """Ends every wait for a person: the commands are redelivered, to another process or to the successor."""
         if self._prompts is not None:
             self._prompts.stop()
 
     async def close(self) -> None:
-        """Release the leases once no operation is in flight.
+        """Releases the leases once no operation is in flight.
 
         If an operation takes too long, the leases expire, and the lock of the state directory ends with the process.
         """

@@ -47,14 +47,14 @@ class CommandRouter:
         self._subscription: Subscription | None = None
 
     async def wrap(self, handle: Handler) -> Handler:
-        """Subscribe for forwarded commands, and return the routing handler."""
+        """Subscribes for forwarded commands, and returns the routing handler."""
         self._handle = handle
         own = forwarding_subject(self._leases.holder.instance)
         self._subscription = await self._client.subscribe_inline(own, self._on_forwarded)
         return self._route
 
     async def stop(self) -> None:
-        """Accept no more forwarded commands, and finish those in flight."""
+        """Accepts no more forwarded commands, and finishes those in flight."""
         if self._subscription is not None:
             await self._subscription.unsubscribe()
         if self._in_flight:
@@ -81,7 +81,7 @@ class CommandRouter:
         return lease.holder.instance
 
     async def _forward(self, message: Msg, serial: int, holder: str) -> None:
-        """Forward the command to *holder*, and wait as long as it holds the lease: a person may take minutes."""
+        """Forwards the command to *holder*, and waits as long as it holds the lease: a person may take minutes."""
         request = to_json(
             {
                 "subject": message.subject,
@@ -134,7 +134,7 @@ class CommandRouter:
 
 
 def _decode_forwarded(client: Client, data: bytes) -> Msg:
-    """Decode the message as JetStream delivered it, with its reply subject: derived ids depend on its metadata."""
+    """Decodes the message as JetStream delivered it, with its reply subject: derived ids depend on its metadata."""
     try:
         forwarded = from_json(data)
         body = base64.b64decode(forwarded["data"], validate=True)

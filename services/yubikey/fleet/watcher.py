@@ -55,7 +55,7 @@ class Watcher:
         await _repeat(_POLL_INTERVAL_S, self.poll)
 
     async def renew_forever(self) -> None:
-        """Renew apart from polling: a reader that hangs must not cost the leases of other devices."""
+        """Renews apart from polling: a reader that hangs must not cost the leases of other devices."""
         await _repeat(self._leases.length / 4, self._renew)
 
     async def poll(self) -> None:
@@ -67,12 +67,12 @@ class Watcher:
             await asyncio.gather(*(self._report(serial) for serial in list(self._unconfirmed)))
 
     async def poll_for(self, serial: int) -> bool:
-        """Poll now. Returns True if the device is plugged in; it is leased too, unless another process has it."""
+        """Polls now. Returns True if the device is plugged in; it is leased too, unless another process has it."""
         await self.poll()
         return serial in self._present
 
     def expect(self, serials: Sequence[int]) -> None:
-        """Report those of *serials* that are gone: this agent had them before it stopped."""
+        """Reports those of *serials* that are gone: this agent had them before it stopped."""
         self._unconfirmed |= dict.fromkeys(serials, 0.0)
 
     async def _poll_sources(self) -> dict[int, Devices]:
@@ -106,7 +106,7 @@ class Watcher:
             log.debug("the lease of YubiKey %d: %s", serial, error)
 
     async def _report(self, serial: int) -> None:
-        """Report the device until the log agrees: two reports can be decided on in the wrong order."""
+        """Reports the device until the log agrees: two reports can be decided on in the wrong order."""
         devices, agent = self._present.get(serial), self._leases.holder.agent
         if devices is not None and not self._leases.holds(serial):
             del self._unconfirmed[serial]  # another process reports it
@@ -134,7 +134,7 @@ class Watcher:
 
 
 async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]]) -> None:
-    """Repeat *work* for ever: an unexpected error of one device must not end the polling of the others."""
+    """Repeats *work* without end: an unexpected error of one device must not end the polling of the others."""
     while True:
         await asyncio.sleep(interval_s)
         try:

@@ -75,7 +75,7 @@ class Administration:
         self._secrets = SecretAdministration(credentials, sealing_key, run)
 
     async def perform(self, effect: AtDevice) -> DeviceEvent | SecretEvent | SlotOperationEvent:
-        """Carry out the command. Raises DeviceError if the device or this service refuses."""
+        """Carries out the command. Raises DeviceError if the device or this service refuses."""
         command = effect.command
         if isinstance(command, SecretCommand):
             return await self._perform_secret_command(effect, command)
@@ -103,7 +103,7 @@ class Administration:
                 assert_never(command)
 
     async def _provision(self, effect: AtDevice, name: str, role: Role) -> YubiKeyProvisioned:
-        """Provision a device. Each step is skipped if it is done already.
+        """Provisions a device. Each step is skipped if it is done already.
 
         Retry limits come first, since setting them resets PIN and PUK. The management key comes last: a repetition of
         all other steps needs the present one.
@@ -218,7 +218,7 @@ def _has_retry_limits(device: OpenDevice, role: Role, secrets: DeviceSecrets) ->
 
 
 def _write_identifiers(device: OpenDevice) -> None:
-    """Write CHUID and CCC if they are missing: Windows ignores a card without them."""
+    """Writes CHUID and CCC if they are missing: Windows ignores a card without them."""
     missing = [
         (name, generate)
         for name, generate in ((OBJECT_ID.CHUID, generate_chuid), (OBJECT_ID.CAPABILITY, generate_ccc))

@@ -83,7 +83,7 @@ class DevicePerformer:
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def drain(self) -> bool:
-        """Start no more operations. Returns True if those in flight have ended in time."""
+        """Starts no more operations. Returns True if those in flight have ended in time."""
         self._threads.shutdown(wait=False)
         shutdown = asyncio.to_thread(self._threads.shutdown)
         try:
@@ -124,7 +124,7 @@ class DevicePerformer:
                 assert_never(effect)
 
     async def _fill(self, effect: FillEffect, private_key: PrivateKey | None) -> SlotFilled:
-        """Write the intent, then fill the slot. If the slot is filled already, report that."""
+        """Writes the intent, then fills the slot. If the slot is filled already, reports that."""
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         if effect.key_id in intent.voided:
             raise DeviceError(RejectionCode.CONFLICT, f"key {effect.key_id} was undone before it arrived")
@@ -159,7 +159,7 @@ class DevicePerformer:
         return await self._change(effect, lambda device: put_certificate(device, effect), found)
 
     async def _change(self, effect: SlotEffect, work: Callable[[OpenDevice], T], before: SlotReading) -> T:
-        """Run *work*, which changes the slot. A rejection means "nothing changed", so it needs an unchanged slot.
+        """Runs *work*, which changes the slot. A rejection means "nothing changed", so it needs an unchanged slot.
 
         Raises Transient if the slot changed, or cannot be read: the command is retried, or the saga compensates it.
         """
@@ -177,7 +177,7 @@ class DevicePerformer:
             return False
 
     async def _empty(self, effect: EmptySlot) -> SlotEmptied:
-        """Delete the key of the effect, and void its id: a late command must not create it any more."""
+        """Deletes the key of the effect, and voids its id: a late command must not create it any more."""
         intent, revision = await self._intents.read(effect.serial, effect.slot)
         found = await self._run_effect(effect, lambda device: device.read(effect.slot))
         is_retry = intent.operation_id == effect.operation_id
@@ -202,7 +202,7 @@ class DevicePerformer:
         return SlotEmptied(effect=effect, simulated=found.simulated, cleared=True, overwrote=overwrote)
 
     async def _run_effect(self, effect: SlotEffect, work: Callable[[OpenDevice], T]) -> T:
-        """Run *work* with the effect's device, on a thread: generating an RSA key can take minutes."""
+        """Runs *work* with the effect's device, on a thread: generating an RSA key can take minutes."""
         return await self._run(effect.serial, work)
 
     async def _run(self, serial: str, work: Callable[[OpenDevice], T]) -> T:
@@ -211,7 +211,7 @@ class DevicePerformer:
         return await self._on_a_thread(self._run_blocking, serial, candidates, work)
 
     async def _on_a_thread(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run *work* on a device thread: waiting for a person would block the default executor's few threads."""
+        """Runs *work* on a device thread: waiting for a person would block the default executor's few threads."""
         context = copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._threads, lambda: context.run(work, *args, **kwargs)

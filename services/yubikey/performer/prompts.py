@@ -66,7 +66,7 @@ class Prompts:
         self._stopping = threading.Event()
 
     def stop(self) -> None:
-        """End every wait: the commands are redelivered, to another process or to the successor of this one."""
+        """Ends every wait: the commands are redelivered, to another process or to the successor of this one."""
         self._stopping.set()
 
     def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
@@ -89,7 +89,7 @@ class Prompts:
             return operation(_unseal_pin(prompt, bytes.fromhex(state.sealed_pin)))
 
     def _wait(self, prompt: _OpenPrompt, problem: str) -> None:
-        """Pause until the next attempt. Raises if the prompt is cancelled or expired, or this process stops."""
+        """Pauses until the next attempt. Raises if the prompt is cancelled or expired, or this process stops."""
         if self._on_the_loop(self._load(prompt.prompt_id)).state.phase is Phase.SETTLED:
             raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}; the prompt was cancelled")
         if datetime.now(UTC) >= prompt.deadline:
@@ -114,7 +114,7 @@ class Prompts:
         self._on_the_loop(self._append_outcome(prompt.prompt_id, outcome))
 
     async def _raise_prompt(self, serial: int, slot: Slot | None, wanted: PromptKind) -> _OpenPrompt:
-        """Raise a prompt for the current command, or return its open one.
+        """Raises a prompt for the current command, or returns its open one.
 
         A touch prompt of a crashed process is reused. Its PIN prompt cannot be: the key died with the process.
         """
@@ -156,7 +156,7 @@ class Prompts:
                 continue
 
     async def _append(self, current: Versioned[Prompt], event: PromptRaised | PromptSettled) -> None:
-        """Append in the conversation of the command, with another cause: only its outcome has the command as cause."""
+        """Appends in the conversation of the command, with another cause: only its outcome has the command as cause."""
         lineage = replace(current_command.get().lineage, message_id=UUID(event.prompt_id))
         await self._store.append(current, event, lineage, "yubikey")
 

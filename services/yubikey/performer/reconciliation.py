@@ -34,7 +34,7 @@ class SlotComparison(StrEnum):
 
 
 def compare(intent: Intent, public_key_pem: str | None, content: SlotContent | None, *, begun: bool) -> SlotComparison:
-    """Compare the key in the slot with the *content* in the log. *begun*: the intent's command has no outcome yet."""
+    """Compares the key in the slot with the *content* in the log. *begun*: the intent's command has no outcome yet."""
     if content is not None:
         matches = content.public_key_pem == public_key_pem
     else:
@@ -58,7 +58,7 @@ async def reconcile(
     load: Callable[[], Awaitable[Versioned[Device]]],
     perform: Callable[[ReadSlot], Awaitable[Outcome]],
 ) -> dict[Slot, SlotComparison]:
-    """Compare every slot that has an intent, and log what differs. A slot that changes meanwhile is skipped."""
+    """Compares every slot that has an intent, and logs what differs. A slot that changes meanwhile is skipped."""
     comparisons: dict[Slot, SlotComparison] = {}
     for slot, intent in (await intents.all(serial)).items():
         outcome = await perform(ReadSlot(serial, slot, None))

@@ -46,7 +46,7 @@ class SecretAdministration:
         self._run = run
 
     async def set_pin(self, serial: str, operation_id: str, sealed: bytes | None = None) -> int:
-        """Set the PIN, generated unless *sealed* brings one. Returns the attempts left."""
+        """Sets the PIN, generated unless *sealed* brings one. Returns the attempts left."""
         secrets = await self._credentials.read(serial)
         if secrets.done != operation_id:
             pin = (

@@ -51,7 +51,7 @@ _KEY_TYPES_AND_HASHES = {
 
 
 def create_csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
-    """Have the slot's key sign a certificate signing request (PKCS#10)."""
+    """Has the slot's key sign a certificate signing request (PKCS#10)."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
     builder = x509.CertificateSigningRequestBuilder().subject_name(_name(command.subject))
     if command.subject.email is not None:
@@ -73,7 +73,7 @@ def create_csr(device: OpenDevice, command: CreateSlotCsr) -> SlotCsrCreated:
 
 
 def sign(device: OpenDevice, command: SignInSlot) -> SlotSignatureCreated:
-    """Sign the message of the command with the slot's key."""
+    """Signs the message of the command with the slot's key."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
     kinds, hashed = _KEY_TYPES_AND_HASHES.get(command.signature_algorithm, (set(), _SHA256))
     if key.metadata.key_type not in kinds:
@@ -96,7 +96,7 @@ def sign(device: OpenDevice, command: SignInSlot) -> SlotSignatureCreated:
 
 
 def decrypt(device: OpenDevice, command: DecryptInSlot) -> SlotDecrypted:
-    """Decrypt, or agree on a shared secret; the result is sealed to the recipient."""
+    """Decrypts, or agrees on a shared secret; the result is sealed to the recipient."""
     key, slot = _key_in(device, command.slot), slot_of(command.slot)
     if command.ciphertext is not None:
         ciphertext = command.ciphertext
@@ -122,7 +122,7 @@ def decrypt(device: OpenDevice, command: DecryptInSlot) -> SlotDecrypted:
 
 
 def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
-    """Move key and certificate to another slot, or finish a move that was interrupted."""
+    """Moves key and certificate to another slot, or finishes a move that was interrupted."""
     source, target = device.read(command.slot), device.read(command.to)
     moved = SlotMoved(serial=str(device.serial), slot=command.slot, to=command.to, simulated=device.simulated)
     if source.key is None and target.key is None:
@@ -139,7 +139,7 @@ def move(device: OpenDevice, command: MoveSlotKey) -> SlotMoved:
 
 
 def _with_key(device: OpenDevice, key: SlotKey, slot: Slot, operation: Callable[[], T]) -> T:
-    """Run *operation* with the PIN verified before each attempt: policy "always" requires it, a touch repeats it."""
+    """Runs *operation* with the PIN verified before each attempt: policy "always" requires it, a touch repeats it."""
 
     def with_verified_pin() -> T:
         return operation() if key.pin_policy is PinPolicy.NEVER else with_pin(device, slot, operation)

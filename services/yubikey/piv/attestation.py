@@ -33,7 +33,7 @@ class AttestationError(Exception):
     """The attestation does not verify; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """Metadata of a slot that its attestation must confirm."""
 
@@ -55,7 +55,7 @@ class Attestation:
 def verify_attestation(
     claim: Claim, statement: x509.Certificate, device: x509.Certificate, trust: Trust
 ) -> Attestation:
-    """Verify that *statement*, signed by the attestation key of *device*, confirms the *claim* up to a root of *trust*.
+    """Verifies that a *statement* of the attestation key of *device* confirms the *claim*, up to a root of *trust*.
 
     Raises AttestationError otherwise.
     """
@@ -116,7 +116,7 @@ def _issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
 
 
 def _is_current(certificate: x509.Certificate) -> bool:
-    """Compare without arithmetic: a notAfter of 9999-12-31 (Yubico's Root 1, ours) overflows in other time zones."""
+    """Compares without arithmetic: a notAfter of 9999-12-31 (Yubico's Root 1, ours) overflows in other time zones."""
     return certificate.not_valid_before_utc <= datetime.now(UTC) <= certificate.not_valid_after_utc
 
 

@@ -23,7 +23,7 @@ MIN_ATTEMPTS = 2
 
 
 def authenticate(device: OpenDevice) -> None:
-    """Authenticate with the management key, of the algorithm that the device reports (AES-192 by default since 5.7).
+    """Authenticates with the management key, of the algorithm that the device reports (AES-192 by default since 5.7).
 
     A wrong management key costs no attempts. The candidates are tried in order, then the key that the device stores
     under its PIN. Raises DeviceError if none is accepted.
@@ -56,7 +56,7 @@ def _accepts(device: OpenDevice, key: bytes) -> bool:
 
 
 def with_pin(device: OpenDevice, slot: Slot | None, operation: Callable[[], T]) -> T:
-    """Run *operation* after verifying the PIN: a stored one, the factory default, or one that a person answers."""
+    """Runs *operation* after verifying the PIN: a stored one, the factory default, or one that a person answers."""
     if device.candidates.pins or pin_is_default(device):
         verify_pin(device)
         return operation()
@@ -69,7 +69,7 @@ def with_pin(device: OpenDevice, slot: Slot | None, operation: Callable[[], T]) 
 
 
 def verify_pin(device: OpenDevice) -> str:
-    """Verify the stored or default PIN, and return it. Raises DeviceError if the device has another one."""
+    """Verifies the stored or default PIN, and returns it. Raises DeviceError if the device has another one."""
     if pin_is_default(device):
         _verify(device, DEFAULT_PIN)
         return DEFAULT_PIN

@@ -18,7 +18,7 @@ from shared.contracts.rejection import RejectionCode
 def inspect_slot(
     device: OpenDevice, effect: FillEffect, private_key: PrivateKey | None, intent: Intent
 ) -> SlotFilled | SlotReading:
-    """Read the slot before it is filled; return the result if the effect was performed already.
+    """Reads the slot before it is filled; returns the result if the effect was performed already.
 
     Every rejection happens here, before an intent is written and before anything is deleted.
     """

@@ -26,7 +26,7 @@ _FIRMWARE_WITH_METADATA = (5, 3, 0)
 
 
 def detect(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected:
-    """Report the device. *recipient_public_key*: the key that clients seal secrets for this service to."""
+    """Reports the device. *recipient_public_key*: the key that clients seal secrets for this service to."""
     connection = device.session.protocol.connection
     about = ManagementSession(connection).read_device_info()  # selects another application: PIV is selected again below
     session = PivSession(connection)
@@ -53,14 +53,14 @@ def detect(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected:
 
 
 def seal(device: OpenDevice) -> YubiKeySealed:
-    """Report the slots and their digest, against which later changes show."""
+    """Reports the slots and their digest, against which later changes show."""
     slots = tuple(describe_slots(device))
     serial, simulated = str(device.serial), device.simulated
     return YubiKeySealed(serial=serial, simulated=simulated, config_sha256=digest(slots), slots=slots)
 
 
 def describe_slots(device: OpenDevice) -> Iterator[SlotDescription]:
-    """Describe every slot with a key. Raises DeviceError for firmware before 5.3, which has no metadata."""
+    """Describes every slot with a key. Raises DeviceError for firmware before 5.3, which has no metadata."""
     for slot in Slot:
         found = device.read(slot)
         if (key := found.key) is None:

@@ -39,7 +39,7 @@ def key_type_of(key: PrivateKey) -> KEY_TYPE | None:
 
 
 def slot_filled(device: OpenDevice, effect: FillEffect, *, replaced: bool) -> SlotFilled:
-    """Report the key that is in the slot now, with its attestation if it was generated."""
+    """Reports the key that is in the slot now, with its attestation if it was generated."""
     key = _key_in(device, effect)
     statement = device.statement(effect.slot) if isinstance(effect, GenerateInSlot) else None
     return SlotFilled(
@@ -55,7 +55,7 @@ def slot_filled(device: OpenDevice, effect: FillEffect, *, replaced: bool) -> Sl
 
 
 def attest(device: OpenDevice, effect: Attest) -> Attested | NotAttested:
-    """Have the device attest the slot's key, and verify the statement."""
+    """Has the device attest the slot's key, and verifies the statement."""
     key = device.read(effect.slot).key
     if key is None:
         return NotAttested(effect, device.simulated, f"slot {effect.slot} has no key")
@@ -79,7 +79,7 @@ def attest(device: OpenDevice, effect: Attest) -> Attested | NotAttested:
 
 
 def put_certificate(device: OpenDevice, effect: PutCertificate) -> CertificatePut:
-    """Write a certificate that certifies the key in the slot."""
+    """Writes a certificate that certifies the key in the slot."""
     try:
         certificate = x509.load_pem_x509_certificate(effect.certificate_pem.encode())
         public_key = certificate.public_key()
@@ -101,7 +101,7 @@ def _key_in(device: OpenDevice, effect: FillEffect | PutCertificate) -> SlotKey:
 
 
 def read_contents(device: OpenDevice, effect: ReadSlot) -> SlotContents:
-    """Read public key and certificate of the slot."""
+    """Reads public key and certificate of the slot."""
     found = device.read(effect.slot)
     certificate = found.certificate
     stored = (

@@ -38,19 +38,19 @@ _MAX_ATTEMPTS = 255
 
 
 def set_pin(device: OpenDevice, pin: str) -> None:
-    """Set the PIN. If a crashed attempt set it already, no PIN attempt is lost: it is among the candidates."""
+    """Sets the PIN. If a crashed attempt set it already, no PIN attempt is lost: it is among the candidates."""
     before = verify_pin(device)
     if before != pin:
         device.session.change_pin(before, pin)
 
 
 def set_puk(device: OpenDevice, secrets: DeviceSecrets, puk: str) -> None:
-    """Set the PUK."""
+    """Sets the PUK."""
     _with_puk(device, secrets, lambda before: device.session.change_puk(before, puk))
 
 
 def block_puk(device: OpenDevice) -> None:
-    """Use up the attempts of the PUK: a forgotten PIN then needs a reset."""
+    """Uses up the attempts of the PUK: a forgotten PIN then needs a reset."""
     for _ in range(_MAX_ATTEMPTS):
         try:
             device.session.change_puk("\0" * 8, DEFAULT_PUK)
@@ -60,12 +60,12 @@ def block_puk(device: OpenDevice) -> None:
 
 
 def unblock_pin(device: OpenDevice, secrets: DeviceSecrets, pin: str) -> None:
-    """Set the PIN with the PUK, and reset its retry counter."""
+    """Sets the PIN with the PUK, and resets its retry counter."""
     _with_puk(device, secrets, lambda puk: device.session.unblock_pin(puk, pin))
 
 
 def _with_puk(device: OpenDevice, secrets: DeviceSecrets, work: Callable[[str], None]) -> None:
-    """Run *work* with the first PUK candidate that the device accepts. A wrong one costs an attempt."""
+    """Runs *work* with the first PUK candidate that the device accepts. A wrong one costs an attempt."""
     for number, puk in enumerate(candidates := _puk_candidates(device, secrets), 1):
         require_attempts(_puk_attempts_left(device), device, "PUK")
         try:
@@ -79,14 +79,14 @@ def _with_puk(device: OpenDevice, secrets: DeviceSecrets, work: Callable[[str], 
 
 
 def set_retries(device: OpenDevice, pin_retries: int, puk_retries: int) -> None:
-    """Set the retry limits. The device resets PIN and PUK to factory values when it does this."""
+    """Sets the retry limits. The device resets PIN and PUK to factory values when it does this."""
     authenticate(device)
     verify_pin(device)
     device.session.set_pin_attempts(pin_retries, puk_retries)
 
 
 def restore_pin_and_puk(device: OpenDevice, secrets: DeviceSecrets) -> None:
-    """Set the stored PIN and PUK again if the device has the factory values."""
+    """Sets the stored PIN and PUK again if the device has the factory values."""
     if secrets.pin is not None and pin_is_default(device) is not False:
         device.session.change_pin(DEFAULT_PIN, secrets.pin)
     if secrets.puk_policy is PukPolicy.BLOCK:

@@ -14,7 +14,7 @@ _DIGITS = "0123456789"
 
 
 def generate_pin() -> str:
-    """Generate eight random digits for a PIN or PUK, without weak ones."""
+    """Generates eight random digits for a PIN or PUK, without weak ones."""
     while True:
         pin = "".join(secrets.choice(_DIGITS) for _ in range(MAX_PIN_LENGTH))
         if weakness_of(pin) is None:
@@ -26,7 +26,7 @@ def generate_management_key(length: int) -> bytes:
 
 
 def require_acceptable(text: str, what: str) -> str:
-    """Return *text* if it is acceptable as *what* (PIN or PUK). Raises DeviceError, which does not quote it."""
+    """Returns *text* if it is acceptable as *what* (PIN or PUK). Raises DeviceError, which does not quote it."""
     if (problem := weakness_of(text)) is not None:
         raise DeviceError(RejectionCode.INVALID, f"the sealed {what} {problem}")
     return text

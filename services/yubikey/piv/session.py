@@ -54,11 +54,11 @@ class Prompter(Protocol):
     """Asks the person at a device for a touch or a PIN. Both methods may call *operation* more than once."""
 
     def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
-        """Run *operation*, which needs a touch. Raises DeviceError if nobody touches the device in time."""
+        """Runs *operation*, which needs a touch. Raises DeviceError if nobody touches the device in time."""
         ...
 
     def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Run *operation* with the PIN that the person answers. Raises DeviceError if nobody does in time."""
+        """Runs *operation* with the PIN that the person answers. Raises DeviceError if nobody does in time."""
         ...
 
 
@@ -70,7 +70,7 @@ class CandidateSecrets:
     pins: tuple[str, ...] = field(default=(), repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class OpenDevice:
     """A connected device whose serial number was checked."""
 
@@ -89,18 +89,18 @@ class OpenDevice:
         return self.session.get_management_key_metadata().touch_policy is not TOUCH_POLICY.NEVER
 
     def with_touch(self, slot: Slot | None, operation: Callable[[], T]) -> T:
-        """Run *operation*, which needs a touch, and prompt for it.
+        """Runs *operation*, which needs a touch, and prompts for it.
 
         It runs again after each 6982 (security status not satisfied). A PIN, if it needs one, must be verified inside.
         """
         return operation() if self.prompter is None else self.prompter.with_touch(self.serial, slot, operation)
 
     def use(self, slot: Slot, key: SlotKey, operation: Callable[[], T]) -> T:
-        """Run *operation* with the slot's key, and prompt for a touch if the key's touch policy requires one."""
+        """Runs *operation* with the slot's key, and prompts for a touch if the key's touch policy requires one."""
         return self.with_touch(slot, operation) if key.touch_policy in _TOUCH_REQUIRED else operation()
 
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Run *operation* with a PIN that a person answers: the service stores none."""
+        """Runs *operation* with a PIN that a person answers: the service stores none."""
         if self.prompter is None:
             raise DeviceError(
                 RejectionCode.NOT_ALLOWED, f"this service does not store the PIN of YubiKey {self.serial}"
@@ -108,13 +108,14 @@ class OpenDevice:
         return self.prompter.with_pin(self.serial, slot, operation)
 
     def read(self, slot: Slot) -> SlotReading:
-        """Read key and certificate of *slot*. Raises DeviceError for firmware before 5.3."""
+        """Reads key and certificate of *slot*. Raises DeviceError for firmware before 5.3."""
         if self.session.version < _FIRMWARE_WITH_METADATA:
             # An imported key without a certificate would be invisible, and overwritten unnoticed.
             problem = f"firmware {self.session.version} does not report the content of a slot; 5.3 or newer is needed"
             raise DeviceError(RejectionCode.INVALID, problem)
         certificate, has_object = self._certificate(slot_of(slot))
-        return SlotReading(self.simulated, self._key(slot_of(slot)), certificate, has_object)
+        key = self._key(slot_of(slot))
+        return SlotReading(simulated=self.simulated, key=key, certificate=certificate, has_object=has_object)
 
     def check_support(self, algorithm: Algorithm, pin: PinPolicy, touch: TouchPolicy, *, generate: bool) -> None:
         key_type = KEY_TYPES[algorithm]
@@ -123,7 +124,7 @@ class OpenDevice:
     def fill(
         self, slot: Slot, algorithm: Algorithm, pin: PinPolicy, touch: TouchPolicy, private_key: PrivateKey | None
     ) -> None:
-        """Replace the content of the slot with *private_key*, or with a key that the device generates.
+        """Replaces the content of the slot with *private_key*, or with a key that the device generates.
 
         The old certificate is deleted first: otherwise it would look like the new key's.
         """
@@ -136,7 +137,7 @@ class OpenDevice:
             self.session.put_key(target, private_key, *policies)
 
     def empty(self, slot: Slot) -> str | None:
-        """Delete the certificate, then the key. Returns the fingerprint of the placeholder key that stays, if any."""
+        """Deletes the certificate, then the key. Returns the fingerprint of the placeholder key that stays, if any."""
         target = slot_of(slot)
         if self._certificate(target)[1]:
             self.session.delete_certificate(target)
@@ -149,7 +150,7 @@ class OpenDevice:
         return sha256(spki(self.session.generate_key(target, KEY_TYPE.ECCP256))).hexdigest()
 
     def put_certificate(self, slot: Slot, certificate: x509.Certificate) -> None:
-        """Write the certificate, read it back, and change the CHUID, so that Windows drops its cache (ykman #688)."""
+        """Writes the certificate, reads it back, and changes the CHUID: then Windows drops its cache (ykman #688)."""
         target = slot_of(slot)
         self.session.put_certificate(target, certificate)
         if self.session.get_certificate(target) != certificate:
@@ -166,9 +167,14 @@ class OpenDevice:
     def verify_statement(
         self, slot: Slot, key: SlotKey, statement: tuple[x509.Certificate, x509.Certificate]
     ) -> Attestation:
-        """Verify the attestation of a slot's key. Raises AttestationError."""
-        pin_policy, touch_policy = key.metadata.pin_policy, key.metadata.touch_policy
-        claim = Claim(self.serial, slot_of(slot), key.public_key, pin_policy, touch_policy)
+        """Verifies the attestation of a slot's key. Raises AttestationError."""
+        claim = Claim(
+            serial=self.serial,
+            slot=slot_of(slot),
+            public_key=key.public_key,
+            pin_policy=key.metadata.pin_policy,
+            touch_policy=key.metadata.touch_policy,
+        )
         return verify_attestation(claim, *statement, self.trust)
 
     def _key(self, slot: SLOT) -> SlotKey | None:
@@ -199,13 +205,20 @@ def open_piv(
     candidates: CandidateSecrets,
     prompter: Prompter | None = None,
 ) -> Iterator[OpenDevice]:
-    """Open a PIV session on *connection*. Errors of the device inside the block become DeviceError."""
+    """Opens a PIV session on *connection*. Errors of the device inside the block become DeviceError."""
     with connection:
         try:
             session = PivSession(connection)
             if session.get_serial() != serial:
                 raise DeviceAbsentError(serial)  # the device in this reader has been exchanged
-            yield OpenDevice(session, serial, devices.simulated, devices.trust, candidates, prompter)
+            yield OpenDevice(
+                session=session,
+                serial=serial,
+                simulated=devices.simulated,
+                trust=devices.trust,
+                candidates=candidates,
+                prompter=prompter,
+            )
         except NotSupportedError as error:
             raise DeviceError(RejectionCode.INVALID, f"YubiKey {serial} cannot do this: {error}") from error
         except ApplicationNotAvailableError as error:

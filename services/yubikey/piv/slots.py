@@ -47,7 +47,7 @@ class SlotKey:
         return TouchPolicy[self.metadata.touch_policy.name]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SlotReading:
     """Key and certificate of a slot. *has_object*: the certificate object exists, readable as a certificate or not."""
 

@@ -28,12 +28,12 @@ class Devices(Protocol):
         ...
 
     def open(self, serial: int) -> SmartCardConnection:
-        """Connect to a device. Raises DeviceAbsentError if it is not there, DeviceBusyError if that is unknown."""
+        """Connects to a device. Raises DeviceAbsentError if it is not there, DeviceBusyError if that is unknown."""
         ...
 
 
 def open_device(sources: Sequence[Devices], serial: str) -> tuple[Devices, SmartCardConnection]:
-    """Connect to the device with this serial number, in the first of *sources* that has it."""
+    """Connects to the device with this serial number, in the first of *sources* that has it."""
     for devices in sources:
         try:
             return devices, devices.open(int(serial))

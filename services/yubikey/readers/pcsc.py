@@ -41,7 +41,7 @@ class PcscYubiKeys:
         self._search_lock = threading.Lock()
 
     def serials(self) -> Sequence[int]:
-        """List the devices. Opens only those that were plugged in since, and those that could not be read before."""
+        """Lists the devices. Opens only those that were plugged in since, and those that could not be read before."""
         with self._search_lock:
             readers = self._readers()
             now = self._insertions(list(readers))
@@ -143,7 +143,7 @@ class ReaderConnection(SmartCardConnection):
 
 
 def _serial_of(connection: SmartCardConnection) -> int | None:
-    """Read the serial number; None for firmware before 5.0.3, or if PIV is switched off.
+    """Reads the serial number; None for firmware before 5.0.3, or if PIV is switched off.
 
     Raises DeviceBusyError if the device was removed meanwhile, or returned an error that can be temporary.
     """

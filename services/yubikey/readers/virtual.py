@@ -40,7 +40,7 @@ class Distribution(Protocol):
 
 
 def load_distribution() -> Distribution:
-    """Import the package of virtual YubiKeys. Raises Unusable if this installation does not contain it."""
+    """Imports the package of virtual YubiKeys. Raises Unusable if this installation does not contain it."""
     try:
         return cast("Distribution", importlib.import_module(PACKAGE))
     except ModuleNotFoundError as error:

@@ -20,7 +20,7 @@ from shared.nats.kv import KeyValue
 PURPOSE = b"cim-keys/yubikey/device-secrets/v1"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceSecrets:
     """Secrets of one device; None: not stored. The field names are those of the stored JSON.
 
@@ -65,7 +65,7 @@ class Credentials:
         self._leases = leases
 
     async def read(self, serial: str) -> DeviceSecrets:
-        """Read the secrets of a device. Raises Poison if they are sealed with the secret of another service."""
+        """Reads the secrets of a device. Raises Poison if they are sealed with the secret of another service."""
         document = await self._bucket.get(_name(serial))
         if document is None:
             return DeviceSecrets()
@@ -76,7 +76,7 @@ class Credentials:
         return _DOCUMENT.validate_json(opened)
 
     async def write(self, serial: str, secrets: DeviceSecrets) -> DeviceSecrets:
-        """Write the secrets, and return them."""
+        """Writes the secrets, and returns them."""
         sealed = self._sealing.seal(_DOCUMENT.dump_json(secrets), serial)
         if self._leases is not None:
             await self._leases.put(int(serial), _name(serial), sealed)
@@ -86,7 +86,7 @@ class Credentials:
         return secrets
 
     async def change(self, serial: str, **changes: object) -> DeviceSecrets:
-        """Read the secrets, apply *changes*, and write them."""
+        """Reads the secrets, applies *changes*, and writes them."""
         return await self.write(serial, replace(await self.read(serial), **changes))  # type: ignore[arg-type] # fields by name
 
 

@@ -26,7 +26,7 @@ class StateDirectory:
 
     @classmethod
     async def claim(cls, directory: Path, timeout_s: float) -> StateDirectory:
-        """Lock *directory*. Raises Unusable if another process still holds the lock after *timeout_s*."""
+        """Locks *directory*. Raises Unusable if another process still holds the lock after *timeout_s*."""
         lock = _lock_file(directory)
         for _ in range(int(timeout_s / _RETRY_INTERVAL_S) + 1):
             try:

@@ -44,7 +44,7 @@ class Intent:
         return self.key_id == key_id and fingerprint not in (None, self.before)
 
     def void(self, key_id: str) -> Intent:
-        """Add *key_id* to the voided ones."""
+        """Adds *key_id* to the voided ones."""
         return self if key_id in self.voided else replace(self, voided=(*self.voided, key_id)[-MAX_VOIDED_KEY_IDS:])
 
 
@@ -74,7 +74,7 @@ class Intents:
         }
 
     async def write(self, serial: str, slot: str, intent: Intent, revision: int) -> int:
-        """Write an intent. Raises Conflict if another process wrote one, or holds the device's lease by now."""
+        """Writes an intent. Raises Conflict if another process wrote one, or holds the device's lease by now."""
         if self.leases is not None:
             epoch = self.leases.require(int(serial))
             if intent.epoch > epoch:

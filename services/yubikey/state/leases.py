@@ -109,7 +109,7 @@ class Leases:
         ]
 
     async def acquire(self, serial: int) -> bool:
-        """Acquire the lease, or renew it. Raises Conflict while another process holds it.
+        """Acquires the lease, or renews it. Raises Conflict while another process holds it.
 
         Returns True for a new lease: its previous holder may have left an operation unfinished.
         """
@@ -126,14 +126,14 @@ class Leases:
             return True
 
     async def release(self, serial: int) -> None:
-        """Release the lease, so that another process can acquire it at once. The epoch stays."""
+        """Releases the lease, so that another process can acquire it at once. The epoch stays."""
         async with self._locks[serial]:
             if (held := self._held.pop(serial, None)) is not None:
                 released = replace(held.lease, until=datetime.now(UTC), released=True)
                 await self._bucket.put(f"{serial}.lease", _DOCUMENT.dump_json(released), held.revision)
 
     async def put(self, serial: int, key: str, value: bytes) -> int:
-        """Write a document about the device, fenced by the lease.
+        """Writes a document about the device, fenced by the lease.
 
         The server accepts it only if the lease's revision is still the last. Raises Conflict otherwise.
         """
@@ -159,7 +159,7 @@ class Leases:
 
     @contextmanager
     def in_use(self, serial: int) -> Iterator[None]:
-        """Keep a lease that is lost inside the block from being acquired again before the block ends.
+        """Keeps a lease that is lost inside the block from being acquired again before the block ends.
 
         A holder in between may have changed the device behind the operation's back.
         """
@@ -172,7 +172,7 @@ class Leases:
                 del self._in_use[serial]
 
     async def _renew(self, serial: int, held: _HeldLease) -> bool:
-        """Renew the lease. Returns False if another process has it.
+        """Renews the lease. Returns False if another process has it.
 
         A conflict may also come from this process's own write, if its acknowledgement was lost.
         """

@@ -44,7 +44,7 @@ async def require_readable(bucket: KeyValue, sealing: DocumentSealing) -> None:
 
 
 async def reseal_documents(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> None:
-    """Seal every document with the current secret, and log when none is left. Each process does so for its devices."""
+    """Seals every document with the current secret, and logs when none is left. Each process does its devices."""
     before = 0
     while True:
         try:
@@ -67,7 +67,7 @@ async def reseal_documents(bucket: KeyValue, sealing: DocumentSealing, leases: L
 
 
 async def _reseal_all(bucket: KeyValue, sealing: DocumentSealing, leases: Leases) -> int:
-    """Seal documents again. Returns the number left: another process leases the device, or has just written."""
+    """Seals documents again. Returns the number left: another process leases the device, or has just written."""
     left = 0
     async for document in bucket.all(_SECRETS_KEYS):
         serial = _serial(document)

@@ -41,14 +41,14 @@ class SealingKey:
         self.public = self._keys[0].public_key().public_bytes_raw()
 
     def unseal(self, sealed: bytes, info: bytes) -> bytes:
-        """Open a ciphertext that was sealed with *info*. Raises InvalidTag or ValueError."""
+        """Opens a ciphertext that was sealed with *info*. Raises InvalidTag or ValueError."""
         for key in self._keys[:-1]:
             with contextlib.suppress(InvalidTag):
                 return SUITE.decrypt(sealed, key, info)
         return SUITE.decrypt(sealed, self._keys[-1], info)
 
     def unseal_private_key(self, sealed: bytes, key_id: str) -> PrivateKey:
-        """Open a private key that was sealed for *key_id*. Raises SealError; under another id it does not open."""
+        """Opens a private key that was sealed for *key_id*. Raises SealError; under another id it does not open."""
         try:
             pkcs8 = self.unseal(sealed, sealing_info(key_id))
         except (InvalidTag, ValueError):
@@ -82,5 +82,5 @@ class DocumentSealing:
 
 
 def derive_key(secret: bytes, purpose: bytes) -> bytes:
-    """Derive 32 bytes for one purpose with HKDF (RFC 5869)."""
+    """Derives 32 bytes for one purpose with HKDF (RFC 5869)."""
     return HKDF(SHA256(), SECRET_SIZE, None, purpose).derive(secret)

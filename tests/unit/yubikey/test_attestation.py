@@ -30,7 +30,15 @@ class TestAttestation:
         with opening(devices) as device:
             statement, certificate = device.statement(SLOT_9A)
         policies = (key.metadata.pin_policy, key.metadata.touch_policy)
-        return Claim(SERIAL, SLOT.AUTHENTICATION, key.public_key, *policies), statement, certificate
+        pin_policy, touch_policy = policies
+        claim = Claim(
+            serial=SERIAL,
+            slot=SLOT.AUTHENTICATION,
+            public_key=key.public_key,
+            pin_policy=pin_policy,
+            touch_policy=touch_policy,
+        )
+        return claim, statement, certificate
 
     def test_a_key_made_on_the_device_is_proved(self, devices, stated):
         proof = verify_attestation(*stated, devices.trust)

@@ -26,7 +26,13 @@ def stated(name):
 
 
 def claim_of(name, serial, slot, pin_policy):
-    return Claim(serial, slot, stated(name)[0].public_key(), pin_policy, TOUCH_POLICY.NEVER)
+    return Claim(
+        serial=serial,
+        slot=slot,
+        public_key=stated(name)[0].public_key(),
+        pin_policy=pin_policy,
+        touch_policy=TOUCH_POLICY.NEVER,
+    )
 
 
 class TestWhatIsShipped:
@@ -86,7 +92,13 @@ class TestTheTwoMakesAreNeverMixed:
         key = generate(devices)
         with opening(devices) as device:
             statement = device.statement("9a")
-            claim = Claim(device.serial, SLOT.AUTHENTICATION, key.public_key, PIN_POLICY.ONCE, TOUCH_POLICY.NEVER)
+            claim = Claim(
+                serial=device.serial,
+                slot=SLOT.AUTHENTICATION,
+                public_key=key.public_key,
+                pin_policy=PIN_POLICY.ONCE,
+                touch_policy=TOUCH_POLICY.NEVER,
+            )
 
             with pytest.raises(AttestationError, match="no root"):
                 verify_attestation(claim, *statement, yubico_trust())
