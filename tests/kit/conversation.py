@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from services.saga.core.definition import AnyDefinition
+from services.saga.core.inputs import OperatorCommand
 from services.saga.core.state import Saga
 from shared.contracts.base import Command, Event
 from shared.contracts.saga.protocol import CancelSaga, StartSaga
@@ -85,7 +86,11 @@ class Conversation:
         return self._now(self._played.saying(actor, signal))
 
     def cancel(self) -> Conversation:
-        return self._now(self._played.ordered(CancelSaga(saga_id=self._played.saga.saga_id)))
+        return self.order(CancelSaga)
+
+    def order(self, command_type: type[OperatorCommand]) -> Conversation:
+        """An operator sends a command of that type."""
+        return self._now(self._played.ordered(command_type(saga_id=self._played.saga.saga_id)))
 
     def wait(self, passing: timedelta) -> Conversation:
         """Time goes by on a clock of its own, and stops where the saga asks somebody something."""
