@@ -1,7 +1,7 @@
-"""The functional core of every service, and the one loop that runs it.
+"""Deciders, the functional core of every service, and the loop that runs them.
 
-``decide`` says what should happen and ``evolve`` what has happened; both are pure. What touches the world is an effect:
-data that ``decide`` asks for, that the edge performs, and whose outcome ``decide`` is asked about next.
+``decide`` maps a command to an event and ``evolve`` applies an event; both are pure. An effect is data that ``decide``
+returns and a performer carries out; ``decide`` gets its outcome next.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Effect_co = TypeVar("Effect_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a command knows of itself beside its body: its id, its aggregate's, when it was stored, who asked."""
+    """Metadata of a command: its id, its aggregate's id, the time at which it was stored, its actor."""
 
     command_id: UUID
     aggregate_id: str
@@ -38,7 +38,7 @@ class Context:
 @final
 @dataclass(frozen=True, slots=True)
 class Perform(Generic[Effect_co]):
-    """Ask the world for an effect; its outcome is decided on next. Performed twice, the world is the same."""
+    """Requests an effect, whose outcome is the next input of `decide`. Effects are idempotent."""
 
     effect: Effect_co
 
@@ -46,7 +46,7 @@ class Perform(Generic[Effect_co]):
 @final
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """The answer is no: *message* says what is wrong and what would be right. Changes no aggregate."""
+    """Rejects the command; *message* says what is wrong and what would be right. Changes no aggregate."""
 
     code: RejectionCode
     message: str
@@ -57,14 +57,16 @@ class Rejection:
 @final
 @dataclass(frozen=True, slots=True)
 class AlreadyDone:
-    """What is asked for stands already: there is nothing to do again."""
+    """The requested result exists already. Changes no aggregate."""
 
     details: Mapping[str, JsonValue] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Decider(Generic[State, C, E, Effect, Outcome]):
-    """*state_version* changes with the shape of *states*: snapshots of another version are not read.
+    """The pure functions and types of one aggregate type.
+
+    *state_version* changes with the shape of *states*: snapshots of another version are not read.
 
     *creation_commands*: the commands that usually create their aggregate, and whose effects do no harm if it exists.
     They are decided on without loading the aggregate: if it exists already, the append conflicts.
@@ -87,7 +89,7 @@ async def run(
     command: C,
     context: Context,
 ) -> E | Rejection | AlreadyDone:
-    """Decide on *command*, performing what is asked for and deciding on what came of it, until there is an answer."""
+    """Decides on *command* and performs the requested effects until there is an event or a reply."""
     output = decider.decide(state, command, context)
     while isinstance(output, Perform):
         output = decider.decide(state, await perform(output.effect), context)

@@ -1,18 +1,18 @@
-"""As much of DER (X.690) as it takes to put a signature behind what it signs, and to name an account."""
+"""A minimal DER encoder (X.690) for appending a signature and for the UPN of an account."""
 
 
 def sequence(*parts: bytes) -> bytes:
-    """A SEQUENCE of already encoded *parts*."""
+    """Encodes a SEQUENCE of encoded *parts*."""
     return element(0x30, b"".join(parts))
 
 
 def bit_string(content: bytes) -> bytes:
-    """A BIT STRING of whole octets."""
+    """Encodes a BIT STRING of whole octets."""
     return element(0x03, b"\x00" + content)
 
 
 def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
-    """Where the content of the DER element at *at* begins and ends (8.1.3; tags of one octet)."""
+    """Returns begin and end of the content of the element at *at* (8.1.3; tags of one octet)."""
     length, begin = encoded[at + 1], at + 2
     if length & 0x80:
         octets = length & 0x7F
@@ -21,7 +21,7 @@ def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
 
 
 def element(tag: int, content: bytes) -> bytes:
-    """Any element whose tag is of one octet."""
+    """Encodes an element with a tag of one octet."""
     length = len(content)
     if length < 0x80:  # noqa: PLR2004 - X.690, 8.1.3.4: the short form
         return bytes([tag, length]) + content

@@ -1,20 +1,20 @@
-"""The three ways handling a message can go wrong; each names what the transport must do next.
+"""Errors of message handling, each with the reaction of the consumer, and the error of an unusable environment.
 
-What a command is refused for is not here: a refusal is an answer (`shared.decider.Refused`), not an error.
+A rejected command is not an error: `shared.decider.Rejection` is a result.
 """
 
 
 class Conflict(Exception):
-    """Another writer was first: load again and decide again, at once."""
+    """Another writer was first: load and decide again, at once."""
 
 
 class Transient(Exception):
-    """The world is not ready (server away, device busy): deliver the message again, later."""
+    """A server or device is not available now: redeliver the message later, with backoff."""
 
 
 class Poison(Exception):
-    """No redelivery can help: answer, and never deliver the message again."""
+    """No redelivery can process the message: reply, and store it as a dead letter."""
 
 
 class Unusable(Exception):
-    """What this process was given to work with cannot be used (server too old, streams differ): it must not run."""
+    """The environment or a setting is unusable (server too old, streams differ): the process must not run."""

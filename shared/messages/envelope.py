@@ -1,4 +1,4 @@
-"""A message on its way to or from the wire: subject, headers and body, made of or read into what the core speaks of."""
+"""Envelopes: encoding of commands and events as NATS messages, and decoding with validation."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from shared.messages.headers import (
 from shared.messages.ids import derive_id, id_from_stream_position
 from shared.messages.subjects import Subject
 
-_MOST_PROBLEMS = 10
+_MAX_PROBLEMS = 10
 _NO_HEADERS: Mapping[str, str] = {}
 _AGGREGATE_ID = re.compile(r"[0-9a-f-]{1,36}")
-_NO_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
+_NOT_AN_OBJECT = ("json_invalid", "model_type", "model_attributes_type")
 
 C = TypeVar("C", bound=Command)
 E = TypeVar("E", bound=Event)
@@ -41,7 +41,7 @@ E = TypeVar("E", bound=Event)
 
 @dataclass(frozen=True, slots=True)
 class OutgoingMessage:
-    """What is published: it can be published again, and is recognised by its Nats-Msg-Id."""
+    """A message to publish. Publishing it twice is idempotent: the stream deduplicates by its Nats-Msg-Id."""
 
     subject: str
     payload: bytes
@@ -50,9 +50,9 @@ class OutgoingMessage:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedCommand(Generic[C]):
-    """A command as it came: what it asks, or why that cannot be told; *aggregate_id* is None where it cannot.
+    """A decoded command, or the rejection of a malformed one; *aggregate_id* is None if the body does not name it.
 
-    *named*: its client chose its id, and so may tell it again. (A saga does too, but never after it had an answer.)
+    *named*: the client chose the id, so it may send the command again. (A saga also does, but never after an outcome.)
     """
 
     lineage: Lineage
@@ -67,7 +67,7 @@ class ReceivedCommand(Generic[C]):
 
 
 def subject_of(message: Message) -> Subject:
-    """Where *message* travels, by its line in subjects.yaml; a saga's own words need none (docs/adr/0022)."""
+    """Returns the subject of *message* from subjects.yaml; saga starts and completions need no line (docs/adr/0022)."""
     pattern = catalog().patterns.get(type(message).__name__)
     if pattern is not None:
         return pattern.fill(*message.subject_tokens)
@@ -93,12 +93,12 @@ def encode_event(event: Event, lineage: Lineage, source: str) -> OutgoingMessage
 
 def encode_command(command: Command, lineage: Lineage, source: str) -> OutgoingMessage:
     headers = to_headers(lineage, "Command", type(command).__name__, source, command.schema_version)
-    left_out = None if command.identity else {command.identified_by}  # its reader derives it from the command's id
-    return OutgoingMessage(str(subject_of(command)), command.model_dump_json(exclude=left_out).encode(), headers)
+    excluded = None if command.identity else {command.identified_by}  # its reader derives it from the command's id
+    return OutgoingMessage(str(subject_of(command)), command.model_dump_json(exclude=excluded).encode(), headers)
 
 
 def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
-    """Read an event of *language*. Raises Poison for anything else."""
+    """Decodes an event of *language*. Raises Poison for anything else."""
     headers = message.headers or _NO_HEADERS
     kind = language.get(headers.get(Header.EVENT_TYPE, ""))
     if kind is None:
@@ -112,7 +112,7 @@ def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage
 
 
 def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> ReceivedCommand[C]:
-    """Read a command that the service *owner* answers; whatever is wrong with it becomes the refusal it is given."""
+    """Decodes a command for the service *owner*; an invalid one becomes a rejection."""
     metadata = message.metadata
     at = metadata.timestamp
     stored = id_from_stream_position(metadata.stream, metadata.sequence.stream, at)
@@ -120,8 +120,8 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
         lineage = command_lineage(message.headers or _NO_HEADERS, stored)
         require_content(message.headers or _NO_HEADERS)
     except Poison as error:
-        refusal = Rejection(RejectionCode.MALFORMED, str(error))
-        return ReceivedCommand(Lineage.root(stored), message.subject, None, at, refusal)
+        rejection = Rejection(RejectionCode.MALFORMED, str(error))
+        return ReceivedCommand(Lineage.root(stored), message.subject, None, at, rejection)
     name = catalog().commands.get(message.subject)
     kind = language.get(name) if name else _unlisted(message.subject, language)
     if kind is None:
@@ -137,7 +137,7 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
 
 
 def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
-    """What begins a saga whose words are its own affair."""
+    """Finds the start command of a saga without a line in subjects.yaml."""
     return next((k for k in language.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
 
 
@@ -148,7 +148,7 @@ def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:
-        if not error.errors()[0]["loc"] and error.errors()[0]["type"] in _NO_OBJECT:
+        if not error.errors()[0]["loc"] and error.errors()[0]["type"] in _NOT_AN_OBJECT:
             return Rejection(
                 RejectionCode.MALFORMED,
                 f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",
@@ -160,7 +160,7 @@ def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
 
 
 def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
-    """The id that a body names which is otherwise not valid: its client may be waiting for an answer about it."""
+    """Reads the aggregate id from an invalid body, because the client may wait for a reply about that aggregate."""
     try:
         named = from_json(data)[kind.identified_by] if len(data) <= kind.max_body_bytes else None
     except (ValueError, KeyError, TypeError, IndexError):
@@ -170,10 +170,10 @@ def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
 
 
 def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, JsonValue]]:
-    """What is wrong, field by field, without a word of what was sent: it may have been a secret in the wrong place."""
+    """Lists the problems by field, without the values: one of them may be a secret in the wrong place."""
     return [
         {"field": ".".join(str(part)[:64] for part in detail["loc"]) or "(body)", "problem": _problem(detail, kind)}
-        for detail in error.errors(include_url=False, include_input=False)[:_MOST_PROBLEMS]
+        for detail in error.errors(include_url=False, include_input=False)[:_MAX_PROBLEMS]
     ]
 
 

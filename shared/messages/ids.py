@@ -1,4 +1,4 @@
-"""Ids: version 7 UUIDs (RFC 9562), drawn for what begins here and derived for what something else caused."""
+"""Message ids: version 7 UUIDs (RFC 9562), random at the start of a conversation and derived from then on."""
 
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -11,26 +11,26 @@ _VARIANT = 0b10 << 62
 
 
 def new_id() -> UUID:
-    """A fresh id for a message that nothing caused."""
+    """Generates the id of a message without a cause."""
     return uuid7()
 
 
 def derive_id(cause: UUID, consequence: str) -> UUID:
-    """The id of what *cause* leads to: the same cause told twice has the same consequence.
+    """Derives the id of a message from its cause, so that a redelivered cause has the same consequence.
 
-    The first 48 bits are the cause's own, so that ids still sort by when their conversation began; the other free
-    bits are the first 74 of SHA-256(cause's 16 bytes, UTF-8 of the consequence's name): docs/contract.md, section 2.
+    The first 48 bits are those of the cause, so ids sort by the start of their conversation. The other free bits are
+    the first 74 of SHA-256(16 bytes of the cause, UTF-8 of the consequence's name). docs/contract.md, section 2.
     """
     return _compose(cause.int >> 80, cause.bytes + consequence.encode())
 
 
 def id_from_stream_position(stream: str, sequence: int, stored_at: datetime) -> UUID:
-    """The id of a message that came without one: derived from where the stream keeps it."""
+    """Derives the id of a message without an id from its position in the stream."""
     return _compose(int(stored_at.timestamp() * 1000), f"{stream}/{sequence}".encode())
 
 
 def timestamp_of(identity: UUID) -> datetime | None:
-    """When a version 7 id was drawn (milliseconds); None for any other kind of UUID, and past the year 9999."""
+    """Timestamp of a version 7 id (milliseconds); None for any other kind of UUID, and after the year 9999."""
     if identity.version != 7:  # noqa: PLR2004 - RFC 9562, 5.7
         return None
     try:

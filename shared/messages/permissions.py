@@ -1,7 +1,7 @@
-"""What each role may publish and hear, subject by subject: subjects.yaml and streams.yaml in NATS's words.
+"""NATS permissions of each role, computed from subjects.yaml and streams.yaml.
 
-Whatever is not named is refused. The subjects of the JetStream API are part of it, so that a role's streams,
-consumers and buckets are its own. What a server cannot tell apart is in docs/security.md.
+The server rejects every other subject. Subjects of the JetStream API are included, so a role reaches only its own
+streams, consumers and buckets. docs/security.md lists what a server cannot distinguish.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from shared.messages.catalog import EVENTS, LOG, Catalog
 from shared.messages.subjects import Subject
 
 PROVISIONER, BACKUP, REPOSITORY = "provisioner", "backup", "repository"
-_LETTERS = "KEYS_DEAD_LETTERS"
+_DEAD_LETTERS = "KEYS_DEAD_LETTERS"
 _API = "$JS.API"
 _EVERY_EVENT = EVENTS + Subject((">",))
 
-_OF_SAGAS_WITHOUT_A_LINE = {"operator": {"keys.commands.saga.*.start"}, "saga": {"keys.events.saga.*.completed.*"}}
-"""A saga of one's own has none (docs/adr/0022): who says others' starts and ends says its, too."""
+_SAGAS_WITHOUT_A_LINE = {"operator": {"keys.commands.saga.*.start"}, "saga": {"keys.events.saga.*.completed.*"}}
+"""Sagas added by users have no line (docs/adr/0022): the publishers of the others may publish theirs, too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Permissions:
-    """Allowed patterns; nothing else is allowed, and of these not what is *withheld*."""
+    """Allowed patterns, without the *withheld* ones among them; everything else is denied."""
 
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
@@ -30,13 +30,13 @@ class Permissions:
 
 
 def roles(catalog: Catalog) -> tuple[str, ...]:
-    """All who come to the server: who the lines name, and who declares, saves and serves what is there."""
+    """Returns all roles: those of subjects.yaml, and provisioner, backup and repository."""
     named = {role for route in catalog.routes.values() for role in route.publishers | route.readers}
     return (*sorted(named), BACKUP, PROVISIONER, REPOSITORY)
 
 
 def permissions_of(role: str, catalog: Catalog) -> Permissions:
-    """Raises KeyError for a role that there is not."""
+    """Computes the permissions of *role*. Raises KeyError for an unknown role."""
     if role not in roles(catalog):
         raise KeyError(role)
     publish, subscribe = set[str](), {f"_INBOX.{role}.>"}
@@ -44,27 +44,30 @@ def permissions_of(role: str, catalog: Catalog) -> Permissions:
         case "provisioner":
             publish |= _declaring(catalog)
         case "backup":
-            publish |= _saving(catalog)
+            publish |= _backing_up(catalog)
         case _:
-            publish |= _speaking(role, catalog) | _using_streams(role, catalog) | _using_buckets(role, catalog)
-            subscribe |= _hearing(role, catalog)
+            publish |= _publishing(role, catalog) | _using_streams(role, catalog) | _using_buckets(role, catalog)
+            subscribe |= _subscribing(role, catalog)
             if role in catalog.services:
                 publish |= _consuming(role, catalog)
                 subscribe |= {f"$KEYS.{durable}.hand-back" for durable in catalog.consumers_of(role)}
             if role == "yubikey":  # its processes pass work on to the one that has the device (docs/adr/0019)
                 publish |= {"$KEYS.yubikey.*.handle", "_INBOX.yubikey.>"}
                 subscribe |= {"$KEYS.yubikey.*.handle"}
-    withheld = _others_names(catalog) if publish & _reading(LOG) else set()
+    withheld = _durable_names(catalog) if publish & _reading(LOG) else set()
     return Permissions(tuple(sorted(publish)), tuple(sorted(subscribe)), tuple(sorted(withheld)))
 
 
-def _speaking(role: str, catalog: Catalog) -> set[str]:
+def _publishing(role: str, catalog: Catalog) -> set[str]:
     lines = {text for text, route in catalog.routes.items() if role in route.publishers}
-    return lines | _OF_SAGAS_WITHOUT_A_LINE.get(role, set())
+    return lines | _SAGAS_WITHOUT_A_LINE.get(role, set())
 
 
-def _hearing(role: str, catalog: Catalog) -> set[str]:
-    """Services hear by their durable consumers only; people subscribe. Who may read every event may take them all."""
+def _subscribing(role: str, catalog: Catalog) -> set[str]:
+    """Patterns that a person may subscribe to; services read by their durable consumers only.
+
+    A role that may read every event gets one pattern for all.
+    """
     if role in catalog.services:
         return set()
     lines = {text for text, route in catalog.routes.items() if role in route.readers}
@@ -77,7 +80,7 @@ def _events(catalog: Catalog) -> set[str]:
 
 
 def _consuming(service: str, catalog: Catalog) -> set[str]:
-    """Its durable consumers: asked for messages, acknowledged, and operators answered who hand a letter back."""
+    """Pull requests and acks of the service's durable consumers, and replies to operators who retry a dead letter."""
     allowed = {"_INBOX.operator.>"}
     for durable in catalog.consumers_of(service):
         stream = catalog.consumers[durable].stream
@@ -96,7 +99,7 @@ def _using_streams(role: str, catalog: Catalog) -> set[str]:
         if role in stream.writers:
             allowed |= set(stream.subjects)
         if role in stream.looked_up_by:
-            allowed |= _looking_up(name)
+            allowed |= _direct_gets(name)
     return allowed
 
 
@@ -109,10 +112,10 @@ def _using_buckets(role: str, catalog: Catalog) -> set[str]:
         if role in bucket.writers or role in bucket.readers:
             allowed |= _reading(stream)
         if role in bucket.looked_up_by:
-            allowed |= _looking_up(stream)
+            allowed |= _direct_gets(stream)
         if role in bucket.erasers:
             allowed.add(f"{_API}.STREAM.MSG.DELETE.{stream}")
-        if name == _LETTERS and role in bucket.readers:
+        if name == _DEAD_LETTERS and role in bucket.readers:
             allowed |= {f"$KEYS.{durable}.hand-back" for durable in catalog.consumers}
     return allowed
 
@@ -128,7 +131,7 @@ def _keys(role: str, of: str | None, catalog: Catalog) -> set[str]:
 
 
 def _reading(stream: str) -> set[str]:
-    """Single messages, and ordered consumers, which are ephemeral and have random names."""
+    """Reads of single messages, and ordered consumers, which are ephemeral and have random names."""
     return {
         f"{_API}.STREAM.MSG.GET.{stream}",
         f"{_API}.CONSUMER.CREATE.{stream}.*",
@@ -138,18 +141,18 @@ def _reading(stream: str) -> set[str]:
     }
 
 
-def _others_names(catalog: Catalog) -> set[str]:
-    """Whoever may create consumers of the log could else change the durable ones: to create is also to update."""
+def _durable_names(catalog: Catalog) -> set[str]:
+    """Names of the log's durable consumers, withheld because creating a consumer can also update one."""
     durables = [durable for durable, consumer in catalog.consumers.items() if consumer.stream == LOG]
     return {f"{_API}.CONSUMER.CREATE.{LOG}.{durable}{rest}" for durable in durables for rest in ("", ".>")}
 
 
-def _looking_up(stream: str) -> set[str]:
+def _direct_gets(stream: str) -> set[str]:
     return {f"{_API}.DIRECT.GET.{stream}", f"{_API}.DIRECT.GET.{stream}.>"}
 
 
 def _declaring(catalog: Catalog) -> set[str]:
-    """To create and change what streams.yaml names, nothing else; to have the views told again."""
+    """Creation and update of what streams.yaml names, and the reset of the views."""
     allowed = {f"{_API}.STREAM.{verb}.{stream}" for stream in _all(catalog) for verb in ("INFO", "CREATE", "UPDATE")}
     for durable, consumer in catalog.consumers.items():
         place = f"{consumer.stream}.{durable}"
@@ -158,7 +161,7 @@ def _declaring(catalog: Catalog) -> set[str]:
     return allowed | {f"{_API}.CONSUMER.DELETE.{LOG}.views", f"{_API}.STREAM.PURGE.KV_KEYS_VIEWS"}
 
 
-def _saving(catalog: Catalog) -> set[str]:
+def _backing_up(catalog: Catalog) -> set[str]:
     allowed = {f"{_API}.STREAM.{verb}.{stream}" for stream in _all(catalog) for verb in ("INFO", "SNAPSHOT", "RESTORE")}
     return allowed | {f"$JS.SNAPSHOT.{verb}.{stream}.>" for stream in _all(catalog) for verb in ("ACK", "RESTORE")}
 

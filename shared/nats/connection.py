@@ -1,4 +1,4 @@
-"""As whom a process comes to NATS, and by what it knows the server: a seed, credentials or a password; TLS."""
+"""Connections to NATS: identity (NKEY seed, credentials file or password), TLS, server list."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from faststream.nats.security import NatsCredentials, NatsNKey, NatsSecurity, Na
 
 from shared.nats.client import Client
 
-_CLOSING = 1.0
+_CLOSE_TIMEOUT_S = 1.0
 PING_INTERVAL_S, MAX_OUTSTANDING_PINGS = 2, 2
-"""Seconds, and pings. By nats-py's own default a server that is cut off passes for a silent one for minutes."""
+"""Seconds, and pings: with nats-py's defaults a client notices a server that is cut off only after minutes."""
 
 
 def shuffled_servers(url: str) -> list[str]:
-    """The servers of *url*, in an order that is drawn and then kept to: one that was left is the last to be tried."""
+    """Shuffles the servers of *url* once; the order then stays, so a server that was left is tried last."""
     named = url.split(",")
     return random.sample(named, len(named))
 
 
 def inbox_prefix(role: str) -> bytes:
-    """Under what a role has itself answered: permissions give each its own, so that none hears another's answers."""
+    """Inbox prefix of a role. Permissions give each role its own, so no role reads the replies to another."""
     return f"_INBOX.{role}".encode()
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """At most one of *credentials* (a JWT and its seed), *nkey* (a seed) and *user*; *tls* where the server asks it."""
+    """Identity for NATS: at most one of *credentials* (JWT and seed), *nkey* (seed) and *user*; optionally TLS."""
 
     credentials: Path | None = None
     nkey: Path | None = None
@@ -43,12 +43,12 @@ class Access:
 
     @property
     def is_authenticated(self) -> bool:
-        """Whether one comes as somebody: then with permissions, it may be, for no more than is one's own."""
+        """True with an identity, whose permissions may be limited to its own streams."""
         return any((self.credentials, self.nkey, self.user))
 
     @property
     def security(self) -> NatsSecurity:
-        """As FastStream's broker takes it."""
+        """The identity in the form of FastStream's broker."""
         if self.credentials is not None:
             return NatsCredentials.from_file(str(self.credentials), ssl_context=self.tls)
         if self.nkey is not None:
@@ -65,7 +65,7 @@ class Access:
 
     async def connect_client(self, client: nats.aio.client.Client, url: str, role: str, **options: Any) -> None:
         """Connects *client*, which may be nats-py's own; it is closed when that fails."""
-        who = {
+        identity = {
             "user_credentials": str(self.credentials) if self.credentials else None,
             "nkeys_seed": str(self.nkey) if self.nkey else None,
             "user": self.user,
@@ -76,14 +76,14 @@ class Access:
             "dont_randomize": True,
         }
         try:
-            await client.connect(shuffled_servers(url), inbox_prefix=inbox_prefix(role), **{**who, **options})
+            await client.connect(shuffled_servers(url), inbox_prefix=inbox_prefix(role), **{**identity, **options})
         except BaseException:
-            # nats-py leaves open what was refused; and where a handshake failed, its end is waited for in vain
+            # nats-py leaves a rejected connection open; after a failed handshake its close may never return
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_CLOSING):
+                async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                     await client.close()
             raise
 
 
 ANONYMOUS = Access()
-"""What a server that asks nothing lets in."""
+"""Access without identity, for a server without authentication."""

@@ -1,6 +1,6 @@
-"""Messages of a stream that allows direct gets, read by subject: one request, from whichever replica hears it.
+"""Direct gets: reads of single messages by subject, one request each, answered by any replica.
 
-A replica that lags may answer with what was last a moment ago; who must know better says from which sequence on.
+A replica that lags may return an older message. Callers that need fresher data pass a minimum sequence.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from pydantic_core import to_json
 from shared.errors import Transient
 from shared.messages.headers import NatsHeader
 
-_PATIENCE = 2.0
+_TIMEOUT_S = 2.0
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredMessage:
-    """One message as the stream keeps it; *at*: when it was stored."""
+    """A message of a stream; *at* is the time at which the server stored it."""
 
     subject: str
     data: bytes
@@ -33,25 +33,25 @@ class StoredMessage:
 
 
 async def get_last(client: Client, stream: str, subject: str) -> StoredMessage | None:
-    """The last message on the literal *subject*. Raises Transient while nobody answers."""
+    """Reads the last message on the literal *subject*. Raises Transient without an answer."""
     return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
 
 
 async def get_next(client: Client, stream: str, subject: str, sequence: int) -> StoredMessage | None:
-    """The first message after *sequence* on the literal *subject*. Raises Transient as `last`."""
-    wanted = to_json({"seq": sequence + 1, "next_by_subj": subject})
-    return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}", wanted)
+    """Reads the first message after *sequence* on the literal *subject*. Raises Transient without an answer."""
+    request = to_json({"seq": sequence + 1, "next_by_subj": subject})
+    return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}", request)
 
 
 async def get_last_of_each(client: Client, stream: str, subjects: Sequence[str]) -> list[StoredMessage]:
-    """The last message on each subject that *subjects* match, in the stream's order. Raises Transient as `last`."""
+    """Reads the last message of each matching subject, in stream order. Raises Transient without an answer."""
     inbox = client.new_inbox()
     found: list[StoredMessage] = []
     try:
         subscription = await client.subscribe(inbox)
         try:
             await client.publish(f"$JS.API.DIRECT.GET.{stream}", to_json({"multi_last": list(subjects)}), reply=inbox)
-            while (stored := _stored(await subscription.next_msg(timeout=_PATIENCE), stream)) is not None:
+            while (stored := _to_stored(await subscription.next_msg(timeout=_TIMEOUT_S), stream)) is not None:
                 found.append(stored)
         finally:
             await subscription.unsubscribe()
@@ -60,15 +60,15 @@ async def get_last_of_each(client: Client, stream: str, subjects: Sequence[str])
     return found
 
 
-async def _get(client: Client, stream: str, subject: str, wanted: bytes) -> StoredMessage | None:
+async def _get(client: Client, stream: str, subject: str, request: bytes) -> StoredMessage | None:
     try:
-        return _stored(await client.request(subject, wanted, timeout=_PATIENCE), stream)
+        return _to_stored(await client.request(subject, request, timeout=_TIMEOUT_S), stream)
     except (nats.errors.Error, OSError, TimeoutError) as error:
         raise Transient(f"{stream} does not answer: {type(error).__name__}") from error
 
 
-def _stored(message: Msg, stream: str) -> StoredMessage | None:
-    """What was found, or None where the answer ends or says that there is nothing."""
+def _to_stored(message: Msg, stream: str) -> StoredMessage | None:
+    """Converts a reply; None for "not found" and for the end of a batch."""
     headers = message.headers or {}
     match headers.get("Status", ""):
         case "":

@@ -1,7 +1,7 @@
-"""Documents in a KV bucket, changed only over the revision that was read.
+"""Key-value buckets with optimistic concurrency: each write names the revision that it replaces.
 
-A bucket is the stream ``KV_<name>`` with subjects ``$KV.<name>.<key>``. It is written to directly, because nats-py
-creates its own buckets with rollups on, and because a key's uniqueness may span a pattern (docs/adr/0003).
+A bucket is the stream ``KV_<name>`` with subjects ``$KV.<name>.<key>``. This module writes to it directly, because
+nats-py creates buckets with rollups, and because uniqueness may span a pattern of keys (docs/adr/0003).
 """
 
 from __future__ import annotations
@@ -21,13 +21,15 @@ from shared.errors import Conflict
 from shared.messages.headers import NatsHeader
 from shared.nats.ordered_consumer import ordered_subscribe
 
-_SILENCE, _MOST_SILENCES = 1.0, 10
+_TIMEOUT_S, _MAX_TIMEOUTS = 1.0, 10
 WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
-"""Error codes of a stale expectation; in a cluster it may be either (facts.md)."""
+"""Error codes of a wrong expected sequence; a cluster may return either."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
+    """One revision of a key."""
+
     key: str
     value: bytes
     revision: int
@@ -35,17 +37,19 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class KeyValue:
+    """One bucket."""
+
     js: JetStreamContext
     bucket: str
 
     async def get(self, key: str) -> Document | None:
-        """The latest revision, from the leader; *key* may be a pattern that one key matches. None: there is none."""
+        """Reads the latest revision from the leader, or None; *key* may be a pattern that one key matches."""
         try:
             message = await self.js.get_msg(f"KV_{self.bucket}", subject=self._subject(key), direct=False)
         except NotFoundError:
             return None
         if message.headers and NatsHeader.KV_OPERATION in message.headers:
-            return None  # a marker that another client left when it deleted the key
+            return None  # a delete marker of another client
         return Document((message.subject or "")[len(self._subject("")) :], message.data or b"", message.seq or 0)
 
     async def put(
@@ -56,9 +60,9 @@ class KeyValue:
         unique: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> int:
-        """Write over *revision* (0: there must be none) of *key*, or of whatever matches the pattern *unique*.
+        """Replaces *revision* (0: none exists) of *key*, or of the key that matches the pattern *unique*.
 
-        Returns the new revision. Raises Conflict when somebody else wrote meanwhile.
+        Returns the new revision. Raises Conflict if another writer was first.
         """
         expectation = {NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: str(revision)}
         if unique is not None:
@@ -71,21 +75,21 @@ class KeyValue:
             raise
 
     async def erase(self, document: Document) -> None:
-        """Overwrite the revision's bytes in the stream's files (secure erase). Erasing what is gone does nothing."""
+        """Overwrites the bytes of the revision in the stream's files (secure erase). Idempotent."""
         try:
             await self.js.delete_msg(f"KV_{self.bucket}", document.revision)
-        except APIError:  # what the server says where there is nothing to delete is not one code
+        except APIError:  # the server has several error codes for a missing message
             if await self._holds(document.revision):
                 raise
 
     async def replace(self, document: Document, value: bytes) -> int:
-        """Write *value* over *document*, then erase that: a crash in between leaves both, never neither."""
+        """Writes *value* over *document*, then erases *document*: a crash in between leaves both, never neither."""
         revision = await self.put(document.key, value, document.revision)
         await self.erase(document)
         return revision
 
     async def erase_all(self, key: str) -> None:
-        """Erase every revision of *key*, which may be a pattern. Raises Conflict when one is there again every time."""
+        """Erases every revision of *key*, which may be a pattern. Raises Conflict if a revision cannot be erased."""
         last = 0
         while (document := await self.get(key)) is not None:
             if document.revision == last:
@@ -94,7 +98,7 @@ class KeyValue:
             last = document.revision
 
     async def erase_overwritten(self) -> int:
-        """Erase all that is not the latest revision of its key: what a crash in `replace` leaves. Returns how many."""
+        """Erases all older revisions, which a crash in `replace` may leave; returns their number."""
         latest: dict[str, Document] = {}
         older: list[Document] = []
         async for document in self._deliver(">", ConsumerConfig(deliver_policy=DeliverPolicy.ALL, headers_only=True)):
@@ -106,7 +110,7 @@ class KeyValue:
         return len(older)
 
     async def all(self, pattern: str = ">") -> AsyncIterator[Document]:
-        """The latest revision of every key that *pattern* matches, as the bucket stood when this was asked."""
+        """Reads the latest revision of every key that matches *pattern*, as of the call."""
         async with aclosing(
             self._deliver(pattern, ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT))
         ) as documents:
@@ -114,7 +118,7 @@ class KeyValue:
                 yield document
 
     async def headers(self, pattern: str = ">") -> AsyncIterator[tuple[str, Mapping[str, str]]]:
-        """The key and the headers of every latest revision, without reading what is in it."""
+        """Reads key and headers of every latest revision, without the value."""
         config = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, headers_only=True)
         async with aclosing(self._messages(pattern, config)) as messages:
             async for message in messages:
@@ -145,31 +149,31 @@ class KeyValue:
 
 
 async def read_until_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
-    """What an ordered consumer has to deliver until there is no more; it ends with the subscription.
+    """Yields the messages of an ordered consumer up to the current end of the stream, then unsubscribes.
 
-    What was there to be delivered may be erased meanwhile, and then nothing says that there is no more: after a silence
-    the consumer is asked. Raises nats.errors.TimeoutError when it has something and does not deliver it.
+    Messages may be erased meanwhile, and then no message marks the end: after a timeout this asks for the consumer's
+    state. Raises nats.errors.TimeoutError if the consumer has messages and does not deliver them.
     """
     try:
-        left, heard, silences = await _left(subscription, 0), 0, 0
-        while left:
+        remaining, delivered_before, timeouts = await _remaining(subscription, 0), 0, 0
+        while remaining:
             try:
-                message = await subscription.next_msg(timeout=_SILENCE)
+                message = await subscription.next_msg(timeout=_TIMEOUT_S)
             except nats.errors.TimeoutError:
-                silences += 1
-                if silences == _MOST_SILENCES:
+                timeouts += 1
+                if timeouts == _MAX_TIMEOUTS:
                     raise
-                left = await _left(subscription, heard)
+                remaining = await _remaining(subscription, delivered_before)
                 continue
-            left, heard, silences = message.metadata.num_pending, message.metadata.sequence.consumer, 0
+            remaining, delivered_before, timeouts = message.metadata.num_pending, message.metadata.sequence.consumer, 0
             yield message
     finally:
-        with contextlib.suppress(nats.errors.Error):  # raised here, it would take the place of a cancellation
+        with contextlib.suppress(nats.errors.Error):  # raised here, it would replace a cancellation
             await subscription.unsubscribe()
 
 
-async def _left(subscription: JetStreamContext.PushSubscription, heard: int) -> int:
-    """What is still to come after the message that was the *heard*-th: on its way already, or not yet."""
-    asked = await subscription.consumer_info()
-    delivered = asked.delivered.consumer_seq if asked.delivered else 0
-    return (asked.num_pending or 0) + max(delivered - heard, 0)
+async def _remaining(subscription: JetStreamContext.PushSubscription, delivered_before: int) -> int:
+    """Number of messages after the *delivered_before*-th: in flight or pending."""
+    info = await subscription.consumer_info()
+    delivered = info.delivered.consumer_seq if info.delivered else 0
+    return (info.num_pending or 0) + max(delivered - delivered_before, 0)

@@ -1,7 +1,7 @@
-"""Reads the events of some kinds out of the log: each once, in order, as far as the log goes whenever that is asked.
+"""Incremental reader of the log: each event of some subjects once, in order, up to the current end.
 
-No subscription stays open: one that a restart of the server has broken is as silent as one that has nothing to say
-(facts.md). So the end of the log is looked up each time, and only what was appended since is read.
+No subscription stays open, because one that a server restart has broken looks like one without messages. Each call
+looks up the end of the log and reads only the events after the last one.
 """
 
 from __future__ import annotations
@@ -20,57 +20,57 @@ from shared.messages.catalog import LOG
 from shared.messages.headers import NatsHeader, event_lineage
 from shared.nats.ordered_consumer import ordered_subscribe
 
-_SILENCE = 10.0
+_TIMEOUT_S = 10.0
 _Mark = tuple[str, str]
 log = logging.getLogger(__name__)
 
 
 class LogReader:
-    """*hear* is told of each event of the suite under *patterns*; *forget*: that the log is another one than before.
+    """Calls *on_event* with each event under *patterns*, and *on_reset* if the log was replaced (backup, power cut).
 
-    What is under these subjects and none of the suite's is passed over. What *hear* raises is raised to who asked.
+    Messages that are not events of the suite are skipped. `catch_up` raises the exceptions of *on_event*.
     """
 
     def __init__(
         self,
         js: JetStreamContext,
         patterns: Iterable[str],
-        hear: Callable[[Msg], None],
-        forget: Callable[[], None],
+        on_event: Callable[[Msg], None],
+        on_reset: Callable[[], None],
     ) -> None:
         self._js = js
         self._patterns = [*patterns]
-        self._hear = hear
-        self._forget = forget
-        self._turn = asyncio.Lock()
+        self._on_event = on_event
+        self._on_reset = on_reset
+        self._lock = asyncio.Lock()
         self._mark: _Mark | None = None
-        self._heard = 0
+        self._last_sequence = 0
 
     async def catch_up(self) -> int:
-        """Hear all that stood in the log when this was asked; returns the sequence of the last event of these kinds.
+        """Reads all events that the log has now; returns the sequence of the last one under these patterns.
 
-        Raises Transient when it was not all delivered; what was heard by then is heard.
+        Raises Transient if the server did not deliver all; the delivered ones count as read.
         """
-        async with self._turn:
+        async with self._lock:
             last = await self._last()
             if last is None:
-                self._begin_anew()
-            elif last.seq != self._heard or _mark_of(last) != self._mark:
-                if not await self._hear_the_rest():
+                self._reset()
+            elif last.seq != self._last_sequence or _mark_of(last) != self._mark:
+                if not await self._read_new():
                     log.error("the log is not the one that was read before; it is read from its beginning")
-                    self._begin_anew()
-                    await self._hear_the_rest()
-                if self._heard < (last.seq or 0):
+                    self._reset()
+                    await self._read_new()
+                if self._last_sequence < (last.seq or 0):
                     raise Transient(f"event {last.seq} of the log was not delivered")
-            return self._heard
+            return self._last_sequence
 
-    def _begin_anew(self) -> None:
-        if self._heard:
-            self._forget()
-        self._heard, self._mark = 0, None
+    def _reset(self) -> None:
+        if self._last_sequence:
+            self._on_reset()
+        self._last_sequence, self._mark = 0, None
 
     async def _last(self) -> RawStreamMsg | None:
-        """The last event of these kinds, from the leader, found by the subjects' index."""
+        """Reads the last event under these patterns from the leader, by the index of subjects."""
         found = [each for each in await asyncio.gather(*map(self._last_of, self._patterns)) if each is not None]
         return max(found, key=lambda each: each.seq or 0, default=None)
 
@@ -80,18 +80,18 @@ class LogReader:
         except NotFoundError:
             return None
 
-    async def _hear_the_rest(self) -> bool:
-        """False: what was heard last does not stand there any longer (a backup was restored, power was cut)."""
-        reading = _Reading(self._heard, self._mark, self._take)
+    async def _read_new(self) -> bool:
+        """Reads the new events. False if the last one read is no longer in the log (backup restored, power cut)."""
+        reading = _Reading(self._last_sequence, self._mark, self._take)
         subscription = await ordered_subscribe(
             self._js,
             LOG,
             self._patterns[0],
-            cb=reading.receive,  # next_msg makes a task of each message, and nearly twice the work
+            cb=reading.receive,  # next_msg creates a task per message: nearly twice the work
             config=ConsumerConfig(
                 filter_subjects=self._patterns,
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                opt_start_seq=max(self._heard, 1),
+                opt_start_seq=max(self._last_sequence, 1),
             ),
         )
         try:
@@ -110,15 +110,15 @@ class LogReader:
             where = f"{message.metadata.sequence.stream} ({message.subject})"
             log.warning("event %s is none of the suite's and is passed over", where)
         else:
-            self._hear(message)
-        self._heard, self._mark = message.metadata.sequence.stream, _mark_of(message)
+            self._on_event(message)
+        self._last_sequence, self._mark = message.metadata.sequence.stream, _mark_of(message)
 
 
 class _Reading:
-    """One pass over what is new; it begins with what was heard last, to see that it still stands there."""
+    """One pass over the new events; it starts with the last one read, to check that it is still there."""
 
-    def __init__(self, heard: int, mark: _Mark | None, take: Callable[[Msg], None]) -> None:
-        self._heard = heard
+    def __init__(self, last_sequence: int, mark: _Mark | None, take: Callable[[Msg], None]) -> None:
+        self._last_sequence = last_sequence
         self._mark = mark
         self._take = take
         self._delivered = 0
@@ -137,7 +137,7 @@ class _Reading:
         if message.metadata.sequence.consumer != self._delivered:
             raise Transient("events were lost on the way from the log; they are asked for again")
         if self._delivered == 1 and self._mark is not None:
-            if message.metadata.sequence.stream != self._heard or _mark_of(message) != self._mark:
+            if message.metadata.sequence.stream != self._last_sequence or _mark_of(message) != self._mark:
                 self._ended.set_result(False)
                 return
         else:
@@ -146,15 +146,15 @@ class _Reading:
             self._ended.set_result(True)
 
     async def until_the_end(self) -> bool:
-        """Wait for the end of the log as long as something of it is heard."""
+        """Waits for the end of the log as long as messages arrive."""
         while not self._ended.done():
             before = self._delivered
-            await asyncio.wait([self._ended], timeout=_SILENCE)
+            await asyncio.wait([self._ended], timeout=_TIMEOUT_S)
             if not self._ended.done() and self._delivered == before:
                 raise Transient("the log is silent before its end; it is asked again")
         return self._ended.result()
 
 
 def _mark_of(message: Msg | RawStreamMsg) -> _Mark:
-    """What tells an event from any other that may come to stand in its place."""
+    """Identifies an event: another log may have another one at the same sequence."""
     return message.subject or "", (message.headers or {}).get(NatsHeader.MSG_ID, "")

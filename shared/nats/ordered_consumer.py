@@ -1,7 +1,7 @@
-"""Ordered consumers under names of their own, which permissions can tell from those of durable ones.
+"""Ordered consumers with names of their own, which permissions can distinguish from durable consumers.
 
-Without a name in the subject the server takes the one in the request, and with it whatever consumer has that already
-(seen: any reader of the log could change `saga-events`; docs/adr/0024).
+Without a name in the subject the server takes the name in the request, which may be that of an existing consumer: any
+reader of the log could change `saga-events` (docs/adr/0024).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ async def ordered_subscribe(
     config: ConsumerConfig,
     cb: Callable[[Msg], Awaitable[None]] | None = None,
 ) -> JetStreamContext.PushSubscription:
-    """What *stream* has under *subject*, or under the filters of *config*, in order; anew where some is lost."""
-    config.name = _drawn()
+    """Subscribes to *subject*, or to the filters of *config*, in order; recreates the consumer after a gap."""
+    config.name = _random_name()
     subscription = await js.subscribe(subject, stream=stream, cb=cb, ordered_consumer=True, config=config)
-    reading = subscription._sub._jsi  # noqa: SLF001 - what begins anew is not exposed
-    assert reading is not None
-    begin_anew = reading.recreate_consumer
+    ordered = subscription._sub._jsi  # noqa: SLF001 - nats-py does not expose the recreation
+    assert ordered is not None
+    recreate = ordered.recreate_consumer
 
-    async def under_another_name() -> None:
-        config.name = _drawn()
-        await begin_anew()
+    async def recreate_under_new_name() -> None:
+        config.name = _random_name()
+        await recreate()
 
-    vars(reading).update(recreate_consumer=under_another_name)
+    vars(ordered).update(recreate_consumer=recreate_under_new_name)
     return subscription
 
 
-def _drawn() -> str:
+def _random_name() -> str:
     return f"ordered-{uuid4().hex}"

@@ -1,4 +1,4 @@
-"""What streams.yaml says, held against what the server has: missing things are created, different ones are refused."""
+"""Declaration of streams, buckets and consumers: creates missing ones and rejects different ones."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from shared.messages.catalog import Catalog, catalog
 
 MIN_SERVER_VERSION = (2, 14, 0)
 ACK_WAIT_S = 4.0
-"""Seconds until what a killed process had in hand is delivered again (facts.md: 30 s made recovery take 30 s)."""
+"""Time until in-flight messages of a killed process are redelivered; 30 s made recovery take 30 s."""
 _NANOSECONDS = 1_000_000_000
 _STREAM_NOT_FOUND, _CONSUMER_NOT_FOUND = 10059, 10014
 _UNAVAILABLE = 503
-_MINUTE, _ASKING, _AGAIN = 60.0, 4.0, 0.25
+_DEADLINE_S, _TIMEOUT_S, _RETRY_S = 60.0, 4.0, 0.25
 
 log = logging.getLogger(__name__)
 Config = dict[str, Any]
 _UNLIMITED: Config = {"max_msgs": -1, "max_bytes": -1, "max_msg_size": -1}
-"""No limit that throws messages away or refuses them; an operator who sets one is told so (streams.yaml)."""
+"""No limits that discard or reject messages; `declare` reports a limit that an operator has set."""
 
 
 def stream_configs(catalog: Catalog, replicas: int | None = None) -> dict[str, Config]:
-    """The streams and the buckets' streams in the words of the JetStream API; *replicas*: not as streams.yaml says."""
+    """JetStream configurations of all streams and buckets; *replicas* overrides streams.yaml."""
     streams = {
         name: {
             **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age", "writers", "looked_up_by"}),
@@ -76,7 +76,7 @@ def consumer_config(catalog: Catalog, durable: str) -> Config:
 
 
 def require_server(client: Client) -> None:
-    """Raises Unusable for a server that cannot do what the suite rests on."""
+    """Raises Unusable for a server that is too old or runs without JetStream."""
     version = client.connected_server_version
     if (version.major, version.minor, version.patch) < MIN_SERVER_VERSION:
         raise Unusable(
@@ -89,7 +89,7 @@ def require_server(client: Client) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Declaration:
-    """How JetStream's API tells of a thing, creates it, and says that it is not there."""
+    """API subjects, request and expected configuration of a stream or consumer, and its error code if missing."""
 
     info: str
     create: str
@@ -99,26 +99,25 @@ class _Declaration:
 
 
 async def declare(client: Client, service: str | None = None, replicas: int | None = None) -> None:
-    """Create the streams and buckets that are missing, all or those of *service*; raise Unusable where one differs.
+    """Creates the missing streams and buckets, all or those of *service*. Raises Unusable if one differs.
 
-    On how many servers what stands is kept is nobody's business but the operator's. Raises Transient when nobody
-    answers for a minute.
+    The number of replicas of an existing stream is the operator's decision and is not compared. Raises Transient
+    without an answer for a minute.
     """
     configs = stream_configs(catalog(), replicas)
-    kept_once = []
+    single_copies = []
     for name in catalog().streams_of(service) if service in catalog().services else configs:
         config = configs[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
-        standing = await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
-        kept_once += [name] if standing["num_replicas"] == 1 else []
-    if kept_once and replicas is None and client._server_info.get("cluster"):  # noqa: SLF001 - not exposed
+        actual = await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
+        single_copies += [name] if actual["num_replicas"] == 1 else []
+    if single_copies and replicas is None and client._server_info.get("cluster"):  # noqa: SLF001 - not exposed
         where = "one server of the cluster alone; STREAM_REPLICAS=3 python -m deploy.declare has three keep it"
-        log.warning("%s: kept by %s", ", ".join(kept_once), where)
+        log.warning("%s: kept by %s", ", ".join(single_copies), where)
 
 
 async def declare_all(client: Client, replicas: int | None = None) -> None:
-    """Have the server hold all that streams.yaml says, so that nobody else must be allowed to; each of it on as many
-    servers as *replicas* says, what stands already too."""
+    """Creates all streams, buckets and consumers, so that no service needs the permission; sets *replicas* of each."""
     require_server(client)
     await declare(client, replicas=replicas)
     if replicas is not None:
@@ -129,7 +128,7 @@ async def declare_all(client: Client, replicas: int | None = None) -> None:
 
 
 async def declare_consumer(client: Client, durable: str) -> str:
-    """Create the durable consumer if it is missing; returns the stream it reads."""
+    """Creates the durable consumer if it is missing; returns its stream."""
     stream, config = catalog().consumers[durable].stream, consumer_config(catalog(), durable)
     request = {"stream_name": stream, "config": config, "action": "create"}
     info, create = f"CONSUMER.INFO.{stream}.{durable}", f"CONSUMER.CREATE.{stream}.{durable}"
@@ -140,57 +139,57 @@ async def declare_consumer(client: Client, durable: str) -> str:
 
 
 async def _replicate(client: Client, name: str, config: Config) -> None:
-    standing = (await _api(client, f"STREAM.INFO.{name}", {}))["config"]
-    if standing["num_replicas"] == config["num_replicas"]:
+    actual = (await _api(client, f"STREAM.INFO.{name}", {}))["config"]
+    if actual["num_replicas"] == config["num_replicas"]:
         return
-    answer = await _api(client, f"STREAM.UPDATE.{name}", {**standing, "num_replicas": config["num_replicas"]})
+    answer = await _api(client, f"STREAM.UPDATE.{name}", {**actual, "num_replicas": config["num_replicas"]})
     if "error" in answer:
-        wish = f"{name} on {config['num_replicas']} servers"
-        raise Unusable(f"{wish} was refused: {answer['error'].get('description')}")
+        change = f"{name} on {config['num_replicas']} servers"
+        raise Unusable(f"{change} was refused: {answer['error'].get('description')}")
 
 
-async def _declare(client: Client, wanted: _Declaration) -> Config:
-    answer = await _api(client, wanted.info, {})
-    if answer.get("error", {}).get("err_code") == wanted.missing:
-        answer = await _api(client, wanted.create, wanted.request)
-        if "error" in answer:  # a sibling may have been faster; whatever stands now is what counts
-            refused, answer = answer["error"], await _api(client, wanted.info, {})
+async def _declare(client: Client, declaration: _Declaration) -> Config:
+    answer = await _api(client, declaration.info, {})
+    if answer.get("error", {}).get("err_code") == declaration.missing:
+        answer = await _api(client, declaration.create, declaration.request)
+        if "error" in answer:  # another process may have created it first
+            error, answer = answer["error"], await _api(client, declaration.info, {})
             if "error" in answer:
-                raise Unusable(f"{wanted.create} was refused: {refused.get('description')}")
+                raise Unusable(f"{declaration.create} was refused: {error.get('description')}")
     elif "error" in answer:
-        raise Unusable(f"{wanted.info} was refused: {answer['error'].get('description')}")
-    if differences := _differences(wanted.config, answer["config"]):
-        name = wanted.info.split(".", 2)[2]
+        raise Unusable(f"{declaration.info} was refused: {answer['error'].get('description')}")
+    if differences := _differences(declaration.config, answer["config"]):
+        name = declaration.info.split(".", 2)[2]
         raise Unusable(f"{name} is not what streams.yaml says: {'; '.join(differences)}")
-    standing: Config = answer["config"]
-    return standing
+    actual: Config = answer["config"]
+    return actual
 
 
-def _differences(wanted: Config, found: Config) -> list[str]:
+def _differences(declaration: Config, found: Config) -> list[str]:
     def normal(value: Any) -> Any:
         return sorted(value) if isinstance(value, list) else value
 
     return [
         f"{key} is {found.get(key)!r}, not {value!r}"
-        for key, value in wanted.items()
+        for key, value in declaration.items()
         if key != "num_replicas" and normal(found.get(key, type(value)())) != normal(value)
     ]
 
 
 async def _api(client: Client, subject: str, request: Config) -> Config:
-    """Raises Transient when a minute passes in which nobody answers, or nobody can: a cluster chooses its leaders."""
-    problem, until = "nobody answers", asyncio.get_running_loop().time() + _MINUTE
-    while asyncio.get_running_loop().time() < until:
+    """Calls the JetStream API, with retries for a minute while a cluster elects its leaders; then raises Transient."""
+    problem, deadline = "nobody answers", asyncio.get_running_loop().time() + _DEADLINE_S
+    while asyncio.get_running_loop().time() < deadline:
         try:
-            answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=_ASKING)
+            answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=_TIMEOUT_S)
         except NoRespondersError:
             raise Unusable("JetStream is not enabled for this account on the nats-server") from None
         except TimeoutError:
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_S)
         else:
             decoded: Config = json.loads(answer.data)
             if decoded.get("error", {}).get("code") != _UNAVAILABLE:
                 return decoded
             problem = decoded["error"].get("description", problem)
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_RETRY_S)
     raise Transient(f"JetStream does not answer {subject}: {problem}")

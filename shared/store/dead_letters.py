@@ -1,6 +1,7 @@
-"""What could not be processed, kept with the reason: one letter for each message and consumer, in KEYS_DEAD_LETTERS.
+"""Dead letters in KEYS_DEAD_LETTERS: messages that could not be processed, with the reason, per consumer.
 
-Written once the message is answered, before it is acknowledged: nothing is lost, nothing loops (docs/adr/0021).
+A dead letter is written after the reply and before the ack: no message is lost, and none is redelivered without end
+(docs/adr/0021).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BUCKET = "KEYS_DEAD_LETTERS"
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """*reply*: the message's own, which says where it stood. *handed_back*: when it was processed again, by whom."""
+    """A message that could not be processed; *reply* is its ack subject, which contains its stream position."""
 
     stream: str
     consumer: str
@@ -41,7 +42,7 @@ class DeadLetter:
         return f"{self.stream}.{self.consumer}.{self.sequence}"
 
     def message(self, client: Client) -> Msg:
-        """The message, as it was delivered last."""
+        """Rebuilds the message of the last delivery."""
         return Msg(client, self.subject, self.reply, base64.b64decode(self.body), dict(self.headers) or None)
 
 
@@ -49,12 +50,14 @@ _LETTER = TypeAdapter(DeadLetter)
 
 
 class DeadLetters:
+    """The store of dead letters."""
+
     def __init__(self, bucket: KeyValue, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._bucket = bucket
         self._clock = clock
 
     async def keep(self, message: Msg, consumer: str, reason: str) -> None:
-        """Keep *message* with the *reason*; the first one that is told stands."""
+        """Stores *message* with the *reason*; a reason that is stored already stays."""
         about = message.metadata
         letter = DeadLetter(
             stream=about.stream,
@@ -72,7 +75,7 @@ class DeadLetters:
             try:
                 await self._bucket.put(letter.key, _LETTER.dump_json(letter), 0)
             except Conflict:
-                return  # another delivery of it was faster
+                return  # another delivery of it was first
 
     async def find(self, key: str) -> DeadLetter | None:
         document = await self._bucket.get(key)
@@ -83,7 +86,7 @@ class DeadLetters:
             yield _LETTER.validate_json(document.value)
 
     async def drop(self, key: str) -> bool:
-        """Do away with a letter: it was processed, or is not worth it. False: there is none."""
+        """Deletes a dead letter that was processed or is not needed. False if there is none."""
         document: Document | None = await self._bucket.get(key)
         if document is not None:
             await self._bucket.erase(document)
@@ -91,7 +94,7 @@ class DeadLetters:
 
 
 def summary(letter: DeadLetter) -> dict[str, Any]:
-    """A line about it; what was in it is not in the line: it may be a secret in the wrong place."""
+    """Summarises a dead letter without its body, which may be a secret in the wrong place."""
     return {
         "letter": letter.key,
         "subject": letter.subject,

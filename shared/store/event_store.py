@@ -1,9 +1,8 @@
-"""An aggregate's events in KEYS_EVENTS: where it stands, without reading its history, and one more event if nobody else
-was faster.
+"""Event store over KEYS_EVENTS: the state of an aggregate without replay, and append with optimistic concurrency.
 
-The history is never folded on the command path (55 ms an aggregate in a log of a million). What is known is a snapshot,
-in memory or in KEYS_SNAPSHOTS; it may lag or be lost, because every append says which event it believes to be the
-aggregate's last, and whoever is wrong reads the tail. Why, with figures: docs/adr/0004-event-store.md
+The command path never replays the history (55 ms per aggregate in a log of a million). State comes from a snapshot, in
+memory or in KEYS_SNAPSHOTS, which may lag or be lost: every append names the expected last sequence of the aggregate,
+and a conflict makes the caller read the tail. Why, with figures: docs/adr/0004-event-store.md
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ from shared.nats.ordered_consumer import ordered_subscribe
 from shared.store.single_flight import SingleFlight
 
 MAX_COMMAND_IDS = 256
-"""How many of the commands it answered an aggregate remembers by id; older ones are looked up in the log."""
-_CACHED = 20_000
-_FLUSH_EVERY = 0.25
+"""Number of handled command ids in a snapshot; older ones are looked up in the log."""
+_MAX_CACHED = 20_000
+_FLUSH_INTERVAL_S = 0.25
 _GET = f"$JS.API.STREAM.MSG.GET.{LOG}"
-_PATIENCE = 5.0
+_TIMEOUT_S = 5.0
 _NOT_FOUND = 404
 
 State = TypeVar("State")
@@ -51,7 +50,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Versioned(Generic[State]):
-    """Where an aggregate stands: its state, the stream sequence of its last event (0: none), whom that answered."""
+    """State of an aggregate, sequence of its last event (0: none), and ids of recently handled commands."""
 
     state: State
     sequence: int = 0
@@ -62,12 +61,12 @@ class Versioned(Generic[State]):
 
     @property
     def has_all_command_ids(self) -> bool:
-        """Whether no command it ever answered has been forgotten."""
+        """True if no id of a handled command was dropped yet."""
         return len(self.answered) < MAX_COMMAND_IDS
 
 
 class EventStore(Generic[State, E]):
-    """The aggregates of one type. One instance a process: what it has seen, it remembers."""
+    """Event store of one aggregate type, with a cache: one instance per process."""
 
     def __init__(
         self,
@@ -88,63 +87,65 @@ class EventStore(Generic[State, E]):
         self._states = states
         self._version = state_version
         self._bucket = KeyValue(js, "KEYS_SNAPSHOTS")
-        self._seen: OrderedDict[str, Versioned[State]] = OrderedDict()
+        self._cache: OrderedDict[str, Versioned[State]] = OrderedDict()
         self._unsaved: set[str] = set()
-        self._looking = SingleFlight(self._last_sequence)
+        self._last_sequences = SingleFlight(self._last_sequence)
 
     async def load(self, aggregate_id: str) -> Versioned[State]:
-        """Where the aggregate stood when last seen: quick, and right unless another process wrote since."""
-        if (seen := self._seen.get(aggregate_id)) is not None:
-            self._seen.move_to_end(aggregate_id)
-            return seen
-        return self._remember(aggregate_id, await self._snapshot(aggregate_id))
+        """Loads the cached state, or the snapshot: current unless another process has appended since."""
+        if (cached := self._cache.get(aggregate_id)) is not None:
+            self._cache.move_to_end(aggregate_id)
+            return cached
+        return self._put_in_cache(aggregate_id, await self._snapshot(aggregate_id))
 
     def presume_new(self, aggregate_id: str) -> Versioned[State]:
-        """As `load`, without looking whether there was anything: if there was, the append conflicts."""
-        return self._seen.get(aggregate_id, Versioned(self._initial))
+        """Returns the cached or initial state without a read: if the aggregate exists, the append conflicts."""
+        return self._cache.get(aggregate_id, Versioned(self._initial))
 
-    async def refresh(self, aggregate_id: str, standing: Versioned[State]) -> Versioned[State]:
-        """Where the aggregate stands now: *standing* and all that was appended after it, read from the leader."""
-        last = await self._looking.ask(aggregate_id)
-        if not standing.sequence and last:
-            standing = await self._snapshot(aggregate_id)
-        if standing.sequence > last:  # a snapshot of what the log has lost (power cut, backup): the log is the truth
-            log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, standing.sequence, last)
-            self._seen.pop(aggregate_id, None)
-            standing = Versioned(self._initial)
-        while standing.sequence < last:
-            standing = self._fold(standing, await self._next(aggregate_id, standing.sequence + 1))
-        return self._remember(aggregate_id, standing)
+    async def refresh(self, aggregate_id: str, versioned: Versioned[State]) -> Versioned[State]:
+        """Brings *versioned* up to date with the tail of the log, read from the leader."""
+        last = await self._last_sequences.ask(aggregate_id)
+        if not versioned.sequence and last:
+            versioned = await self._snapshot(aggregate_id)
+        if (
+            versioned.sequence > last
+        ):  # the log lost events that the snapshot has (power cut, backup): the log is authoritative
+            log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, versioned.sequence, last)
+            self._cache.pop(aggregate_id, None)
+            versioned = Versioned(self._initial)
+        while versioned.sequence < last:
+            versioned = self._fold(versioned, await self._next(aggregate_id, versioned.sequence + 1))
+        return self._put_in_cache(aggregate_id, versioned)
 
-    async def append(self, standing: Versioned[State], event: E, lineage: Lineage, source: str) -> None:
-        """Append *event*, caused by the command that *lineage* tells of. Raises Conflict if *standing* is stale."""
-        sealed = encode_event(event, lineage.cause(type(event).__name__), source)
+    async def append(self, versioned: Versioned[State], event: E, lineage: Lineage, source: str) -> None:
+        """Appends *event*, caused by the command of *lineage*. Raises Conflict if *versioned* is stale."""
+        outgoing = encode_event(event, lineage.cause(type(event).__name__), source)
         pattern = self._pattern(event.identity)
         expectation = {
-            NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: str(standing.sequence),
+            NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE: str(versioned.sequence),
             NatsHeader.EXPECTED_LAST_SUBJECT_SEQUENCE_SUBJECT: pattern,
         }
         try:
-            stored = await self._js.publish(sealed.subject, sealed.payload, headers=sealed.headers | expectation)
+            stored = await self._js.publish(outgoing.subject, outgoing.payload, headers=outgoing.headers | expectation)
         except APIError as error:
-            self._seen.pop(event.identity, None)
+            self._cache.pop(event.identity, None)
             if error.err_code in WRONG_LAST_SEQUENCE:
-                raise Conflict(f"{pattern} has moved on from {standing.sequence}") from error
+                raise Conflict(f"{pattern} has moved on from {versioned.sequence}") from error
             raise
         except BaseException:
-            self._seen.pop(event.identity, None)  # its outcome is unknown: look again before deciding again
+            self._cache.pop(event.identity, None)  # the outcome is unknown: read again before the next decision
             raise
         if stored.duplicate:
-            self._seen.pop(event.identity, None)
+            self._cache.pop(event.identity, None)
             return
         after = Versioned(
-            self._evolve(standing.state, event), stored.seq, _remembering(standing.answered, lineage.message_id)
+            self._evolve(versioned.state, event), stored.seq, _with_command_id(versioned.answered, lineage.message_id)
         )
-        self._remember(event.identity, after)
+        self._put_in_cache(event.identity, after)
         self._unsaved.add(event.identity)
 
     async def handled_in_log(self, aggregate_id: str, command_id: UUID, since: datetime) -> bool:
-        """Whether an event that *command_id* caused was stored after *since*: for what the standing has forgotten."""
+        """Searches the log after *since* for an event caused by *command_id*, whose id `Versioned` no longer has."""
         async with aclosing(await self._since(self._pattern(aggregate_id), since)) as events:
             async for message in events:
                 if (message.headers or {}).get(Header.CAUSATION_ID) == str(command_id):
@@ -152,26 +153,26 @@ class EventStore(Generic[State, E]):
         return False
 
     async def save_forever(self) -> None:
-        """Write what changed to KEYS_SNAPSHOTS, a few times a second; nothing waits for it, and it may be lost."""
+        """Writes changed snapshots to KEYS_SNAPSHOTS a few times a second; nothing waits for it, and it may be lost."""
         while True:
-            await asyncio.sleep(_FLUSH_EVERY)
+            await asyncio.sleep(_FLUSH_INTERVAL_S)
             await self.save()
 
     async def save(self) -> None:
         unsaved, self._unsaved = self._unsaved, set()
         for aggregate_id in unsaved:
-            if (standing := self._seen.get(aggregate_id)) is not None:
+            if (versioned := self._cache.get(aggregate_id)) is not None:
                 try:
-                    await self._save(aggregate_id, standing)
-                except (nats.errors.Error, ValueError) as error:  # too large, or sent while there is no server
+                    await self._save(aggregate_id, versioned)
+                except (nats.errors.Error, ValueError) as error:  # too large, or no connection
                     log.warning("snapshot %s.%s is not saved: %s", self._type, aggregate_id, error)
 
-    async def _save(self, aggregate_id: str, standing: Versioned[State]) -> None:
+    async def _save(self, aggregate_id: str, versioned: Versioned[State]) -> None:
         snapshot = {
             "version": self._version,
-            "sequence": standing.sequence,
-            "answered": standing.answered,
-            "state": self._states.dump_python(standing.state, mode="json"),
+            "sequence": versioned.sequence,
+            "answered": versioned.answered,
+            "state": self._states.dump_python(versioned.state, mode="json"),
         }
         await self._js._nc.publish(  # noqa: SLF001 - the one plain publish: a snapshot needs no acknowledgement
             f"$KV.KEYS_SNAPSHOTS.{self._type}.{aggregate_id}", to_json(snapshot)
@@ -180,15 +181,15 @@ class EventStore(Generic[State, E]):
     def _pattern(self, aggregate_id: str) -> str:
         return str(EVENTS + Subject((self._type, "*", aggregate_id)))
 
-    def _remember(self, aggregate_id: str, standing: Versioned[State]) -> Versioned[State]:
-        seen = self._seen.get(aggregate_id)
-        if seen is not None and seen.sequence > standing.sequence:
-            return standing  # somebody else of this process has appended meanwhile
-        self._seen[aggregate_id] = standing
-        self._seen.move_to_end(aggregate_id)
-        if len(self._seen) > _CACHED:
-            self._seen.popitem(last=False)
-        return standing
+    def _put_in_cache(self, aggregate_id: str, versioned: Versioned[State]) -> Versioned[State]:
+        cached = self._cache.get(aggregate_id)
+        if cached is not None and cached.sequence > versioned.sequence:
+            return versioned  # another task of this process has appended meanwhile
+        self._cache[aggregate_id] = versioned
+        self._cache.move_to_end(aggregate_id)
+        if len(self._cache) > _MAX_CACHED:
+            self._cache.popitem(last=False)
+        return versioned
 
     async def _snapshot(self, aggregate_id: str) -> Versioned[State]:
         document = await self._bucket.get(f"{self._type}.{aggregate_id}")
@@ -203,26 +204,26 @@ class EventStore(Generic[State, E]):
         return Versioned(self._initial)
 
     async def _last_sequence(self, aggregate_id: str) -> int:
-        """Found by the subject's index; asking for the next event instead would search the log to its end for none."""
-        asked = to_json({"last_by_subj": self._pattern(aggregate_id)})
-        told = from_json((await self._js._nc.request(_GET, asked, timeout=_PATIENCE)).data)  # noqa: SLF001 - get_msg decodes a whole message of which one number is wanted
-        if "error" not in told:
-            return int(told["message"]["seq"])
-        if told["error"].get("code") == _NOT_FOUND:
+        """Looks up the last sequence by the index of subjects; a search for the next event may scan the whole log."""
+        request = to_json({"last_by_subj": self._pattern(aggregate_id)})
+        reply = from_json((await self._js._nc.request(_GET, request, timeout=_TIMEOUT_S)).data)  # noqa: SLF001 - get_msg decodes a whole message for one number
+        if "error" not in reply:
+            return int(reply["message"]["seq"])
+        if reply["error"].get("code") == _NOT_FOUND:
             return 0
-        raise APIError.from_error(told["error"])
+        raise APIError.from_error(reply["error"])
 
     async def _next(self, aggregate_id: str, sequence: int) -> RawStreamMsg:
         return await self._js.get_msg(LOG, seq=sequence, subject=self._pattern(aggregate_id), next=True)
 
-    def _fold(self, standing: Versioned[State], message: RawStreamMsg) -> Versioned[State]:
-        """Raises Poison for an event that this version cannot read: what it does not know, it must not decide on."""
+    def _fold(self, versioned: Versioned[State], message: RawStreamMsg) -> Versioned[State]:
+        """Applies one stored event. Raises Poison if this release cannot decode it: a decision needs all events."""
         where, headers = f"event {message.seq} ({message.subject})", message.headers or {}
         try:
             cause = event_lineage(headers).causation_id
         except Poison:
             log.warning("%s is none of the suite's and is passed over", where)
-            return replace(standing, sequence=message.seq or 0)
+            return replace(versioned, sequence=message.seq or 0)
         kind = self._events.get(headers.get(Header.EVENT_TYPE, ""))
         if kind is None:
             raise Poison(f"{where} is of a type that this version of the service does not know")
@@ -231,7 +232,9 @@ class EventStore(Generic[State, E]):
         except ValueError as error:
             why = f": {error}" if isinstance(error, UnknownSchemaVersion) else ""
             raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error
-        return Versioned(self._evolve(standing.state, event), message.seq or 0, _remembering(standing.answered, cause))
+        return Versioned(
+            self._evolve(versioned.state, event), message.seq or 0, _with_command_id(versioned.answered, cause)
+        )
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
         start = since.isoformat().replace("+00:00", "Z")
@@ -244,5 +247,5 @@ class EventStore(Generic[State, E]):
         return read_until_end(subscription)
 
 
-def _remembering(answered: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:
+def _with_command_id(answered: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:
     return (*answered, str(command_id))[-MAX_COMMAND_IDS:]

@@ -1,4 +1,4 @@
-"""Messages of which a subject of the log has one, for ever: rejections by command, announcements by saga."""
+"""Idempotent publish: at most one message per subject, for replies by command and announcements by saga."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from shared.nats.kv import WRONG_LAST_SEQUENCE
 
 
 async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, check_first: bool = False) -> bool:
-    """Publish to a subject that can only ever have one message; False when it has it already.
+    """Publishes to a subject that can have one message only; False if it has one already.
 
-    A plain subscriber hears what is published even if the stream refuses it, so what is *perhaps_again* is looked up.
+    A core subscription also receives a message that JetStream rejects, so a likely repetition is looked up before
+    (*check_first*).
     """
     if check_first and await has_message(js, outgoing.subject):
         return False
@@ -32,7 +33,7 @@ async def publish_once(js: JetStreamContext, outgoing: OutgoingMessage, *, check
 
 
 async def has_message(js: JetStreamContext, subject: str) -> bool:
-    """Whether the log has an event on *subject* (or on what that pattern matches)."""
+    """True if the log has an event on *subject*, which may be a pattern."""
     try:
         await js.get_msg(LOG, subject=subject)
     except NotFoundError:

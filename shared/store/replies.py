@@ -1,4 +1,4 @@
-"""What a service says of a command that changed nothing: that it is refused, or stands already, and why."""
+"""Replies to commands that changed nothing: rejections, and results that exist already."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ log = logging.getLogger(__name__)
 
 
 class Replies:
-    """Where a service says that a command changed nothing, and why: said twice, it stands once."""
+    """Publishes the replies of a service, at most one per command."""
 
     def __init__(self, js: JetStreamContext, service: str) -> None:
         self._js = js
         self._service = service
 
-    async def send(self, received: ReceivedCommand[Any], answer: Rejection | AlreadyDone) -> None:
+    async def send(self, received: ReceivedCommand[Any], reply: Rejection | AlreadyDone) -> None:
         command_id, kind = str(received.lineage.message_id), received.command_type
         event: CommandRejected | CommandRepeated
-        match answer:
+        match reply:
             case Rejection():
                 event = CommandRejected(
                     command_id=command_id,
                     command_type=kind,
                     aggregate_id=received.aggregate_id,
-                    code=answer.code,
-                    message=answer.message,
-                    details=dict(answer.details),
-                    retryable=answer.retryable,
+                    code=reply.code,
+                    message=reply.message,
+                    details=dict(reply.details),
+                    retryable=reply.retryable,
                 )
             case AlreadyDone():
                 event = CommandRepeated(
                     command_id=command_id,
                     command_type=kind,
                     aggregate_id=received.aggregate_id,
-                    details=dict(answer.details),
+                    details=dict(reply.details),
                 )
-        instruments.record_outcome(type(event).__name__, answer.code if isinstance(answer, Rejection) else None)
+        instruments.record_outcome(type(event).__name__, reply.code if isinstance(reply, Rejection) else None)
         lineage = received.lineage.cause(type(event).__name__)
         await publish_once(self._js, encode_event(event, lineage, self._service))
 

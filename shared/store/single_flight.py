@@ -1,4 +1,4 @@
-"""Asking once for many: who asks while a question is under way shares the next one, which begins after they asked."""
+"""Single-flight reads: callers during a read share the next one, which starts after their call."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ V = TypeVar("V")
 
 
 class SingleFlight(Generic[V]):
-    """Answers no older than the asking, by fewer questions than there are who ask."""
+    """Shares one read among concurrent callers; no caller gets a result from before its call."""
 
-    def __init__(self, look: Callable[[str], Awaitable[V]]) -> None:
-        self._look = look
+    def __init__(self, read: Callable[[str], Awaitable[V]]) -> None:
+        self._read = read
         self._next: dict[str, asyncio.Task[V]] = {}
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def ask(self, key: str) -> V:
-        """What `look` says of *key*, as of now or later. Raises what it raises."""
-        coming = self._next.get(key)
-        if coming is None:
-            coming = self._next[key] = asyncio.create_task(self._look_next(key))
-        return await asyncio.shield(coming)  # one who gives up does not take it from the others
+        """Returns the result of *read* for *key*, as of now or later. Raises its exceptions."""
+        pending = self._next.get(key)
+        if pending is None:
+            pending = self._next[key] = asyncio.create_task(self._read_next(key))
+        return await asyncio.shield(pending)  # a cancelled caller does not cancel it for the others
 
-    async def _look_next(self, key: str) -> V:
-        turn = self._turns.setdefault(key, asyncio.Lock())
-        async with turn:
+    async def _read_next(self, key: str) -> V:
+        lock = self._locks.setdefault(key, asyncio.Lock())
+        async with lock:
             del self._next[key]
-            return await self._look(key)
+            return await self._read(key)

@@ -1,7 +1,7 @@
-"""Telemetry on its way out: to an OpenTelemetry collector, by OTLP over HTTP.
+"""Export of telemetry to an OpenTelemetry collector, by OTLP over HTTP.
 
-Imported only where a collector is configured: the SDK costs a process that has no use for it 75 ms and 10 MB. Its own
-settings it reads by itself, from the environment variables of the OpenTelemetry specification.
+Import it only if a collector is configured: the SDK costs 75 ms and 10 MB. It reads its own settings from the
+environment variables of the OpenTelemetry specification.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator, RandomIdGenerator
 
 from shared.telemetry import instruments, spans
 
-_LEAVING = 3.0
-"""Seconds that the last of it may take when the process ends: a collector that is away holds up no drain."""
+_SHUTDOWN_TIMEOUT_S = 3.0
+"""Limit of the last export when the process ends, so that an absent collector does not delay a drain."""
 
 
 class DerivedIds(IdGenerator):
-    """The ids that the message being handled gives its span and, where it begins one, its trace; else random ones."""
+    """Generates the derived ids of the current message's span and trace; random ids outside a message."""
 
     def __init__(self) -> None:
         self._random = RandomIdGenerator()
 
     def generate_span_id(self) -> int:
-        named = spans.span_ids.get()
-        return named.span if named is not None else self._random.generate_span_id()
+        ids = spans.span_ids.get()
+        return ids.span if ids is not None else self._random.generate_span_id()
 
     def generate_trace_id(self) -> int:
-        named = spans.span_ids.get()
-        return named.trace if named is not None else self._random.generate_trace_id()
+        ids = spans.span_ids.get()
+        return ids.trace if ids is not None else self._random.generate_trace_id()
 
 
 @contextmanager
 def export_telemetry(service: str) -> Iterator[None]:
-    """Export for as long as the body runs what is observed in it."""
+    """Exports spans and metrics while the body runs."""
     resource = Resource.create(
         {"service.namespace": "cim-keys", "service.name": f"cim-keys-{service}", "service.instance.id": str(uuid4())}
     )
@@ -55,17 +55,17 @@ def export_telemetry(service: str) -> Iterator[None]:
     numbers = MeterProvider([reader], resource=resource, shutdown_on_exit=False)
     trace.set_tracer_provider(traces)
     metrics.set_meter_provider(numbers)
-    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # each try is a warning, and a try comes each second
+    logging.getLogger("opentelemetry").setLevel(logging.ERROR)  # it warns at each retry, once a second
     instruments.switch_on()
     try:
         yield
     finally:
-        _leave(traces, numbers)
+        _shut_down(traces, numbers)
 
 
-def _leave(*providers: TracerProvider | MeterProvider) -> None:
-    leaving = [threading.Thread(target=provider.shutdown, daemon=True) for provider in providers]
-    for each in leaving:
+def _shut_down(*providers: TracerProvider | MeterProvider) -> None:
+    threads = [threading.Thread(target=provider.shutdown, daemon=True) for provider in providers]
+    for each in threads:
         each.start()
-    for each in leaving:
-        each.join(_LEAVING)
+    for each in threads:
+        each.join(_SHUTDOWN_TIMEOUT_S)

@@ -1,7 +1,7 @@
-"""What operators see of the work: a span and a duration for each message that is handled, and what came of it.
+"""Spans and metrics of handled messages: duration, outcome and error of each.
 
-Only OpenTelemetry's API is used here: where no collector is configured nothing is measured, and that costs a look at
-one variable (docs/adr/0026).
+This module uses OpenTelemetry's API only. Without a collector nothing is measured, at the cost of reading one variable
+(docs/adr/0026).
 """
 
 from __future__ import annotations
@@ -44,35 +44,35 @@ _answering = _meter.create_histogram(
 
 
 class Gauge:
-    """What is so as of when it was told last; what is not told any more is not said any more either.
+    """A gauge that exports only the values of the last `set`.
 
-    OpenTelemetry's own gauge says for ever what it was told once: of what is gone, and by who cannot see any more.
+    OpenTelemetry's own gauge exports each label set for ever, also of things that are gone.
     """
 
     def __init__(self, name: str, unit: str, description: str) -> None:
-        self._told: dict[str, Mapping[Labels, float]] = {}
+        self._values: dict[str, Mapping[Labels, float]] = {}
         _meter.create_observable_gauge(name, [self._observe], unit, description)
 
-    def set(self, teller: str, values: Mapping[Labels, float]) -> None:
-        """All that *teller* knows, in place of what it told before."""
-        self._told = {**self._told, teller: values}  # a new one: it is read by the thread that exports
+    def set(self, source: str, values: Mapping[Labels, float]) -> None:
+        """Replaces all values of *source*."""
+        self._values = {**self._values, source: values}  # a new dict, because the exporting thread reads it
 
     def _observe(self, _: CallbackOptions) -> Iterator[Observation]:
-        for values in self._told.values():
+        for values in self._values.values():
             for labels, value in values.items():
                 yield Observation(value, dict(labels))
 
 
 @dataclass(slots=True)
 class ObservedMessage:
-    """A message that is being handled, and what came of it as far as that is known."""
+    """The message that is being handled, and its outcome once it is known."""
 
     correlation_id: str
     answer: str | None = None
     code: str | None = None
 
     def outcome(self, template: str) -> dict[str, str]:
-        """How the command was answered, in labels; nothing, if it was not."""
+        """Labels of the command's outcome; empty without one."""
         if self.answer is None:
             return {}
         outcome = {"cim.command": template.removeprefix("keys.commands."), "cim.answer": self.answer}
@@ -87,7 +87,7 @@ class _Switch:
 
 
 def switch_on() -> None:
-    """Have messages observed from now on."""
+    """Turns observation on for this process."""
     _Switch.is_on = True
 
 
@@ -96,19 +96,19 @@ def is_on() -> bool:
 
 
 def observe(message: Msg, durable: str) -> AbstractContextManager[None]:
-    """For as long as *message*, read from the consumer *durable*, is handled; what it leads to carries the trace on."""
+    """Observes the handling of *message* of the consumer *durable*; messages that it causes continue the trace."""
     return _observing(message, durable) if _Switch.is_on else nullcontext()
 
 
 def record_outcome(answer: str, code: str | None = None) -> None:
-    """The command that is being handled has its answer: an event of that type; of a rejection, the *code* too."""
+    """Records the outcome of the current command: the type of the event, and the *code* of a rejection."""
     if (current := current_message.get()) is not None:
         current.answer, current.code = answer, code
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """What is measured of a message while it is handled."""
+class _Observation:
+    """Span, labels and times of one handled message."""
 
     span: trace.Span
     labels: dict[str, str]
@@ -116,7 +116,7 @@ class _Sight:
     current: ObservedMessage
 
     def end(self, seconds: float, error: str | None) -> None:
-        """Tell what came of it; of an *error* its type, never its text: nobody vouches for what a bug puts there."""
+        """Records duration and outcome; of an *error* only the type, because its text may contain a secret."""
         failed = {"error.type": error} if error else {}
         outcome = {} if error else self.current.outcome(self.labels[_TEMPLATE])
         self.span.set_attributes({**failed, **outcome})
@@ -130,7 +130,7 @@ class _Sight:
 
 @contextmanager
 def best_effort(what: str) -> Iterator[None]:
-    """Nothing that goes wrong in the body goes further than the log: who measures must not stop what is measured."""
+    """Logs any exception of the body and continues: measuring must not stop the measured work."""
     try:
         yield
     except Exception:
@@ -139,33 +139,33 @@ def best_effort(what: str) -> Iterator[None]:
 
 @contextmanager
 def _observing(message: Msg, durable: str) -> Iterator[None]:
-    sight: _Sight | None = None
+    observation: _Observation | None = None
     with best_effort(durable):
-        sight = _sight(message, durable)
-    if sight is None:
+        observation = _begin_observation(message, durable)
+    if observation is None:
         yield
         return
-    told, began, failed = current_message.set(sight.current), time.perf_counter(), None
+    token, started, failed = current_message.set(observation.current), time.perf_counter(), None
     try:
-        with trace.use_span(sight.span, record_exception=False, set_status_on_exception=False):
+        with trace.use_span(observation.span, record_exception=False, set_status_on_exception=False):
             yield
     except BaseException as error:
         failed = type(error).__name__
         raise
     finally:
-        current_message.reset(told)
+        current_message.reset(token)
         with best_effort(durable):
-            sight.end(time.perf_counter() - began, failed)
+            observation.end(time.perf_counter() - started, failed)
 
 
-def _sight(message: Msg, durable: str) -> _Sight:
+def _begin_observation(message: Msg, durable: str) -> _Observation:
     labels = {_TEMPLATE: template_of(message.subject), "messaging.consumer.group.name": durable}
     current = ObservedMessage(str(spans.correlation_id_of(message)))
-    return _Sight(spans.start_span(message, durable, labels), labels, message.metadata.timestamp, current)
+    return _Observation(spans.start_span(message, durable, labels), labels, message.metadata.timestamp, current)
 
 
 def template_of(subject: str) -> str:
-    """The line of subjects.yaml that *subject* is one of; a bounded number of values, whatever is published."""
+    """Returns the line of subjects.yaml for *subject*: a bounded number of label values."""
     if subject in catalog().commands:
         return subject
     match subject.split("."):

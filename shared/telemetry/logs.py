@@ -1,4 +1,4 @@
-"""The log of a process: lines for people, or a JSON object a line for whoever collects them (LOG_FORMAT=json)."""
+"""Log of a process: text lines, or one JSON object per line (LOG_FORMAT=json)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shared.telemetry.instruments import current_message
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: when, how grave, what, by whom; and of which conversation and trace, if of any."""
+    """Formats a record as one JSON object, with conversation and trace of the current message."""
 
     def __init__(self, service: str) -> None:
         super().__init__()

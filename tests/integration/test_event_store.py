@@ -220,7 +220,7 @@ async def test_what_has_not_changed_is_not_saved_again(js, key_id):
 
 
 async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
-    monkeypatch.setattr("shared.store.event_store._FLUSH_EVERY", 0.01)
+    monkeypatch.setattr("shared.store.event_store._FLUSH_INTERVAL_S", 0.01)
     store, too_much = ledger_store(js), str(new_id())
     standing = Versioned(Ledger(reasons=("x" * 2_000_000,)))
     await store.append(standing, generated(too_much), Lineage.root(new_id()), "key")
