@@ -28,10 +28,10 @@ from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 
-Decision = NatsJwtEvent | Rejection | AlreadyDone | Perform[CheckSignature]
+NatsJwtDecision = NatsJwtEvent | Rejection | AlreadyDone | Perform[CheckSignature]
 
 
-def decide(jwt: NatsJwt, message: NatsJwtCommand | SignatureChecked, context: Context) -> Decision:
+def decide(jwt: NatsJwt, message: NatsJwtCommand | SignatureChecked, context: Context) -> NatsJwtDecision:
     match message:
         case CreateNatsJwt():
             return _create(jwt, message, context)
@@ -63,7 +63,7 @@ def evolve(jwt: NatsJwt, event: NatsJwtEvent) -> NatsJwt:
             assert_never(event)
 
 
-def _create(jwt: NatsJwt, request: CreateNatsJwt, context: Context) -> Decision:
+def _create(jwt: NatsJwt, request: CreateNatsJwt, context: Context) -> NatsJwtDecision:
     match jwt:
         case Unborn():
             return _new_version(request, (), 1, context)
@@ -76,7 +76,7 @@ def _create(jwt: NatsJwt, request: CreateNatsJwt, context: Context) -> Decision:
             assert_never(jwt)
 
 
-def _revise(jwt: NatsJwt, revision: ReviseNatsJwt, context: Context) -> Decision:
+def _revise(jwt: NatsJwt, revision: ReviseNatsJwt, context: Context) -> NatsJwtDecision:
     match jwt:
         case Issued(request=request) if request.entity is NatsEntity.ACCOUNT:
             limits = request.limits if revision.limits is None else revision.limits
@@ -143,7 +143,7 @@ def _created_event(
     )
 
 
-def _sign(jwt: NatsJwt, command: SignNatsJwt) -> Decision:
+def _sign(jwt: NatsJwt, command: SignNatsJwt) -> NatsJwtDecision:
     match jwt:
         case Created(request=request, tbs=tbs) if command.version in (None, jwt.version):
             return Perform(CheckSignature(request.issuer, base64.b64decode(tbs), command.signature))
@@ -180,7 +180,7 @@ def _signed_event(request: CreateNatsJwt, jwt: str, version: int) -> NatsJwtSign
     )
 
 
-def _revoke(jwt: NatsJwt, command: RevokeNatsJwt) -> Decision:
+def _revoke(jwt: NatsJwt, command: RevokeNatsJwt) -> NatsJwtDecision:
     match jwt:
         case Created(request=request) | Issued(request=request):
             return NatsJwtRevoked(nats_jwt_id=command.nats_jwt_id, reason=command.reason, subject=request.subject)

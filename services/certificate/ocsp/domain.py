@@ -41,10 +41,10 @@ _MAX_EVENT_CHARACTERS = 700_000
 _MIN_ML_DSA_CERTIFICATE_CHARACTERS = 2_800
 """A certificate with an ML-DSA-65 key is longer; treating an equally long classical one the same does no harm."""
 
-Decision = OcspEvent | Rejection | AlreadyDone | Perform[OcspEffect]
+OcspDecision = OcspEvent | Rejection | AlreadyDone | Perform[OcspEffect]
 
 
-def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Context) -> Decision:
+def decide(batch: OcspBatch, message: OcspCommand | OcspOutcome, context: Context) -> OcspDecision:
     match message:
         case PrepareOcsp():
             return Perform(FetchResponder(message, context.at)) if isinstance(batch, Unborn) else AlreadyDone()
@@ -97,7 +97,7 @@ def batch_capacity(responder_certificate_pem: str) -> int:
     return max(1, min(MAX_CERTIFICATES, _MAX_EVENT_CHARACTERS // (2 * response)))
 
 
-def _plan(fetched: ResponderFetched, context: Context) -> Decision:
+def _plan(fetched: ResponderFetched, context: Context) -> OcspDecision:
     request, responder, responder_id = fetched.request, fetched.responder, fetched.responder_id
     if not isinstance(fetched.issuer, Issued):
         problem = f"{request.issuer_id} is not an issued and valid certificate; there are no OCSP responses for it"
@@ -132,7 +132,7 @@ def _plan(fetched: ResponderFetched, context: Context) -> Decision:
     return Perform(FetchStatuses(plan, capacity))
 
 
-def _build(fetched: StatusesFetched) -> Decision:
+def _build(fetched: StatusesFetched) -> OcspDecision:
     if fetched.unknown:
         issuer_id, ids = fetched.plan.request.issuer_id, ", ".join(fetched.unknown)
         return Rejection(RejectionCode.NOT_FOUND, f"{issuer_id} has issued no certificates {ids}")
@@ -168,7 +168,7 @@ def _prepared_event(built: ResponsesBuilt) -> OcspPrepared:
     )
 
 
-def _attach_signatures(batch: OcspBatch, command: PublishOcsp) -> Decision:
+def _attach_signatures(batch: OcspBatch, command: PublishOcsp) -> OcspDecision:
     match batch:
         case Unborn():
             return Rejection(RejectionCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare makes one")

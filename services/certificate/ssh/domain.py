@@ -38,7 +38,7 @@ from shared.decider import AlreadyDone, Context, Decider, Perform, Rejection
 BACKDATED = timedelta(minutes=5)
 """The validity begins this long before the request, so that servers with slow clocks accept the certificate at once."""
 
-Decision = SshCertificateEvent | Rejection | AlreadyDone | Perform[SshEffect]
+SshDecision = SshCertificateEvent | Rejection | AlreadyDone | Perform[SshEffect]
 
 
 def decide(
@@ -46,7 +46,7 @@ def decide(
     certificate: SshCertificate,
     message: SshCertificateCommand | SshOutcome,
     context: Context,
-) -> Decision:
+) -> SshDecision:
     match message:
         case CreateSshCertificate():
             return _create(rules, certificate, message, context)
@@ -92,7 +92,7 @@ def evolve(certificate: SshCertificate, event: SshCertificateEvent) -> SshCertif
 
 def _create(
     rules: tuple[SshRule, ...], certificate: SshCertificate, request: CreateSshCertificate, context: Context
-) -> Decision:
+) -> SshDecision:
     match certificate:
         case Unborn():
             if (denied := check_ssh_request(rules, context.actor, request)) is not None:
@@ -145,7 +145,7 @@ def _created_event(built: SshTbsBuilt) -> SshCertificateCreated:
     )
 
 
-def _sign(certificate: SshCertificate, command: SignSshCertificate) -> Decision:
+def _sign(certificate: SshCertificate, command: SignSshCertificate) -> SshDecision:
     match certificate:
         case Unborn():
             problem = f"there is no SSH certificate {command.ssh_certificate_id} to sign; create it first"
@@ -175,7 +175,7 @@ def _signed_event(assembled: SshCertificateAssembled) -> SshCertificateSigned:
     )
 
 
-def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> Decision:
+def _revoke(certificate: SshCertificate, command: RevokeSshCertificate) -> SshDecision:
     match certificate:
         case Unborn() if command.void_if_absent:
             return _revoked_event(command, None, existed=False)

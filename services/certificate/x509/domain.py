@@ -26,8 +26,8 @@ from services.certificate.x509 import import_existing, issuance, lifecycle, quer
 from services.certificate.x509.effects import (
     AuthorityRead,
     CertificateAssembled,
+    CertificateDecision,
     CertificateRead,
-    Decision,
     Effect,
     ExportRendered,
     IssuerFetched,
@@ -46,7 +46,7 @@ from shared.decider import Context, Decider, Rejection
 
 def decide(  # noqa: C901, PLR0912 - one case a command
     policy: Policy, certificate: Certificate, message: commands.CertificateCommand | Outcome, context: Context
-) -> Decision:
+) -> CertificateDecision:
     match message:
         case (
             commands.CheckIssuance()
@@ -83,7 +83,7 @@ def decide(  # noqa: C901, PLR0912 - one case a command
 
 def _decide_on_outcome(  # noqa: C901, PLR0912 - one case an outcome
     policy: Policy, certificate: Certificate, outcome: Outcome, context: Context
-) -> Decision:
+) -> CertificateDecision:
     match outcome:
         case IssuerFetched():
             return issuance.build_with_issuer(policy, outcome, context)
@@ -123,7 +123,7 @@ def _decide_on_outcome(  # noqa: C901, PLR0912 - one case an outcome
 
 def _decide_crl(
     certificate: Certificate, message: commands.CreateCrl | commands.PublishCrl | CrlOutcome, context: Context
-) -> Decision:
+) -> CertificateDecision:
     """Hands an issued certificate over to the CRL decider, as the facts and the state that it decides on."""
     issuer_id = context.aggregate_id
     match certificate:

@@ -240,5 +240,5 @@ CertificateOutcome = (
 )
 Effect = CertificateEffect | CrlEffect | CheckPath
 Outcome = CertificateOutcome | CrlOutcome | PathChecked | PathNotChecked
-Decision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
+CertificateDecision = CertificateEvent | Rejection | AlreadyDone | Perform[Effect]
 """The result of every decision about a certificate."""

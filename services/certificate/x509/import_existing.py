@@ -4,7 +4,7 @@ from typing import assert_never
 
 from services.certificate.policy.rules import IssuanceRequest, Policy
 from services.certificate.profiles import PROFILES
-from services.certificate.x509.effects import CertificateRead, Decision, ReadCertificate
+from services.certificate.x509.effects import CertificateDecision, CertificateRead, ReadCertificate
 from services.certificate.x509.rejections import conflict, invalid, not_allowed, not_found
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import ImportCertificate
@@ -13,7 +13,7 @@ from shared.contracts.certificate.value_types import Profile
 from shared.decider import AlreadyDone, Context, Perform
 
 
-def read_certificate(policy: Policy, certificate: Certificate, command: ImportCertificate) -> Decision:
+def read_certificate(policy: Policy, certificate: Certificate, command: ImportCertificate) -> CertificateDecision:
     """Lets the performer parse the certificate, unless its id is taken."""
     match certificate:
         case Unborn() | Issued():
@@ -30,7 +30,9 @@ def read_certificate(policy: Policy, certificate: Certificate, command: ImportCe
             assert_never(certificate)
 
 
-def import_certificate(policy: Policy, certificate: Certificate, read: CertificateRead, context: Context) -> Decision:
+def import_certificate(
+    policy: Policy, certificate: Certificate, read: CertificateRead, context: Context
+) -> CertificateDecision:
     """Imports a parsed certificate that is new, valid and allowed by the policy."""
     command = read.request
     if isinstance(certificate, Issued):

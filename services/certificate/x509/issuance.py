@@ -14,8 +14,8 @@ from services.certificate.x509.effects import (
     AttachSignature,
     BuildTbs,
     CertificateAssembled,
+    CertificateDecision,
     CertificateTemplate,
-    Decision,
     FetchIssuer,
     FetchPredecessor,
     FetchRelated,
@@ -43,7 +43,9 @@ from shared.contracts.certificate.value_types import Profile
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 
 
-def request_issuance(policy: Policy, certificate: Certificate, command: IssuanceCommand, context: Context) -> Decision:
+def request_issuance(
+    policy: Policy, certificate: Certificate, command: IssuanceCommand, context: Context
+) -> CertificateDecision:
     """Decides on a command that checks or creates a certificate."""
     match certificate:
         case Unborn():
@@ -73,7 +75,7 @@ def _is_retry(certificate: Created | Issued, command: CreateCertificate | RenewC
             return (certificate.profile, certificate.issuer_id) == (Profile.INTERMEDIATE, command.issuer_id)
 
 
-def _first_step(policy: Policy, command: IssuanceCommand, context: Context) -> Decision:
+def _first_step(policy: Policy, command: IssuanceCommand, context: Context) -> CertificateDecision:
     match command:
         case CheckIssuance():
             return apply_template(policy, _template_of_check(command), context)
@@ -119,7 +121,7 @@ def _template_of_request(create: CreateCertificate) -> CertificateTemplate:
     )
 
 
-def apply_template(policy: Policy, template: CertificateTemplate, context: Context) -> Decision:
+def apply_template(policy: Policy, template: CertificateTemplate, context: Context) -> CertificateDecision:
     """Checks a template against limits and policy; then fetches its issuer, or builds a root at once."""
     if (rejection := limits.check_template(template, ml_dsa=policy.ml_dsa)) is not None:
         return rejection
@@ -153,7 +155,7 @@ def apply_template(policy: Policy, template: CertificateTemplate, context: Conte
     )
 
 
-def build_with_issuer(policy: Policy, fetched: IssuerFetched, context: Context) -> Decision:
+def build_with_issuer(policy: Policy, fetched: IssuerFetched, context: Context) -> CertificateDecision:
     """Checks a template against its issuer and path; then answers a check, or builds the certificate."""
     template = fetched.template
     issuer_id = template.issuer_id or ""
@@ -208,7 +210,7 @@ def created_event(built: TbsBuilt) -> CertificateCreated:
     return event
 
 
-def sign(certificate: Certificate, command: SignCertificate) -> Decision:
+def sign(certificate: Certificate, command: SignCertificate) -> CertificateDecision:
     """Decides on a signature for a created certificate; fetches its issuer first."""
     match certificate:
         case Unborn():
@@ -227,7 +229,7 @@ def sign(certificate: Certificate, command: SignCertificate) -> Decision:
 
 def sign_with_issuer(
     certificate: Certificate, command: SignCertificate, issuer: Certificate, context: Context
-) -> Decision:
+) -> CertificateDecision:
     """Checks the issuer again: it may have been revoked, held or have expired since the certificate was created."""
     if not isinstance(certificate, Created):
         return sign(certificate, command)

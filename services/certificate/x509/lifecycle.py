@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import assert_never
 
-from services.certificate.x509.effects import Decision, FetchRelated
+from services.certificate.x509.effects import CertificateDecision, FetchRelated
 from services.certificate.x509.rejections import conflict, invalid, not_found
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.commands import (
@@ -28,7 +28,7 @@ _CLOCK_SKEW = timedelta(minutes=1)
 """The tolerated difference between the clocks of a client or timer and of the log."""
 
 
-def hold(certificate: Certificate, command: HoldCertificate, context: Context) -> Decision:
+def hold(certificate: Certificate, command: HoldCertificate, context: Context) -> CertificateDecision:
     match certificate:
         case Issued(held=True):
             return AlreadyDone()
@@ -50,7 +50,7 @@ def hold(certificate: Certificate, command: HoldCertificate, context: Context) -
             assert_never(certificate)
 
 
-def release(certificate: Certificate, command: ReleaseCertificate) -> Decision:
+def release(certificate: Certificate, command: ReleaseCertificate) -> CertificateDecision:
     match certificate:
         case Issued(held=False):
             return AlreadyDone()
@@ -67,7 +67,7 @@ def release(certificate: Certificate, command: ReleaseCertificate) -> Decision:
             assert_never(certificate)
 
 
-def supersede(certificate: Certificate, command: SupersedeCertificate) -> Decision:
+def supersede(certificate: Certificate, command: SupersedeCertificate) -> CertificateDecision:
     match certificate:
         case Issued() if command.successor_id == command.certificate_id:
             return invalid("a certificate does not supersede itself: successor_id must be another one")
@@ -83,7 +83,9 @@ def supersede(certificate: Certificate, command: SupersedeCertificate) -> Decisi
             assert_never(certificate)
 
 
-def supersede_with(certificate: Certificate, command: SupersedeCertificate, successor: Certificate) -> Decision:
+def supersede_with(
+    certificate: Certificate, command: SupersedeCertificate, successor: Certificate
+) -> CertificateDecision:
     """Supersedes a certificate if its successor is issued."""
     if not isinstance(certificate, Issued) or certificate.superseded_by is not None:
         return supersede(certificate, command)
@@ -96,7 +98,7 @@ def supersede_with(certificate: Certificate, command: SupersedeCertificate, succ
             assert_never(successor)
 
 
-def revoke(certificate: Certificate, command: RevokeCertificate, context: Context) -> Decision:
+def revoke(certificate: Certificate, command: RevokeCertificate, context: Context) -> CertificateDecision:
     """Revokes a certificate, or voids an id that has none, so that a late request cannot create it."""
     if command.invalidity_date is not None and command.invalidity_date > context.at + _CLOCK_SKEW:
         return invalid("invalidity_date lies in the future; give the time from which the certificate was invalid")
@@ -126,7 +128,7 @@ def revoke(certificate: Certificate, command: RevokeCertificate, context: Contex
             assert_never(certificate)
 
 
-def announce_expiry(certificate: Certificate, command: AnnounceExpiry, context: Context) -> Decision:
+def announce_expiry(certificate: Certificate, command: AnnounceExpiry, context: Context) -> CertificateDecision:
     """Announces the expiry once it is due; a superseded or revoked certificate needs no notice."""
     match certificate:
         case Issued() if certificate.announced or certificate.expired or certificate.superseded_by is not None:
@@ -149,7 +151,7 @@ def announce_expiry(certificate: Certificate, command: AnnounceExpiry, context: 
             assert_never(certificate)
 
 
-def expire(certificate: Certificate, command: ExpireCertificate, context: Context) -> Decision:
+def expire(certificate: Certificate, command: ExpireCertificate, context: Context) -> CertificateDecision:
     match certificate:
         case Revoked() | Issued(expired=True):
             return AlreadyDone()

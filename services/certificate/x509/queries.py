@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from services.certificate.verification.effects import CheckPath, PathChecked
-from services.certificate.x509.effects import Decision, RenderExport
+from services.certificate.x509.effects import CertificateDecision, RenderExport
 from services.certificate.x509.lifecycle import reject_unissued
 from services.certificate.x509.rejections import conflict, invalid, not_found
 from services.certificate.x509.states import Certificate, Created, Issued, Revoked, Unborn
@@ -13,7 +13,7 @@ from shared.contracts.certificate.value_types import CertificateFormat
 from shared.decider import Context, Perform
 
 
-def export(certificate: Certificate, command: ExportCertificate) -> Decision:
+def export(certificate: Certificate, command: ExportCertificate) -> CertificateDecision:
     """Exports an issued certificate, also after its revocation."""
     if command.chain and command.format is CertificateFormat.DER:
         return invalid("der holds a single certificate; for the chain, use format pem or pkcs7")
@@ -26,7 +26,7 @@ def export(certificate: Certificate, command: ExportCertificate) -> Decision:
             assert_never(certificate)
 
 
-def verify(certificate: Certificate, command: VerifyCertificate, context: Context) -> Decision:
+def verify(certificate: Certificate, command: VerifyCertificate, context: Context) -> CertificateDecision:
     """Starts the path validation of a stored certificate, or of the one in the command."""
     certificate_id, gives_certificate = command.certificate_id, command.certificate_pem is not None
     match certificate:

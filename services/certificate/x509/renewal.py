@@ -6,7 +6,12 @@ from typing import assert_never
 from services.certificate.policy.rules import Policy
 from services.certificate.profiles import PROFILES
 from services.certificate.x509 import issuance
-from services.certificate.x509.effects import AuthorityRead, CertificateTemplate, Decision, PredecessorFetched
+from services.certificate.x509.effects import (
+    AuthorityRead,
+    CertificateDecision,
+    CertificateTemplate,
+    PredecessorFetched,
+)
 from services.certificate.x509.rejections import conflict, invalid, not_found
 from services.certificate.x509.states import Created, Issued, Revoked, Unborn
 from shared.contracts.certificate.value_types import Profile
@@ -16,7 +21,7 @@ _GRACE_PERIOD = timedelta(days=30)
 """A certificate can be renewed for so long after its expiry, because its holder may have been away."""
 
 
-def renew(policy: Policy, fetched: PredecessorFetched, context: Context) -> Decision:
+def renew(policy: Policy, fetched: PredecessorFetched, context: Context) -> CertificateDecision:
     """Renews a predecessor that is issued, not superseded and not on hold."""
     predecessor_id, predecessor = fetched.request.predecessor_id, fetched.predecessor
     match predecessor:
@@ -36,7 +41,9 @@ def renew(policy: Policy, fetched: PredecessorFetched, context: Context) -> Deci
             assert_never(predecessor)
 
 
-def _renew_issued(policy: Policy, fetched: PredecessorFetched, predecessor: Issued, context: Context) -> Decision:
+def _renew_issued(
+    policy: Policy, fetched: PredecessorFetched, predecessor: Issued, context: Context
+) -> CertificateDecision:
     request, content = fetched.request, fetched.content
     if content is None:
         problem = f"the certificate of {request.predecessor_id} has a subject alternative name of an unsupported kind"
@@ -64,7 +71,7 @@ def _renew_issued(policy: Policy, fetched: PredecessorFetched, predecessor: Issu
     return issuance.apply_template(policy, template, context)
 
 
-def cross_certify(policy: Policy, read: AuthorityRead, context: Context) -> Decision:
+def cross_certify(policy: Policy, read: AuthorityRead, context: Context) -> CertificateDecision:
     """Certifies the key of another CA under its own name, as an intermediate of this issuer."""
     request = read.request
     template = CertificateTemplate(

@@ -111,7 +111,7 @@ def test_the_id_of_a_jwt_changes_with_what_it_says():
         ("account", {"issuer": ACCOUNT}, "issuer with O"),
         ("user", {"issuer": OPERATOR}, "issuer with A"),
         ("user", {"subject": ACCOUNT}, "subject begins with U"),
-        ("account", {"system_account": ACCOUNT}, "said by an operator"),
+        ("account", {"system_account": ACCOUNT}, "only an operator has a system_account"),
     ],
 )
 def test_who_cannot_vouch_for_whom_is_told_so(entity, changes, words):
