@@ -53,7 +53,7 @@ class StartForbidden(Exception):
 class UnknownVersion(Transient):
     """This coordinator does not have the definition version with which the saga began.
 
-    The saga is left as it is, and its messages are retried with backoff: in a rolling upgrade, a coordinator that has
+    The saga is left as it is, and its messages are retried with backoff. In a rolling upgrade, a coordinator that has
     the definition gets them next.
     """
 

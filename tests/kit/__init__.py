@@ -1,10 +1,10 @@
-"""For authors of sagas: a conversation with a saga, and every path that one can take with every fault at every point.
+"""Test kit for authors of sagas: a conversation with one saga, and the exploration of every path it can take.
 
-Nothing else is needed: who is asked answers as the golden sample of the event says, about what was asked. The clock is
-virtual. docs/contributing.md, "A new saga", shows how.
+It needs no services: a golden sample answers each command, and the clock is virtual. docs/contributing.md, "A new
+saga", shows how to use it.
 """
 
 from tests.kit.conversation import Conversation
-from tests.kit.exploring import explore, wander
+from tests.kit.exploration import explore, wander
 
 __all__ = ["Conversation", "explore", "wander"]

@@ -1,4 +1,4 @@
-"""A conversation with a saga: what it asks, what it is answered, how much time goes by, what it says in the end."""
+"""Conversation with one saga: a test answers its commands, lets time pass and looks at its state."""
 
 from __future__ import annotations
 
@@ -11,134 +11,132 @@ from services.saga.core.inputs import OperatorCommand
 from services.saga.core.state import Saga
 from shared.contracts.base import Command, Event
 from shared.contracts.saga.protocol import CancelSaga, StartSaga
-from tests.kit.checking import Broken, at_any_moment, at_the_end
-from tests.kit.played import Outcome, Played, Said, Sent
+from tests.kit.invariants import Broken, check_end, check_state
+from tests.kit.moment import Fields, Moment, Outcome, Sent
 
-_ENOUGH = 10_000
+_MAX_MOVES = 10_000
 
 
 class Conversation:
-    """`Conversation(definition, request)` has asked its first questions; what is not said otherwise goes well."""
+    """A saga whose first steps are pending. Every method checks the invariants and returns the conversation."""
 
-    def __init__(self, definition: AnyDefinition, request: StartSaga, *, answers: Said | None = None) -> None:
-        self._played = Played.begin(definition, request, answers)
+    def __init__(self, definition: AnyDefinition, request: StartSaga, *, answers: Fields | None = None) -> None:
+        self._moment = Moment.begin(definition, request, answers)
 
-    # -- what is seen ------------------------------------------------------------------------------------------------
-
-    @property
-    def asking(self) -> list[str]:
-        """What it waits for now: steps, `undo.<step>`, people, sleep."""
-        return [question.label for question in self._played.saga.pending]
+    # -- state ---------------------------------------------------------------------------------------------------------
 
     @property
-    def asked(self) -> list[str]:
-        """All that it has asked any service for, in order; an undo of several parts is named once a part."""
-        return [sent.label for sent in self._played.sent]
+    def pending(self) -> list[str]:
+        """Names of the pending steps; `undo.<step>` for an undo."""
+        return [pending.label for pending in self._moment.saga.pending]
+
+    @property
+    def sent(self) -> list[str]:
+        """Steps whose commands it has sent, in order; an undo of several parts is there once for each."""
+        return [sent.label for sent in self._moment.sent]
 
     @property
     def commands(self) -> list[Command]:
-        return [sent.command for sent in self._played.sent]
+        return [sent.command for sent in self._moment.sent]
 
     @property
-    def told(self) -> list[Event]:
-        return list(self._played.told)
+    def announced(self) -> list[Event]:
+        return list(self._moment.announced)
 
     @property
     def phase(self) -> str:
-        return str(self._played.saga.phase)
+        return str(self._moment.saga.phase)
 
     @property
     def left_over(self) -> list[str]:
-        return [left.step for left in self._played.saga.left_over]
+        return [left.step for left in self._moment.saga.left_over]
 
     @property
     def stuck(self) -> list[str]:
-        """What only an operator can have go on."""
-        return [question.label for question in self._played.saga.pending if question.stuck is not None]
+        """Steps that wait for an operator."""
+        return [pending.label for pending in self._moment.saga.pending if pending.stuck is not None]
 
     @property
     def saga(self) -> Saga[Any]:
         """Its state, as it is stored."""
-        return self._played.saga
+        return self._moment.saga
 
     @property
     def story(self) -> str:
-        return "\n".join(self._played.story)
+        return "\n".join(self._moment.story)
 
-    # -- what is said ------------------------------------------------------------------------------------------------
+    # -- moves ---------------------------------------------------------------------------------------------------------
 
-    def answer(self, step: str, **fields: Any) -> Conversation:
-        """It is done; *fields*: what its event says otherwise than the golden sample."""
-        return self._to(step, Outcome.DONE, fields)
+    def complete(self, step: str, **fields: Any) -> Conversation:
+        """The service does the step; *fields* of the event differ from the golden sample."""
+        return self._reply(step, Outcome.DONE, fields)
 
-    def refuse(self, step: str, *, for_now: bool = False) -> Conversation:
-        return self._to(step, Outcome.REFUSED_FOR_NOW if for_now else Outcome.REFUSED)
+    def reject(self, step: str, *, for_now: bool = False) -> Conversation:
+        return self._reply(step, Outcome.REJECTED_FOR_NOW if for_now else Outcome.REJECTED)
 
     def fail(self, step: str) -> Conversation:
-        """By the event that the definition names for it."""
-        return self._to(step, Outcome.FAILED)
+        """The service fails the step, by the event that the definition names."""
+        return self._reply(step, Outcome.FAILED)
 
-    def stands(self, step: str) -> Conversation:
-        """It is there already."""
-        return self._to(step, Outcome.STANDS)
+    def already_done(self, step: str) -> Conversation:
+        """The service replies that the step is already done."""
+        return self._reply(step, Outcome.ALREADY_DONE)
 
-    def say(self, actor: str, signal: str = "approve") -> Conversation:
-        return self._now(self._played.saying(actor, signal))
+    def signal(self, actor: str, signal: str = "approve") -> Conversation:
+        return self._move_to(self._moment.signalled(actor, signal))
 
     def cancel(self) -> Conversation:
-        return self.order(CancelSaga)
+        return self.send(CancelSaga)
 
-    def order(self, command_type: type[OperatorCommand]) -> Conversation:
+    def send(self, command_type: type[OperatorCommand]) -> Conversation:
         """An operator sends a command of that type."""
-        return self._now(self._played.ordered(command_type(saga_id=self._played.saga.saga_id)))
+        return self._move_to(self._moment.with_operator_command(command_type(saga_id=self._moment.saga.saga_id)))
 
     def wait(self, passing: timedelta) -> Conversation:
-        """Time goes by on a clock of its own, and stops where the saga asks somebody something."""
-        return self._now(self._played.after(passing))
+        """Time passes on the virtual clock; it stops when the saga sends a command."""
+        return self._move_to(self._moment.after(passing))
 
-    def go_on(self, *people: str) -> Conversation:
-        """All goes well from here on: everybody answers, *people* say what they are waited for, time goes by."""
-        for _ in range(_ENOUGH):
-            played = self._played
-            if played.saga.is_finished and not played.waiting:
-                at_the_end(played)
+    def run(self, *people: str) -> Conversation:
+        """Runs to the end without faults: services answer, *people* send the awaited signals, timers fire."""
+        for _ in range(_MAX_MOVES):
+            moment = self._moment
+            if moment.saga.is_finished and not moment.waiting:
+                check_end(moment)
                 return self
-            if played.waiting:
-                self._now(_answered(played, played.waiting[0], Outcome.DONE))
-            elif (wanted := self._wanted(people)) is not None:
-                self._now(played.saying(*wanted))
-            elif played.saga.timer_at is not None:
-                self._now(played.later())
+            if moment.waiting:
+                self._move_to(_answered(moment, moment.waiting[0], Outcome.DONE))
+            elif (awaited := self._awaited_signal(people)) is not None:
+                self._move_to(moment.signalled(*awaited))
+            elif moment.saga.timer_at is not None:
+                self._move_to(moment.with_timer_fired())
             else:
-                raise Broken("it waits for a person", played)
-        raise Broken("it does not end", self._played)
+                raise Broken("it waits for a person", moment)
+        raise Broken("it does not end", self._moment)
 
-    # -- how ---------------------------------------------------------------------------------------------------------
-
-    def _to(self, step: str, outcome: Outcome, fields: Mapping[str, Any] | None = None) -> Conversation:
-        played = self._played
-        sent = next((each for each in reversed(played.waiting) if each.label == step), None)
+    def _reply(self, step: str, outcome: Outcome, fields: Mapping[str, Any] | None = None) -> Conversation:
+        moment = self._moment
+        sent = next((each for each in reversed(moment.waiting) if each.label == step), None)
         if sent is None:
-            raise Broken(f"it does not ask {step}; it waits for {', '.join(self.asking) or 'nothing'}", played)
+            raise Broken(f"it has not sent {step}; it waits for {', '.join(self.pending) or 'nothing'}", moment)
         if fields:
-            played = played.with_said(step, fields)
-        return self._now(_answered(played, sent, outcome))
+            moment = moment.with_fields(step, fields)
+        return self._move_to(_answered(moment, sent, outcome))
 
-    def _wanted(self, people: tuple[str, ...]) -> tuple[str, str] | None:
-        saga = self._played.saga
+    def _awaited_signal(self, people: tuple[str, ...]) -> tuple[str, str] | None:
+        saga = self._moment.saga
         for pending in saga.pending:
             if pending.people is not None:
-                heard = {said.actor for said in saga.signals if said.step == pending.step}
+                actors = {each.actor for each in saga.signals if each.step == pending.step}
                 for actor in people:
-                    if actor not in heard:
+                    if actor not in actors:
                         return actor, pending.people.signal
         return None
 
-    def _now(self, played: Played) -> Conversation:
-        at_any_moment(played)
-        self._played = played
+    def _move_to(self, moment: Moment) -> Conversation:
+        check_state(moment)
+        self._moment = moment
         return self
 
 
-def _answered(played: Played, sent: Sent, outcome: Outcome) -> Played:
-    return played.delivered(sent, outcome).hearing(sent.command_id)
+def _answered(moment: Moment, sent: Sent, outcome: Outcome) -> Moment:
+    return moment.delivered(sent, outcome).received(sent.command_id)

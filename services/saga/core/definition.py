@@ -39,7 +39,7 @@ class Trigger(Generic[E]):
     *start*: builds the start command with the given saga id; None: not for this event. The saga id is derived from the
     event id and from the name of *start*, so a redelivered event starts nothing twice. *at*: the start time; without
     one, or if it has passed, the saga starts at once. *group_by*: an id; all events about it that are stored within one
-    second start one saga, shortly after that second, so that its first command sees them all.
+    second start one saga. It starts shortly after that second, so that its first command sees them all.
     """
 
     event_type: type[E]

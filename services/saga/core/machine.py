@@ -1,7 +1,7 @@
 """The saga state machine: `begin` makes a saga, `advance` applies one input to it.
 
-Pure: the same definition, state and input lead to the same state. Everything that is to be sent (announcements, pending
-commands, a timer) follows from the state alone, so that a restarted coordinator sends it again under the same ids.
+Pure: the same definition, state and input lead to the same state. Announcements, pending commands and the timer follow
+from the state alone, so that a restarted coordinator sends them again under the same ids.
 This module says what each input means for a saga, `transitions` what follows from it. Reasons and semantics:
 docs/adr/0006-saga-state-and-compensation.md
 """
@@ -200,7 +200,7 @@ def _reason_of(event: Event) -> str:
 
 
 def _with_left_over_of_child(saga: Saga[R], pending: PendingStep, event: Event) -> Saga[R]:
-    """Whatever a child saga left over is left over of its parent, too."""
+    """Adds what a child saga left over to what its parent leaves over."""
     if not isinstance(event, protocol.SagaFailed | protocol.SagaNotUndone):
         return saga
     steps = ", ".join(left.step for left in event.left_over)

@@ -72,8 +72,8 @@ class _Search:
     def search(self, partial: _Partial, number: int) -> _Partial:
         """Continues with announcement *number*. Raises NotRebuildable.
 
-        An outcome without an announcement was received some time after it was stored: at once, or later, if at once it
-        would have led to another announcement. The earliest time is tried first.
+        An outcome without an announcement was received some time after it was stored. It was received late if it would
+        have led to another announcement at once. The earliest time is tried first.
         """
         while number < len(self.own) and _sequence(self.own[number]) < partial.saga.sequence:
             number += 1  # announced by the same transition as the one before

@@ -1,1 +1,1 @@
-"""The saga of docs/contributing.md, as a newcomer writes one: a definition and a test."""
+"""Example saga of docs/contributing.md: a definition and its test."""

@@ -1,4 +1,4 @@
-"""A key that is lent: made, handed over sealed once a person has approved, and revoked after a month."""
+"""Lends a key: generates it, exports it sealed once a person has approved, and revokes it after a month."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ LENT_KEY = Definition(
     saga_type="lent-key",
     request=StartLentKey,
     steps=(
-        Step(make_key, KeyGenerated, undo=key_undone(lambda saga: saga.id_of("key"), "not wanted any more")),
+        Step(make_key, KeyGenerated, undo=key_undone(lambda saga: saga.id_of("key"), "the loan was undone")),
         Await("approval", "approve", needed=lambda _: 1, about=lambda _: "lending a key for a month"),
         Step(hand_over, KeyExported, pivot=True),
         Sleep("month", until=lambda _: timedelta(days=30)),
-        Step(lambda saga: RevokeKey(key_id=saga.id_of("key"), reason="its time"), KeyRevoked, name="revoke"),
+        Step(lambda saga: RevokeKey(key_id=saga.id_of("key"), reason="the loan has ended"), KeyRevoked, name="revoke"),
     ),
 )

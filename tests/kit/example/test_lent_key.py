@@ -1,4 +1,4 @@
-"""What becomes of a key that is lent."""
+"""Tests of the saga that lends a key."""
 
 from datetime import timedelta
 
@@ -8,28 +8,28 @@ from tests.kit.example.lent_key import LENT_KEY, StartLentKey
 REQUEST = StartLentKey(recipient_public_key=bytes(32))
 
 
-def test_it_is_made_approved_handed_over_and_revoked_after_a_month():
+def test_the_key_is_handed_over_after_an_approval_and_revoked_after_a_month():
     saga = Conversation(LENT_KEY, REQUEST)
 
-    saga.answer("make-key").say("bob").answer("hand-over").wait(timedelta(days=29))
-    assert saga.asking == ["month"]
-    saga.wait(timedelta(days=2)).answer("revoke")
+    saga.complete("make-key").signal("bob").complete("hand-over").wait(timedelta(days=29))
+    assert saga.pending == ["month"]
+    saga.wait(timedelta(days=2)).complete("revoke")
 
     assert saga.phase == "completed"
 
 
 def test_without_approval_there_is_no_key():
-    saga = Conversation(LENT_KEY, REQUEST).answer("make-key").wait(timedelta(days=8)).go_on()
+    saga = Conversation(LENT_KEY, REQUEST).complete("make-key").wait(timedelta(days=8)).run()
 
-    assert saga.asked == ["make-key", "undo.make-key", "undo.make-key"]
+    assert saga.sent == ["make-key", "undo.make-key", "undo.make-key"]
     assert saga.phase == "compensated"
 
 
-def test_once_it_is_handed_over_there_is_only_forward():
-    saga = Conversation(LENT_KEY, REQUEST).answer("make-key").say("bob").answer("hand-over")
+def test_after_the_key_is_handed_over_nothing_is_undone():
+    saga = Conversation(LENT_KEY, REQUEST).complete("make-key").signal("bob").complete("hand-over")
 
-    assert saga.wait(timedelta(days=31)).refuse("revoke").stuck == ["revoke"]
+    assert saga.wait(timedelta(days=31)).reject("revoke").stuck == ["revoke"]
 
 
-def test_whatever_goes_wrong_it_ends_as_it_must():
+def test_every_path_ends_as_it_must():
     explore(LENT_KEY, REQUEST)

@@ -18,7 +18,7 @@ from shared.messages.headers import SagaContext
 from shared.messages.ids import derive_id
 from tests.kit import Conversation
 from tests.kit.example.lent_key import LENT_KEY, StartLentKey
-from tests.kit.played import NOON, START
+from tests.kit.moment import NOON, START
 from tests.unit.saga.test_any_order import ONE, OTHER, SAGAS
 from tests.unit.saga.test_every_path import ANSWERS
 
@@ -29,39 +29,39 @@ BY_VERSION = {(each.saga_type, each.version): each for each in (*DEFINITIONS, LE
 def approvals():
     """One of two approvals, a rejection that is retried, a final one, an undo."""
     talk = Conversation(*SAGAS["issuance-approved"])
-    yield talk.answer("create-certificate").say("ada").saga
-    yield talk.say("bob").refuse("sign-certificate", for_now=True).saga
-    yield talk.wait(timedelta(minutes=1)).refuse("sign-certificate").saga
-    yield talk.answer("undo.create-certificate").saga
+    yield talk.complete("create-certificate").signal("ada").saga
+    yield talk.signal("bob").reject("sign-certificate", for_now=True).saga
+    yield talk.wait(timedelta(minutes=1)).reject("sign-certificate").saga
+    yield talk.complete("undo.create-certificate").saga
 
 
 def pivot():
     """A sleep, a step that is stuck past its pivot, a retry by an operator, an event that is in no contract."""
     talk = Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32)))
-    yield talk.answer("make-key").say("bob").answer("hand-over").saga
-    yield talk.wait(timedelta(days=31)).refuse("revoke").saga
-    yield talk.order(RetrySaga).saga
-    yield talk.answer("revoke").saga
+    yield talk.complete("make-key").signal("bob").complete("hand-over").saga
+    yield talk.wait(timedelta(days=31)).reject("revoke").saga
+    yield talk.send(RetrySaga).saga
+    yield talk.complete("revoke").saga
 
 
 def rotation():
     """A pause, children side by side, a cancellation, an undo that is left over."""
     talk = Conversation(*SAGAS["rotation-of-certificates"])
-    yield talk.answer("generate-successor").order(PauseSaga).saga
-    talk.order(ResumeSaga).answer(f"reissue-{ONE}").answer(f"reissue-{OTHER}")
-    yield talk.answer("rotate-key").saga
+    yield talk.complete("generate-successor").send(PauseSaga).saga
+    talk.send(ResumeSaga).complete(f"reissue-{ONE}").complete(f"reissue-{OTHER}")
+    yield talk.complete("rotate-key").saga
     yield talk.cancel().saga
     for _ in range(3):
-        talk.refuse("undo.rotate-key").wait(timedelta(minutes=5))
+        talk.reject("undo.rotate-key").wait(timedelta(minutes=5))
     yield talk.saga
 
 
 def withdrawn():
     """A completed saga that is rolled back."""
     talk = Conversation(*SAGAS["nats-user"], answers=ANSWERS)
-    yield talk.go_on().saga
-    yield talk.order(WithdrawSaga).saga
-    yield talk.go_on().saga
+    yield talk.run().saga
+    yield talk.send(WithdrawSaga).saga
+    yield talk.run().saga
 
 
 def child():

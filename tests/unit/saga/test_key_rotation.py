@@ -12,28 +12,28 @@ REISSUE = f"reissue-{ONE}"
 
 def rotated():
     """The keys have changed places, and the overlap has begun."""
-    return Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor").answer(REISSUE).answer("rotate-key")
+    return Conversation(KEY_ROTATION, OF_ONE).complete("generate-successor").complete(REISSUE).complete("rotate-key")
 
 
 def test_the_keys_change_places_when_the_certificates_are_issued_and_not_before():
-    talk = Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor")
+    talk = Conversation(KEY_ROTATION, OF_ONE).complete("generate-successor")
 
-    assert talk.asking == [REISSUE]
-    assert talk.answer(REISSUE).asking == ["rotate-key"]
+    assert talk.pending == [REISSUE]
+    assert talk.complete(REISSUE).pending == ["rotate-key"]
 
 
 def test_a_certificate_that_is_not_issued_leaves_the_old_key_as_it_is():
-    talk = Conversation(KEY_ROTATION, OF_ONE).answer("generate-successor").refuse(REISSUE).go_on()
+    talk = Conversation(KEY_ROTATION, OF_ONE).complete("generate-successor").reject(REISSUE).run()
 
     assert talk.phase == "compensated"
-    assert "rotate-key" not in talk.asked
+    assert "rotate-key" not in talk.sent
 
 
 def test_cancelled_within_the_overlap_the_old_key_stays_and_the_new_one_goes():
-    talk = rotated().cancel().go_on()
+    talk = rotated().cancel().run()
 
     assert talk.phase == "compensated"
-    assert talk.asked[3:] == [
+    assert talk.sent[3:] == [
         "undo.rotate-key",
         f"undo.{REISSUE}",
         "undo.generate-successor",
@@ -44,8 +44,8 @@ def test_cancelled_within_the_overlap_the_old_key_stays_and_the_new_one_goes():
 def test_cancelled_too_late_the_new_key_and_its_certificates_are_kept_and_that_is_said():
     talk = rotated().cancel()
     for _ in range(3):
-        talk = talk.refuse("undo.rotate-key").wait(timedelta(minutes=5))
+        talk = talk.reject("undo.rotate-key").wait(timedelta(minutes=5))
 
-    assert talk.go_on().phase == "failed"
+    assert talk.run().phase == "failed"
     assert talk.left_over == ["rotate-key", REISSUE, "generate-successor"]
-    assert {label for label in talk.asked if label.startswith("undo.")} == {"undo.rotate-key"}
+    assert {label for label in talk.sent if label.startswith("undo.")} == {"undo.rotate-key"}

@@ -16,8 +16,8 @@ from shared.contracts.key.events import KeyGenerated, KeyRevoked
 from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.protocol import Completed, StartSaga, WithdrawSaga
 from tests.kit import Conversation, explore
-from tests.kit.checking import Broken
 from tests.kit.example.lent_key import LENT_KEY, StartLentKey
+from tests.kit.invariants import Broken
 
 
 class StartKeyPair(StartSaga):
@@ -71,10 +71,10 @@ def test_a_child_is_begun_and_withdrawn():
     request = StartTwoPairs()
 
     with pytest.raises(LookupError, match="no golden sample of KeyPairCompleted"):
-        Conversation(two, request).answer("begin-pair")
-    talk = Conversation(two, request).answer("begin-pair", key_id=ID).refuse("own").go_on()
+        Conversation(two, request).complete("begin-pair")
+    talk = Conversation(two, request).complete("begin-pair", key_id=ID).reject("own").run()
 
-    assert (talk.asked, talk.phase) == (["begin-pair", "own", "undo.begin-pair"], "compensated")
+    assert (talk.sent, talk.phase) == (["begin-pair", "own", "undo.begin-pair"], "compensated")
     assert isinstance(talk.commands[-1], WithdrawSaga)
     assert set(explore(two, request, answers={"begin-pair": {"key_id": ID}}).ends) == {
         "completed",
@@ -157,7 +157,7 @@ def _break(monkeypatch, breaking):
 
 @pytest.mark.parametrize(
     ("breaking", "promise"),
-    [(_forget_the_oldest, "it says that all is undone; not so one"), (_oldest_first, "undone")],
+    [(_forget_the_oldest, "it is compensated without undoing one"), (_oldest_first, "undone")],
 )
 def test_an_engine_that_undoes_too_little_or_in_the_wrong_order(monkeypatch, breaking, promise):
     _break(monkeypatch, breaking)
@@ -165,7 +165,7 @@ def test_an_engine_that_undoes_too_little_or_in_the_wrong_order(monkeypatch, bre
     said = broken(KEY_PAIR)
 
     assert promise in said
-    assert "asks one" in said  # the story till then
+    assert "sends one" in said  # the story till then
 
 
 def test_the_story_of_a_broken_promise_is_told_in_order(monkeypatch):
@@ -194,9 +194,9 @@ def test_an_engine_that_tells_its_end_twice(monkeypatch):
 def test_years_pass_in_no_time():
     naps = tuple(Sleep(f"year-{number}", lambda _: timedelta(days=365)) for number in range(50))
 
-    talk = Conversation(replace(KEY_PAIR, steps=(key("one"), *naps)), REQUEST).answer("one")
+    talk = Conversation(replace(KEY_PAIR, steps=(key("one"), *naps)), REQUEST).complete("one")
 
-    assert talk.wait(timedelta(days=365 * 49 + 1)).asking == ["year-49"]
+    assert talk.wait(timedelta(days=365 * 49 + 1)).pending == ["year-49"]
     assert talk.wait(timedelta(days=365)).phase == "completed"
 
 
@@ -204,27 +204,27 @@ def test_people_are_waited_for_until_they_have_come():
     two = (Await("approvals", "approve", needed=lambda _: 2, about=lambda _: "the pair"), key("one"))
     talk = Conversation(replace(KEY_PAIR, steps=two), REQUEST)
 
-    assert talk.say("ada").say("ada").asking == ["approvals"]
-    assert talk.say("bob").asking == ["one"]
-    with pytest.raises(Broken, match="it does not ask two; it waits for one"):
-        talk.answer("two")
+    assert talk.signal("ada").signal("ada").pending == ["approvals"]
+    assert talk.signal("bob").pending == ["one"]
+    with pytest.raises(Broken, match="it has not sent two; it waits for one"):
+        talk.complete("two")
 
 
 def test_what_is_refused_for_now_is_asked_again():
-    talk = Conversation(KEY_PAIR, REQUEST).refuse("one", for_now=True).go_on()
+    talk = Conversation(KEY_PAIR, REQUEST).reject("one", for_now=True).run()
 
-    assert (talk.asked, talk.phase) == (["one", "one", "two"], "completed")
+    assert (talk.sent, talk.phase) == (["one", "one", "two"], "completed")
 
 
 def test_people_who_do_not_come_are_waited_for_no_longer_than_it_says():
-    talk = Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).answer("make-key")
+    talk = Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).complete("make-key")
 
-    assert talk.go_on().phase == "compensated"
-    assert Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).go_on("bob").phase == "completed"
+    assert talk.run().phase == "compensated"
+    assert Conversation(LENT_KEY, StartLentKey(recipient_public_key=bytes(32))).run("bob").phase == "completed"
 
 
 def test_what_is_destroyed_at_last_was_revoked_before():
-    talk = Conversation(KEY_PAIR, REQUEST).answer("one").refuse("two").go_on()
+    talk = Conversation(KEY_PAIR, REQUEST).complete("one").reject("two").run()
 
     assert [type(command) for command in talk.commands[2:]] == [RevokeKey, DestroyKey]
-    assert [type(event).__name__ for event in talk.told][-2:] == ["SagaCompensating", "SagaCompensated"]
+    assert [type(event).__name__ for event in talk.announced][-2:] == ["SagaCompensating", "SagaCompensated"]

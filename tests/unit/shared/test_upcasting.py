@@ -98,7 +98,7 @@ BADGE = Definition(
 
 
 def test_an_answer_that_a_saga_keeps_is_lifted_when_the_saga_is_read():
-    talk = Conversation(BADGE, StartBadge()).answer("make-key", name="Ada Lovelace", since=2020)
+    talk = Conversation(BADGE, StartBadge()).complete("make-key", name="Ada Lovelace", since=2020)
     entry = json.loads(store.encode_entry(talk.saga))
     (kept,) = entry["answers"]
     assert kept["schema_version"] == 3
