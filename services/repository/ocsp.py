@@ -1,8 +1,7 @@
-"""What an OCSP request asks for, and the answers that need no signature (RFC 6960, 4.2.1; RFC 5019)."""
+"""OCSP requests and the responses that need no signature (RFC 6960, 4.2.1; RFC 5019)."""
 
 import base64
 import binascii
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -17,57 +16,53 @@ from cryptography.x509.ocsp import (
     load_der_ocsp_response,
 )
 
-from services.repository.responses import Particulars, etag_of
+from services.repository.responses import DocumentMetadata, etag_of
 
 _HASHES: Final = (hashes.SHA1, hashes.SHA256)
 
 
-def _unsigned(status: OCSPResponseStatus) -> bytes:
+def _unsuccessful(status: OCSPResponseStatus) -> bytes:
     return OCSPResponseBuilder.build_unsuccessful(status).public_bytes(Encoding.DER)
 
 
-class Unsigned(Enum):
-    """UNAUTHORIZED is what RFC 5019, 2.2.3 says where there is no answer made before: nothing is known of it here."""
+class UnsignedResponse(Enum):
+    """Error responses of RFC 6960, 4.2.1. UNAUTHORIZED: no pre-signed response exists (RFC 5019, 2.2.3)."""
 
-    MALFORMED_REQUEST = _unsigned(OCSPResponseStatus.MALFORMED_REQUEST)
-    TRY_LATER = _unsigned(OCSPResponseStatus.TRY_LATER)
-    UNAUTHORIZED = _unsigned(OCSPResponseStatus.UNAUTHORIZED)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """Where the answer to a request stands in KEYS_VIEWS."""
-
-    key: str
+    MALFORMED_REQUEST = _unsuccessful(OCSPResponseStatus.MALFORMED_REQUEST)
+    TRY_LATER = _unsuccessful(OCSPResponseStatus.TRY_LATER)
+    UNAUTHORIZED = _unsuccessful(OCSPResponseStatus.UNAUTHORIZED)
 
 
-def asked_by(request: bytes) -> Asked | Unsigned:
-    """A nonce is passed over: what was signed before it was asked for cannot repeat it (RFC 5019, 4)."""
+def response_key(request: bytes) -> str | UnsignedResponse:
+    """Returns the key in KEYS_VIEWS of the response to *request*, or the error that answers it.
+
+    It ignores nonces: a pre-signed response cannot repeat one (RFC 5019, 4).
+    """
     try:
-        return _asked(load_der_ocsp_request(request))
+        return _response_key(load_der_ocsp_request(request))
     except ValueError:
-        return Unsigned.MALFORMED_REQUEST
-    except NotImplementedError:  # several at once: an answer to the first only would pass for one to all
-        return Unsigned.UNAUTHORIZED
+        return UnsignedResponse.MALFORMED_REQUEST
+    except NotImplementedError:  # several certificates: a response about the first would pass for one about all
+        return UnsignedResponse.UNAUTHORIZED
     except UnsupportedAlgorithm:
-        return Unsigned.UNAUTHORIZED
+        return UnsignedResponse.UNAUTHORIZED
 
 
-def _asked(request: OCSPRequest) -> Asked | Unsigned:
+def _response_key(request: OCSPRequest) -> str | UnsignedResponse:
     digest, key_hash = request.hash_algorithm, request.issuer_key_hash
     if not isinstance(digest, _HASHES) or len(key_hash) != digest.digest_size or request.serial_number <= 0:
-        return Unsigned.UNAUTHORIZED
-    return Asked(f"ocsp.{key_hash.hex()}.{request.serial_number:x}")
+        return UnsignedResponse.UNAUTHORIZED
+    return f"ocsp.{key_hash.hex()}.{request.serial_number:x}"
 
 
-def from_path(text: str) -> bytes:
-    """The request in a path, whose percent-encoding is undone already (RFC 6960, A.1); b"" is what none can be."""
+def decode_path(text: str) -> bytes:
+    """Returns the request in a percent-decoded path (RFC 6960, A.1), or b"" for anything but base64."""
     try:
         return base64.b64decode(text.lstrip("/"), validate=True)
     except (binascii.Error, ValueError):
         return b""
 
 
-def particulars(response: bytes) -> Particulars:
-    answer = load_der_ocsp_response(response)
-    return Particulars(etag_of(response), answer.this_update_utc, answer.next_update_utc)
+def read_metadata(response: bytes) -> DocumentMetadata:
+    parsed = load_der_ocsp_response(response)
+    return DocumentMetadata(etag_of(response), parsed.this_update_utc, parsed.next_update_utc)

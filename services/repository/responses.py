@@ -1,30 +1,25 @@
-"""What is answered over HTTP, and how long it may be kept by whom. Pure: the time is given."""
+"""HTTP responses and their caching: media types, ETags, freshness, conditional requests. Pure: the time is given."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from hashlib import sha256
 from http import HTTPStatus
 
-AS_LONG_AS_IT_IS_SO = "public, max-age=86400, immutable"
-"""A certificate that is named by its id never changes."""
-ASK_AGAIN = "public, no-cache"
-"""May be kept, and shown only after it was asked for again with its ETag: it changes without notice."""
-NOT_TO_BE_KEPT = "no-store"
-_LONGEST = 600
+from starlette.responses import Response
+
+IMMUTABLE = "public, max-age=86400, immutable"
+"""For certificates under their id: they never change."""
+REVALIDATE = "public, no-cache"
+"""For documents that change without notice: a cache asks again, with the ETag, before each use."""
+NO_STORE = "no-store"
+_MAX_AGE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    status: HTTPStatus
-    body: bytes = b""
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Particulars:
-    """What a document is known by, and from when until when it says to be the newest."""
+class DocumentMetadata:
+    """The ETag of a document and, for CRLs and OCSP responses, the time for which it is current."""
 
     etag: str
     this_update: datetime | None = None
@@ -35,50 +30,60 @@ def etag_of(body: bytes) -> str:
     return f'"{sha256(body).hexdigest()[:32]}"'
 
 
-def document(body: bytes, media_type: str, particulars: Particulars, cache_control: str) -> Answer:
-    headers = {"Content-Type": media_type, "ETag": particulars.etag, "Cache-Control": cache_control}
-    return Answer(HTTPStatus.OK, body, headers)
+def document(body: bytes, media_type: str, metadata: DocumentMetadata, cache_control: str) -> Response:
+    headers = {"Content-Type": media_type, "ETag": metadata.etag, "Cache-Control": cache_control}
+    return _response(HTTPStatus.OK, body, headers)
 
 
-def statement(body: bytes, media_type: str, particulars: Particulars, now: datetime) -> Answer:
-    """A CRL or an OCSP answer, with the headers of RFC 5019, 6.2 (RFC 5280 has nothing like it for CRLs).
+def revocation_status(body: bytes, media_type: str, metadata: DocumentMetadata, now: datetime) -> Response:
+    """Returns a CRL or an OCSP response with the headers of RFC 5019, 6.2 (RFC 5280 has none for CRLs).
 
-    `Expires` is nextUpdate, as it asks. `max-age`, which every cache since HTTP/1.1 takes before that, is ten minutes
-    at most: so long may a cache on the way hide a revocation. To ask again costs a 304 without a body.
+    `Expires` is nextUpdate, as the RFC asks. HTTP/1.1 caches prefer `max-age`, which is ten minutes at most:
+    a cache may hide a revocation for no longer. Revalidation costs a 304 without a body.
     """
-    left = _LONGEST
-    until = particulars.next_update
-    if until is not None:
-        left = max(0, min(_LONGEST, int((until - now).total_seconds())))
-    answer = document(body, media_type, particulars, f"public, no-transform, must-revalidate, max-age={left}")
-    times = {"Last-Modified": particulars.this_update, "Expires": until}
-    told = {name: format_datetime(at.astimezone(UTC), usegmt=True) for name, at in times.items() if at is not None}
-    return replace(answer, headers={**answer.headers, **told})
+    max_age = _MAX_AGE_S
+    if metadata.next_update is not None:
+        max_age = max(0, min(_MAX_AGE_S, int((metadata.next_update - now).total_seconds())))
+    cache_control = f"public, no-transform, must-revalidate, max-age={max_age}"
+    response = document(body, media_type, metadata, cache_control)
+    for name, at in (("Last-Modified", metadata.this_update), ("Expires", metadata.next_update)):
+        if at is not None:
+            response.headers[name] = format_datetime(at.astimezone(UTC), usegmt=True)
+    return response
 
 
-def refusal(status: HTTPStatus, text: str, **headers: str) -> Answer:
-    """No, in one line."""
-    told = {name.replace("_", "-"): value for name, value in headers.items()}
-    plain = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": NOT_TO_BE_KEPT}
-    return Answer(status, f"{text}\n".encode(), {**plain, **told})
+def unsigned_ocsp_response(body: bytes, media_type: str) -> Response:
+    """Returns a response that no cache may store: without a signature, anybody could have written it."""
+    return _response(HTTPStatus.OK, body, {"Content-Type": media_type, "Cache-Control": NO_STORE})
 
 
-def unless_known(answer: Answer, asked: Mapping[str, str]) -> Answer:
-    """The answer, or that its asker has it already (RFC 9110, 13.1.2, 13.1.3 and 13.2.2)."""
-    if answer.status is not HTTPStatus.OK:
-        return answer
-    if (known := asked.get("if-none-match")) is not None:
-        is_known = known.strip() == "*" or answer.headers.get("ETag") in _tags(known)
+def plain_text(status: HTTPStatus, text: str, headers: Mapping[str, str] | None = None) -> Response:
+    """Returns one line that no cache stores."""
+    plain = {"Content-Type": "text/plain; charset=utf-8", "Cache-Control": NO_STORE}
+    return _response(status, f"{text}\n".encode(), plain | dict(headers or {}))
+
+
+def conditional(response: Response, request_headers: Mapping[str, str]) -> Response:
+    """Returns *response*, or a 304 if the client has that version (RFC 9110, 13.1.2, 13.1.3 and 13.2.2)."""
+    if response.status_code != HTTPStatus.OK:
+        return response
+    if (tags := request_headers.get("if-none-match")) is not None:
+        is_current = tags.strip() == "*" or response.headers.get("etag") in _tags(tags)
     else:
-        is_known = _is_not_newer(answer.headers.get("Last-Modified"), asked.get("if-modified-since"))
-    if not is_known:
-        return answer
-    kept = {name: value for name, value in answer.headers.items() if name != "Content-Type"}
-    return Answer(HTTPStatus.NOT_MODIFIED, b"", kept)
+        is_current = _is_not_newer(response.headers.get("last-modified"), request_headers.get("if-modified-since"))
+    if not is_current:
+        return response
+    dropped = {"content-type", "content-length"}
+    kept = {name: value for name, value in response.headers.items() if name not in dropped}
+    return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=kept)
 
 
-def _tags(known: str) -> list[str]:
-    return [tag.strip().removeprefix("W/") for tag in known.split(",")]
+def _response(status: HTTPStatus, body: bytes, headers: dict[str, str]) -> Response:
+    return Response(body, status, {**headers, "X-Content-Type-Options": "nosniff"})
+
+
+def _tags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
 
 
 def _is_not_newer(modified: str | None, since: str | None) -> bool:
@@ -86,5 +91,5 @@ def _is_not_newer(modified: str | None, since: str | None) -> bool:
         return False
     try:
         return parsedate_to_datetime(modified) <= parsedate_to_datetime(since)
-    except (ValueError, TypeError):  # no date, or one without a zone: then it is as if it were not asked
+    except (ValueError, TypeError):  # RFC 9110, 13.1.3: an invalid date is ignored, and so is one without a zone
         return False

@@ -1,168 +1,243 @@
-"""Which path is which document, and in what form it is given out."""
+"""The repository's paths, as a starlette application: which document each serves, and in which format."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.hazmat.primitives.serialization.pkcs7 import serialize_certificates
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from services.repository import ocsp
 from services.repository.documents import Documents
 from services.repository.responses import (
-    AS_LONG_AS_IT_IS_SO,
-    ASK_AGAIN,
-    NOT_TO_BE_KEPT,
-    Answer,
-    Particulars,
+    IMMUTABLE,
+    REVALIDATE,
+    DocumentMetadata,
+    conditional,
     document,
     etag_of,
-    refusal,
-    statement,
-    unless_known,
+    plain_text,
+    revocation_status,
+    unsigned_ocsp_response,
 )
 from shared.errors import Transient
 
-_ID: Final = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+MAX_PATH_BYTES: Final = 2048
+MAX_BODY_BYTES: Final = 64 * 1024
+_BODY_TIMEOUT_S: Final = 10.0
 _PEM: Final = re.compile(r"-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n?")
 _OCSP_REQUEST, _OCSP_RESPONSE = "application/ocsp-request", "application/ocsp-response"
-_READ: Final = ("GET", "HEAD")
+_NOT_FOUND: Final = "there is nothing of that name"
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
-    """*headers* by their names in lower case; *body*: of a POST."""
+class _IdConvertor(StringConvertor):
+    """An id as this suite writes it: starlette's own `uuid` also accepts upper case and other notations."""
 
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes = b""
+    regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
-class Routes:
+class _RestConvertor(StringConvertor):
+    """The rest of a path, slashes included, but not empty: starlette's own `path` accepts that."""
+
+    regex = ".+"
+
+
+register_url_convertor("id", _IdConvertor())
+register_url_convertor("rest", _RestConvertor())
+
+
+class PathLimit:
+    """Middleware that rejects long paths, and paths with a line feed, which starlette's patterns would accept."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif len(scope["raw_path"]) > MAX_PATH_BYTES:
+            too_long = plain_text(HTTPStatus.REQUEST_URI_TOO_LONG, f"a path has at most {MAX_PATH_BYTES} octets")
+            await too_long(scope, receive, send)
+        elif scope["path"].endswith("\n"):
+            await plain_text(HTTPStatus.NOT_FOUND, _NOT_FOUND)(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def application(documents: Documents) -> Starlette:
+    """Returns the ASGI application that serves *documents*."""
+    endpoints = _Endpoints(documents)
+    app = Starlette(
+        routes=[
+            _get("/crl/{name:id}.crl", endpoints.crl),
+            _get("/ca/{name:id}.cer", endpoints.ca_certificate),
+            _get("/ca/{name:id}.p7c", endpoints.ca_certificate_in_pkcs7),
+            _get("/bundle", endpoints.all_bundles),
+            _get("/bundle/{name:id}", endpoints.bundle),
+            _get("/certificate/{name:id}", endpoints.certificate),
+            Route("/ocsp", endpoints.ocsp_by_post, methods=["POST"]),
+            Route("/ocsp/", endpoints.ocsp_by_post, methods=["POST"]),
+            _get("/ocsp/{name:rest}", endpoints.ocsp_by_get),
+            _get("/health/live", endpoints.live),
+            _get("/health/ready", endpoints.ready),
+        ],
+        middleware=[Middleware(PathLimit)],
+        exception_handlers={
+            HTTPException: _on_http_error,
+            Transient: _on_transient,
+            ClientDisconnect: _on_client_disconnect,
+        },
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _get(path: str, endpoint: Callable[[str], Awaitable[Response]]) -> Route:
+    """Returns a route for GET and HEAD, with conditional requests; *endpoint* gets the variable part of the path."""
+
+    async def respond(request: Request) -> Response:
+        return conditional(await endpoint(request.path_params.get("name", "")), request.headers)
+
+    return Route(path, respond)
+
+
+class _Endpoints:
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
-        reading: tuple[tuple[str, Callable[[str], Awaitable[Answer]]], ...] = (
-            (rf"/crl/{_ID}\.crl", self._crl),
-            (rf"/ca/{_ID}\.cer", self._authority),
-            (rf"/ca/{_ID}\.p7c", self._authority_in_pkcs7),
-            (r"/bundle()", self._bundles),
-            (rf"/bundle/{_ID}", self._bundle),
-            (rf"/certificate/{_ID}", self._certificate),
-            (r"/ocsp/(.+)", self._ocsp_in_path),
-            (r"/health/live()", self._live),
-            (r"/health/ready()", self._ready),
-        )
-        self._reading = tuple((re.compile(path), respond) for path, respond in reading)
 
-    def methods(self, path: str) -> tuple[str, ...]:
-        """What may be done with *path*; nothing: it is no path of ours."""
-        if path in {"/ocsp", "/ocsp/"}:
-            return ("POST",)
-        return _READ if any(pattern.fullmatch(path) for pattern, _ in self._reading) else ()
-
-    async def respond(self, request: Request) -> Answer:
-        methods = self.methods(request.path)
-        if not methods:
-            return _unknown()
-        if request.method not in methods:
-            return refusal(HTTPStatus.METHOD_NOT_ALLOWED, "this is not done here", Allow=", ".join(methods))
-        try:
-            if request.method == "POST":
-                return await self._ocsp_in_body(request)
-            for pattern, respond in self._reading:
-                if match := pattern.fullmatch(request.path):
-                    return unless_known(await respond(match[1]), request.headers)
-        except Transient:
-            return refusal(HTTPStatus.SERVICE_UNAVAILABLE, "what is served here cannot be read now", Retry_After="1")
-        return _unknown()
-
-    async def _crl(self, issuer_id: str) -> Answer:
+    async def crl(self, issuer_id: str) -> Response:
         if (stored := await self._documents.get(f"crl.{issuer_id}")) is None:
-            return _unknown()
-        particulars = self._documents.particulars(stored, _particulars_of_crl)
-        return statement(stored.data, "application/pkix-crl", particulars, datetime.now(UTC))
+            return _not_found()
+        metadata = self._documents.metadata(stored, _crl_metadata)
+        return revocation_status(stored.data, "application/pkix-crl", metadata, datetime.now(UTC))
 
-    async def _authority(self, certificate_id: str) -> Answer:
+    async def ca_certificate(self, certificate_id: str) -> Response:
         if (stored := await self._documents.get(f"ca.{certificate_id}")) is None:
-            return _unknown()
-        return _as_it_is(stored.data, "application/pkix-cert", AS_LONG_AS_IT_IS_SO)
+            return _not_found()
+        return _document(stored.data, "application/pkix-cert", IMMUTABLE)
 
-    async def _authority_in_pkcs7(self, certificate_id: str) -> Answer:
+    async def ca_certificate_in_pkcs7(self, certificate_id: str) -> Response:
         if (stored := await self._documents.get(f"ca.{certificate_id}")) is None:
-            return _unknown()
-        bundle = serialize_certificates([x509.load_der_x509_certificate(stored.data)], Encoding.DER)
-        return _as_it_is(bundle, "application/pkcs7-mime; smime-type=certs-only", AS_LONG_AS_IT_IS_SO)
+            return _not_found()
+        wrapped = serialize_certificates([x509.load_der_x509_certificate(stored.data)], Encoding.DER)
+        return _document(wrapped, "application/pkcs7-mime; smime-type=certs-only", IMMUTABLE)
 
-    async def _bundle(self, bundle_id: str) -> Answer:
+    async def bundle(self, bundle_id: str) -> Response:
         if (stored := await self._documents.get(f"bundle.{bundle_id}")) is None:
-            return _unknown()
-        return _as_it_is(stored.data, "application/x-pem-file", ASK_AGAIN)
+            return _not_found()
+        return _document(stored.data, "application/x-pem-file", REVALIDATE)
 
-    async def _bundles(self, _: str) -> Answer:
-        """Every root that any bundle names, once; in the order of the bundles' ids, so that its ETag stays."""
-        stored = sorted(await self._documents.under("bundle.*"), key=lambda each: each.subject)
+    async def all_bundles(self, _: str) -> Response:
+        """Returns each root of any bundle once, in the order of the bundles' ids, so that the ETag is stable."""
+        stored = sorted(await self._documents.matching("bundle.*"), key=lambda each: each.subject)
         roots = dict.fromkeys(pem.strip() for each in stored for pem in _PEM.findall(each.data.decode()))
         if not roots:
-            return _unknown()
-        return _as_it_is("".join(f"{pem}\n" for pem in roots).encode(), "application/x-pem-file", ASK_AGAIN)
+            return _not_found()
+        return _document("".join(f"{pem}\n" for pem in roots).encode(), "application/x-pem-file", REVALIDATE)
 
-    async def _certificate(self, certificate_id: str) -> Answer:
+    async def certificate(self, certificate_id: str) -> Response:
         if (stored := await self._documents.get(f"certificate.{certificate_id}")) is None:
-            return _unknown()
-        return _as_it_is(stored.data, "application/json", ASK_AGAIN)
+            return _not_found()
+        return _document(stored.data, "application/json", REVALIDATE)
 
-    async def _ocsp_in_path(self, text: str) -> Answer:
-        return await self._ocsp(ocsp.from_path(text))
+    async def ocsp_by_get(self, text: str) -> Response:
+        return await self._ocsp(ocsp.decode_path(text))
 
-    async def _ocsp_in_body(self, request: Request) -> Answer:
+    async def ocsp_by_post(self, request: Request) -> Response:
+        body = await _body(request)
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _OCSP_REQUEST:
-            return refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"an OCSP request is {_OCSP_REQUEST}")
-        return await self._ocsp(request.body)
+            return plain_text(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"an OCSP request is {_OCSP_REQUEST}")
+        return await self._ocsp(body)
 
-    async def _ocsp(self, request: bytes) -> Answer:
-        asked = ocsp.asked_by(request)
-        if isinstance(asked, ocsp.Unsigned):
-            return _unsigned(asked)
+    async def _ocsp(self, request: bytes) -> Response:
+        key = ocsp.response_key(request)
+        if isinstance(key, ocsp.UnsignedResponse):
+            return _unsigned(key)
         try:
-            stored = await self._documents.get(asked.key)
+            stored = await self._documents.get(key)
         except Transient:
-            return _unsigned(ocsp.Unsigned.TRY_LATER)
+            return _unsigned(ocsp.UnsignedResponse.TRY_LATER)
         if stored is None:
-            return _unsigned(ocsp.Unsigned.UNAUTHORIZED)
-        particulars = self._documents.particulars(stored, ocsp.particulars)
-        return statement(stored.data, _OCSP_RESPONSE, particulars, datetime.now(UTC))
+            return _unsigned(ocsp.UnsignedResponse.UNAUTHORIZED)
+        metadata = self._documents.metadata(stored, ocsp.read_metadata)
+        return revocation_status(stored.data, _OCSP_RESPONSE, metadata, datetime.now(UTC))
 
-    async def _live(self, _: str) -> Answer:
-        return _plain("live")
+    async def live(self, _: str) -> Response:
+        return plain_text(HTTPStatus.OK, "live")
 
-    async def _ready(self, _: str) -> Answer:
-        """Whether a document could be read now: it is tried."""
+    async def ready(self, _: str) -> Response:
+        """Reads a document, to see whether one could be read."""
         await self._documents.get("ready")
-        return _plain("ready")
+        return plain_text(HTTPStatus.OK, "ready")
 
 
-def _as_it_is(body: bytes, media_type: str, cache_control: str) -> Answer:
-    return document(body, media_type, Particulars(etag_of(body)), cache_control)
+async def _body(request: Request) -> bytes:
+    """Reads the body within limits of size and time."""
+    too_large = HTTPException(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY_BYTES} octets", {"Connection": "close"}
+    )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+        raise too_large
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise too_large
+    except TimeoutError:
+        raise HTTPException(
+            HTTPStatus.REQUEST_TIMEOUT, f"the body did not arrive within {_BODY_TIMEOUT_S:g} s", {"Connection": "close"}
+        ) from None
+    return bytes(body)
 
 
-def _plain(text: str) -> Answer:
-    return refusal(HTTPStatus.OK, text)
+async def _on_http_error(_: Request, error: Any) -> Response:
+    headers = dict(error.headers or {})
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            return _not_found()
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))  # starlette's order differs by process
+            return plain_text(HTTPStatus.METHOD_NOT_ALLOWED, f"this path allows {headers['Allow']}", headers)
+        case _:
+            return plain_text(HTTPStatus(error.status_code), error.detail, headers)
 
 
-def _unknown() -> Answer:
-    return refusal(HTTPStatus.NOT_FOUND, "there is nothing of that name")
+async def _on_transient(_: Request, __: Exception) -> Response:
+    text = "documents cannot be read at the moment: there is no connection to NATS, or no answer"
+    return plain_text(HTTPStatus.SERVICE_UNAVAILABLE, text, {"Retry-After": "1"})
 
 
-def _unsigned(response: ocsp.Unsigned) -> Answer:
-    """Anybody on the way could have written it: nobody is to keep it."""
-    return Answer(HTTPStatus.OK, response.value, {"Content-Type": _OCSP_RESPONSE, "Cache-Control": NOT_TO_BE_KEPT})
+async def _on_client_disconnect(_: Request, __: Exception) -> Response:
+    return Response()  # nobody receives it
 
 
-def _particulars_of_crl(encoded: bytes) -> Particulars:
+def _document(body: bytes, media_type: str, cache_control: str) -> Response:
+    return document(body, media_type, DocumentMetadata(etag_of(body)), cache_control)
+
+
+def _not_found() -> Response:
+    return plain_text(HTTPStatus.NOT_FOUND, _NOT_FOUND)
+
+
+def _unsigned(response: ocsp.UnsignedResponse) -> Response:
+    return unsigned_ocsp_response(response.value, _OCSP_RESPONSE)
+
+
+def _crl_metadata(encoded: bytes) -> DocumentMetadata:
     crl = x509.load_der_x509_crl(encoded)
-    return Particulars(etag_of(encoded), crl.last_update_utc, crl.next_update_utc)
+    return DocumentMetadata(etag_of(encoded), crl.last_update_utc, crl.next_update_utc)

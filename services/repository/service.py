@@ -1,30 +1,48 @@
-"""The repository, put together: FastStream's ASGI application, a connection to NATS, an HTTP server.
+"""The repository's wiring: a starlette application, a connection to NATS, an HTTP server.
 
-It publishes nothing, holds no key, and creates no stream: where KEYS_VIEWS is missing it is not ready, and waits.
+It publishes nothing, holds no key, and creates no stream: until KEYS_VIEWS exists it is not ready.
 """
 
+import asyncio
 import logging
-import socket
-
-from faststream.asgi import AsgiFastStream
+import resource
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
 
 from services.repository.documents import Documents
-from services.repository.http import Http, Receive, Scope, Send
-from services.repository.routes import Routes
-from services.repository.server import Server, make_room, server_of
+from services.repository.routes import application
 from services.repository.settings import RepositorySettings
-from shared.errors import Transient, Unusable
+from shared.errors import Transient
 from shared.process.broker import ServiceBroker
+from shared.process.http_server import HttpServer, ServerConfig, listening_socket
+
+MAX_CONNECTIONS: Final = 4096
+"""Connections with requests at a time, about 20 kB each; further requests get the status 503."""
+_OTHER_FILES: Final = 64
+_REQUEST_TIMEOUT_S: Final = 10.0
+_MAX_HEAD_BYTES: Final = 16 * 1024
+_SHUTDOWN_S: Final = 5
 
 log = logging.getLogger(__name__)
 
 
-class Repository(AsgiFastStream):
+class Repository:
+    """The repository as a process: it connects, serves, and stops on SIGTERM and SIGINT."""
+
     def __init__(self, settings: RepositorySettings) -> None:
         self._settings = settings
         self._documents = Documents()
-        self._http = Http(Routes(self._documents))
-        self._serving: Server | None = None
+        self._server = HttpServer(
+            ServerConfig(
+                application(self._documents),
+                request_timeout_s=_REQUEST_TIMEOUT_S,
+                max_requests=MAX_CONNECTIONS,
+                max_head_bytes=_MAX_HEAD_BYTES,
+                shutdown_s=_SHUTDOWN_S,
+            )
+        )
         self._broker = ServiceBroker(
             settings.nats.url,
             "repository",
@@ -33,48 +51,53 @@ class Repository(AsgiFastStream):
             on_closed=self._on_closed,
             reconnect_wait_s=0.25,
         )
-        super().__init__(self._broker, logger=None, after_startup=[self._connected])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            await self._http(scope, receive, send)
-        else:
-            await super().__call__(scope, receive, send)
-
-    async def run(self, log_level: int = logging.ERROR, run_extra_options: object = None) -> None:  # noqa: ARG002 - FastStream's signature; the settings say it all
-        logging.getLogger("uvicorn").setLevel(log_level)  # a stranger's rubbish is no line in our log
-        make_room()
-        self._serving = server_of(self)
-        with _listening(self._settings.host, self._settings.port) as listening:
-            await self._serving.serve(sockets=[listening])
+    async def run(self) -> None:
+        _raise_file_limit()
+        host, port = self._settings.host, self._settings.port
+        with listening_socket(host, port, "HTTP_HOST and HTTP_PORT") as listening, self._stopped_by_signals():
+            await self._broker.start()
+            self._documents.connect(self._broker.connection)
+            log.info("serving on http://%s:%d", host, port)
+            try:
+                await self._server.serve(sockets=[listening])
+            finally:
+                await self._broker.stop()
 
     async def problems(self) -> list[str]:
-        """What keeps it from reading a document: one is read."""
+        """Returns what keeps it from reading a document, by reading one."""
         try:
             await self._documents.get("ready")
         except Transient as error:
             return [str(error)]
         return []
 
-    async def _connected(self) -> None:
-        self._documents.connect(self._broker.connection)
-        log.info("serving on http://%s:%d", self._settings.host, self._settings.port)
+    @contextmanager
+    def _stopped_by_signals(self) -> Iterator[None]:
+        """Handles signals itself: uvicorn raises them again at its end, which would be the process's exit status."""
+        loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
+        for number in signals:
+            loop.add_signal_handler(number, self._server.stop)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
 
     async def _on_error(self, error: Exception) -> None:
         log.warning("nats: %s", error or type(error).__name__)
 
     async def _on_closed(self) -> None:
-        """A connection closed for good (its credentials were revoked, say) would leave a process that knows nothing."""
-        if self._serving is not None and not self._serving.should_exit:
+        """Ends the process if NATS closes the connection, for example because its credentials were revoked."""
+        if not self._server.should_exit:
             log.error("nats: the connection was closed")
-            self._serving.stop()
+            self._server.stop()
 
 
-def _listening(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family, backlog=1024)
-    except OSError as error:
-        raise Unusable(
-            f"cannot listen on {host} port {port}: {error.strerror}; HTTP_HOST and HTTP_PORT say where"
-        ) from error
+def _raise_file_limit() -> None:
+    """Allows as many open files as connections, within the system's hard limit: the default of 1,024 is too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_CONNECTIONS + _OTHER_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

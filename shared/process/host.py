@@ -24,7 +24,6 @@ from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer, require_s
 from shared.process.broker import ServiceBroker
 from shared.process.consumer import GiveUp, IsRelevant, PullConsumer
 from shared.process.gc_tuning import tune_gc
-from shared.process.health import Problems, answering
 from shared.process.metrics import buried, measure_forever, reconnects
 from shared.process.settings import HealthSettings, InvalidSettings, LogSettings, ServiceSettings, TelemetrySettings
 from shared.process.tasks import failed_tasks, start_task
@@ -41,6 +40,8 @@ _BACKLOG = 10_000
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Msg], Awaitable[None]]
+Problems = Callable[[], Awaitable[list[str]]]
+"""Returns what keeps a process from its work; an empty list: nothing does."""
 
 
 class Service(FastStream):
@@ -247,5 +248,10 @@ def _exporting(service: str, telemetry: TelemetrySettings) -> AbstractContextMan
 
 
 async def _running(application: Application, health: HealthSettings) -> None:
-    async with answering(health, application.problems):
+    if health.port is None:
+        await application.run()
+        return
+    from shared.process.health import serve_probes  # noqa: PLC0415 - the HTTP server stays out of processes without probes
+
+    async with serve_probes(health.host, health.port, application.problems):
         await application.run()

@@ -190,7 +190,8 @@ async def test_strangers_with_rubbish_are_answered_and_do_not_hinder(server, tmp
         for request in RUBBISH.values():
             assert (await service.sent(request)).startswith(b"HTTP/1.1 400 ")
         assert await service.asked("/metrics") == (404, "there are /livez and /readyz")
-        assert await service.sent(b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n") == b""
+        too_long = await service.sent(b"GET /" + b"x" * 100_000 + b" HTTP/1.1\r\n\r\n")
+        assert too_long[:13] in (b"HTTP/1.1 400 ", b"")  # b"": the kernel drops the answer with what was not read
         assert await service.asked("/livez") == LIVE
         for reader, writer in slow:
             assert await reader.read() == b""  # given up

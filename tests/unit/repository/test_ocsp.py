@@ -1,4 +1,4 @@
-"""What an OCSP request asks for; rubbish and what is not done here get the answers that need no signature."""
+"""OCSP requests and the unsigned responses to those that no pre-signed response answers."""
 
 import base64
 
@@ -8,7 +8,7 @@ from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.repository.ocsp import Asked, Unsigned, asked_by, from_path
+from services.repository.ocsp import UnsignedResponse, decode_path, response_key
 from shared import der
 from tests.support.pki import certify, key_hash, ocsp_request, root
 
@@ -18,15 +18,15 @@ ALICE = certify("alice", ROOT)
 
 @pytest.mark.parametrize("digest", [hashes.SHA1(), hashes.SHA256()])  # noqa: S303 - what clients ask with
 def test_it_asks_by_the_issuers_key_and_the_serial(digest):
-    assert asked_by(ocsp_request(ROOT, ALICE, digest)) == Asked(f"ocsp.{key_hash(ROOT, digest)}.{ALICE.serial}")
+    assert response_key(ocsp_request(ROOT, ALICE, digest)) == f"ocsp.{key_hash(ROOT, digest)}.{ALICE.serial}"
 
 
 def test_a_nonce_changes_nothing():
-    assert asked_by(ocsp_request(ROOT, ALICE, nonce=b"n" * 16)) == asked_by(ocsp_request(ROOT, ALICE))
+    assert response_key(ocsp_request(ROOT, ALICE, nonce=b"n" * 16)) == response_key(ocsp_request(ROOT, ALICE))
 
 
 def test_other_hashes_are_not_answered():
-    assert asked_by(ocsp_request(ROOT, ALICE, hashes.SHA384())) is Unsigned.UNAUTHORIZED
+    assert response_key(ocsp_request(ROOT, ALICE, hashes.SHA384())) is UnsignedResponse.UNAUTHORIZED
 
 
 SHA1 = bytes.fromhex("06052b0e03021a0500")
@@ -40,12 +40,12 @@ def by_hand(key_hash, serial):
 
 
 def test_what_is_made_by_hand_is_read_like_any_other():
-    assert asked_by(by_hand(b"k" * 20, b"\x01\x0f")) == Asked(f"ocsp.{'6b' * 20}.10f")
+    assert response_key(by_hand(b"k" * 20, b"\x01\x0f")) == f"ocsp.{'6b' * 20}.10f"
 
 
 @pytest.mark.parametrize(("key_hash", "serial"), [(b"k" * 19, b"\x01"), (b"k" * 20, b"\x00"), (b"k" * 20, b"\xff")])
 def test_a_hash_of_the_wrong_length_or_a_serial_that_none_can_be_is_not_answered(key_hash, serial):
-    assert isinstance(asked_by(by_hand(key_hash, serial)), Unsigned)
+    assert isinstance(response_key(by_hand(key_hash, serial)), UnsignedResponse)
 
 
 def several():
@@ -57,40 +57,40 @@ def several():
 
 
 def test_several_at_once_are_not_answered_by_one():
-    assert asked_by(several()) is Unsigned.UNAUTHORIZED
+    assert response_key(several()) is UnsignedResponse.UNAUTHORIZED
 
 
 @given(st.binary(max_size=300))
 def test_rubbish_is_told_that_it_is_malformed_or_not_for_us(request):
-    assert isinstance(asked_by(request), Unsigned)
+    assert isinstance(response_key(request), UnsignedResponse)
 
 
 @given(st.integers(0, 60), st.binary(max_size=8))
 def test_what_is_damaged_breaks_nothing(at, other):
     request = ocsp_request(ROOT, ALICE)
 
-    assert isinstance(asked_by(request[:at] + other + request[at + len(other) :]), Asked | Unsigned)
+    assert isinstance(response_key(request[:at] + other + request[at + len(other) :]), str | UnsignedResponse)
 
 
 def test_a_request_stands_in_a_path_in_base64():
     request = ocsp_request(ROOT, ALICE)
     text = base64.b64encode(request).decode()
 
-    assert from_path(text) == request
-    assert from_path(f"/{text}") == request  # a client that joins with a slash what ends with one
+    assert decode_path(text) == request
+    assert decode_path(f"/{text}") == request  # a client that joins with a slash what ends with one
 
 
 @pytest.mark.parametrize("text", ["", "MF!", "ü", "TQ"])
 def test_what_is_no_base64_is_no_request(text):
-    assert asked_by(from_path(text)) is Unsigned.MALFORMED_REQUEST
+    assert response_key(decode_path(text)) is UnsignedResponse.MALFORMED_REQUEST
 
 
 @pytest.mark.parametrize(
     ("unsigned", "status"),
     [
-        (Unsigned.MALFORMED_REQUEST, ocsp.OCSPResponseStatus.MALFORMED_REQUEST),
-        (Unsigned.TRY_LATER, ocsp.OCSPResponseStatus.TRY_LATER),
-        (Unsigned.UNAUTHORIZED, ocsp.OCSPResponseStatus.UNAUTHORIZED),
+        (UnsignedResponse.MALFORMED_REQUEST, ocsp.OCSPResponseStatus.MALFORMED_REQUEST),
+        (UnsignedResponse.TRY_LATER, ocsp.OCSPResponseStatus.TRY_LATER),
+        (UnsignedResponse.UNAUTHORIZED, ocsp.OCSPResponseStatus.UNAUTHORIZED),
     ],
 )
 def test_what_is_unsigned_says_its_status(unsigned, status):

@@ -6,9 +6,11 @@ from unittest.mock import AsyncMock, Mock
 
 from shared.errors import Transient
 from shared.process.consumer import ConsumerProgress
-from shared.process.health import _answer_with
+from shared.process.health import serve_probes
 from shared.process.host import Host
 from shared.process.metrics import _pending, measure_forever
+from tests.support.nats import free_port
+from tests.support.waiting import until
 
 
 async def ends_badly():
@@ -47,28 +49,32 @@ async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_o
         assert seen[1:] == [{"key": 5}, {"key": 5}, {}]
 
 
-class Asked:
+class Probes:
     def __init__(self, problems):
-        self.problems = problems
+        self.port = free_port()
+        self._serving = serve_probes("127.0.0.1", self.port, problems)
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(_answer_with(self.problems), "127.0.0.1", 0)
-        self.port = self.server.sockets[0].getsockname()[1]
+        await self._serving.__aenter__()
+        await until(self._answers)
         return self
 
-    async def __aexit__(self, *_):
-        self.server.close()
+    async def __aexit__(self, *error):
+        await self._serving.__aexit__(*error)
 
-    async def ask(self):
+    async def _answers(self):
+        return (await self.ask("/livez")).startswith(b"HTTP/1.1 200 ")
+
+    async def ask(self, path="/readyz"):
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(b"GET /readyz HTTP/1.1\r\n\r\n")
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
         answer = await reader.read()
         writer.close()
         return answer
 
 
 async def test_what_goes_wrong_while_it_looks_is_answered():
-    async with Asked(AsyncMock(side_effect=KeyError("secret"))) as probes:
+    async with Probes(AsyncMock(side_effect=KeyError("secret"))) as probes:
         answer = await probes.ask()
     assert answer.startswith(b"HTTP/1.1 503 ")
     assert b"(KeyError)" in answer
@@ -83,7 +89,7 @@ async def test_however_many_ask_it_looks_once_at_a_time():
         await go_on.wait()
         return []
 
-    async with Asked(look) as probes:
+    async with Probes(look) as probes:
         asking = [asyncio.create_task(probes.ask()) for _ in range(50)]
         await asyncio.sleep(0.2)
         go_on.set()
@@ -92,7 +98,7 @@ async def test_however_many_ask_it_looks_once_at_a_time():
 
 
 async def test_who_holds_connections_open_does_not_take_the_files_that_the_work_needs():
-    async with Asked(AsyncMock(return_value=[])) as probes:
+    async with Probes(AsyncMock(return_value=[])) as probes:
         held = [await asyncio.open_connection("127.0.0.1", probes.port) for _ in range(150)]
         await asyncio.sleep(0.1)
         assert sum(reader.at_eof() or reader.exception() is not None for reader, _ in held) == 50
