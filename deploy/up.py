@@ -1,4 +1,4 @@
-"""``make up``: the server and the five services in the foreground, until somebody stops them."""
+"""``make up``: the NATS server and the five services in the foreground, until a signal stops them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from shared.process.settings import Accepts, Port, SettingsGroup, Switch, read_o
 
 
 async def up(suite: LocalSuite) -> int:
-    told_to_stop = asyncio.Event()
+    stop_requested = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, told_to_stop.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop_requested.set)
     supervisor = Supervisor(suite)
     running = asyncio.create_task(_run(supervisor, suite))
-    stopping = asyncio.create_task(told_to_stop.wait())
+    stopping = asyncio.create_task(stop_requested.wait())
     try:
         await asyncio.wait((running, stopping), return_when=asyncio.FIRST_COMPLETED)
         if running.done():

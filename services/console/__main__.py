@@ -1,4 +1,4 @@
-"""``cim-keys``: what is typed becomes a call of the console's other modules. The only reader of the environment."""
+"""``cim-keys``: the console's entry point, which runs the action that the arguments name."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ async def _commands(terminal: Terminal, _: Namespace) -> int:
 
 
 async def _watch(terminal: Terminal, options: Namespace) -> int:
-    """Until its saga is over or somebody ends it, which is no failure."""
+    """Watches until its saga is finished or a signal arrives; neither is a failure."""
     watching = asyncio.ensure_future(_watching(terminal, options))
-    for told in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(told, watching.cancel)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
     await asyncio.wait([watching])
     if not watching.cancelled():
         watching.result()
@@ -134,7 +134,7 @@ async def _sagas(terminal: Terminal, options: Namespace) -> int:
 
 
 async def _full_id(js: JetStreamContext, saga_id: str) -> str:
-    """The id that *saga_id* is, or that ends so: lines show only the end of it."""
+    """Completes an id of which only the end is given, as the lines of `watch` show it."""
     return saga_id if sagas.is_id(saga_id) else (await sagas.find(js, saga_id)).saga_id
 
 
@@ -149,7 +149,7 @@ _ACTIONS = {
 
 
 def run(arguments: Sequence[str], terminal: Terminal) -> int:
-    """Do what is asked; whatever goes wrong is one line on stderr and an exit status."""
+    """Runs one action; reports any failure in one line on stderr and by the exit status."""
     try:
         options = read_arguments(arguments)
         return asyncio.run(_ACTIONS[options.action](terminal, options))

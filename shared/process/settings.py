@@ -44,7 +44,7 @@ class Accepts:
     values: str
     secret: bool = False
     empty: bool = False
-    """Whether an empty variable is a value; else it counts as unset."""
+    """True if an empty variable is a value; otherwise it counts as unset."""
 
 
 class Variable(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a process answers to whoever runs it: live and ready are true, whatever server, streams and strangers do."""
+"""Probes of a process: live and ready are true, whatever server, streams and strangers do."""
 
 import asyncio
 import json
