@@ -63,12 +63,12 @@ def certificate_service(settings: CertificateSettings) -> Service:
 
     async def project_views(client: Client) -> None:
         projector = Projector.over(client)
-        await host.consume(client, "views", projector.handle, projector.surrender, projector.concerns)
+        await host.consume(client, "views", projector.handle, projector.on_poison, projector.is_relevant)
         if instruments.is_on():
             host.background(report_forever(client.jetstream()))
 
     host.on_started(project_views)
-    host.on_stopped(pkilint.end)
+    host.on_stopped(pkilint.close)
     return app
 
 

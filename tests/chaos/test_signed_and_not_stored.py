@@ -158,7 +158,7 @@ async def _services(client):
         consumers[name] = await client.jetstream().pull_subscribe_bind(name, stream)
     pkilint = Pkilint()
     yield Services(client, consumers, pkilint)
-    await pkilint.end()
+    await pkilint.close()
 
 
 @pytest.mark.parametrize("algorithm", ["ec-p256", "ed25519", "rsa-2048", "ml-dsa-65"])

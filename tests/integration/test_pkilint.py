@@ -15,7 +15,7 @@ from tests.support.by_hand import BEGIN, DAY, ROOT, leaf
 async def _linter():
     linter = Pkilint()
     yield linter
-    await linter.end()
+    await linter.close()
 
 
 def _children():

@@ -1,1 +1,1 @@
-"""Lint rules that every certificate passes before it is signed, and pkilint."""
+"""Lints that every certificate must pass before it is signed: our own, and pkilint."""

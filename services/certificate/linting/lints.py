@@ -1,8 +1,7 @@
-"""The rules that every certificate is held against before anybody signs it: quick, on the loop, on what was built.
+"""Lints for every certificate before it is signed. They are fast enough for the event loop.
 
-First what no public linter finds (pki-notes, 2): serials without entropy, noRevAvail beside pointers to revocation, an
-authority that outlives its issuer, a leaf without basicConstraints. pkilint, in a process of its own, is the second
-reader of what relying parties outside depend on (`services.certificate.linting.pkilint`).
+They find what public linters miss: serials without entropy, noRevAvail beside revocation URLs, a CA that outlives its
+issuer, a leaf without basicConstraints. `services.certificate.linting.pkilint` runs pkilint for the rest.
 """
 
 import re
@@ -18,8 +17,8 @@ from cryptography.x509.oid import ExtensionOID, NameOID
 
 T = TypeVar("T", bound=x509.ExtensionType)
 
-_LONGEST_SERIAL_BITS = 159
-_FEWEST_SERIAL_BITS = 64
+_MAX_SERIAL_BITS = 159
+_MIN_SERIAL_BITS = 64
 _NO_REV_AVAIL = x509.ObjectIdentifier("2.5.29.56")
 _MAY_BE_CRITICAL = frozenset(
     {
@@ -46,7 +45,7 @@ _SIGNING = frozenset({"digital_signature", "content_commitment", "key_cert_sign"
 
 @dataclass(frozen=True, slots=True)
 class LintInput:
-    """A certificate before its true signature (the one in it is a stand-in's), and its issuer's; None: its own."""
+    """A certificate with a placeholder signature, and its issuer's; *issuer* is None for a self-signed one."""
 
     certificate: x509.Certificate
     issuer: x509.Certificate | None
@@ -63,48 +62,48 @@ class LintInput:
 
 
 def lint(certificate: x509.Certificate, issuer: x509.Certificate | None) -> list[str]:
-    """All that is wrong with *certificate* (*issuer* None: it is self-signed); none: it may be signed."""
-    built = LintInput(certificate, issuer, {each.oid: each for each in certificate.extensions})
-    return [problem for rule in _RULES for problem in rule(built)]
+    """Returns all findings about *certificate*; it may be signed if there are none."""
+    draft = LintInput(certificate, issuer, {each.oid: each for each in certificate.extensions})
+    return [problem for rule in _RULES for problem in rule(draft)]
 
 
-def _serial(built: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.1.2.2; the entropy that CA/B BR 7.1 asks for cannot be seen in one number, its absence can."""
-    bits = built.certificate.serial_number.bit_length()
-    if built.certificate.serial_number <= 0 or bits > _LONGEST_SERIAL_BITS:
+def _serial(draft: LintInput) -> Iterator[str]:
+    """Checks size and sign (RFC 5280, 4.1.2.2) and the length that 64 random bits (BR 7.1) imply."""
+    bits = draft.certificate.serial_number.bit_length()
+    if draft.certificate.serial_number <= 0 or bits > _MAX_SERIAL_BITS:
         yield "the serial number is not positive, or longer than 20 octets (RFC 5280, 4.1.2.2)"
-    elif bits < _FEWEST_SERIAL_BITS:
-        yield f"the serial number has {bits} bits: it cannot have been drawn with {_FEWEST_SERIAL_BITS} random ones"
+    elif bits < _MIN_SERIAL_BITS:
+        yield f"the serial number has {bits} bits: it cannot have been drawn with {_MIN_SERIAL_BITS} random ones"
 
 
-def _validity(built: LintInput) -> Iterator[str]:
-    begin, end = built.certificate.not_valid_before_utc, built.certificate.not_valid_after_utc
+def _validity(draft: LintInput) -> Iterator[str]:
+    begin, end = draft.certificate.not_valid_before_utc, draft.certificate.not_valid_after_utc
     if begin > end:
         yield "it ends before it begins (RFC 5280, 4.1.2.5)"
-    if built.issuer is not None and end > built.issuer.not_valid_after_utc:
+    if draft.issuer is not None and end > draft.issuer.not_valid_after_utc:
         yield "it outlives its issuer"
-    if built.issuer is not None and begin < built.issuer.not_valid_before_utc:
+    if draft.issuer is not None and begin < draft.issuer.not_valid_before_utc:
         yield "it begins before its issuer"
 
 
-def _form(built: LintInput) -> Iterator[str]:
-    if built.certificate.version is not x509.Version.v3:
+def _form(draft: LintInput) -> Iterator[str]:
+    if draft.certificate.version is not x509.Version.v3:
         yield "it is not of version 3 (RFC 5280, 4.1.2.1)"
-    for extension in built.extensions.values():
+    for extension in draft.extensions.values():
         if extension.critical and extension.oid not in _MAY_BE_CRITICAL:
             yield f"the extension {extension.oid.dotted_string} must not be critical (RFC 5280, 4.2)"
 
 
-def _basic_constraints(built: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.2.1.9; a leaf says that it is one."""
-    found = built.extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
-    basic = built.get(x509.BasicConstraints)
+def _basic_constraints(draft: LintInput) -> Iterator[str]:
+    """Requires critical basicConstraints, also in a leaf (RFC 5280, 4.2.1.9)."""
+    found = draft.extensions.get(ExtensionOID.BASIC_CONSTRAINTS)
+    basic = draft.get(x509.BasicConstraints)
     if found is None or basic is None:
         yield "it has no basicConstraints"
         return
     if not found.critical:
         yield "its basicConstraints are not critical (RFC 5280, 4.2.1.9)"
-    above = _path_length(built.issuer)
+    above = _path_length(draft.issuer)
     if basic.ca and above is not None and (basic.path_length is None or basic.path_length >= above):
         yield "its path length is not below its issuer's (RFC 5280, 4.2.1.9)"
 
@@ -115,22 +114,22 @@ def _path_length(issuer: x509.Certificate | None) -> int | None:
     return issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
 
 
-def _key_usage(built: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.2.1.3, with what each kind of key can do: RFC 8410, 5; RFC 8813, 3; RFC 9881, 5; RFC 4055, 1.2."""
-    found, usage = built.extensions.get(ExtensionOID.KEY_USAGE), built.get(x509.KeyUsage)
+def _key_usage(draft: LintInput) -> Iterator[str]:
+    """Checks keyUsage (RFC 5280, 4.2.1.3) for each key type: RFC 8410, 5; RFC 8813, 3; RFC 9881, 5; RFC 4055, 1.2."""
+    found, usage = draft.extensions.get(ExtensionOID.KEY_USAGE), draft.get(x509.KeyUsage)
     if found is None or usage is None:
         yield "it has no keyUsage"
         return
     if not found.critical:
         yield "its keyUsage is not critical (RFC 5280, 4.2.1.3)"
-    said = frozenset(each for each in _USAGES if getattr(usage, each))
-    if ("key_cert_sign" in said) is not built.is_authority:
+    usages = frozenset(each for each in _USAGES if getattr(usage, each))
+    if ("key_cert_sign" in usages) is not draft.is_authority:
         yield "keyCertSign belongs to an authority, and to every authority (RFC 5280, 4.2.1.3 and 4.2.1.9)"
-    if "crl_sign" in said and not built.is_authority:
+    if "crl_sign" in usages and not draft.is_authority:
         yield "cRLSign belongs to an authority"
-    for impossible in sorted(said - _possible(built.certificate.public_key())):
+    for impossible in sorted(usages - _possible(draft.certificate.public_key())):
         yield f"a key of this kind cannot be used for {impossible}"
-    if not said:
+    if not usages:
         yield "its keyUsage allows nothing (RFC 5280, 4.2.1.3)"
 
 
@@ -148,77 +147,77 @@ def _possible(key: object) -> frozenset[str]:
             return frozenset()
 
 
-def _key_identifiers(built: LintInput) -> Iterator[str]:
+def _key_identifiers(draft: LintInput) -> Iterator[str]:
     """RFC 5280, 4.2.1.1 and 4.2.1.2."""
-    subject, authority = built.get(x509.SubjectKeyIdentifier), built.get(x509.AuthorityKeyIdentifier)
+    subject, authority = draft.get(x509.SubjectKeyIdentifier), draft.get(x509.AuthorityKeyIdentifier)
     if subject is None:
         yield "it has no subjectKeyIdentifier"
     if authority is None:
         yield "it has no authorityKeyIdentifier"
-    signer = built.certificate if built.issuer is None else built.issuer
+    signer = draft.certificate if draft.issuer is None else draft.issuer
     identifier = signer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest if subject else None
     if authority is not None and authority.key_identifier != identifier:
         yield "its authorityKeyIdentifier is not its issuer's subjectKeyIdentifier (RFC 5280, 4.2.1.1)"
 
 
-def _issuer(built: LintInput) -> Iterator[str]:
-    above = built.certificate.subject if built.issuer is None else built.issuer.subject
-    if built.certificate.issuer.public_bytes() != above.public_bytes():
+def _issuer(draft: LintInput) -> Iterator[str]:
+    above = draft.certificate.subject if draft.issuer is None else draft.issuer.subject
+    if draft.certificate.issuer.public_bytes() != above.public_bytes():
         yield "its issuer's name is not, octet for octet, the subject of its issuer's certificate (RFC 5280, 4.1.2.4)"
-    if built.issuer is not None and built.certificate.public_key() == built.issuer.public_key():
+    if draft.issuer is not None and draft.certificate.public_key() == draft.issuer.public_key():
         yield "its public key is its issuer's own"
 
 
-def _no_revocation(built: LintInput) -> Iterator[str]:
-    """RFC 9608: who says that there is no revocation information must not say where it is."""
-    if _NO_REV_AVAIL not in built.extensions:
+def _no_revocation(draft: LintInput) -> Iterator[str]:
+    """Forbids noRevAvail beside revocation URLs (RFC 9608, 2)."""
+    if _NO_REV_AVAIL not in draft.extensions:
         return
-    if built.is_authority:
+    if draft.is_authority:
         yield "noRevAvail is not for authorities (RFC 9608, 2)"
-    access = built.get(x509.AuthorityInformationAccess)
+    access = draft.get(x509.AuthorityInformationAccess)
     ocsp = access is not None and any(each.access_method == x509.OID_OCSP for each in access)
-    if ocsp or {ExtensionOID.CRL_DISTRIBUTION_POINTS, ExtensionOID.FRESHEST_CRL} & built.extensions.keys():
+    if ocsp or {ExtensionOID.CRL_DISTRIBUTION_POINTS, ExtensionOID.FRESHEST_CRL} & draft.extensions.keys():
         yield "it says that there is no revocation information, and where that is (RFC 9608, 2)"
 
 
-def _extended_key_usage(built: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.2.1.12; RFC 6960, 4.2.2.2: a responder's certificate is for nothing else, and says nocheck."""
-    usage = built.get(x509.ExtendedKeyUsage)
-    said = frozenset(usage) if usage is not None else frozenset()
-    if Purpose.ANY_EXTENDED_KEY_USAGE in said:
+def _extended_key_usage(draft: LintInput) -> Iterator[str]:
+    """Checks purposes (RFC 5280, 4.2.1.12); a responder has only OCSPSigning and nocheck (RFC 6960, 4.2.2.2)."""
+    usage = draft.get(x509.ExtendedKeyUsage)
+    purposes = frozenset(usage) if usage is not None else frozenset()
+    if Purpose.ANY_EXTENDED_KEY_USAGE in purposes:
         yield "anyExtendedKeyUsage says nothing: name what it is for"
-    responds = Purpose.OCSP_SIGNING in said
-    if responds and len(said) > 1:
+    responds = Purpose.OCSP_SIGNING in purposes
+    if responds and len(purposes) > 1:
         yield "an OCSP responder's certificate is for nothing else"
-    if responds is not (ExtensionOID.OCSP_NO_CHECK in built.extensions):
+    if responds is not (ExtensionOID.OCSP_NO_CHECK in draft.extensions):
         yield "id-pkix-ocsp-nocheck belongs to an OCSP responder's certificate, and to no other (RFC 6960, 4.2.2.2.1)"
-    if built.is_authority and {Purpose.CODE_SIGNING, Purpose.OCSP_SIGNING} & said:
+    if draft.is_authority and {Purpose.CODE_SIGNING, Purpose.OCSP_SIGNING} & purposes:
         yield "an authority signs neither code nor OCSP answers by its own certificate"
 
 
-def _pointers(built: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.2.1.13 and 4.2.2.1: whoever checks a certificate must be able to follow them without checking one."""
-    access = built.get(x509.AuthorityInformationAccess)
-    points = built.get(x509.CRLDistributionPoints)
+def _pointers(draft: LintInput) -> Iterator[str]:
+    """Requires plain http URLs: fetching one must not require another certificate (RFC 5280, 4.2.1.13, 4.2.2.1)."""
+    access = draft.get(x509.AuthorityInformationAccess)
+    points = draft.get(x509.CRLDistributionPoints)
     locations = [each.access_location for each in access or ()]
     locations += [name for point in points or () for name in point.full_name or ()]
     for location in locations:
         if not isinstance(location, x509.UniformResourceIdentifier) or not location.value.startswith("http://"):
             yield "a pointer to CRLs, OCSP or the issuer must be an http:// URI (RFC 5280, 8)"
-    if built.issuer is None and (access is not None or points is not None):
+    if draft.issuer is None and (access is not None or points is not None):
         yield "a root points nowhere: nobody above it revokes it"
 
 
-def _name_constraints(built: LintInput) -> Iterator[str]:
-    found = built.extensions.get(ExtensionOID.NAME_CONSTRAINTS)
-    if found is not None and not (built.is_authority and found.critical):
+def _name_constraints(draft: LintInput) -> Iterator[str]:
+    found = draft.extensions.get(ExtensionOID.NAME_CONSTRAINTS)
+    if found is not None and not (draft.is_authority and found.critical):
         yield "name constraints are for authorities, and critical (RFC 5280, 4.2.1.10)"
 
 
-def _names(built: LintInput) -> Iterator[str]:
-    usage = built.get(x509.ExtendedKeyUsage)
-    alternatives = built.extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
-    return name_problems(built.certificate.subject, alternatives, frozenset(usage or ()))
+def _names(draft: LintInput) -> Iterator[str]:
+    usage = draft.get(x509.ExtendedKeyUsage)
+    alternatives = draft.extensions.get(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    return name_problems(draft.certificate.subject, alternatives, frozenset(usage or ()))
 
 
 _RULES: tuple[Callable[[LintInput], Iterator[str]], ...] = (
@@ -239,7 +238,7 @@ _RULES: tuple[Callable[[LintInput], Iterator[str]], ...] = (
 
 _UPN = x509.ObjectIdentifier("1.3.6.1.4.1.311.20.2.3")
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_LONGEST_HOST = 253
+_MAX_HOST_LENGTH = 253
 _BOUNDS = {  # X.520 upper bounds, in RFC 5280, appendix A.1
     NameOID.COMMON_NAME: 64,
     NameOID.ORGANIZATION_NAME: 64,
@@ -255,7 +254,7 @@ Alternatives = x509.Extension[x509.ExtensionType] | None
 def name_problems(
     subject: x509.Name, alternatives: Alternatives, usages: frozenset[x509.ObjectIdentifier]
 ) -> Iterator[str]:
-    """What is wrong with the names of one certificate, whose extended key usages are *usages*."""
+    """Yields findings about the names of a certificate with these extended key usages."""
     yield from _subject(subject)
     names = _san_names(alternatives)
     if not len(subject) and (alternatives is None or not alternatives.critical):
@@ -277,7 +276,7 @@ def _san_names(alternatives: Alternatives) -> list[x509.GeneralName]:
 
 
 def _folded(name: x509.GeneralName) -> object:
-    """Hosts are the same whatever their case (RFC 5280, 7.2)."""
+    """Normalises a name for comparison: host names have no case (RFC 5280, 7.2)."""
     return ("dns", name.value.lower()) if isinstance(name, x509.DNSName) else name
 
 
@@ -296,9 +295,9 @@ def _subject(subject: x509.Name) -> Iterator[str]:
 
 
 def _host(value: str) -> Iterator[str]:
-    """RFC 5280, 4.2.1.6, of RFC 1123, 2.1; one wildcard, alone, as the first label of three (RFC 9525, 6.3)."""
+    """Checks a host (RFC 5280, 4.2.1.6); a wildcard is the whole first of at least three labels (RFC 9525, 6.3)."""
     labels = value.removeprefix("*.").split(".")
-    if len(value) > _LONGEST_HOST or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(value) > _MAX_HOST_LENGTH or not all(_LABEL.fullmatch(label) for label in labels):
         yield f"the alternative name {value} is no host name (RFC 1123, 2.1)"
     if value.startswith("*.") and len(labels) < 2:  # noqa: PLR2004 - a wildcard for all of a top-level domain
         yield f"the wildcard {value} stands for a whole top-level domain"
@@ -310,7 +309,7 @@ def _host(value: str) -> Iterator[str]:
 
 
 def _needed(names: list[x509.GeneralName], usages: frozenset[x509.ObjectIdentifier]) -> Iterator[str]:
-    """What each usage is about must be named: RFC 9525, 6; RFC 8550, 3; [MS-WCCE]."""
+    """Requires the names that each purpose needs (RFC 9525, 6; RFC 8550, 3; [MS-WCCE])."""
     if Purpose.SERVER_AUTH in usages and not any(isinstance(name, x509.DNSName | x509.IPAddress) for name in names):
         yield "a TLS server's certificate names neither a host nor an address"
     upn = any(isinstance(name, x509.OtherName) and name.type_id == _UPN for name in names)

@@ -1,4 +1,4 @@
-"""pkilint, the independent linter, in a process of its own: it takes milliseconds, which the loop has not to spare."""
+"""pkilint, an independent linter, in a process of its own: its milliseconds would block the event loop."""
 
 import asyncio
 import multiprocessing
@@ -15,21 +15,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from shared.errors import Transient
 
-_MISTAKEN = ("Invalid domain name syntax: ", "Invalid URI syntax: ")
-"""How it speaks of what it does not know: wildcards, hosts of one label, URNs, SPIFFE. Our own rules see to them."""
-_NOT_SIGNED_YET = "pkix.signature_verification_failed"
-"""What it says of the stand-in's signature."""
-_LOOK_EVERY = 1.0
+_FALSE_POSITIVES = ("Invalid domain name syntax: ", "Invalid URI syntax: ")
+"""False positives about wildcards, single-label hosts, URNs and SPIFFE ids, which our own lints check."""
+_PLACEHOLDER_SIGNATURE = "pkix.signature_verification_failed"
+"""The finding about the placeholder signature."""
+_PARENT_CHECK_S = 1.0
 
 
 class Pkilint:
-    """Reads a certificate, and beside its issuer's, once it is built and before anybody signs it."""
+    """Lints a certificate, alone and with its issuer's, before it is signed."""
 
     def __init__(self) -> None:
         self._pool = _pool()
 
     async def lint(self, certificate: x509.Certificate, issuer: x509.Certificate | None) -> list[str]:
-        """What it finds that is a warning or worse. Raises Transient when its process died: a new one is begun."""
+        """Returns findings of level warning and above. Raises Transient if the process died."""
         der = certificate.public_bytes(Encoding.DER)
         issuer_der = (certificate if issuer is None else issuer).public_bytes(Encoding.DER)
         pool = self._pool
@@ -38,29 +38,29 @@ class Pkilint:
         except BrokenProcessPool:
             if self._pool is pool:
                 self._pool = _pool()
-            raise Transient("the linter's process died; a new one is begun") from None
+            raise Transient("the linter's process died; a new one has been started") from None
 
     def warm_up(self) -> None:
-        """Have the process begin to import what it needs, which takes a second, before a certificate waits for it."""
+        """Starts the process and its imports, which take a second, before the first certificate."""
         self._pool.submit(_import)
 
-    async def end(self) -> None:
+    async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _pool() -> ProcessPoolExecutor:
-    # spawned, not forked: a fork would take this process's threads' locks with it
+    # spawn, not fork: a fork would inherit locks held by other threads
     return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
 
 
 def _begin(service: int) -> None:
-    """Nothing tells this process that the service was killed: it looks."""
-    threading.Thread(target=_end_with, args=(service,), daemon=True).start()
+    """Starts a thread that polls the parent: nothing else tells this process that the service was killed."""
+    threading.Thread(target=_exit_with, args=(service,), daemon=True).start()
 
 
-def _end_with(service: int) -> None:
+def _exit_with(service: int) -> None:
     while os.getppid() == service:
-        time.sleep(_LOOK_EVERY)
+        time.sleep(_PARENT_CHECK_S)
     os._exit(0)
 
 
@@ -69,7 +69,7 @@ def _import() -> None:
 
 
 def findings(der: bytes, issuer_der: bytes) -> list[str]:
-    """As pkilint's own lint_pkix_cert and lint_pkix_signer_signee_cert_chain say it; runs in the linter's process."""
+    """Runs the checks of lint_pkix_cert and lint_pkix_signer_signee_cert_chain, in the linter's process."""
     from pkilint import loader  # noqa: PLC0415 - only the linter's own process pays the second that it takes
     from pkilint.bin import lint_pkix_signer_signee_cert_chain as chain  # noqa: PLC0415 - as above
     from pkilint.validation import ValidationFindingSeverity  # noqa: PLC0415 - as above
@@ -86,8 +86,8 @@ def findings(der: bytes, issuer_der: bytes) -> list[str]:
         for result in results
         for found in result.finding_descriptions
         if found.finding.severity <= ValidationFindingSeverity.WARNING
-        and found.finding.code != _NOT_SIGNED_YET
-        and not (found.message or "").startswith(_MISTAKEN)
+        and found.finding.code != _PLACEHOLDER_SIGNATURE
+        and not (found.message or "").startswith(_FALSE_POSITIVES)
     ]
 
 

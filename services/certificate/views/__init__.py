@@ -1,1 +1,1 @@
-"""The read models in KEYS_VIEWS and their projector."""
+"""Views: the documents of KEYS_VIEWS, the projector that writes them, queries on them, and inventory metrics."""

@@ -1,6 +1,6 @@
-"""The documents of KEYS_VIEWS: what relying parties may know, as functions of what the log says and of nothing else.
+"""Documents of KEYS_VIEWS as functions of the log: certificates, CRLs, OCSP responses and trust bundles. Pure.
 
-So views that were dropped are built again byte for byte (ADR 0009, ADR 0016). No clock, no randomness, no IO.
+Deleted views are therefore rebuilt byte for byte (ADR 0009, ADR 0016).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,12 +31,12 @@ from shared.contracts.certificate.value_types import Profile
 IssuanceEvent = CertificateSigned | CertificateImported
 StatusEvent = CertificateHeld | CertificateReleased | CertificateRevoked | CertificateSuperseded | CertificateExpired
 PublicationEvent = CrlPublished | OcspPublished | TrustBundlePublished
-_AUTHORITIES = frozenset({Profile.ROOT, Profile.INTERMEDIATE})
+_CA_PROFILES = frozenset({Profile.ROOT, Profile.INTERMEDIATE})
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A document, and the sequence of the event that it stands at: a later one takes its place."""
+    """A document and the sequence of its event. A document with a higher sequence replaces it."""
 
     key: str
     value: bytes
@@ -45,7 +45,7 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
-    """An event of a certificate, where it stands in the log, and when it was stored."""
+    """An event of a certificate with its sequence and its time in the log."""
 
     event: IssuanceEvent | StatusEvent
     sequence: int
@@ -53,24 +53,24 @@ class StoredEvent:
 
 
 def certificate_views(history: Sequence[StoredEvent]) -> tuple[View, ...]:
-    """What *history*, in the log's order, makes of a certificate; nothing, if it was never issued."""
-    begun = [told.event for told in history if isinstance(told.event, CertificateSigned | CertificateImported)]
-    if not begun:
+    """Returns the documents of a certificate from its *history* in log order; none if it was never issued."""
+    issuances = [each.event for each in history if isinstance(each.event, CertificateSigned | CertificateImported)]
+    if not issuances:
         return ()
-    sequence, facts = history[-1].sequence, begun[-1]
-    document = to_json({**_facts(facts), **_status(history), "sequence": sequence})
-    keys = [f"certificate.{facts.certificate_id}"]
-    if facts.issuer_id is not None:
-        keys.append(f"issued.{facts.issuer_id}.{facts.serial}")
+    sequence, issuance = history[-1].sequence, issuances[-1]
+    document = to_json({**_content(issuance), **_status(history), "sequence": sequence})
+    keys = [f"certificate.{issuance.certificate_id}"]
+    if issuance.issuer_id is not None:
+        keys.append(f"issued.{issuance.issuer_id}.{issuance.serial}")
     return tuple(View(key, document, sequence) for key in keys)
 
 
 def issuer_views(event: IssuanceEvent, sequence: int) -> tuple[View, ...]:
-    """What is so of an authority or a responder once it is issued, and stays so whatever becomes of it.
+    """Returns the permanent documents of a CA or OCSP responder.
 
-    A revoked authority's certificate is still needed to see that it is revoked.
+    Relying parties need the certificate of a revoked CA to see that it is revoked.
     """
-    if event.profile in _AUTHORITIES:
+    if event.profile in _CA_PROFILES:
         encoded = _certificate(event).public_bytes(Encoding.DER)
         return (View(f"ca.{event.certificate_id}", encoded, sequence),)
     if event.profile is Profile.OCSP_RESPONDER and event.issuer_id is not None and event.key_id is not None:
@@ -79,13 +79,14 @@ def issuer_views(event: IssuanceEvent, sequence: int) -> tuple[View, ...]:
 
 
 def publication_views(event: PublicationEvent, sequence: int) -> tuple[View, ...]:
+    """Returns the documents of a published CRL, batch of OCSP responses or trust bundle."""
     match event:
         case CrlPublished():
             crl = x509.load_pem_x509_crl(event.crl_pem.encode()).public_bytes(Encoding.DER)
             return (View(f"crl.{event.certificate_id}", crl, sequence),)
         case OcspPublished():
-            answers = {f"ocsp.{each.issuer_key_hash}.{each.serial}": each.response for each in event.answers}
-            return tuple(View(key, response, sequence) for key, response in answers.items())
+            responses = {f"ocsp.{each.issuer_key_hash}.{each.serial}": each.response for each in event.answers}
+            return tuple(View(key, response, sequence) for key, response in responses.items())
         case TrustBundlePublished():
             pem = "".join(f"{certificate.strip()}\n" for certificate in event.certificates_pem)
             return (View(f"bundle.{event.bundle_id}", pem.encode(), sequence),)
@@ -97,7 +98,7 @@ def _certificate(event: IssuanceEvent) -> x509.Certificate:
     return x509.load_pem_x509_certificate(event.certificate_pem.encode())
 
 
-def _facts(event: IssuanceEvent) -> Mapping[str, JsonValue]:
+def _content(event: IssuanceEvent) -> Mapping[str, JsonValue]:
     certificate = _certificate(event)
     return {
         "certificate_id": event.certificate_id,
@@ -106,36 +107,36 @@ def _facts(event: IssuanceEvent) -> Mapping[str, JsonValue]:
         "issuer_id": event.issuer_id,
         "key_id": event.key_id,
         "subject": certificate.subject.rfc4514_string(),
-        "sans": [*_alternatives(certificate)],
+        "sans": [*_sans(certificate)],
         "fingerprint_sha256": event.fingerprint_sha256,
         "not_before": _time(certificate.not_valid_before_utc),
         "not_after": _time(certificate.not_valid_after_utc),
     }
 
 
-def _alternatives(certificate: x509.Certificate) -> Iterator[JsonValue]:
+def _sans(certificate: x509.Certificate) -> Iterator[JsonValue]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):  # what was imported may hold names that cannot be read
+    except (x509.ExtensionNotFound, ValueError):  # an imported certificate may have malformed names
         return
     for name in names:
         yield {**describe_general_name(name)}
 
 
 def _status(history: Sequence[StoredEvent]) -> Mapping[str, JsonValue]:
-    """The gravest of what is so: revoked for good, at its end, held until it is released, or replaced.
+    """Returns the most severe status: revoked, expired, held, superseded, issued.
 
-    A hold that became final counts from the hold, as in CRLs (X.509, 9.5.3.1).
+    A hold that becomes a revocation keeps the date of the hold, as in CRLs (X.509, 9.5.3.1).
     """
     status: Mapping[str, JsonValue] = {"status": "issued"}
     held: StoredEvent | None = None
     expired = False
-    for told in history:
-        match told.event:
+    for stored in history:
+        match stored.event:
             case CertificateRevoked(reason=reason):
-                return {"status": "revoked", "revoked_at": _time((held or told).at), "reason": reason}
+                return {"status": "revoked", "revoked_at": _time((held or stored).at), "reason": reason}
             case CertificateHeld():
-                held = told
+                held = stored
             case CertificateReleased():
                 held = None
             case CertificateExpired():
@@ -145,12 +146,12 @@ def _status(history: Sequence[StoredEvent]) -> Mapping[str, JsonValue]:
             case CertificateSigned() | CertificateImported():
                 pass
             case _:
-                assert_never(told.event)
+                assert_never(stored.event)
     if expired:
         return {"status": "expired"}
     return {"status": "held"} if held else status
 
 
 def _time(instant: datetime) -> str:
-    """To the second, as X.509 has it."""
+    """Formats an instant to the second, the precision of X.509."""
     return instant.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat() + "Z"

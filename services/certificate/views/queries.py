@@ -1,4 +1,4 @@
-"""The certificates of an issuer, page by page, as KEYS_VIEWS has them: where to look, never what to believe."""
+"""Queries on KEYS_VIEWS for candidate certificates; the caller reads their state from the event store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUCKET = "KEYS_VIEWS"
 
 
 class _Issued(BaseModel):
-    """As much of the document `issued.<issuer_id>.<serial>` as is looked at."""
+    """The fields of the document `issued.<issuer_id>.<serial>` that these queries use."""
 
     certificate_id: Id
     not_after: datetime
@@ -28,20 +28,20 @@ class _Issued(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """*position* is the document's sequence in the bucket: where to go on after it."""
+    """A certificate of an issuer. *position* is the sequence of its document in the bucket, the cursor for a next page."""
 
     position: int
     certificate_id: str
 
 
 async def responder_ids(js: JetStreamContext, issuer_id: str) -> list[str]:
-    """The ids of the certificates of all responders of that issuer whose key is here; the newest is first."""
-    found = [document async for document in KeyValue(js, BUCKET).all(f"responder.{issuer_id}.*")]
-    return [document.key.rsplit(".", 1)[1] for document in sorted(found, key=lambda each: -each.revision)]
+    """Returns the certificate ids of the OCSP responders of that issuer with a key of ours, newest first."""
+    documents = [document async for document in KeyValue(js, BUCKET).all(f"responder.{issuer_id}.*")]
+    return [document.key.rsplit(".", 1)[1] for document in sorted(documents, key=lambda each: -each.revision)]
 
 
 async def certificate_id_of(js: JetStreamContext, issuer_id: str, serial: str) -> str | None:
-    """The id of the certificate of that issuer and serial number, a moment after it was issued or imported."""
+    """Returns the id of the certificate of that issuer and serial number; the view lags behind issuance."""
     document = await KeyValue(js, BUCKET).get(f"issued.{issuer_id}.{serial}")
     try:
         return None if document is None else _Issued.model_validate_json(document.value).certificate_id
@@ -52,7 +52,7 @@ async def certificate_id_of(js: JetStreamContext, issuer_id: str, serial: str) -
 async def unexpired_certificates(
     js: JetStreamContext, issuer_id: str, after: int, at: datetime
 ) -> AsyncGenerator[IssuedCertificate]:
-    """Those that were written after position *after* and had not ended *at* that time."""
+    """Yields the certificates after position *after* that had not expired at *at*."""
     pattern = f"$KV.{BUCKET}.issued.{issuer_id}.*"
     subscription = await ordered_subscribe(
         js,
@@ -70,5 +70,5 @@ async def unexpired_certificates(
 def _read(message: Msg) -> _Issued | None:
     try:
         return _Issued.model_validate_json(message.data)
-    except ValidationError:  # also what says that a key was deleted
+    except ValidationError:  # also the marker of a deleted key
         return None

@@ -37,23 +37,23 @@ def crl(issuer_id, days):
 
 
 def test_what_has_ended_is_not_counted_among_what_ends_within_days(inventory):
-    inventory.hear(signed("a", -1))
-    inventory.hear(signed("b", 0))
-    assert inventory.counted(TODAY) == {("intermediate", "0"): 1}
-    assert inventory.counted(TODAY + timedelta(days=1)) == {}
+    inventory.apply(signed("a", -1))
+    inventory.apply(signed("b", 0))
+    assert inventory.count(TODAY) == {("intermediate", "0"): 1}
+    assert inventory.count(TODAY + timedelta(days=1)) == {}
 
 
 @pytest.mark.parametrize("end", [CertificateRevoked, CertificateExpired])
 def test_an_issuer_that_makes_no_crl_any_more_lacks_none(inventory, end):
     for event in (signed("a", 100), crl("a", 7), end.model_construct(certificate_id="a")):
-        inventory.hear(event)
+        inventory.apply(event)
     assert inventory.crls(NOW) == {}
 
 
 def test_an_issuer_whose_end_has_come_lacks_no_crl_even_if_it_was_replaced_before(inventory):
     for event in (signed("a", 100), crl("a", 7), CertificateSuperseded.model_construct(certificate_id="a")):
-        inventory.hear(event)
-    inventory.hear(crl("a", 14))
+        inventory.apply(event)
+    inventory.apply(crl("a", 14))
     assert inventory.crls(NOW) == {"a": 14 * 86_400.0}
     assert inventory.crls(NOW + timedelta(days=100)) == {"a": -86 * 86_400.0}
     assert inventory.crls(NOW + timedelta(days=101)) == {}
@@ -81,9 +81,9 @@ def test_what_is_gone_is_not_told_any_more(monkeypatch, inventory):
     told = {}
     for name in ("_certificates", "_crls"):
         monkeypatch.setattr(module, name, Mock(set=lambda _, values, name=name: told.update({name: values})))
-    inventory.hear(signed("a", 100))
+    inventory.apply(signed("a", 100))
     module._report(inventory, NOW)  # noqa: SLF001 - what is told
     assert told["_certificates"] == {(("cim.profile", "intermediate"), ("cim.expires_within_days", "365")): 1}
-    inventory.forget()
+    inventory.reset()
     module._report(inventory, NOW)  # noqa: SLF001 - as above
     assert told == {"_certificates": {}, "_crls": {}}
