@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_publ
 from pydantic_core import from_json
 
 from services.key.custody.custodian import Custodian
-from services.key.custody.tbs import IDENTIFIERS
+from services.key.custody.tbs import ALGORITHM_IDENTIFIERS
 from services.key.effects import (
     AuthorityRecorded,
     BindCertificate,
@@ -74,7 +74,7 @@ async def signs(keystore, who, message):
     """The certificate that comes of it, if it is one."""
     answer = await keystore.perform(who.asked(message))
     assert isinstance(answer, Signed), answer
-    return sequence(message, IDENTIFIERS[ECDSA], bit_string(answer.signature))
+    return sequence(message, ALGORITHM_IDENTIFIERS[ECDSA], bit_string(answer.signature))
 
 
 async def refuses(keystore, who, message, because):
@@ -326,7 +326,7 @@ async def test_an_authority_whose_issuer_is_elsewhere_is_bound(bucket, keystore)
     ("certificate", "because"),
     [
         (lambda _: pem(ELSEWHERE), "the public key in it is not this key's"),
-        (lambda public: pem(below(ELSEWHERE, public)), "no authority's"),
+        (lambda public: pem(below(ELSEWHERE, public)), "not a CA certificate"),
         (lambda public: pem(root(public)), "its signature is not of its own key"),
         (lambda public: pem(authority_below(ELSEWHERE, public, usages=("crl_sign",))), "keyCertSign"),
         (lambda _: "-----BEGIN CERTIFICATE-----\nnonsense", "PEM"),

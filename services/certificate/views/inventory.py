@@ -107,7 +107,8 @@ def _within(days: int) -> str:
     return next((str(limit) for limit in WITHIN_DAYS if days <= limit), "more")
 
 
-async def report_forever(js: JetStreamContext) -> None:
+async def report_forever(js: JetStreamContext, interval_s: float = _INTERVAL_S) -> None:
+    """Reads the log and sets the gauges every *interval_s*, until it is cancelled."""
     inventory = Inventory()
     reader = LogReader(js, _PATTERNS, inventory.apply, inventory.reset)
     is_complete = False
@@ -119,7 +120,7 @@ async def report_forever(js: JetStreamContext) -> None:
             log.warning("inventory not updated, retrying: %s", error if str(error) else type(error).__name__)
         if is_complete:  # days to expiry change without new events
             _report(inventory, datetime.now(UTC))
-        await asyncio.sleep(_INTERVAL_S)
+        await asyncio.sleep(interval_s)
 
 
 def _report(inventory: Inventory, now: datetime) -> None:

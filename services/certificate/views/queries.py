@@ -28,7 +28,7 @@ class _Issued(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class IssuedCertificate:
-    """A certificate of an issuer. *position* is the sequence of its document in the bucket, the cursor for a next page."""
+    """A certificate of an issuer. *position* is the sequence of its document in the bucket, a cursor."""
 
     position: int
     certificate_id: str

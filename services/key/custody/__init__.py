@@ -1,1 +1,4 @@
-"""What a custodian accepts to sign: each message is parsed, and refused if its key is not for it (ADR 0012)."""
+"""Custodian: parses each message that a key is to sign, and rejects what the key's purpose does not allow (ADR 0012).
+
+It shares no code with the certificate service, which builds those messages: a defect there must not pass here.
+"""

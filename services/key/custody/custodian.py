@@ -1,4 +1,4 @@
-"""The custodian reads what a key is to sign before it signs, and refuses what a key of its purpose is not for."""
+"""Custodian: checks each message before a key signs it, by the purpose of the key."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from services.key.custody import certificates, crls
-from services.key.custody.authorities import Authorities, Authority, authority_in
-from services.key.custody.nats_tokens import require_token
+from services.key.custody import certificate_rules, crl_rules
+from services.key.custody.ca_register import CaCertificate, CaRegister, ca_certificate_of
+from services.key.custody.nats_jwts import require_nats_jwt
 from services.key.custody.ocsp_responses import require_response_data
 from services.key.custody.ssh_certificates import require_ssh_certificate
 from services.key.custody.tbs import (
-    UNREADABLE,
-    NotToBeSignedError,
-    ToBeCertified,
-    ToBeListed,
+    PARSE_ERRORS,
+    NotSignableError,
+    TbsCertificate,
+    TbsCertList,
     read,
     resembles_tbs,
-    take_apart,
+    split_certificate,
 )
 from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.nats.kv import KeyValue
 
 _CACHED_KEYS = 256
-_LONG = 65_536  # octets: a CRL of a thousand entries takes some ten milliseconds to read
+_THREAD_ABOVE_BYTES = 65_536  # parsing a CRL of 1,000 entries takes about 10 ms
 
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """A key that signs certificates: its public half, and the fingerprint under which its authorities are noted."""
+    """A certificate-signing key and the fingerprint of its public key, by which its CA certificates are stored."""
 
     public: CertificatePublicKeyTypes
     fingerprint: str
 
 
 class Custodian:
-    """Examines what keys are asked to sign, and notes the authorities that come to be by it."""
+    """Checks messages before they are signed, and registers the CA certificates among them."""
 
     def __init__(self, bucket: KeyValue) -> None:
-        self._authorities = Authorities(bucket)
+        self._register = CaRegister(bucket)
         self._keys: OrderedDict[str, _Key] = OrderedDict()
 
     async def examine(
@@ -58,7 +58,7 @@ class Custodian:
         algorithm: SignatureAlgorithm,
         message: bytes,
     ) -> None:
-        """Return if the key may sign *message* with *algorithm*; else raise NotToBeSignedError, which says why not."""
+        """Raises NotSignableError, with the reason, if the key must not sign *message* with *algorithm*."""
         match purpose:
             case Purpose.CERTIFICATE_SIGNING:
                 await self._examine_tbs(self._key(key_id, public_key), algorithm, message)
@@ -67,75 +67,75 @@ class Custodian:
             case Purpose.SSH_CERTIFICATE_SIGNING:
                 require_ssh_certificate(message, public_key)
             case Purpose.NATS_OPERATOR | Purpose.NATS_ACCOUNT | Purpose.NATS_USER | Purpose.NATS_SERVER:
-                require_token(message, purpose, public_key)
+                require_nats_jwt(message, purpose, public_key)
             case Purpose.AUTHENTICATION | Purpose.DIGITAL_SIGNATURE | Purpose.CARD_AUTHENTICATION:
                 if resembles_tbs(message):
-                    raise NotToBeSignedError(
+                    raise NotSignableError(
                         "it reads as a TBSCertificate or TBSCertList, which only a certificate-signing key signs"
                     )
             case Purpose.KEY_MANAGEMENT:
-                raise NotToBeSignedError("a key for key-management signs nothing")
+                raise NotSignableError("a key for key-management signs nothing")
             case _:
                 assert_never(purpose)
 
     async def bind(self, key_id: str, public_key: CertificatePublicKeyTypes, certificate_pem: str) -> str:
-        """Note the authority that a certificate from elsewhere makes of a key here; returns its fingerprint.
+        """Registers a CA certificate of a key that another CA issued; returns the certificate's fingerprint.
 
-        Raises NotToBeSignedError where it makes none of it. Whether its issuer signed it, only the issuer's key could
-        tell; a root is its own issuer.
+        Raises NotSignableError for any other certificate. The issuer's signature is not verified, except that
+        of a root: the issuer's key is not at hand.
         """
         key = self._key(key_id, public_key)
         try:
             certificate = x509.load_pem_x509_certificate(certificate_pem.encode())
-            tbs = take_apart(certificate, certificate.tbs_certificate_bytes)
-        except UNREADABLE as error:
-            raise NotToBeSignedError(str(error)) from None
+            tbs = split_certificate(certificate, certificate.tbs_certificate_bytes)
+        except PARSE_ERRORS as error:
+            raise NotSignableError(str(error)) from None
         if tbs.public_key != key.public:
-            raise NotToBeSignedError("the public key in it is not this key's")
-        if not certificates.is_authority(tbs):
-            raise NotToBeSignedError("it is no authority's: basic constraints must have cA true")
-        certificates.require_sound(tbs)
+            raise NotSignableError("the public key in it is not this key's")
+        if not certificate_rules.is_ca(tbs):
+            raise NotSignableError("it is not a CA certificate: basic constraints must have cA true")
+        certificate_rules.require_sound(tbs)
         if tbs.issuer == tbs.subject:
             _require_signed_by_itself(certificate)
-        await self._authorities.note(authority_in(tbs, "bound"))
+        await self._register.add(ca_certificate_of(tbs, "bound"))
         return certificate.fingerprint(SHA256()).hex()
 
     async def _examine_tbs(self, key: _Key, algorithm: SignatureAlgorithm, message: bytes) -> None:
-        if len(message) > _LONG:
-            tbs = await asyncio.to_thread(_sound, message, algorithm)
+        if len(message) > _THREAD_ABOVE_BYTES:
+            tbs = await asyncio.to_thread(_parse_and_check, message, algorithm)
         else:
-            tbs = _sound(message, algorithm)
+            tbs = _parse_and_check(message, algorithm)
         match tbs:
-            case ToBeListed():
+            case TbsCertList():
                 try:
-                    crls.require_issued_by_one_of(tbs, self._authorities.remembered(key.fingerprint))
-                except NotToBeSignedError:
-                    crls.require_issued_by_one_of(tbs, await self._authorities.look_again(key.fingerprint))
-            case ToBeCertified():
+                    crl_rules.require_issuer(tbs, self._register.cached(key.fingerprint))
+                except NotSignableError:
+                    crl_rules.require_issuer(tbs, await self._register.fetch(key.fingerprint))
+            case TbsCertificate():
                 await self._examine_certificate(key, tbs)
             case _:
                 assert_never(tbs)
 
-    async def _examine_certificate(self, key: _Key, tbs: ToBeCertified) -> None:
-        """The authority that it makes of somebody is noted before it is signed: no crash can come between."""
+    async def _examine_certificate(self, key: _Key, tbs: TbsCertificate) -> None:
+        """Registers a CA certificate before it is signed, so that a crash cannot lose it."""
         if tbs.public_key == key.public:
-            # What this process remembers could lack what forbids it.
-            certificates.require_root(tbs, await self._authorities.look_again(key.fingerprint))
-            await self._authorities.note(authority_in(tbs, "self"))
+            # The cache could lack the certificate that forbids it.
+            certificate_rules.require_root(tbs, await self._register.fetch(key.fingerprint))
+            await self._register.add(ca_certificate_of(tbs, "self"))
             return
         issuer = await self._issuer(key, tbs)
-        if certificates.is_authority(tbs):
-            await self._authorities.note(authority_in(tbs, "signed", issuer))
+        if certificate_rules.is_ca(tbs):
+            await self._register.add(ca_certificate_of(tbs, "signed", issuer))
 
-    async def _issuer(self, key: _Key, tbs: ToBeCertified) -> Authority:
+    async def _issuer(self, key: _Key, tbs: TbsCertificate) -> CaCertificate:
         try:
-            return certificates.authority_for(tbs, self._authorities.remembered(key.fingerprint))
-        except NotToBeSignedError:
-            return certificates.authority_for(tbs, await self._authorities.look_again(key.fingerprint))
+            return certificate_rules.find_issuer(tbs, self._register.cached(key.fingerprint))
+        except NotSignableError:
+            return certificate_rules.find_issuer(tbs, await self._register.fetch(key.fingerprint))
 
     def _key(self, key_id: str, public_key: CertificatePublicKeyTypes) -> _Key:
-        if (known := self._keys.get(key_id)) is not None:
-            return known
+        if (cached := self._keys.get(key_id)) is not None:
+            return cached
         der = public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         self._keys[key_id] = key = _Key(public_key, sha256(der).hexdigest())
         if len(self._keys) > _CACHED_KEYS:
@@ -143,17 +143,17 @@ class Custodian:
         return key
 
 
-def _sound(message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified | ToBeListed:
+def _parse_and_check(message: bytes, algorithm: SignatureAlgorithm) -> TbsCertificate | TbsCertList:
     tbs = read(message, algorithm)
-    if isinstance(tbs, ToBeListed):
-        crls.require_sound(tbs)
+    if isinstance(tbs, TbsCertList):
+        crl_rules.require_sound(tbs)
     else:
-        certificates.require_sound(tbs)
+        certificate_rules.require_sound(tbs)
     return tbs
 
 
 def _require_signed_by_itself(certificate: x509.Certificate) -> None:
     try:
         certificate.verify_directly_issued_by(certificate)
-    except (InvalidSignature, *UNREADABLE):
-        raise NotToBeSignedError("it is self-issued, and its signature is not of its own key") from None
+    except (InvalidSignature, *PARSE_ERRORS):
+        raise NotSignableError("it is self-issued, and its signature is not of its own key") from None

@@ -1,6 +1,6 @@
-"""Which names an authority may certify: the name constraints of RFC 5280, 4.2.1.10, read and applied.
+"""Name constraints of a CA (RFC 5280, 4.2.1.10): parsing and application.
 
-Where the RFC leaves room, the narrower reading is taken: whoever relies on a certificate may read it either way.
+Where the RFC is ambiguous, the stricter reading applies, because relying parties may use either.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from services.key.custody.tbs import NotToBeSignedError, ToBeCertified
+from services.key.custody.tbs import NotSignableError, TbsCertificate
 from shared.contracts.key.value_types import Value
 
 Directory = tuple[tuple[tuple[str, str], ...], ...]
 _T = TypeVar("_T", str, Directory)
 _Subtrees = tuple[tuple[_T, ...], Callable[[_T, _T], bool]]
-"""The subtrees of a form, and what it is for a name to be in one."""
+"""The subtrees of a form, and the predicate for a name in one."""
 
 
-class Names(Value):
-    """Names by their forms. A directory name is its RDNs, each as sorted pairs of type and value, for comparison."""
+class NamesByForm(Value):
+    """Names by form. A directory name is a tuple of RDNs, each a sorted tuple of type and value."""
 
     dns: tuple[str, ...] = ()
     email: tuple[str, ...] = ()
@@ -33,67 +33,69 @@ class Names(Value):
     directory: tuple[Directory, ...] = ()
 
 
-class Constraints(Value):
-    permitted: Names = Names()
-    excluded: Names = Names()
+class NameConstraints(Value):
+    """Permitted and excluded subtrees."""
+
+    permitted: NamesByForm = NamesByForm()
+    excluded: NamesByForm = NamesByForm()
 
 
-def read_constraints(tbs: ToBeCertified) -> Constraints | None:
-    """What an authority's own certificate constrains it to. A form that we cannot apply is refused (RFC 5280, 6.1)."""
+def name_constraints_of(tbs: TbsCertificate) -> NameConstraints | None:
+    """Parses the constraints in a CA certificate. Rejects forms that it cannot apply (RFC 5280, 6.1)."""
     extension = tbs.extension(x509.NameConstraints)
     if extension is None:
         return None
     if not extension.critical:
-        raise NotToBeSignedError("its name constraints must be critical (RFC 5280, 4.2.1.10)")
+        raise NotSignableError("its name constraints must be critical (RFC 5280, 4.2.1.10)")
     permitted, excluded = extension.value.permitted_subtrees, extension.value.excluded_subtrees
-    return Constraints(permitted=_subtrees(permitted or ()), excluded=_subtrees(excluded or ()))
+    return NameConstraints(permitted=_subtrees(permitted or ()), excluded=_subtrees(excluded or ()))
 
 
-def names_of(tbs: ToBeCertified) -> Names:
-    """Whom a certificate names: its subject, and each alternative name of a form that constraints are of."""
+def names_of(tbs: TbsCertificate) -> NamesByForm:
+    """Collects the subject and the SANs of every form that can be constrained."""
     extension = tbs.extension(x509.SubjectAlternativeName)
     names: list[x509.GeneralName] = [] if extension is None else [*extension.value]
     if tbs.subject_name.rdns:
         names.append(x509.DirectoryName(tbs.subject_name))
-    # RFC 5280 asks for these where there is no alternative name; they are looked at always.
+    # RFC 5280 requires this only without a SAN mailbox; here it is always done.
     addresses = tbs.subject_name.get_attributes_for_oid(NameOID.EMAIL_ADDRESS)
     return _by_form(names, [_mailbox(str(attribute.value)) for attribute in addresses])
 
 
-def violation(constraints: Constraints, names: Names) -> str | None:
-    """What is wrong with the first name that is not within *constraints*; None: all are."""
+def find_violation(constraints: NameConstraints, names: NamesByForm) -> str | None:
+    """Returns what is wrong with the first name that violates *constraints*, or None."""
     permitted, excluded = constraints.permitted, constraints.excluded
     problems = chain(
-        _misplaced(names.dns, (permitted.dns, _is_below), (excluded.dns, _could_be_below)),
-        _misplaced(names.email, (permitted.email, _is_mailbox_of), (excluded.email, _is_mailbox_of)),
-        _misplaced(names.uri, (permitted.uri, _is_at), (excluded.uri, _could_be_at)),
-        _misplaced(names.ip, (permitted.ip, _is_in), (excluded.ip, _is_in)),
-        _misplaced(names.directory, (permitted.directory, _begins_with), (excluded.directory, _begins_with)),
+        _violations(names.dns, (permitted.dns, _is_below), (excluded.dns, _could_be_below)),
+        _violations(names.email, (permitted.email, _is_mailbox_of), (excluded.email, _is_mailbox_of)),
+        _violations(names.uri, (permitted.uri, _is_at), (excluded.uri, _could_be_at)),
+        _violations(names.ip, (permitted.ip, _is_in), (excluded.ip, _is_in)),
+        _violations(names.directory, (permitted.directory, _begins_with), (excluded.directory, _begins_with)),
     )
     return next(problems, None)
 
 
-def _misplaced(names: Iterable[_T], permitted: _Subtrees[_T], excluded: _Subtrees[_T]) -> Iterator[str]:
+def _violations(names: Iterable[_T], permitted: _Subtrees[_T], excluded: _Subtrees[_T]) -> Iterator[str]:
     for name in names:
         subtrees, within = permitted
         if subtrees and not any(within(name, subtree) for subtree in subtrees):
-            yield f"{_shown(name)} is not within what its issuer's name constraints permit"
+            yield f"{_format(name)} is not within what its issuer's name constraints permit"
         subtrees, within = excluded
         if any(within(name, subtree) for subtree in subtrees):
-            yield f"{_shown(name)} is within what its issuer's name constraints exclude"
+            yield f"{_format(name)} is within what its issuer's name constraints exclude"
 
 
-def _subtrees(names: Iterable[x509.GeneralName]) -> Names:
+def _subtrees(names: Iterable[x509.GeneralName]) -> NamesByForm:
     subtrees = [*names]
     for name in subtrees:
         if not isinstance(
             name, x509.DNSName | x509.RFC822Name | x509.UniformResourceIdentifier | x509.IPAddress | x509.DirectoryName
         ):
-            raise NotToBeSignedError(f"its name constraints are of a form not understood here: {type(name).__name__}")
+            raise NotSignableError(f"its name constraints are of a form not understood here: {type(name).__name__}")
     return _by_form(subtrees)
 
 
-def _by_form(names: Iterable[x509.GeneralName], mailboxes: Iterable[str] = ()) -> Names:
+def _by_form(names: Iterable[x509.GeneralName], mailboxes: Iterable[str] = ()) -> NamesByForm:
     dns, email, uri, ip, directory = [], [*mailboxes], [], [], []
     for name in names:
         match name:
@@ -107,9 +109,9 @@ def _by_form(names: Iterable[x509.GeneralName], mailboxes: Iterable[str] = ()) -
                 ip.append(str(name.value))
             case x509.DirectoryName():
                 directory.append(tuple(_rdn(rdn) for rdn in name.value.rdns))
-            case _:  # no constraint here is of its form
+            case _:  # a form that cannot be constrained
                 pass
-    return Names.model_construct(
+    return NamesByForm.model_construct(
         dns=tuple(dns), email=tuple(email), uri=tuple(uri), ip=tuple(ip), directory=tuple(directory)
     )
 
@@ -120,7 +122,7 @@ def _mailbox(address: str) -> str:
 
 
 def _rdn(rdn: x509.RelativeDistinguishedName) -> tuple[tuple[str, str], ...]:
-    """Compared without regard to case and to how much white space there is (RFC 5280, 7.1; RFC 4518, 2.6)."""
+    """Normalises an RDN for comparison: no case, single spaces (RFC 5280, 7.1; RFC 4518, 2.6)."""
     return tuple(sorted((attribute.oid.dotted_string, _plain(attribute.value)) for attribute in rdn))
 
 
@@ -129,20 +131,20 @@ def _plain(value: str | bytes) -> str:
 
 
 def _is_below(host: str, subtree: str) -> bool:
-    """Made of *subtree* by adding labels on the left, none at all included; after a leading dot at least one."""
+    """Tells whether *host* is *subtree* or below it; with a leading dot, only below it."""
     if subtree.startswith("."):
         return host.endswith(subtree)
     return not subtree or host == subtree or host.endswith("." + subtree)
 
 
 def _could_be_below(host: str, subtree: str) -> bool:
-    """As _is_below; and a wildcard is each host that it could stand for."""
+    """Also matches a wildcard that covers a host in *subtree*."""
     _, wildcard, ending = host.rpartition("*")
     return _is_below(host, subtree) or (wildcard != "" and subtree.endswith(ending))
 
 
 def _is_mailbox_of(mailbox: str, subtree: str) -> bool:
-    """One mailbox; all at one host; or, after a leading dot, all at hosts of a domain, but not at the domain itself."""
+    """Tells whether *mailbox* is that mailbox, is at that host or, with a leading dot, at a host below the domain."""
     host = mailbox.rpartition("@")[2]
     if "@" in subtree:
         return mailbox == subtree
@@ -150,7 +152,7 @@ def _is_mailbox_of(mailbox: str, subtree: str) -> bool:
 
 
 def _is_at(uri: str, subtree: str) -> bool:
-    """At the host *subtree* or, after a leading dot, at one below it. A URI with no host name is at none."""
+    """Tells whether the host of *uri* is *subtree* or, with a leading dot, below it; False without a host name."""
     host = _host(uri)
     if host is None:
         return False
@@ -158,12 +160,12 @@ def _is_at(uri: str, subtree: str) -> bool:
 
 
 def _could_be_at(uri: str, subtree: str) -> bool:
-    """RFC 5280: a URI without a host name is to be rejected wherever URIs are constrained."""
+    """Also matches a URI without a host name, which RFC 5280 requires to reject."""
     return _host(uri) is None or _is_at(uri, subtree)
 
 
 def _host(uri: str) -> str | None:
-    if "\\" in uri:  # read as a slash by some: then the host is another
+    if "\\" in uri:  # some parsers read it as a slash, which gives another host
         return None
     try:
         host = urlsplit(uri).hostname
@@ -190,7 +192,7 @@ def _begins_with(name: Directory, subtree: Directory) -> bool:
     return name[: len(subtree)] == subtree
 
 
-def _shown(name: str | Directory) -> str:
+def _format(name: str | Directory) -> str:
     if isinstance(name, str):
         return name
     return ", ".join("+".join(value for _, value in rdn) for rdn in name)

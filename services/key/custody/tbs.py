@@ -1,6 +1,6 @@
-"""What a certificate-signing key signs, taken apart: TBSCertificate and TBSCertList (RFC 5280, 4.1 and 5.1).
+"""Parser of TBSCertificate and TBSCertList (RFC 5280, 4.1 and 5.1).
 
-A message is put into the shape that it will have once signed, so that a parser of the finished thing judges it.
+It wraps a message into a certificate or CRL with an empty signature and parses that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.der import bit_string, sequence
 
-IDENTIFIERS = {
+ALGORITHM_IDENTIFIERS = {
     # The DER of each AlgorithmIdentifier: RFC 4055, 5 (its NULL is required); RFC 5758, 3.2; RFC 8410, 3; RFC 9881, 2
     SignatureAlgorithm.RSA_PKCS1_SHA256: bytes.fromhex("300d06092a864886f70d01010b0500"),
     SignatureAlgorithm.RSA_PKCS1_SHA384: bytes.fromhex("300d06092a864886f70d01010c0500"),
@@ -26,38 +26,38 @@ IDENTIFIERS = {
     SignatureAlgorithm.ED25519: bytes.fromhex("300506032b6570"),
     SignatureAlgorithm.ML_DSA_65: bytes.fromhex("300b0609608648016503040312"),
 }
-UNREADABLE = (
+PARSE_ERRORS = (
     ValueError,
-    TypeError,  # a name with an attribute of a type that it cannot be of
+    TypeError,  # a name with an attribute of a wrong string type
     UnsupportedAlgorithm,
     x509.DuplicateExtension,
     x509.InvalidVersion,
     x509.UnsupportedGeneralNameType,
 )
-_LONGEST_SERIAL = 20
-_LONGEST_REASON = 400
+_MAX_SERIAL_OCTETS = 20
+_MAX_REASON_LENGTH = 400
 _VERSION_3 = bytes.fromhex("a003020102")
 _SEQUENCE, _INTEGER, _OID, _VERSION, _TIMES = 0x30, 0x02, 0x06, 0xA0, (0x17, 0x18)
 _INDEFINITE = 0x80
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
-class NotToBeSignedError(ValueError):
-    """The bytes are not what a key of this purpose signs; the message says why, in print and of a bounded length."""
+class NotSignableError(ValueError):
+    """A message that a key of this purpose must not sign. Its text is printable and of bounded length."""
 
     def __init__(self, reason: str) -> None:
-        """*reason* may quote what was to be signed, which may be anything."""
-        plain = "".join(each if each.isprintable() else "?" for each in reason[:_LONGEST_REASON])
+        """Takes a *reason* that may quote the message, which is untrusted."""
+        plain = "".join(each if each.isprintable() else "?" for each in reason[:_MAX_REASON_LENGTH])
         super().__init__(plain)
 
 
 class _OpenEndedError(Exception):
-    """An element of indefinite length (X.690, 8.1.3.6): DER has none."""
+    """An element of indefinite length, which DER forbids (X.690, 8.1.3.6)."""
 
 
 @dataclass(frozen=True, slots=True)
-class ToBeCertified:
-    """A TBSCertificate that parses. *issuer* and *subject* are DER, octet for octet: that is how names are compared."""
+class TbsCertificate:
+    """A parsed TBSCertificate. *issuer* and *subject* are DER, because names are compared octet for octet."""
 
     issuer: bytes
     subject: bytes
@@ -74,13 +74,13 @@ class ToBeCertified:
         return None
 
     def spki(self) -> bytes:
-        """The SubjectPublicKeyInfo as its key is always encoded, whatever way this certificate writes it."""
+        """Returns the canonical SubjectPublicKeyInfo of the key, however this certificate encodes it."""
         return self.public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 @dataclass(frozen=True, slots=True)
-class ToBeListed:
-    """A TBSCertList that parses, with its entries; *issuer* is DER, octet for octet."""
+class TbsCertList:
+    """A parsed TBSCertList with its entries; *issuer* is DER."""
 
     issuer: bytes
     extensions: tuple[x509.Extension[Any], ...]
@@ -93,29 +93,29 @@ class ToBeListed:
         return None
 
 
-def read(message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified | ToBeListed:
-    """The one TBSCertificate or TBSCertList that *message* is; it must name *algorithm* inside."""
-    finished = sequence(message, IDENTIFIERS[algorithm], bit_string(b""))
+def read(message: bytes, algorithm: SignatureAlgorithm) -> TbsCertificate | TbsCertList:
+    """Parses a message that is exactly one TBSCertificate or TBSCertList, with *algorithm* inside."""
+    finished = sequence(message, ALGORITHM_IDENTIFIERS[algorithm], bit_string(b""))
     try:
         certificate = x509.load_der_x509_certificate(finished)
-    except UNREADABLE as no_certificate:
+    except PARSE_ERRORS as no_certificate:
         try:
             revocations = x509.load_der_x509_crl(finished)
-        except UNREADABLE as no_crl:
-            raise NotToBeSignedError(
-                f"no TBSCertificate: {said(no_certificate)}; no TBSCertList: {said(no_crl)}"
+        except PARSE_ERRORS as no_crl:
+            raise NotSignableError(
+                f"no TBSCertificate: {describe_error(no_certificate)}; no TBSCertList: {describe_error(no_crl)}"
             ) from None
         return _whole_crl(revocations, message)
     return _whole_certificate(certificate, message, algorithm)
 
 
-def take_apart(certificate: x509.Certificate, tbs: bytes) -> ToBeCertified:
-    """The parts of a certificate of version 3 whose TBSCertificate begins *tbs*; reading them parses the rest.
+def split_certificate(certificate: x509.Certificate, tbs: bytes) -> TbsCertificate:
+    """Extracts the fields of a certificate of version 3 from its TBSCertificate *tbs*, and so parses all of it.
 
-    All but the issuer's name: it is nobody's until it equals the subject of an authority, octet for octet.
+    The issuer's name is not parsed: it must equal the subject of a CA certificate, octet for octet.
     """
     if certificate.version is not x509.Version.v3:
-        raise NotToBeSignedError("the TBSCertificate is not of version 3")
+        raise NotSignableError("the TBSCertificate is not of version 3")
     try:
         at = _content_of(tbs, 0)
         parts = []
@@ -123,7 +123,7 @@ def take_apart(certificate: x509.Certificate, tbs: bytes) -> ToBeCertified:
             end = _end_of(tbs, at)
             parts.append(tbs[at:end])
             at = end
-        return ToBeCertified(
+        return TbsCertificate(
             parts[3],
             parts[5],
             certificate.subject,
@@ -132,15 +132,15 @@ def take_apart(certificate: x509.Certificate, tbs: bytes) -> ToBeCertified:
             certificate.not_valid_after_utc,
             tuple(certificate.extensions),
         )
-    except UNREADABLE as error:
-        raise NotToBeSignedError(f"the TBSCertificate does not parse: {said(error)}") from None
+    except PARSE_ERRORS as error:
+        raise NotSignableError(f"the TBSCertificate does not parse: {describe_error(error)}") from None
 
 
 def resembles_tbs(message: bytes) -> bool:
-    """Whether anybody, also a parser less strict than ours, could take *message* for a TBSCertificate or TBSCertList.
+    """Tells whether a parser, even a lenient one, could take *message* for a TBSCertificate or TBSCertList.
 
-    Both begin, after an optional version and number, with an AlgorithmIdentifier, a Name, and then either a validity
-    or a time. Nothing else that is commonly signed does: not a certification request, nor what CMS signs.
+    Both begin, after an optional version and number, with an AlgorithmIdentifier, a Name, and a validity or a time.
+    Neither a certification request nor CMS signed attributes do.
     """
     try:
         if message[0] != _SEQUENCE:
@@ -153,60 +153,60 @@ def resembles_tbs(message: bytes) -> bool:
             return False
         name = _end_of(message, at)
         return message[name] == _SEQUENCE and message[_end_of(message, name)] in (_SEQUENCE, *_TIMES)
-    except IndexError:  # it ends too early
+    except IndexError:  # it is truncated
         return False
-    except _OpenEndedError:  # BER that nobody signs who means well
+    except _OpenEndedError:  # BER, which no honest client signs
         return True
 
 
-def _whole_certificate(certificate: x509.Certificate, message: bytes, algorithm: SignatureAlgorithm) -> ToBeCertified:
+def _whole_certificate(certificate: x509.Certificate, message: bytes, algorithm: SignatureAlgorithm) -> TbsCertificate:
     encoded = certificate.tbs_certificate_bytes
-    tbs = take_apart(certificate, encoded)
+    tbs = split_certificate(certificate, encoded)
     serial = certificate.serial_number
     octets = serial.to_bytes(serial.bit_length() // 8 + 1, signed=True)
-    if serial <= 0 or len(octets) > _LONGEST_SERIAL:
-        raise NotToBeSignedError("the serial number must be positive and of at most 20 octets (RFC 5280, 4.1.2.2)")
-    # The loader does not compare the inner AlgorithmIdentifier with the outer one. In DER of version 3 whatever stands
-    # before it is known by now, octet for octet: version, serial number (RFC 5280, 4.1).
-    beginning = _VERSION_3 + bytes([0x02, len(octets)]) + octets + IDENTIFIERS[algorithm]
+    if serial <= 0 or len(octets) > _MAX_SERIAL_OCTETS:
+        raise NotSignableError("the serial number must be positive and of at most 20 octets (RFC 5280, 4.1.2.2)")
+    # cryptography does not compare the inner AlgorithmIdentifier with the outer one. In DER of version 3 all octets
+    # before it are known here: version and serial number (RFC 5280, 4.1).
+    beginning = _VERSION_3 + bytes([0x02, len(octets)]) + octets + ALGORITHM_IDENTIFIERS[algorithm]
     if not message.startswith(beginning, _content_of(message, 0)):
-        raise NotToBeSignedError(f"the TBSCertificate names another signature algorithm inside, not {algorithm}")
+        raise NotSignableError(f"the TBSCertificate names another signature algorithm inside, not {algorithm}")
     if encoded != message:
-        raise NotToBeSignedError("there is more than one TBSCertificate")
+        raise NotSignableError("there is more than one TBSCertificate")
     return tbs
 
 
-def _whole_crl(crl: x509.CertificateRevocationList, message: bytes) -> ToBeListed:
-    """The inner AlgorithmIdentifier is the outer one: the loader has compared them."""
+def _whole_crl(crl: x509.CertificateRevocationList, message: bytes) -> TbsCertList:
+    """Converts a CRL; cryptography has compared its inner AlgorithmIdentifier with the outer one."""
     try:
         at = _content_of(message, 0)
         if message[at] == _INTEGER:  # the version
             at = _end_of(message, at)
         name = _end_of(message, at)  # after the AlgorithmIdentifier
-        listed = ToBeListed(message[name : _end_of(message, name)], tuple(crl.extensions), crl)
+        listed = TbsCertList(message[name : _end_of(message, name)], tuple(crl.extensions), crl)
         whole = crl.tbs_certlist_bytes == message
         _ = crl.last_update_utc, [entry.extensions for entry in crl]
-    except UNREADABLE as error:
-        raise NotToBeSignedError(f"the TBSCertList does not parse: {said(error)}") from None
+    except PARSE_ERRORS as error:
+        raise NotSignableError(f"the TBSCertList does not parse: {describe_error(error)}") from None
     if not whole:
-        raise NotToBeSignedError("there is more than one TBSCertList")
+        raise NotSignableError("there is more than one TBSCertList")
     return listed
 
 
 def _content_of(encoded: bytes, at: int) -> int:
-    """Where the content of the element at *at* begins: X.690, 8.1.3; tags here are of one octet."""
+    """Returns where the content of the element at *at* begins (X.690, 8.1.3); its tag has one octet."""
     length = encoded[at + 1]
     return at + 2 + (length & 0x7F if length & 0x80 else 0)
 
 
 def _end_of(encoded: bytes, at: int) -> int:
-    """Where the element at *at* ends."""
+    """Returns where the element at *at* ends."""
     length, content = encoded[at + 1], _content_of(encoded, at)
     if length == _INDEFINITE:
         raise _OpenEndedError
     return content + (int.from_bytes(encoded[at + 2 : content]) if length & 0x80 else length)
 
 
-def said(error: Exception) -> str:
-    """What a parser found wrong, where it says so in words: its innards are nobody's business."""
+def describe_error(error: Exception) -> str:
+    """Returns the parser's message, without its internal details."""
     return "it is cut off, or no DER" if "ParseError" in str(error) else str(error)

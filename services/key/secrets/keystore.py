@@ -18,8 +18,9 @@ from services.key.crypto.algorithms import (
     sign,
 )
 from services.key.crypto.private_formats import CertificatesInvalidError, encode_private_key
+from services.key.custody.ca_register import UnreadableRegisterError
 from services.key.custody.custodian import Custodian
-from services.key.custody.tbs import NotToBeSignedError
+from services.key.custody.tbs import NotSignableError
 from services.key.effects import (
     AlgorithmDisabled,
     AuthorityRecorded,
@@ -77,7 +78,7 @@ class Keystore:
             return await self._use(effect)
         except DestroyedError:
             return PrivateKeyDestroyed(effect)
-        except UnreadableError as error:
+        except (UnreadableError, UnreadableRegisterError) as error:
             return PrivateKeyUnavailable(effect, str(error))
 
     async def _use(self, effect: PrivateKeyEffect) -> Outcome:
@@ -127,7 +128,7 @@ class Keystore:
         try:
             for message in messages:
                 await self._custodian.examine(request.key_id, entry.purpose, public, algorithm, message)
-        except NotToBeSignedError as error:
+        except NotSignableError as error:
             return SigningDenied(request, entry.purpose, str(error))
         signatures = await self._signatures(entry, private, request.signature_algorithm, messages)
         return Signed(request, signatures[0]) if isinstance(request, Sign) else BatchSigned(request, signatures)
@@ -167,7 +168,7 @@ class Keystore:
         _, private = await self._entries.existing(request.key_id)
         try:
             fingerprint = await self._custodian.bind(request.key_id, private.public_key(), request.certificate_pem)
-        except NotToBeSignedError as error:
+        except NotSignableError as error:
             return NotAnAuthority(request, str(error))
         return AuthorityRecorded(request, fingerprint)
 

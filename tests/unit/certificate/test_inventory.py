@@ -69,11 +69,10 @@ async def test_counting_goes_on_whatever_goes_wrong_and_so_does_time(monkeypatch
         if (trouble := turns.pop(0)) is not None:
             raise trouble
 
-    monkeypatch.setattr(module, "_EVERY", 0)
     monkeypatch.setattr(module.LogReader, "catch_up", catch_up)
     monkeypatch.setattr(module, "_report", lambda *told: reported.append(told))
     with pytest.raises(SystemExit):
-        await report_forever(Mock())
+        await report_forever(Mock(), interval_s=0)
     assert len(reported) == 4
 
 

@@ -9,10 +9,10 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.key.custody.authorities import authority_in
-from services.key.custody.certificates import authority_for, require_root, require_sound
-from services.key.custody.name_constraints import names_of, violation
-from services.key.custody.tbs import IDENTIFIERS, NotToBeSignedError, read
+from services.key.custody.ca_register import ca_certificate_of
+from services.key.custody.certificate_rules import find_issuer, require_root, require_sound
+from services.key.custody.name_constraints import find_violation, names_of
+from services.key.custody.tbs import ALGORITHM_IDENTIFIERS, NotSignableError, read
 from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.der import bit_string, sequence
 from tests.support.to_be_signed import (
@@ -43,17 +43,17 @@ def noted(certificate, issuer=None):
     """What is noted of an authority: of one without *issuer* that names itself, that it is a root."""
     tbs = parsed(certificate)
     source = "self" if issuer is None and tbs.issuer == tbs.subject else "signed"
-    return authority_in(tbs, source, issuer)
+    return ca_certificate_of(tbs, source, issuer)
 
 
 def examine(certificate, *authorities):
     tbs = parsed(certificate)
     require_sound(tbs)
-    return authority_for(tbs, authorities)
+    return find_issuer(tbs, authorities)
 
 
 def refuses(certificate, *authorities, because):
-    with pytest.raises(NotToBeSignedError, match=because):
+    with pytest.raises(NotSignableError, match=because):
         examine(certificate, *authorities)
 
 
@@ -121,7 +121,7 @@ def test_of_several_authorities_of_one_name_the_one_that_may_signs():
 # -- whoever signs it --------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("forbidden", ["key_cert_sign", "crl_sign"])
 def test_who_is_no_authority_has_no_authoritys_key_usage(forbidden):
-    refuses(LEAF.but(usages=("digital_signature", forbidden)), noted(ISSUING), because="it is no authority's")
+    refuses(LEAF.but(usages=("digital_signature", forbidden)), noted(ISSUING), because="it is not a CA certificate")
 
 
 @pytest.mark.parametrize("usages", [(), ("crl_sign",)])
@@ -140,7 +140,7 @@ def test_an_authority_has_a_name():
 def test_name_constraints_of_no_authority_are_refused():
     nonsense = LEAF.but(extensions=(permitted(x509.DNSName("example")),))
 
-    refuses(nonsense, noted(ISSUING), because="it is no authority's")
+    refuses(nonsense, noted(ISSUING), because="it is not a CA certificate")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_what_is_not_critical_may_be_anything():
 
 # -- about itself ------------------------------------------------------------------------------------------------------
 def refuses_root(certificate, *authorities, because):
-    with pytest.raises(NotToBeSignedError, match=because):
+    with pytest.raises(NotSignableError, match=because):
         require_root(parsed(certificate), authorities)
 
 
@@ -255,7 +255,7 @@ def judged(constraint, *names, subject=None):
     """What is wrong with a leaf of these names under an authority of this constraint; None: nothing."""
     authority = noted(ISSUING.but(extensions=(constraint,)))
     leaf = LEAF.but(subject=subject or x509.Name([]), extensions=alternatives(*names) if names else ())
-    return violation(authority.constraints[0], names_of(parsed(leaf)))
+    return find_violation(authority.constraints[0], names_of(parsed(leaf)))
 
 
 @pytest.mark.parametrize(("subtree", "inside", "outside"), CASES)
@@ -318,19 +318,19 @@ def test_an_e_mail_address_in_the_subject_is_one():
     ],
 )
 def test_an_authority_with_constraints_of_another_form_is_refused(constraint):
-    with pytest.raises(NotToBeSignedError, match="of a form not understood"):
+    with pytest.raises(NotSignableError, match="of a form not understood"):
         noted(ISSUING.but(extensions=(constraint,)))
 
 
 def test_a_reason_quotes_no_more_than_can_be_read():
-    problem = NotToBeSignedError("x\0\ud800\n" + "y" * 1000)
+    problem = NotSignableError("x\0\ud800\n" + "y" * 1000)
 
     assert str(problem).startswith("x???yyy")
     assert len(str(problem)) == 400
 
 
 def test_name_constraints_that_are_not_critical_are_refused():
-    with pytest.raises(NotToBeSignedError, match="must be critical"):
+    with pytest.raises(NotSignableError, match="must be critical"):
         noted(ISSUING.but(extensions=(extension(x509.NameConstraints([DNS("x")], None)),)))
 
 
@@ -375,10 +375,10 @@ def stands_or_falls(tbs):
     """Either it is refused, with a reason, or what it makes is a certificate that breaks no rule."""
     try:
         examine(tbs, AUTHORITY)
-    except NotToBeSignedError as refusal:
+    except NotSignableError as refusal:
         assert str(refusal)  # noqa: PT017 - either way is right
         return
-    finished = sequence(tbs, IDENTIFIERS[SignatureAlgorithm.ECDSA_SHA256], bit_string(b"signature"))
+    finished = sequence(tbs, ALGORITHM_IDENTIFIERS[SignatureAlgorithm.ECDSA_SHA256], bit_string(b"signature"))
     assert not breaks_a_rule(x509.load_der_x509_certificate(finished))
 
 

@@ -5,14 +5,14 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from services.key.custody.authorities import authority_in
-from services.key.custody.crls import require_issued_by_one_of, require_sound
-from services.key.custody.tbs import NotToBeSignedError, read
+from services.key.custody.ca_register import ca_certificate_of
+from services.key.custody.crl_rules import require_issuer, require_sound
+from services.key.custody.tbs import NotSignableError, read
 from shared.contracts.key.value_types import SignatureAlgorithm
 from tests.support.to_be_signed import NOW, crl, extension, identifier, key, name, root
 
 ROOT = root(key("root").public_key())
-AUTHORITY = authority_in(read(ROOT.tbs(), SignatureAlgorithm.ECDSA_SHA256), "self")
+AUTHORITY = ca_certificate_of(read(ROOT.tbs(), SignatureAlgorithm.ECDSA_SHA256), "self")
 AKI = extension(x509.AuthorityKeyIdentifier(identifier(ROOT.public), None, None))
 NUMBER = extension(x509.CRLNumber(1))
 DELTA = x509.DeltaCRLIndicator(1)
@@ -21,11 +21,11 @@ DELTA = x509.DeltaCRLIndicator(1)
 def examine(tbs, *authorities):
     listed = read(tbs, SignatureAlgorithm.ECDSA_SHA256)
     require_sound(listed)
-    require_issued_by_one_of(listed, authorities)
+    require_issuer(listed, authorities)
 
 
 def refuses(tbs, *authorities, because):
-    with pytest.raises(NotToBeSignedError, match=because):
+    with pytest.raises(NotSignableError, match=because):
         examine(tbs, *authorities)
 
 

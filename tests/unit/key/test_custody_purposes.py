@@ -17,10 +17,10 @@ from cryptography.x509 import ocsp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.key.custody.nats_tokens import public_nkey, require_token
+from services.key.custody.nats_jwts import public_nkey, require_nats_jwt
 from services.key.custody.ocsp_responses import require_response_data
 from services.key.custody.ssh_certificates import require_ssh_certificate
-from services.key.custody.tbs import NotToBeSignedError
+from services.key.custody.tbs import NotSignableError
 from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.der import sequence
 from tests.support.to_be_signed import NOW, crl, extension, key, root, status_answer
@@ -31,7 +31,7 @@ OTHER = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
 
 
 def refused(examine, *arguments, because):
-    with pytest.raises(NotToBeSignedError, match=because):
+    with pytest.raises(NotSignableError, match=because):
         examine(*arguments)
 
 
@@ -125,7 +125,7 @@ def test_a_damaged_status_answer_is_taken_or_refused_and_never_an_accident(data)
 
     try:
         answers(bytes(damaged))
-    except NotToBeSignedError as refusal:
+    except NotSignableError as refusal:
         assert str(refusal)  # noqa: PT017 - either way is right; a third would be an error
 
 
@@ -221,7 +221,7 @@ def test_a_damaged_ssh_certificate_is_taken_or_refused_and_never_an_accident(dat
 
     try:
         require_ssh_certificate(bytes(damaged), ED25519.public_key())
-    except NotToBeSignedError as refusal:
+    except NotSignableError as refusal:
         assert str(refusal)  # noqa: PT017 - either way is right; a third would be an error
 
 
@@ -253,7 +253,7 @@ def claims(signer=ACCOUNT, kind="user", subject=None, **changes):
     ("purpose", "kind"), [(OPERATOR, "operator"), (OPERATOR, "account"), (ACCOUNT, "user"), (ACCOUNT, "activation")]
 )
 def test_a_key_of_nats_signs_what_is_next_in_the_chain_of_trust(purpose, kind):
-    require_token(token(claims(purpose, kind)), purpose, ED25519.public_key())
+    require_nats_jwt(token(claims(purpose, kind)), purpose, ED25519.public_key())
 
 
 @pytest.mark.parametrize(
@@ -284,13 +284,13 @@ def test_a_key_of_nats_signs_what_is_next_in_the_chain_of_trust(purpose, kind):
     ],
 )
 def test_another_token_is_refused(purpose, message, because):
-    refused(require_token, message, purpose, ED25519.public_key(), because=because)
+    refused(require_nats_jwt, message, purpose, ED25519.public_key(), because=because)
 
 
 def test_a_key_that_is_no_nkey_signs_no_token():
-    refused(require_token, token(claims()), ACCOUNT, key().public_key(), because="an Ed25519 key")
+    refused(require_nats_jwt, token(claims()), ACCOUNT, key().public_key(), because="an Ed25519 key")
 
 
 @given(st.binary(max_size=80) | st.recursive(st.text() | st.none(), st.lists).map(token))
 def test_any_other_bytes_are_refused_and_never_an_accident(message):
-    refused(require_token, message, ACCOUNT, ED25519.public_key(), because="JWT")
+    refused(require_nats_jwt, message, ACCOUNT, ED25519.public_key(), because="JWT")
