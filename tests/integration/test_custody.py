@@ -146,7 +146,7 @@ async def test_what_one_replica_signs_another_knows(bucket, keystore):
     of_root = root(top.public)
     issuing = authority_below(of_root, middle.public)
     leaf = below(issuing, key("leaf").public_key())
-    await refuses(sibling, top, issuing.tbs(), "no certificate of an authority")
+    await refuses(sibling, top, issuing.tbs(), "no CA certificate")
 
     await signs(keystore, top, of_root.tbs())
     await signs(sibling, top, issuing.tbs())
@@ -215,7 +215,7 @@ async def test_notes_that_would_not_fit_into_a_message_are_refused(keystore):
         return authority_below(root(top.public), middle.public, extensions=(subtree,)).tbs()
 
     await signs(keystore, top, constrained("a"))
-    await refuses(keystore, top, constrained("b"), "more certificates than can be noted")
+    await refuses(keystore, top, constrained("b"), "more CA certificates than can be stored")
 
 
 # -- refusing ----------------------------------------------------------------------------------------------------------
@@ -223,9 +223,9 @@ async def test_a_key_without_a_certificate_signs_only_a_root_about_itself(keysto
     who, another = await held(keystore), key("another").public_key()
     pretended = root(another)
 
-    await refuses(keystore, who, pretended.tbs(), "no certificate of an authority")
-    await refuses(keystore, who, below(pretended, key("leaf").public_key()).tbs(), "no certificate of an authority")
-    await refuses(keystore, who, crl(pretended), "no certificate of an authority")
+    await refuses(keystore, who, pretended.tbs(), "no CA certificate")
+    await refuses(keystore, who, below(pretended, key("leaf").public_key()).tbs(), "no CA certificate")
+    await refuses(keystore, who, crl(pretended), "no CA certificate")
     await refuses(keystore, who, below(pretended, who.public).tbs(), "which only a self-issued root may have")
     await signs(keystore, who, root(who.public).tbs())
 
@@ -234,7 +234,7 @@ async def test_who_is_an_authority_by_another_does_not_make_itself_a_root_on_any
     sibling = await process(bucket)
     _, middle, _, _ = await hierarchy(keystore)
 
-    await refuses(sibling, middle, root(middle.public, "Issuing").tbs(), "an authority already")
+    await refuses(sibling, middle, root(middle.public, "Issuing").tbs(), "a CA certificate already")
 
 
 async def test_an_authority_that_may_have_none_below_it_signs_none(keystore):

@@ -53,9 +53,7 @@ def _require_fitting_usage(tbs: TbsCertificate) -> None:
             raise NotSignableError("a CA certificate's key usage must have keyCertSign (RFC 5280, 4.2.1.3)")
         return
     if usage is not None and (usage.value.key_cert_sign or usage.value.crl_sign):
-        raise NotSignableError(
-            "its key usage has keyCertSign or cRLSign, and it is not a CA certificate (cA is not true)"
-        )
+        raise NotSignableError("its key usage has keyCertSign or cRLSign, but it is not a CA certificate")
     if tbs.extension(x509.NameConstraints) is not None:
         raise NotSignableError("it has name constraints, and it is not a CA certificate (RFC 5280, 4.2.1.10)")
 
