@@ -1,4 +1,4 @@
-"""Sagas that begin sagas, sleep, and obey operators: the coordinator on a real server, its services a stand-in."""
+"""Child sagas, sleeps and operator commands, on a real server with simulated services."""
 
 from datetime import timedelta
 

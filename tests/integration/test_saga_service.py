@@ -1,4 +1,4 @@
-"""The coordinator alone on a real server: the services it asks are a stand-in that the tests hold in hand."""
+"""The coordinator on a real server, with simulated services that the tests control."""
 
 import asyncio
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Sagas that events begin, at once or at their time, and sagas that wait for people: on a real server."""
+"""Triggered and scheduled sagas, and sagas that wait for people, on a real server."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Two versions of one saga's table, side by side: each saga ends as the table says under which it began."""
+"""Two versions of one definition side by side: each saga ends under the version with which it began."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Sagas that several coordinators move, and what one does that takes over from another: real processes, one killed."""
+"""Several coordinators, as real processes: one is killed and another takes over."""
 
 import asyncio
 import os

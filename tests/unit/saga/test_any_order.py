@@ -1,4 +1,4 @@
-"""Whatever is delivered in whatever order, however often, with whatever delay: a saga ends once, done or undone."""
+"""Sagas under any order of deliveries, duplicates, timeouts and crashes: each ends once, completed or undone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every path of each saga with faults at every point: with two, where they are too many with one, and at random."""
+"""Exploration of every saga: with two faults, with one if there are too many paths, and at random."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

@@ -1,4 +1,4 @@
-"""A key that gives way to another: whatever goes wrong, one of the two is there, with its certificates."""
+"""Key rotation: whatever fails, one of the two keys remains, with its certificates."""
 
 from datetime import timedelta
 

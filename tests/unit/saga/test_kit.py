@@ -1,4 +1,4 @@
-"""The kit for authors of sagas finds what an author, or the engine, forgets; and says where."""
+"""Test kit: it finds mistakes of an author, and of the state machine, and reports where."""
 
 from dataclasses import replace
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""How long is waited before a command is sent again."""
+"""Retry policy: the delay before each attempt."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""Which events begin which sagas, and when: told by every trigger that there is."""
+"""Triggers: the sagas that each event starts, and when."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""KEYS_SAGAS is lost while sagas run: made again from the log, they go on to the ends that they would have had."""
+"""Recovery after the loss of KEYS_SAGAS: rebuilt sagas go on to the ends that they would have had."""
 
 import pytest
 

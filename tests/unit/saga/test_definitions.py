@@ -1,4 +1,4 @@
-"""What a definition may be made of beside a row of steps: branches, a step for each item, children, sleep, a pivot."""
+"""Rows of a definition: parallel branches, a step for each item, child sagas, sleeps, a pivot."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shared.contracts.saga.provisioning import CertificateProvisioningCompleted,
 from shared.messages.ids import derive_id
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import ACTIONS, SAGA_ID, check_the_end, provisioning, step
-from tests.unit.saga.test_engine import asked
+from tests.unit.saga.test_machine import asked
 
 REQUEST = StartKeyExpiry(saga_id=SAGA_ID, key_id=SAGA_ID)
 MONTH = timedelta(days=31)

@@ -1,4 +1,4 @@
-"""Whatever happened to a saga, in whatever order: its state follows from what the log has of it."""
+"""Rebuild from the log: after any history the log determines the state of a saga."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A saga that waits for people: who counts, who does not, and what is done with what they said."""
+"""Signals: steps that wait for people, signals that count and signals that do not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from shared.messages.ids import derive_id
 from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
-from tests.unit.saga.test_engine import asked, go_on
+from tests.unit.saga.test_machine import asked, go_on
 
 IN_SLOT = SlotPopulated(
     serial="42000001",

@@ -1,4 +1,4 @@
-"""What operators may do to a saga, and what they are answered where they may not."""
+"""Operator commands, and the replies to those that cannot be applied."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResolveSaga, ResumeSaga, RetrySaga, WithdrawSaga
 from shared.decider import AlreadyDone, Rejection
 from tests.unit.saga.test_any_order import SAGA_ID, begun, nothing_is_left
-from tests.unit.saga.test_engine import go_on, refuse
-from tests.unit.saga.test_shapes import answer, key, pending, world_of
+from tests.unit.saga.test_definitions import answer, key, pending, world_of
+from tests.unit.saga.test_machine import go_on, refuse
 
 PAUSE, RESUME, RETRY = PauseSaga(saga_id=SAGA_ID), ResumeSaga(saga_id=SAGA_ID), RetrySaga(saga_id=SAGA_ID)
 CANCEL, WITHDRAW = CancelSaga(saga_id=SAGA_ID), WithdrawSaga(saga_id=SAGA_ID)

@@ -1,4 +1,4 @@
-"""A step that waits for a person's touch is not undone before the person's time is over."""
+"""Prompts: a step that waits for a person's touch is not undone before the prompt expires."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from shared.contracts.yubikey.prompts import PromptKind, PromptRaised
 from shared.contracts.yubikey.slots import Slot
 from shared.messages.ids import derive_id
 from tests.unit.saga.test_any_order import begun
-from tests.unit.saga.test_engine import asked, go_on
+from tests.unit.saga.test_machine import asked, go_on
 
 PATIENCE = timedelta(minutes=10)
 

@@ -1,4 +1,4 @@
-"""What a saga says and does when a step is refused, does not answer, or is not wanted any more."""
+"""State machine: rejected, unanswered and cancelled steps, and outcomes that do not count."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A saga whose words are in no contract and have no line in subjects.yaml, on a real server: one file is enough."""
+"""A saga whose events are in no published contract, on a real server: one file is enough."""
 
 import json
 

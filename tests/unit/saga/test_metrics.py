@@ -1,4 +1,4 @@
-"""What operators are told of sagas is true, and telling it hinders none of them."""
+"""Metrics of sagas: they are true, and a metric that fails disturbs no saga."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
