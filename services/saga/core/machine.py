@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from services.saga.core.definition import Definition, Step
 from services.saga.core.inputs import EventReceived, Input, OperatorCommandReceived, SignalReceived, TimerFired
-from services.saga.core.state import Origin, PendingStep, Phase, Saga, Signal, StepOutcome, UndoMode
+from services.saga.core.state import Origin, PendingStep, Phase, Saga, Signal, UndoMode
 from services.saga.core.steps import flatten
 from services.saga.core.transitions import (
     Cause,
@@ -169,8 +169,7 @@ def _on_step_outcome(
             reason = "what the step asks for exists already, and this saga did not make it"
             return fail_step(definition, saga, pending, Failure(code="conflict", reason=reason, cause=cause))
         case event if isinstance(event, step.done):
-            saga = replace(saga, outcomes=(*saga.outcomes, StepOutcome(step.name, event)))
-            return finish_step(definition, saga, pending, cause)
+            return finish_step(definition, saga, pending, cause, event)
         case event if step.failed and isinstance(event, step.failed):
             failure = Failure(code=type(event).__name__, reason=_reason_of(event), cause=cause)
             return fail_step(definition, _with_left_over_of_child(saga, pending, event), pending, failure)
@@ -187,8 +186,7 @@ def _on_undo_outcome(
         case CommandRejected(message=reason, code=code):
             return fail_undo(definition, saga, pending, Failure(code=code, reason=reason, cause=cause))
         case event if isinstance(event, (undo.done, CommandRepeated)):
-            saga = replace(saga, outcomes=(*saga.outcomes, StepOutcome(pending.label, event)))
-            return finish_undo(definition, saga, pending, cause)
+            return finish_undo(definition, saga, pending, cause, event)
         case event if isinstance(event, undo.failed):
             return fail_undo(definition, saga, pending, Failure(code="", reason=_reason_of(event), cause=cause))
         case _:
@@ -465,17 +463,17 @@ def _resolve_step(
     step = definition.step(command.step)
     assert isinstance(step, Step)
     saga = saga.with_announcement(_resolved(saga, command), cause.message_id)
+    event = None
     if command.answer is not None:
         try:
             event = step.done.model_validate_json(to_json(command.answer))
         except ValidationError as error:
             fields = "; ".join(".".join(map(str, each["loc"])) for each in error.errors(include_input=False)[:5])
             return Rejection(RejectionCode.INVALID, f"answer is no {step.done.__name__}: {fields}")
-        saga = replace(saga, outcomes=(*saga.outcomes, StepOutcome(step.name, event)))
     elif not step.already_done_ok:
         need = f"step {step.name} ends with a {step.done.__name__}, which later steps may use: give its body as answer"
         return Rejection(RejectionCode.INVALID, need)
-    return finish_step(definition, saga, pending, cause)
+    return finish_step(definition, saga, pending, cause, event)
 
 
 def _resolved(saga: Saga[R], command: protocol.ResolveSaga) -> protocol.SagaResolved:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from services.saga.core.definition import Await, Definition, Each, Parallel, Sleep, Step
-from services.saga.core.state import PendingStep, People, Phase, Saga, UndoMode, UndoPart
+from services.saga.core.state import PendingStep, People, Phase, Saga, StepOutcome, UndoMode, UndoPart
 from services.saga.core.steps import Row, SingleStep
 from shared.contracts.base import Event
 from shared.contracts.saga.protocol import (
@@ -142,11 +142,18 @@ def _ask_people(saga: Saga[R], step: Await[R], cause: Cause) -> tuple[Saga[R], P
     return saga.with_announcement(waiting, cause.message_id), people
 
 
-def finish_step(definition: Definition[R], saga: Saga[R], pending: PendingStep, cause: Cause) -> Saga[R]:
-    """Announces that the step is done, and begins the next ones."""
+def finish_step(
+    definition: Definition[R], saga: Saga[R], pending: PendingStep, cause: Cause, event: Event | None = None
+) -> Saga[R]:
+    """Records *event* as the outcome of the step, announces that the step is done, and begins the next ones."""
     step = definition.step(pending.step)
-    saga = saga.with_pending(pending, None)
-    saga = replace(saga, finished_steps=(*saga.finished_steps, step.name), past_pivot=saga.past_pivot or step.pivot)
+    saga = replace(
+        saga,
+        pending=tuple(each for each in saga.pending if each is not pending),
+        outcomes=saga.outcomes if event is None else (*saga.outcomes, StepOutcome(step.name, event)),
+        finished_steps=(*saga.finished_steps, step.name),
+        past_pivot=saga.past_pivot or step.pivot,
+    )
     finished = SagaStepFinished(**saga.heading, step=step.name, attempts=pending.attempt)
     return begin_next_steps(definition, saga.with_announcement(finished, cause.message_id), cause)
 
@@ -252,11 +259,15 @@ def undo_next(definition: Definition[R], saga: Saga[R], cause: Cause) -> Saga[R]
     return replace(saga, to_undo=rest, pending=(pending,)).changed(cause.at)
 
 
-def finish_undo(definition: Definition[R], saga: Saga[R], pending: PendingStep, cause: Cause) -> Saga[R]:
-    """Counts the step as undone once its last part is, and begins the next undo."""
-    saga = replace(saga, pending=())
-    if not any(part.step == pending.step for part in saga.to_undo):
-        saga = replace(saga, undone=(*saga.undone, pending.step))
+def finish_undo(definition: Definition[R], saga: Saga[R], pending: PendingStep, cause: Cause, event: Event) -> Saga[R]:
+    """Records *event* as the outcome of the undo, counts the step as undone after its last part, and goes on."""
+    is_last_part = not any(part.step == pending.step for part in saga.to_undo)
+    saga = replace(
+        saga,
+        pending=(),
+        outcomes=(*saga.outcomes, StepOutcome(pending.label, event)),
+        undone=(*saga.undone, pending.step) if is_last_part else saga.undone,
+    )
     return undo_next(definition, saga, cause)
 
 
