@@ -117,7 +117,8 @@ class SagaStore:
         entry = from_json(document.value)
         definition = self._definitions.get(f"{entry['saga_type']}/{entry['version']}")
         if definition is None:
-            raise UnknownVersion(f"{document.key} runs on version {entry['version']}, which this coordinator has not")
+            problem = f"{document.key} runs on version {entry['version']}, which this coordinator does not have"
+            raise UnknownVersion(problem)
         if entry["schema"] not in (1, SCHEMA):
             raise UnknownVersion(f"{document.key} was written by a later coordinator (schema {entry['schema']})")
         return StoredSaga(definition, decode_entry(definition, entry), document.revision)

@@ -124,7 +124,7 @@ async def test_an_answer_for_a_version_that_is_not_here_is_never_given_up(server
 
     async with coordinating(server.url, LOAN_2):
         await answer_all(services)
-        said = f"loan.{older} runs on version 1, which this coordinator has not"
+        said = f"loan.{older} runs on version 1, which this coordinator does not have"
         await until(lambda: _put_off(caplog, said) > 4)
         assert (await log.end_of(await begin(services))).tokens[4] == "completed"
         assert await services.revision(older) == before
@@ -150,7 +150,7 @@ async def test_who_orders_something_of_it_is_told_why_it_cannot_be_done(server, 
         refused = await log.told(f"keys.events.command.rejected.{command_id}")
 
     assert (refused.body["code"], refused.body["retryable"]) == ("unavailable", True)
-    assert "runs on version 1, which this coordinator has not" in refused.body["message"]
+    assert "runs on version 1, which this coordinator does not have" in refused.body["message"]
 
 
 def _put_off(caplog, said):
