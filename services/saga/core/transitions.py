@@ -1,7 +1,6 @@
-"""Transitions of a saga, in the order in which it goes through them: next steps, a finished or failed step,
-compensation, the end.
+"""Transitions of the saga state machine: next steps, a finished or failed step, compensation, the end.
 
-The second half of the state machine: `machine` decides which transition an input leads to. Pure.
+They are in the order in which a saga goes through them; `machine` decides which one an input leads to. Pure.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from shared.contracts.saga.provisioning import CertificateProvisioningCompleted,
 from shared.messages.ids import derive_id
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import ACTIONS, SAGA_ID, check_the_end, provisioning, step
-from tests.unit.saga.test_machine import asked
+from tests.unit.saga.test_machine import sent_commands
 
 REQUEST = StartKeyExpiry(saga_id=SAGA_ID, key_id=SAGA_ID)
 MONTH = timedelta(days=31)
@@ -160,14 +160,14 @@ def test_a_saga_sleeps_for_months_and_its_deadline_stands_still():
 
 def test_a_child_is_begun_and_waited_for_and_withdrawn_when_its_parent_fails():
     world = world_of(child(provision, CertificateProvisioningCompleted), key("a"))
-    assert asked(world) == ["StartCertificateProvisioning"]
+    assert sent_commands(world) == ["StartCertificateProvisioning"]
     assert world.saga.expires_at is None  # the child has deadlines of its own
     answer(world, "provision")
     world.broken = frozenset({"GenerateKey"})
     answer(world, "a")
     world.settle()
 
-    assert asked(world)[-1] == "WithdrawSaga"
+    assert sent_commands(world)[-1] == "WithdrawSaga"
     assert world.commands[-1].command.saga_id == world.commands[0].command.saga_id
     assert (world.saga.phase, world.saga.undone) == (Phase.COMPENSATED, ("provision",))
 
@@ -203,7 +203,7 @@ def test_what_is_not_answered_after_a_pivot_is_asked_again_and_then_waits_for_a_
     for _ in range(6):
         world.pass_time()
 
-    assert asked(world) == ["GenerateKey"] * 3
+    assert sent_commands(world) == ["GenerateKey"] * 3
     assert len({sent.command_id for sent in world.commands}) == 3
     assert world.saga.pending[0].stuck is not None
     assert world.saga.phase is Phase.RUNNING

@@ -23,21 +23,21 @@ from tests.unit.saga.test_any_order import begun, provisioning
 def _world() -> World:
     """On the device nothing is done yet; the certificate would be issued."""
     world = begun("on-device")
-    go_on(world, 1)
+    answer_next(world, 1)
     return world
 
 
-def asked(world: World) -> list[str]:
+def sent_commands(world: World) -> list[str]:
     return [type(sent.command).__name__ for sent in world.commands]
 
 
-def go_on(world: World, steps: int) -> None:
+def answer_next(world: World, steps: int) -> None:
     for _ in range(steps):
         world.deliver(world.commands[-1])
         world.hear(world.events[-1])
 
 
-def refuse(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
+def reject_last(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
     rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
     world.hear(
@@ -48,9 +48,9 @@ def refuse(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, ret
 
 
 def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
-    go_on(world, 7)
+    answer_next(world, 7)
 
-    assert asked(world) == [
+    assert sent_commands(world) == [
         "CheckIssuance",
         "GenerateSlotKey",
         "AttestSlot",
@@ -64,7 +64,7 @@ def test_each_step_is_asked_when_the_one_before_it_is_answered(world):
 
 
 def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
-    refuse(world)
+    reject_last(world)
     assert not list(machine.pending_commands(world.definition, world.saga))
     world.pass_time()
 
@@ -77,10 +77,10 @@ def test_a_retryable_refusal_is_asked_again_later_under_another_id(world):
 def test_delays_grow_and_end_in_undoing(world):
     delays = []
     for _ in range(2):
-        refuse(world)
+        reject_last(world)
         delays.append(world.saga.pending[0].send_at - world.now)
         world.pass_time()
-    refuse(world)
+    reject_last(world)
 
     assert delays[0] < delays[1]
     assert world.saga.phase is Phase.COMPENSATED
@@ -88,7 +88,7 @@ def test_delays_grow_and_end_in_undoing(world):
 
 
 def test_what_was_refused_for_good_is_not_asked_again(world):
-    refuse(world, RejectionCode.INVALID, retryable=False)
+    reject_last(world, RejectionCode.INVALID, retryable=False)
 
     assert world.saga.phase is Phase.COMPENSATED
     assert world.phases_told() == ["SagaStarted", "SagaStepFinished", "SagaCompensating", "SagaCompensated"]
@@ -97,7 +97,7 @@ def test_what_was_refused_for_good_is_not_asked_again(world):
 def test_a_step_that_does_not_answer_is_undone_too(world):
     world.pass_time()
 
-    assert asked(world)[1:] == ["GenerateSlotKey", "ClearSlot"]
+    assert sent_commands(world)[1:] == ["GenerateSlotKey", "ClearSlot"]
     assert world.saga.phase is Phase.COMPENSATING
 
 
@@ -112,19 +112,19 @@ def test_what_comes_after_its_undo_is_refused(world):
 
 
 def test_undoing_goes_newest_first_and_touches_only_what_was_done(world):
-    go_on(world, 3)
-    refuse(world, RejectionCode.INTERNAL, retryable=False)
+    answer_next(world, 3)
+    reject_last(world, RejectionCode.INTERNAL, retryable=False)
     world.settle()
 
-    assert asked(world)[-2:] == ["RevokeCertificate", "ClearSlot"]
+    assert sent_commands(world)[-2:] == ["RevokeCertificate", "ClearSlot"]
     assert world.saga.undone == ("create-certificate", "generate-slot-key")
 
 
 def test_an_undo_that_cannot_be_made_is_left_over_and_does_not_stop_the_others(world):
-    go_on(world, 3)
-    refuse(world, RejectionCode.INTERNAL, retryable=False)
+    answer_next(world, 3)
+    reject_last(world, RejectionCode.INTERNAL, retryable=False)
     for _ in range(3):
-        refuse(world)
+        reject_last(world)
         world.pass_time()
     world.settle()
 
@@ -135,7 +135,7 @@ def test_an_undo_that_cannot_be_made_is_left_over_and_does_not_stop_the_others(w
 
 
 def test_a_stranger_a_stale_answer_and_a_duplicate_change_nothing(world):
-    go_on(world, 2)
+    answer_next(world, 2)
     before = world.saga
     for heard in world.events:
         world.hear(heard)
@@ -155,7 +155,7 @@ def test_an_answer_after_the_end_changes_nothing(world):
 
 
 def test_cancelling_undoes_what_may_have_been_done(world):
-    go_on(world, 1)
+    answer_next(world, 1)
     world.cancel()
     world.settle()
 
@@ -184,7 +184,7 @@ def test_a_saga_has_an_end_of_its_own_however_patient_its_steps_are(world):
 
 def test_a_timer_that_fires_too_early_only_arms_the_next(world):
     armed = world.saga.timer_at
-    go_on(world, 1)
+    answer_next(world, 1)
     assert world.saga.timer_at == armed  # it stands early enough for the second step too
     world.hear(TimerFired(derive_id(START, "early"), armed - timedelta(seconds=1)))
 
@@ -198,7 +198,7 @@ def test_what_would_not_be_issued_costs_nothing_that_is_in_the_slot():
     world.slots["9a"] = "somebody's"
     world.settle()
 
-    assert asked(world) == ["CheckIssuance"]
+    assert sent_commands(world) == ["CheckIssuance"]
     assert world.saga.phase is Phase.COMPENSATED
     assert world.slots == {"9a": "somebody's"}
 
@@ -264,7 +264,7 @@ def test_an_event_of_another_aggregate_under_the_same_command_id_is_a_strangers(
 def test_what_was_cancelled_before_anything_was_overwritten_is_compensated():
     request = provisioning(KeyOrigin.ON_DEVICE).model_copy(update={"replace": True})
     world = World.begin(CERTIFICATE_PROVISIONING, request)
-    go_on(world, 1)
+    answer_next(world, 1)
     world.cancel()
     world.settle()
 

@@ -15,7 +15,7 @@ from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResolveSaga, R
 from shared.decider import AlreadyDone, Rejection
 from tests.unit.saga.test_any_order import SAGA_ID, begun, nothing_is_left
 from tests.unit.saga.test_definitions import answer, key, pending, world_of
-from tests.unit.saga.test_machine import go_on, refuse
+from tests.unit.saga.test_machine import answer_next, reject_last
 
 PAUSE, RESUME, RETRY = PauseSaga(saga_id=SAGA_ID), ResumeSaga(saga_id=SAGA_ID), RetrySaga(saga_id=SAGA_ID)
 CANCEL, WITHDRAW = CancelSaga(saga_id=SAGA_ID), WithdrawSaga(saga_id=SAGA_ID)
@@ -32,7 +32,7 @@ def answered(world, command, number=0):
     return reply_to_operator(world.definition, world.saga, order)
 
 
-def refused(world, command):
+def rejection_of(world, command):
     outcome = answered(world, command)
     assert isinstance(outcome, Rejection), outcome
     assert outcome.code is RejectionCode.CONFLICT
@@ -127,7 +127,7 @@ def test_the_same_order_heard_again_is_obeyed_once(world):
 
 def test_what_waits_for_its_next_attempt_is_asked_now():
     world = begun("on-device")
-    refuse(world)
+    reject_last(world)
     assert world.saga.pending[0].send_at is not None
     assert answered(world, RETRY) is None
 
@@ -184,7 +184,7 @@ def test_what_still_cannot_be_undone_is_said_again(failed):
 
 
 def test_a_person_states_that_it_is_undone(failed):
-    assert "what could not be undone is a" in refused(failed, resolve("b"))
+    assert "what could not be undone is a" in rejection_of(failed, resolve("b"))
     assert answered(failed, resolve("a"), 1) is None
 
     assert failed.saga.phase is Phase.COMPENSATED
@@ -195,8 +195,8 @@ def test_what_is_lost_for_good_can_be_resolved_and_is_not_found_again():
     world = begun("on-device")
     world.saga = replace(world.saga, request=world.saga.request.model_copy(update={"replace": True}))
     world.slots["9a"] = "somebody's"
-    go_on(world, 3)
-    refuse(world, RejectionCode.INTERNAL, retryable=False)
+    answer_next(world, 3)
+    reject_last(world, RejectionCode.INTERNAL, retryable=False)
     world.settle()
     assert [left.step for left in world.saga.left_over] == ["generate-slot-key"]
 
@@ -207,7 +207,7 @@ def test_what_is_lost_for_good_can_be_resolved_and_is_not_found_again():
 def test_a_complete_saga_is_withdrawn(world):
     world.settle()
     assert world.saga.phase is Phase.COMPLETED
-    assert "completed and cannot be cancelled" in refused(world, CANCEL)
+    assert "completed and cannot be cancelled" in rejection_of(world, CANCEL)
     assert answered(world, WITHDRAW) is None
     world.settle()
 
@@ -226,17 +226,17 @@ def test_a_running_saga_that_is_withdrawn_is_compensated(world):
 
 
 def test_what_has_failed_cannot_be_withdrawn_but_retried(failed):
-    assert "retry or resolve" in refused(failed, WITHDRAW)
+    assert "retry or resolve" in rejection_of(failed, WITHDRAW)
 
 
 def test_what_has_passed_its_pivot_can_be_neither_cancelled_nor_withdrawn():
     world = world_of(key("a"), forward_only=True)
-    assert "no way back" in refused(world, CANCEL)
+    assert "no way back" in rejection_of(world, CANCEL)
     world.settle()
-    assert "no way back" in refused(world, WITHDRAW)
+    assert "no way back" in rejection_of(world, WITHDRAW)
 
 
 @pytest.mark.parametrize(("command", "problem"), [(PAUSE, "nothing to pause"), (RETRY, "no step of it waits")])
 def test_what_is_over_is_left_alone(world, command, problem):
     world.settle()
-    assert problem in refused(world, command)
+    assert problem in rejection_of(world, command)

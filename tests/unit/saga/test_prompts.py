@@ -10,7 +10,7 @@ from shared.contracts.yubikey.prompts import PromptKind, PromptRaised
 from shared.contracts.yubikey.slots import Slot
 from shared.messages.ids import derive_id
 from tests.unit.saga.test_any_order import begun
-from tests.unit.saga.test_machine import asked, go_on
+from tests.unit.saga.test_machine import answer_next, sent_commands
 
 PATIENCE = timedelta(minutes=10)
 
@@ -19,7 +19,7 @@ PATIENCE = timedelta(minutes=10)
 def _world():
     """The slot's key is asked for."""
     world = begun("on-device")
-    go_on(world, 1)
+    answer_next(world, 1)
     return world
 
 
@@ -71,9 +71,9 @@ def test_a_prompt_of_another_command_changes_nothing(world):
 
 def test_the_step_is_answered_as_ever(world):
     world.hear(prompt(world))
-    go_on(world, 7)
+    answer_next(world, 7)
 
-    assert asked(world)[-1] == "VerifySlot"
+    assert sent_commands(world)[-1] == "VerifySlot"
     assert world.saga.phase is Phase.COMPLETED
 
 

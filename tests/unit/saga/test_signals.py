@@ -26,7 +26,7 @@ from shared.messages.ids import derive_id
 from tests.support.toys import PEM, SHA, digest
 from tests.support.world import START, World
 from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
-from tests.unit.saga.test_machine import asked, go_on
+from tests.unit.saga.test_machine import answer_next, sent_commands
 
 IN_SLOT = SlotPopulated(
     serial="42000001",
@@ -48,11 +48,11 @@ IN_SLOT = SlotPopulated(
 def _world() -> World:
     """A certificate is created, and two people are asked to approve of it."""
     world = begun("issuance-approved")
-    go_on(world, 1)
+    answer_next(world, 1)
     return world
 
 
-def told(world: World, kind):
+def announced(world: World, kind):
     return [event for event in world.told if isinstance(event, kind)]
 
 
@@ -61,21 +61,21 @@ def awaited(world: World) -> str:
 
 
 def test_it_says_what_it_waits_for_and_asks_no_service(world):
-    [waiting] = told(world, SagaWaiting)
+    [waiting] = announced(world, SagaWaiting)
 
     assert (waiting.step, waiting.signal, waiting.needed) == ("approve-certificate", "approve", 2)
     assert waiting.message_sha256 == digest(f"certificate {world.saga.id_of('certificate')}".encode())
     assert "tls-server certificate for www" in waiting.about
-    assert asked(world) == ["CreateCertificate"]
+    assert sent_commands(world) == ["CreateCertificate"]
 
 
 def test_as_many_different_people_as_are_needed_let_it_go_on(world):
     world.say("ada")
-    assert asked(world) == ["CreateCertificate"]
+    assert sent_commands(world) == ["CreateCertificate"]
     world.say("bob")
 
-    assert asked(world) == ["CreateCertificate", "SignWithKey"]
-    assert [(said.actor, said.heard, said.needed) for said in told(world, SagaSignalled)] == [
+    assert sent_commands(world) == ["CreateCertificate", "SignWithKey"]
+    assert [(said.actor, said.heard, said.needed) for said in announced(world, SagaSignalled)] == [
         ("ada", 1, 2),
         ("bob", 2, 2),
     ]
@@ -178,14 +178,14 @@ def test_what_waits_can_be_cancelled(world):
     world.settle()
 
     assert world.saga.phase is Phase.COMPENSATED
-    assert asked(world) == ["CreateCertificate", "RevokeCertificate"]
+    assert sent_commands(world) == ["CreateCertificate", "RevokeCertificate"]
 
 
 def test_where_nobody_is_needed_nobody_is_waited_for():
     world = World.begin(CERTIFICATE_ISSUANCE, issuance())
     world.settle()
 
-    assert not told(world, SagaWaiting)
+    assert not announced(world, SagaWaiting)
     assert "approve-certificate" not in world.told[0].steps
 
 
@@ -203,11 +203,11 @@ def test_a_root_that_needs_two_is_approved_of_three_times_and_its_intermediate_n
     world.settle()
     keys = [sent.command for sent in world.commands if isinstance(sent.command, GenerateKey)]
     signatures = [sent.command for sent in world.commands if isinstance(sent.command, SignWithKey)]
-    [end] = told(world, PkiBootstrapCompleted)
+    [end] = announced(world, PkiBootstrapCompleted)
 
     assert [key.approvals for key in keys] == [2, 0]
     assert [len(signature.approvals) for signature in signatures] == [2, 2, 2, 0]
-    assert [waiting.step for waiting in told(world, SagaWaiting)] == [
+    assert [waiting.step for waiting in announced(world, SagaWaiting)] == [
         "approve-root-certificate",
         "approve-intermediate-certificate",
         "approve-root-crl",
@@ -219,10 +219,10 @@ def test_a_step_that_stands_already_is_done_and_what_rests_on_it_is_passed_over(
     world = begun("crl")
     world.toys.crl_is_current = True
     world.settle()
-    [end] = told(world, CrlPublicationCompleted)
+    [end] = announced(world, CrlPublicationCompleted)
 
     assert world.saga.phase is Phase.COMPLETED
-    assert asked(world) == ["CreateCrl"]
+    assert sent_commands(world) == ["CreateCrl"]
     assert end.number is None
 
 
@@ -241,7 +241,7 @@ def test_of_what_is_not_made_nobody_has_to_approve():
     world.settle()
 
     assert world.saga.phase is Phase.COMPLETED
-    assert not told(world, SagaWaiting)
+    assert not announced(world, SagaWaiting)
 
 
 def test_a_renewal_that_was_undone_says_what_it_left_on_the_device():
