@@ -35,7 +35,7 @@ SELECT_BY_NAME, MIN_NAME_LENGTH = 0x04, 5
 MAX_COMMAND_BYTES = 3072
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Memory:
     """A device with its file. The lock serialises APDUs.
 
@@ -65,7 +65,7 @@ class Card:
         self._memory = memory
         self._applications = applications
         self._application: Application | None = None
-        self._session = Session(memory.device, memory.touch_sensor)
+        self._session = Session(device=memory.device, touch_sensor=memory.touch_sensor)
         self._power = memory.power
         self._chained: Command | None = None
         self._response = b""
@@ -140,7 +140,7 @@ class Card:
                 self._application = application
                 # A repeated SELECT resets the PIN status on a YubiKey, although SP 800-73-4
                 # part 2, 3.1.1 keeps the security status then.
-                self._session = Session(self._memory.device, self._memory.touch_sensor)
+                self._session = Session(device=self._memory.device, touch_sensor=self._memory.touch_sensor)
                 return application.select(self._memory.device)
         raise StatusError(StatusWord.FILE_NOT_FOUND)
 

@@ -99,12 +99,12 @@ class VirtualYubiKeys:
         file = self._sealed(f"device-{serial}")
         content = file.read()
         if content is not None:
-            return Memory(state.from_json(content), file)
+            return Memory(device=state.from_json(content), file=file)
         attester = attestation.create_device_attester(self._attestation_root(), serial)
         certificate = attester.certificate.public_bytes(Encoding.DER)
         device = state.manufacture(serial, self._plugged.get(serial, self._firmware), attester.key, certificate)
         file.write(state.to_json(device))
-        return Memory(device, file)
+        return Memory(device=device, file=file)
 
     def _attestation_root(self) -> Attester:
         if self._root is None:

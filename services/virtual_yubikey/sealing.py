@@ -21,8 +21,8 @@ class SealedFile:
     """A content in two files, bound to a *purpose*: a file for another purpose does not open.
 
     Each write overwrites the older copy; the newest copy that opens counts. After kill -9 during a write, only that
-    write is lost, and it was not acknowledged. Renaming a new file into place takes fifteen times as long (150 µs
-    instead of 10, on ext4, which then starts to write to the disk). There is no fsync: a power cut can lose the last
+    write is lost, and it was not acknowledged. Renaming a new file into place takes fifteen times as long: 150 µs
+    instead of 10, on ext4, which then starts to write to the disk. There is no fsync: a power cut can lose the last
     writes, which is acceptable for a virtual device.
     """
 

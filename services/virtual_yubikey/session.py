@@ -8,7 +8,7 @@ from services.virtual_yubikey.iso7816 import Command, StatusError, StatusWord
 from services.virtual_yubikey.state import Device, Firmware
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Session:
     """The device, and its security status since the application was selected."""
 

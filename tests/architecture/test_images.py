@@ -1,4 +1,4 @@
-"""What is built and started as containers: one service an image, pinned like everything else, and shut."""
+"""Container images and the composition: one service an image, pinned packages, least privilege."""
 
 import os
 import re
@@ -112,7 +112,7 @@ def test_each_service_is_asked_whether_it_works_and_tells_the_collector(service)
 
 
 def test_what_watches_the_composition_is_wired_together():
-    """No engine, no collector here: what can be told is that each names the other by where it listens."""
+    """Static check, without containers: each component names the address at which the other one listens."""
     monitoring = ROOT / "deploy" / "monitoring"
     collector, prometheus = (
         yaml.safe_load((monitoring / f"{name}.yaml").read_text()) for name in ("collector", "prometheus")

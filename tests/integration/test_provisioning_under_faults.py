@@ -1,4 +1,4 @@
-"""Whatever goes wrong with a device, at whichever APDU of a provisioning: the saga ends, and device and log agree."""
+"""Every fault at every APDU of a provisioning: the saga finishes, and device and log agree."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def provisioned(world, serial, **changes):
 
 
 async def apdus_of_one(world, origin):
-    """How many there are when nothing goes wrong."""
+    """Number of APDUs of a provisioning without faults."""
     world.yubikeys.inject_faults(FIRST, lambda *_: None)
     assert (await provisioned(world, FIRST, key_origin=origin)).tokens[4] == "completed"
     return world.yubikeys.apdu_count(FIRST)

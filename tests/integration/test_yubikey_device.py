@@ -1,4 +1,4 @@
-"""A device's effects, with intents in a real KEYS_DEVICES: performed twice, the world is the same."""
+"""Device effects with intents in a real KEYS_DEVICES: each is idempotent."""
 
 from dataclasses import replace
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Two processes, each with its device, on one consumer: whoever gets a command, it is answered once, by who has it."""
+"""Two processes with a device each on one consumer: the lease holder handles a command, exactly once."""
 
 import json
 import signal
@@ -84,7 +84,7 @@ async def test_what_is_no_command_is_answered_wherever_it_comes(fleet):
 
 
 async def test_what_takes_long_is_waited_for_and_not_done_again(fleet):
-    """Longer than it takes the server to deliver again what nobody says is still worked on."""
+    """Longer than the ack wait of the consumer."""
     await fleet.join("one", [SERIAL])
     await fleet.join("other", [OTHER])
 
@@ -124,7 +124,7 @@ async def test_a_clean_stop_gives_the_device_up_at_once(fleet):
 
 
 async def test_one_that_slept_through_its_lease_changes_nothing_when_it_wakes(fleet):
-    """Both have a device of one serial number, as if it were moved while the first sleeps."""
+    """Both have a device with the same serial number, as if it moved while the first process is suspended."""
     sleeper = await fleet.join("sleeper", [SERIAL])
     await all_populated(fleet, await fill(fleet, [SERIAL], ["9a"]))
     await fleet.join("waker", [SERIAL])

@@ -1,4 +1,4 @@
-"""Leases in a real KEYS_DEVICES: one holder at a time, and a holder that slept writes nothing."""
+"""Leases in a real KEYS_DEVICES: one holder at a time, and an expired holder cannot write."""
 
 import pytest
 
@@ -16,7 +16,7 @@ LENGTH = 10.0
 
 
 class Clock:
-    """The clock of one process: it goes on when it is told to."""
+    """A manual clock for one process."""
 
     def __init__(self):
         self.now = 1000.0
@@ -29,7 +29,7 @@ DEAF = []
 
 
 class Deaf(KeyValue):
-    """Does what it is asked, and does not always hear that it was done."""
+    """A bucket whose acknowledgements can get lost."""
 
     async def put(self, *args, **kwargs):
         revision = await super().put(*args, **kwargs)
@@ -120,7 +120,7 @@ class TestALease:
 class TestAHolderThatSlept:
     @pytest.fixture(name="slept")
     async def _slept(self, process):
-        """It had the lease; another has it now, and it does not know. Its clock has gone on like everybody's."""
+        """A suspended holder: another process has the lease by now. The clocks of both have advanced."""
         (ours, clock), (theirs, other_clock) = process("a"), process("b")
         await ours.acquire(SERIAL)
         with pytest.raises(Conflict):

@@ -1,4 +1,4 @@
-"""Hot-plug, and people who touch devices or do not, through the service on a real server."""
+"""Hot-plugging, touches and PIN prompts, through the service on a real server."""
 
 import asyncio
 import base64

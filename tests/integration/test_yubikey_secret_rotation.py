@@ -1,4 +1,4 @@
-"""Another secret of the yubikey service: what was sealed with the one before opens, and is sealed anew."""
+"""Rotation of the service's secret: documents sealed with the previous one open, and are sealed again."""
 
 import asyncio
 import logging
@@ -44,7 +44,7 @@ async def serving(client, settings):
 
 @pytest.fixture(name="pin")
 async def _pin(client, settings):
-    """The PIN of a device that was made ready under the secret before."""
+    """The PIN of a device that was provisioned under the previous secret."""
     async with serving(client, settings) as talk:
         await talk.assigned()
         await talk.done("provisioned", "provision", role="person")

@@ -1,4 +1,4 @@
-"""Power is cut at each APDU of a command about secrets: asked again, it comes to the same, and all is known."""
+"""Power cuts at each APDU of a secret command: a retry has the same result, and all secrets are stored."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Bench:
         self._service = DevicePerformer([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
 
     async def ask(self, which, operation_id="op"):
-        """As a command is delivered: again, until it is answered."""
+        """Delivers the command until it has an outcome."""
         for _ in range(12):
             try:
                 return await self._service.perform(AtDevice(NAME, operation_id, COMMANDS[which]))

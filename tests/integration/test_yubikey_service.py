@@ -1,4 +1,4 @@
-"""The YubiKey service on a real server: commands in, without a header, and the events they lead to."""
+"""The YubiKey service on a real server: commands without headers, and their events."""
 
 import asyncio
 import base64

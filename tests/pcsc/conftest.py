@@ -1,4 +1,4 @@
-"""These tests need root, Debian packages and pyscard; where they are missing, `make test` says so in one line."""
+"""Requirements of these tests: root, Debian packages and pyscard. `make test` names what is missing in one line."""
 
 import pytest
 

@@ -16,7 +16,7 @@ SSHD = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")
 
 @pytest.fixture(name="kept", scope="module")
 def _kept(tmp_path_factory):
-    """Where the device of a suite that has ended is kept, once a key and a certificate are in its slot 9a."""
+    """State directory of a stopped suite whose device has a key and a certificate in slot 9a."""
     directory = tmp_path_factory.mktemp("provisioned")
 
     async def provision():

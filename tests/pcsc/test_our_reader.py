@@ -1,4 +1,4 @@
-"""The service's own way to readers works on real ones, unchanged."""
+"""The service's PC/SC source of devices, with real readers."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ INSIDE = Path(__file__).parent / "inside"
 
 
 def passed(directory, checks, *devices):
-    """What pytest says of *checks*, run beside *devices*."""
+    """Output of pytest for *checks*, run beside *devices*."""
     pytest = f"{sys.executable} -m pytest -q -p no:cacheprovider -o addopts= {INSIDE / checks} 2> /dev/null"
     return beside(directory, f"cd {ROOT}\n{pytest} || true\n", *devices)
 

@@ -1,4 +1,4 @@
-"""Tools that nobody here wrote do real work on the virtual YubiKey, through a real reader."""
+"""Third-party tools on the virtual YubiKey, through a PC/SC reader."""
 
 import re
 
@@ -59,7 +59,7 @@ def test_ykman_brings_a_key_and_a_certificate_of_its_own(tmp_path):
 
 
 def test_ykman_among_three_devices(tmp_path):
-    """Two are in one reader's slots, and the third in another's."""
+    """Two devices in the slots of one reader, and a third one in another reader."""
     ykman, devices = "ykman --log-level ERROR", (42_000_001, 42_000_002, 42_000_003)
     said = beside(
         tmp_path,

@@ -1,4 +1,4 @@
-"""yubikey-manager's own device tests for PIV, against the virtual device in a real reader. They are never kept here."""
+"""yubikey-manager's own device tests for PIV, on the virtual device in a PC/SC reader. This repository has no copy."""
 
 import re
 import subprocess
@@ -25,7 +25,7 @@ FIRMWARE = {"5.7.4": 164, "5.4.3": 145}
 
 @pytest.fixture(name="sources", scope="module")
 def _sources(tmp_path_factory):
-    """Its source distribution, of the version that the suite runs with, and makefun, which its tests need."""
+    """The source distribution of the installed version, and makefun, which its tests need."""
     directory = tmp_path_factory.mktemp("yubikey-manager")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
     wanted = f"yubikey-manager=={version('yubikey-manager')}"

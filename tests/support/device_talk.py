@@ -1,4 +1,4 @@
-"""The yubikey service, asked on the wire as any client would."""
+"""A client of the yubikey service on the wire."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RECIPIENT = base64.b64encode(READER.public_key().public_bytes_raw()).decode()
 
 
 class DeviceClient(ServiceClient):
-    """Commands about one device; *serial* is the first one's where a test has several."""
+    """Commands about one device. *serial*: the first device of a test with several."""
 
     def __init__(self, client):
         super().__init__(client, ids=True)

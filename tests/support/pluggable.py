@@ -1,4 +1,4 @@
-"""Virtual devices with hands: plugged in and out while a service runs, and touched late, or never."""
+"""Virtual devices that are plugged in and out while a service runs, and touched late, or never."""
 
 from yubikit.core.smartcard import SW, SmartCardConnection
 
@@ -9,7 +9,7 @@ GENERAL_AUTHENTICATE, MANAGEMENT_KEY_SLOT = 0x87, 0x9B
 
 
 class Hands(VirtualDevices):
-    """*untouched*: how often each device gives up waiting for a touch before somebody comes."""
+    """*untouched*: number of touch requests of each device that fail before one succeeds."""
 
     def __init__(self, directory, key, serials):
         super().__init__(directory, key, serials)
@@ -27,7 +27,7 @@ class Hands(VirtualDevices):
 
 
 class Touchable(SmartCardConnection):
-    """Refuses the second half of a mutual authentication with 6982, as a YubiKey does that was not touched."""
+    """Returns 6982 to the second half of a mutual authentication, like a YubiKey that was not touched."""
 
     def __init__(self, connection, hands, serial):
         self._connection = connection

@@ -1,4 +1,4 @@
-"""What it takes to run a command beside a virtual YubiKey in a real reader, and what to say where that is missing."""
+"""Runs commands beside a virtual YubiKey in a PC/SC reader, and names missing requirements."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PACKAGES = f"{virtual_yubikey.PACKAGES} yubico-piv-tool opensc libengine-pkcs11-
 
 
 def missing() -> str | None:
-    """What was left out, and why, in one line; None: nothing is missing."""
+    """The skipped tests and the reason, in one line; None: nothing is missing."""
     if (problem := virtual_yubikey.missing()) is None:
         tools = [tool for tool in ("yubico-piv-tool", "pkcs11-tool", "openssl") if shutil.which(tool) is None]
         if importlib.util.find_spec("smartcard") is None:
@@ -30,7 +30,7 @@ def missing() -> str | None:
 def beside_a_yubikey(
     directory: Path, script: str, firmware: str = "5.7.4", kept: tuple[Path, Path] | None = None
 ) -> str:
-    """What a bash *script* says, run in *directory* beside a device, with ykman in its PATH.
+    """Output of a bash *script*, run in *directory* beside a device, with ykman in its PATH.
 
     *kept*: the directory that keeps the device, and the file with the key that seals it.
     """
@@ -40,7 +40,7 @@ def beside_a_yubikey(
 
 
 def beside(directory: Path, script: str, *devices: str) -> str:
-    """As above; *devices*: as `deploy.virtual_yubikey` is told of them."""
+    """Like `beside_a_yubikey`; *devices*: options of `deploy.virtual_yubikey`."""
     (directory / "script").write_text(f"set -e -o pipefail\nexport PATH={Path(sys.executable).parent}:$PATH\n{script}")
     command = [sys.executable, "-m", "deploy.virtual_yubikey", *devices]
     inside = f"cd {directory} && exec bash script"

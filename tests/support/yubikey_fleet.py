@@ -1,4 +1,4 @@
-"""Several yubikey services as processes of their own, each with a directory and devices, on one server."""
+"""A fleet of yubikey service processes, each with a state directory and devices, on one server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANSWERS = ("keys.events.yubikey.>", "keys.events.command.>")
 
 
 class Member:
-    """One process, and what it is told by its environment; it can be killed, stopped, and begun again."""
+    """One process with its environment, which can be killed, suspended and started again."""
 
     def __init__(self, fleet, name, serials, **settings):
         self.name = name
@@ -74,7 +74,7 @@ class Member:
 
     @property
     def devices(self):
-        """The devices themselves, to look into while no process has them."""
+        """The devices, for inspection while no process uses them."""
         key = derive_key(SECRET, b"cim-keys/yubikey/virtual-devices/v1")
         return VirtualDevices(self.state / "virtual", key, self._serials)
 
@@ -98,7 +98,7 @@ class Fleet:
         return member
 
     async def publish(self, verb, body, command_id=None):
-        """Returns the command's id; stored or not, it may be told again under it."""
+        """Publishes a command, and returns its id. With the same id, it can be published again."""
         await self._listen()
         command_id = command_id or str(new_id())
         headers = {Header.COMMAND_ID: command_id, NatsHeader.MSG_ID: str(uuid4())}
@@ -125,7 +125,7 @@ class Fleet:
         return [(kind, body) for kind, body, headers in await self.told() if headers[Header.CAUSATION_ID] == command_id]
 
     async def told(self, pattern="keys.events.>"):
-        """Every event so far: kind, body, headers."""
+        """All events so far: type, body, headers."""
         try:
             subscription = await self.client.jetstream().subscribe(pattern, stream="KEYS_EVENTS", ordered_consumer=True)
         except NotFoundError:

@@ -1,4 +1,4 @@
-"""Virtual YubiKeys to test with, and certificates for their keys."""
+"""Virtual YubiKeys for tests, and certificates for their keys."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -64,5 +64,5 @@ def certify(public_key, issuer_key=None, issuer=None, name="somebody", ca=False)
 
 
 def keeping(bucket, management_key=DEFAULT_MANAGEMENT_KEY):
-    """What the service knows of devices beside themselves, in *bucket*; and the roles that are shipped."""
+    """The performer's configuration: secrets in *bucket*, and the shipped roles."""
     return DeviceConfiguration(Credentials(bucket, bytes(32)), read_roles(None), management_key)

@@ -36,7 +36,7 @@ class Phase(StrEnum):
     SETTLED = "settled"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
     """State of the prompt aggregate."""
 
@@ -76,7 +76,7 @@ def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> Prom
 def evolve(prompt: Prompt, event: PromptEvent) -> Prompt:
     match event:
         case PromptRaised(wanted=wanted, deadline=deadline):
-            return Prompt(Phase.OPEN, wanted, deadline)
+            return Prompt(phase=Phase.OPEN, wanted=wanted, deadline=deadline)
         case PromptAnswered(sealed_pin=sealed):
             return replace(prompt, phase=Phase.ANSWERED, sealed_pin=sealed.hex())
         case PromptSettled(outcome=outcome):

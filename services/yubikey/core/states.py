@@ -56,7 +56,7 @@ class SlotContent:
     certificate_fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
     """State of the YubiKey aggregate.
 

@@ -1,7 +1,7 @@
 """Real YubiKeys over PC/SC. Only this module needs pyscard and pcscd, so it imports pyscard when it is used.
 
-Connections are exclusive, and opened here. ykman's opener falls back to a shared connection, on which one client can
-write with another's authentication, and it kills other users of the reader (scdaemon, yubikey-agent).
+Connections are exclusive, and opened here. ykman's opener kills other users of the reader (scdaemon, yubikey-agent). It
+falls back to a shared connection, on which one client can write with another's authentication.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Run by pytest beside a virtual YubiKey in a real reader: our own way to readers, as it stands."""
+"""Checks of the PC/SC source of devices, run by pytest beside a virtual YubiKey in a reader."""
 
 import pytest
 from ykman import pcsc

@@ -1,4 +1,4 @@
-"""Run by pytest beside two slots of a real reader: with a device in each, swapped, and unplugged in mid-operation."""
+"""Checks with two slots of a reader: a device in each, swapped, and removed during an operation."""
 
 import threading
 import time
@@ -77,7 +77,7 @@ def signed(session, message):
 
 
 def has_signed(readers, serial, times=1):
-    """Whether the device with that serial number signs, with the key that it says it has."""
+    """True if the device with this serial number signs with the key that it reports."""
     with readers.open(serial) as connection:
         session = PivSession(connection)
         assert session.get_serial() == serial

@@ -1,4 +1,4 @@
-"""What an attestation proves, and what it does not."""
+"""Verification of attestations, genuine and altered."""
 
 from dataclasses import replace
 

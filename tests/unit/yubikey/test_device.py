@@ -1,4 +1,4 @@
-"""What a device does and refuses, through yubikit: all that needs no written intent (those need a server)."""
+"""PIV operations on a device through yubikit, as far as they need no intent (intents need a server)."""
 
 import pytest
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, KEY_TYPE, OBJECT_ID, SLOT
@@ -84,7 +84,7 @@ class TestASlot:
 
 
 class Somebody:
-    """Is asked, and remembers for what."""
+    """A prompter that answers at once, and records its prompts."""
 
     def __init__(self):
         self.asked = []

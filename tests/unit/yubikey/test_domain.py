@@ -225,7 +225,7 @@ def test_a_certificate_is_put_beside_its_key():
     YUBIKEYS.given(populated(), imported).when(command).then_performs(effect)
     YUBIKEYS.when(CertificatePut(effect, simulated=True, fingerprint_sha256=FINGERPRINT)).then(imported)
     assert device_after(populated(), imported).slots[SLOT].certificate_fingerprint == FINGERPRINT
-    assert device_after(imported) == Device()  # the key came by other hands
+    assert device_after(imported) == Device()  # another program put the key there
 
 
 class TestVerifyingASlot:

@@ -1,4 +1,4 @@
-"""A virtual device that fails on demand: unplugged, without power, refusing, slow, untouched."""
+"""Fault injection: removal, power cut, error status, delay and missing touch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who has a device, and what may still be done with it: given what was said of it, when something is asked, then."""
+"""Lifecycle of a device: given events, when a command, then an event or a rejection."""
 
 from __future__ import annotations
 

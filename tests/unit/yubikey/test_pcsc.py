@@ -1,4 +1,4 @@
-"""Readers: which device is in which, and what is said when that cannot be told. pyscard is played; hardware is not."""
+"""PC/SC readers: search by serial number, and errors. pyscard is a fake; the devices are virtual."""
 
 import importlib
 from types import SimpleNamespace
@@ -21,7 +21,7 @@ def _devices(tmp_path):
 
 
 class Readers:
-    """What `ykman.pcsc` looks like to us: readers, and pyscard's exceptions."""
+    """Fake of `ykman.pcsc`: readers, and the exceptions of pyscard."""
 
     class CardConnectionException(Exception):
         hresult = 0x8010000B

@@ -1,4 +1,4 @@
-"""Plugging and unplugging: told once, whoever repeats it, in whatever order the reports of two machines come."""
+"""Presence: one event for each change, whatever the order and number of reports."""
 
 from services.yubikey.core.domain import YUBIKEY
 from shared.contracts.yubikey.presence import ReportPresence, YubiKeyInserted, YubiKeyRemoved

@@ -1,4 +1,4 @@
-"""What may be answered to a prompt, and when it is over."""
+"""The prompt aggregate: answers, cancellation and end."""
 
 from datetime import timedelta
 

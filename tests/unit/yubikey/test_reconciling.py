@@ -1,4 +1,4 @@
-"""What is said of a slot that was taken over with its device."""
+"""Comparison of a newly leased device with its intents and the log."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,4 +1,4 @@
-"""Roles and secrets as data and rules: what a role has on which firmware, what nobody may choose."""
+"""Roles by firmware, and rules for PINs and PUKs."""
 
 import re
 

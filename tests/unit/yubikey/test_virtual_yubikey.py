@@ -1,4 +1,4 @@
-"""The virtual YubiKey, driven by the yubikit that drives real ones."""
+"""The virtual YubiKey, used through unmodified yubikit."""
 
 import os
 from collections.abc import Callable

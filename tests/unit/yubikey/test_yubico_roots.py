@@ -1,4 +1,4 @@
-"""Yubico's authorities as shipped: held against their pins, and against what real devices have stated."""
+"""Yubico's attestation CAs as shipped: compared with their pins, and with attestations of real devices."""
 
 from pathlib import Path
 
