@@ -1,4 +1,4 @@
-"""A minimal DER encoder (X.690) for appending a signature and for the UPN of an account."""
+"""Minimal DER encoder and reader (X.690) for joining and splitting encoded elements (ADR 0031)."""
 
 
 def sequence(*parts: bytes) -> bytes:

@@ -205,7 +205,7 @@ def _pointers(draft: LintInput) -> Iterator[str]:
         if not isinstance(location, x509.UniformResourceIdentifier) or not location.value.startswith("http://"):
             yield "a pointer to CRLs, OCSP or the issuer must be an http:// URI (RFC 5280, 8)"
     if draft.issuer is None and (access is not None or points is not None):
-        yield "a root points nowhere: nobody above it revokes it"
+        yield "a root must have no URLs of CRLs, OCSP or an issuer: no CA above it can revoke it"
 
 
 def _name_constraints(draft: LintInput) -> Iterator[str]:
@@ -300,7 +300,7 @@ def _host(value: str) -> Iterator[str]:
     if len(value) > _MAX_HOST_LENGTH or not all(_LABEL.fullmatch(label) for label in labels):
         yield f"the alternative name {value} is no host name (RFC 1123, 2.1)"
     if value.startswith("*.") and len(labels) < 2:  # noqa: PLR2004 - a wildcard for all of a top-level domain
-        yield f"the wildcard {value} stands for a whole top-level domain"
+        yield f"the wildcard {value} covers a whole top-level domain"
     try:
         ip_address(value)
     except ValueError:

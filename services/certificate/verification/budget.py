@@ -10,7 +10,7 @@ class PathLimits:
     """Limits of one path building.
 
     *intermediates* bounds a path without its self-issued certificates, *length* the whole path. *names* bounds the
-    comparisons of a name with a subtree; RFC 5280, section 8, asks for a limit and gives no number.
+    comparisons of a name with a subtree; RFC 5280, section 8, recommends a limit and gives no number.
     """
 
     intermediates: int = 10
