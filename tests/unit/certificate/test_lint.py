@@ -98,4 +98,6 @@ def test_a_mistake_is_named(changes, words):
 def test_a_root_that_points_to_its_own_revocation_is_named():
     made = root({**OF_ROOT, "cdp": _points_to("http://ca.example.org/1.crl")})
 
-    assert lints.lint(made, None) == ["a root must have no URLs of CRLs, OCSP or an issuer: no CA above it can revoke it"]
+    assert lints.lint(made, None) == [
+        "a root must have no URLs of CRLs, OCSP or an issuer: no CA above it can revoke it"
+    ]
