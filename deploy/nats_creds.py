@@ -18,9 +18,9 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import Error
 
-from deploy.asking import NotCompleted
-from deploy.files import PUBLIC, write_whole
+from deploy.atomic_files import PUBLIC, write_whole
 from deploy.nats_identities import ACCOUNT, OPERATOR, Identities, User
+from deploy.saga_client import NotCompleted
 from shared.errors import Unusable
 from shared.messages.catalog import catalog
 from shared.messages.permissions import roles

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from nats.js import JetStreamContext
 
-from deploy.asking import PATIENCE, Ended, command, completed, end_of, last, require_not_refused
+from deploy.saga_client import PATIENCE, Ended, command, completed, end_of, last, require_not_refused
 from shared.contracts.key.value_types import sealing_info
 from shared.messages.catalog import catalog
 from shared.messages.ids import derive_id

@@ -22,8 +22,8 @@ from cryptography.x509.oid import NameOID
 from nats.js import JetStreamContext
 from nats.js.errors import Error
 
-from deploy.asking import NotCompleted, completed, last
-from deploy.files import write_whole
+from deploy.atomic_files import write_whole
+from deploy.saga_client import NotCompleted, completed, last
 from shared.messages.catalog import catalog
 from shared.messages.ids import new_id
 from shared.messages.permissions import roles

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.files import PUBLIC, write_whole
+from deploy.atomic_files import PUBLIC, write_whole
 from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
 from shared.nats.connection import Access

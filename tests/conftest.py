@@ -5,7 +5,7 @@ import pytest
 from shared.nats.client import Client
 from tests.support import manifests, prometheus
 from tests.support.nats import connected, nats_server
-from tests.support.readers import missing
+from tests.support.virtual_readers import missing
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -9,6 +9,7 @@ from deploy import declare, upgrade
 from deploy.settings import SERVICES
 from deploy.settings_page import settings_of
 from shared.process.settings import is_open_to_others
+from tests.support.kubernetes_secrets import made_in
 from tests.support.manifests import (
     EVERYTHING,
     RENDERED,
@@ -20,8 +21,7 @@ from tests.support.manifests import (
     rendered,
     says,
 )
-from tests.support.restricted import breaches
-from tests.support.secrets import made_in
+from tests.support.pod_security import breaches
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=WITHOUT_KUBECTL)
 

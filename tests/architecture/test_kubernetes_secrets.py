@@ -10,7 +10,7 @@ import yaml
 
 from deploy.kubernetes.routes import SERVERS
 from deploy.kubernetes.secrets import draw, manifests
-from tests.support.secrets import made_in
+from tests.support.kubernetes_secrets import made_in
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ import uvloop
 from tests.bench.durability import provisionings
 from tests.bench.issuance import Issuance
 from tests.bench.suite import running_suite
-from tests.support.cluster import cluster_up
 from tests.support.nats import connected
+from tests.support.nats_cluster import cluster_up
 
 CERTIFICATES, SAGAS, TURNS = 1000, 300, 3
 KINDS = {"one server": None, "three, each stream on one": 1, "three, each stream on all": 3}

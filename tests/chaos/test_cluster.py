@@ -13,7 +13,7 @@ import pytest
 
 from tests.chaos.audit import audit
 from tests.chaos.test_kill_nine import BOOTSTRAP, SERIALS, kill_at_random, run_sagas, services_of
-from tests.support.cluster import cluster_up, missing
+from tests.support.nats_cluster import cluster_up, missing
 from tests.support.suite import ENDS, suite_up
 from tests.support.waiting import until
 

@@ -7,8 +7,8 @@ import pytest
 from deploy.backup import BackupFailed, in_order, restore, save
 from shared.nats.streams import declare, declare_all
 from tests.chaos.test_cluster import the_disks_agree
-from tests.support.cluster import cluster_up, missing
 from tests.support.nats import connected, nats_server
+from tests.support.nats_cluster import cluster_up, missing
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")

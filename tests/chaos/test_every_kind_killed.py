@@ -7,8 +7,8 @@ from uuid import uuid4
 
 from tests.chaos.audit import audit
 from tests.chaos.test_kill_nine import BOOTSTRAP, kill_at_random, more_instances
-from tests.support.plain_socket import PlainSocket
 from tests.support.processes import pids_of
+from tests.support.socket_client import PlainSocket
 from tests.support.suite import suite_up
 
 SERIALS = list(range(42000001, 42000005))

@@ -37,7 +37,7 @@ from shared.process.runtime import CommandService, store_of
 from shared.store.replies import Replies
 from tests.chaos.audit import audit, every_command_has_one_answer, nothing_was_done_twice
 from tests.chaos.test_kill_nine import kill_at_random
-from tests.support.authority import private_key, public_pem
+from tests.support.in_memory_ca import private_key, public_pem
 from tests.support.processes import pids_of
 from tests.support.suite import KekRecord, suite_up
 

@@ -4,7 +4,7 @@ import pytest
 
 from deploy.settings import LocalSuite
 from shared.nats.streams import declare
-from tests.support.standin import StandIn
+from tests.support.fake_services import StandIn
 from tests.support.suite import Suite
 
 

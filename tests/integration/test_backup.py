@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from deploy.backup import BackupFailed, in_order, restore, save
 from services.key.service import key_service
 from shared.nats.streams import declare
-from tests.support.asking import ask, ask_to_sign
+from tests.support.key_client import ask, ask_to_sign
 from tests.support.service_client import running
 from tests.support.settings import key_settings
 from tests.support.waiting import until

@@ -12,7 +12,7 @@ from cryptography import x509
 from services.certificate.service import certificate_service
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
-from tests.support.authority import private_key, public_pem, sign
+from tests.support.in_memory_ca import private_key, public_pem, sign
 from tests.support.service_client import ServiceClient, running
 from tests.support.settings import certificate_settings
 

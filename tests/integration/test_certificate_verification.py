@@ -24,8 +24,8 @@ from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
 from shared.nats.streams import declare
-from tests.support.authority import Authority, private_key, request
-from tests.support.chains import Party
+from tests.support.certificate_factory import Party
+from tests.support.in_memory_ca import Authority, private_key, request
 from tests.support.settings import certificate_settings
 
 ROOT_KEY = private_key(Algorithm.EC_P384)

@@ -31,9 +31,9 @@ from shared.messages.ids import derive_id, new_id
 from shared.nats.client import flush_subscriptions
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
+from tests.support.fake_services import StandIn, coordinating
 from tests.support.nats import free_port
-from tests.support.standin import StandIn, coordinating
-from tests.support.toys import ISSUER_ID
+from tests.support.toy_services import ISSUER_ID
 from tests.support.waiting import until
 
 DONE, NOT_DONE, WRONG_USAGE, NO_OUTCOME, NO_CONNECTION = range(5)

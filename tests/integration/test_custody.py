@@ -29,7 +29,7 @@ from shared.der import bit_string, sequence
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.to_be_signed import NOW, YEAR, authority_below, below, crl, extension, key, root, status_answer
+from tests.support.signing_inputs import NOW, YEAR, authority_below, below, crl, extension, key, root, status_answer
 
 ECDSA = SignatureAlgorithm.ECDSA_SHA256
 PEM = Encoding.PEM

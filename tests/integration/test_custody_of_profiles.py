@@ -13,7 +13,7 @@ from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.authority import Authority, private_key, request
+from tests.support.in_memory_ca import Authority, private_key, request
 
 LEAVES = (
     Profile.PIV_AUTHENTICATION,

@@ -35,7 +35,7 @@ from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from tests.support.service_client import ServiceClient, running
 from tests.support.settings import key_settings
-from tests.support.to_be_signed import authority_below, below, crl, key, root
+from tests.support.signing_inputs import authority_below, below, crl, key, root
 
 ROOT = Path(__file__).parents[2]
 GENERATE, SIGN = "key.generate", "key.sign"

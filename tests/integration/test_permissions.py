@@ -14,7 +14,7 @@ from shared.messages.permissions import permissions_of, roles
 from shared.messages.subjects import Subject
 from shared.nats.connection import Access
 from shared.nats.ordered_consumer import ordered_subscribe
-from tests.support.secured import secured_server
+from tests.support.secured_server import secured_server
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.certificate.linting.pkilint import Pkilint
 from shared.errors import Transient
-from tests.support.by_hand import BEGIN, DAY, ROOT, leaf
+from tests.support.certificate_variants import BEGIN, DAY, ROOT, leaf
 
 
 @pytest.fixture(name="linter")

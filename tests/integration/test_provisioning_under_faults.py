@@ -11,7 +11,7 @@ from yubikit.core.smartcard import SW
 from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVISIONING
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from services.virtual_yubikey.faults import ErrorStatus, PowerCut, Removal, at_apdu
-from tests.support.together import together
+from tests.support.in_process_suite import together
 from tests.support.waiting import until
 
 FIRST = 42_000_001

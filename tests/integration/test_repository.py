@@ -21,7 +21,6 @@ from cryptography.x509 import ocsp
 
 from services.certificate.views.documents import StoredEvent, certificate_views, issuer_views, publication_views
 from shared.nats.streams import declare
-from tests.support.http import RepositoryProcess, repository_up
 from tests.support.pki import (
     TODAY,
     bundle_published,
@@ -35,6 +34,7 @@ from tests.support.pki import (
     root,
     tell,
 )
+from tests.support.repository_process import RepositoryProcess, repository_up
 from tests.support.settings import certificate_settings
 from tests.support.waiting import until
 

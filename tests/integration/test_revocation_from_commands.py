@@ -9,8 +9,8 @@ from cryptography.x509 import ocsp
 from services.certificate.service import certificate_service
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
-from tests.support.authority import private_key, public_pem
-from tests.support.revocable import sign_with
+from tests.support.in_memory_ca import private_key, public_pem
+from tests.support.revocation_pki import sign_with
 from tests.support.service_client import ServiceClient, running
 from tests.support.settings import certificate_settings
 

@@ -16,7 +16,7 @@ from shared.messages.envelope import encode_event
 from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
-from tests.support.revocable import DAY, holder, now, sign_with
+from tests.support.revocation_pki import DAY, holder, now, sign_with
 from tests.support.service_client import ServiceClient, running
 from tests.support.settings import certificate_settings
 from tests.support.waiting import until

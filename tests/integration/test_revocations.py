@@ -16,7 +16,7 @@ from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from tests.support.nats import NatsServer, connected
-from tests.support.revocable import holder
+from tests.support.revocation_pki import holder
 
 ROOT = holder(Profile.ROOT, days=3650)
 ALICE, BOB, CAROL = (holder(Profile.PIV_AUTHENTICATION, ROOT, name=name) for name in ("Alice", "Bob", "Carol"))

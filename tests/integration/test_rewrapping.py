@@ -29,7 +29,7 @@ from shared.errors import Conflict, Transient, Unusable
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.asking import ask, ask_to_sign
+from tests.support.key_client import ask, ask_to_sign
 from tests.support.settings import key_settings
 from tests.support.waiting import until
 

@@ -13,7 +13,7 @@ from shared.contracts.saga.certificates import PkiBootstrapCompleted, StartPkiBo
 from shared.contracts.saga.maintenance import KeyExpiryCompleted, StartKeyExpiry
 from shared.contracts.saga.protocol import CancelSaga, PauseSaga, ResumeSaga, RetrySaga, WithdrawSaga
 from shared.messages.ids import new_id
-from tests.support.standin import REQUEST, coordinating
+from tests.support.fake_services import REQUEST, coordinating
 from tests.support.waiting import until
 
 SOON = timedelta(seconds=0.2)

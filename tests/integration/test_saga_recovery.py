@@ -14,7 +14,7 @@ from shared.contracts.saga.protocol import StartSaga
 from shared.errors import Unusable
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
-from tests.support.standin import REQUEST, coordinating
+from tests.support.fake_services import REQUEST, coordinating
 from tests.support.waiting import until
 
 

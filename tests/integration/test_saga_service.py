@@ -16,7 +16,7 @@ from shared.contracts.key.events import KeyDestroyed
 from shared.messages.headers import Lineage, SagaContext
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
-from tests.support.standin import coordinating, impatient
+from tests.support.fake_services import coordinating, impatient
 from tests.support.waiting import until
 
 STEPS = [step.name for step in PKI_BOOTSTRAP.steps]

@@ -25,9 +25,9 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.certificates import StartCertificateIssuance, StartPkiBootstrap
 from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
+from tests.support.fake_services import REQUEST, StandIn, coordinating
 from tests.support.nats import connected
-from tests.support.standin import REQUEST, StandIn, coordinating
-from tests.support.toys import ISSUER_ID, key_generated
+from tests.support.toy_services import ISSUER_ID, key_generated
 from tests.support.waiting import until
 
 TRACE = (("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),)

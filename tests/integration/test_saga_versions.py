@@ -14,7 +14,7 @@ from shared.contracts.saga.protocol import CancelSaga, StartSaga
 from shared.messages.envelope import subject_of
 from shared.messages.ids import new_id
 from shared.process import consumer
-from tests.support.standin import coordinating
+from tests.support.fake_services import coordinating
 from tests.support.waiting import until
 
 

@@ -28,7 +28,7 @@ from shared.contracts.saga.protocol import CancelSaga
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.standin import REQUEST, coordinating
+from tests.support.fake_services import REQUEST, coordinating
 from tests.support.waiting import until
 
 

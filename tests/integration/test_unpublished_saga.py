@@ -12,9 +12,9 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.protocol import Completed, StartSaga
 from shared.messages.ids import new_id
 from tests.kit.example.lent_key import LENT_KEY
-from tests.support.device_talk import RECIPIENT
+from tests.support.device_client import RECIPIENT
+from tests.support.fake_services import coordinating
 from tests.support.settings import key_settings
-from tests.support.standin import coordinating
 
 
 class StartKeyForSomebody(StartSaga):

@@ -15,10 +15,10 @@ from services.yubikey.service import yubikey_service
 from services.yubikey.state.sealing import SUITE
 from shared.contracts.yubikey.slot_operations import plaintext_info
 from shared.messages.ids import new_id
-from tests.support.device_talk import READER, RECIPIENT, DeviceClient
+from tests.support.device_client import READER, RECIPIENT, DeviceClient
+from tests.support.in_process_suite import SECRET, DevicesInHand
 from tests.support.service_client import running
 from tests.support.settings import yubikey_settings
-from tests.support.together import SECRET, DevicesInHand
 
 SERIAL, OLD = 42000001, 42000002
 ROLES = """

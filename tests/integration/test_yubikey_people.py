@@ -20,7 +20,7 @@ from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from shared.process.runtime import current_command, store_of
-from tests.support.pluggable import Hands
+from tests.support.pluggable_devices import Hands
 from tests.support.scenario import NOON
 from tests.support.service_client import running
 from tests.support.settings import yubikey_settings

@@ -15,7 +15,7 @@ from services.yubikey.state.sealing import DocumentSealing
 from shared.errors import Poison, Unusable
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.device_talk import SERIAL, DeviceClient
+from tests.support.device_client import SERIAL, DeviceClient
 from tests.support.service_client import running
 from tests.support.settings import yubikey_settings
 from tests.support.waiting import until

@@ -23,7 +23,7 @@ from shared.contracts.yubikey.secrets import ConfigurePin, ConfigurePuk, RotateM
 from shared.errors import Transient
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.together import SECRET, DevicesInHand
+from tests.support.in_process_suite import SECRET, DevicesInHand
 
 SERIAL, NAME = 42_000_001, "42000001"
 COMMANDS = {

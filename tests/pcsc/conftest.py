@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.readers import missing
+from tests.support.virtual_readers import missing
 
 
 def pytest_collection_modifyitems(items):

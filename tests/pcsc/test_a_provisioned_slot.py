@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from services.yubikey.state.sealing import derive_key
-from tests.support.readers import OPENSC, SERIAL, beside_a_yubikey
 from tests.support.suite import suite_up
+from tests.support.virtual_readers import OPENSC, SERIAL, beside_a_yubikey
 
 PIN = "123456"
 SSHD = shutil.which("sshd", path="/usr/sbin:/sbin:/usr/bin")

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from tests.support.readers import ROOT, beside
+from tests.support.virtual_readers import ROOT, beside
 
 INSIDE = Path(__file__).parent / "inside"
 

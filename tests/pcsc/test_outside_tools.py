@@ -2,7 +2,7 @@
 
 import re
 
-from tests.support.readers import MANAGEMENT_KEY, OPENSC, beside, beside_a_yubikey
+from tests.support.virtual_readers import MANAGEMENT_KEY, OPENSC, beside, beside_a_yubikey
 
 YKMAN = "ykman --log-level ERROR --device 42000001"
 KEY = f"-m {MANAGEMENT_KEY}"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.readers import SERIAL, beside_a_yubikey
+from tests.support.virtual_readers import SERIAL, beside_a_yubikey
 
 # What is not about this device, as the suite itself says of it: other hardware, other firmware.
 NOT_OURS = (

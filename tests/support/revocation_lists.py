@@ -17,7 +17,7 @@ from shared.contracts.certificate.events import CrlCreated, CrlPublished
 from shared.contracts.certificate.ocsp import PrepareOcsp, PublishOcsp
 from shared.decider import Context, run
 from shared.messages.ids import new_id
-from tests.support.revocable import sign_with
+from tests.support.revocation_pki import sign_with
 from tests.support.scenario import NOON
 
 

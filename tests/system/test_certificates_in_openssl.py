@@ -14,7 +14,7 @@ from services.certificate.profiles import KEY_TYPES, PROFILES, RSA_BITS, check_k
 from shared.contracts.certificate.value_types import Profile, SanKind, SubjectAlternativeName
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
-from tests.support.authority import Authority, private_key, request
+from tests.support.in_memory_ca import Authority, private_key, request
 from tests.support.scenario import NOON
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="this machine has no openssl to be the judge")

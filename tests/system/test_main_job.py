@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from tests.support.linting import findings
+from tests.support.certificate_linting import findings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

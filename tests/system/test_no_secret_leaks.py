@@ -33,7 +33,7 @@ from services.virtual_yubikey.sealing import SealedFile
 from services.yubikey.state.sealing import derive_key
 from shared.contracts.key.value_types import Algorithm, import_proof, sealing_info
 from shared.nats.kv import KeyValue
-from tests.support.authority import private_key, public_pem
+from tests.support.in_memory_ca import private_key, public_pem
 from tests.support.suite import suite_up
 from tests.support.waiting import until
 

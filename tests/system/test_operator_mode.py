@@ -14,8 +14,7 @@ from deploy.declare import declared
 from shared.messages.catalog import catalog
 from shared.messages.permissions import roles
 from shared.nats.connection import Access
-from tests.support.nats import NatsServer, connected, free_port
-from tests.support.typed_operator_mode import (
+from tests.support.documented_operator_mode import (
     BOOTSTRAP,
     MAKE,
     MOVED,
@@ -33,6 +32,7 @@ from tests.support.typed_operator_mode import (
     typed_up,
     typing,
 )
+from tests.support.nats import NatsServer, connected, free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

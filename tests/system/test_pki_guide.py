@@ -5,8 +5,8 @@ import re
 import pytest
 import pytest_asyncio
 
+from tests.support.shell_blocks import MISSING, ROOT, Typist, blocks
 from tests.support.suite import suite_up
-from tests.support.typed import MISSING, ROOT, Typist, blocks
 
 GUIDE = ROOT / "docs" / "pki.md"
 pytestmark = [

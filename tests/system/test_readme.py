@@ -10,8 +10,8 @@ import sys
 import pytest
 import pytest_asyncio
 
+from tests.support.shell_blocks import MISSING, ROOT, Typist, blocks
 from tests.support.suite import suite_up
-from tests.support.typed import MISSING, ROOT, Typist, blocks
 
 README = ROOT / "README.md"
 FIRST_CERTIFICATE = blocks(README, "Your first certificate")

@@ -3,8 +3,8 @@
 import pytest
 import pytest_asyncio
 
+from tests.support.shell_blocks import MISSING, ROOT, Typist, blocks
 from tests.support.suite import suite_up
-from tests.support.typed import MISSING, ROOT, Typist, blocks
 
 GUIDE = ROOT / "docs" / "yubikeys.md"
 pytestmark = [

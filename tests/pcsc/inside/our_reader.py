@@ -8,7 +8,7 @@ from yubikit.piv import PivSession
 from services.yubikey.errors import DeviceAbsentError, DeviceBusyError
 from services.yubikey.readers.pcsc import PcscYubiKeys
 from services.yubikey.trust import Trust
-from tests.support.readers import SERIAL
+from tests.support.virtual_readers import SERIAL
 
 
 @pytest.fixture(name="readers")

@@ -19,10 +19,10 @@ from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.ids import new_id
-from tests.support.authority import private_key
 from tests.support.crl_linting import crl_findings
-from tests.support.revocable import DAY, holder, ml_dsa_key, now, sign_with
+from tests.support.in_memory_ca import private_key
 from tests.support.revocation_lists import CrlPublisher, Log
+from tests.support.revocation_pki import DAY, holder, ml_dsa_key, now, sign_with
 from tests.support.scenario import NOON
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)

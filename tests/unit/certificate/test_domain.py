@@ -37,7 +37,7 @@ from shared.contracts.certificate.value_types import DistinguishedName, Profile,
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Perform
-from tests.support.authority import san
+from tests.support.in_memory_ca import san
 from tests.support.scenario import NOON, Scenario
 
 CERTIFICATE = certificate_decider(Policy(ml_dsa=True))

@@ -29,7 +29,7 @@ from services.certificate.der import (
 from services.certificate.ocsp import encoding
 from shared.contracts.certificate.value_types import RevocationReason
 from shared.contracts.key.value_types import SignatureAlgorithm
-from tests.support.chains import Party
+from tests.support.certificate_factory import Party
 
 _KEY = ec.generate_private_key(ec.SECP384R1())
 _NAME = x509.Name(

@@ -47,8 +47,8 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.ids import new_id
-from tests.support.authority import Authority, private_key, public_pem, request, san
-from tests.support.linting import findings
+from tests.support.certificate_linting import findings
+from tests.support.in_memory_ca import Authority, private_key, public_pem, request, san
 from tests.support.scenario import NOON
 
 ROOT_KEY, CA_KEY, HOLDER, OTHER = (private_key(Algorithm.EC_P256, n) for n in range(4))

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID as Usage
 
 from services.certificate.linting import lints
-from tests.support.by_hand import BEGIN, CA_KEY, DAY, OF_ROOT, ROOT, key_usage, leaf, name, root
+from tests.support.certificate_variants import BEGIN, CA_KEY, DAY, OF_ROOT, ROOT, key_usage, leaf, name, root
 
 
 def _points_to(uri):

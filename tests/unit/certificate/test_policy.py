@@ -21,7 +21,7 @@ from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 from shared.errors import Unusable
 from shared.messages.ids import new_id
-from tests.support.authority import Authority, private_key, request, san
+from tests.support.in_memory_ca import Authority, private_key, request, san
 
 ISSUER, OTHER_ISSUER = (f"0192f0c1-0000-7000-8000-00000000000{n}" for n in range(2))
 ALLOW, DENY = RuleAction.ALLOW, RuleAction.DENY

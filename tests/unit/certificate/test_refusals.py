@@ -15,7 +15,7 @@ from shared.contracts.certificate.value_types import DistinguishedName, NameCons
 from shared.contracts.key.value_types import Algorithm
 from shared.decider import Rejection
 from shared.messages.ids import new_id
-from tests.support.authority import Authority, private_key, request, san
+from tests.support.in_memory_ca import Authority, private_key, request, san
 
 ROOT_KEY, CA_KEY, HOLDER = (private_key(Algorithm.EC_P256, n) for n in range(3))
 

@@ -19,7 +19,7 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.ids import new_id
-from tests.support.authority import Authority, private_key, request
+from tests.support.in_memory_ca import Authority, private_key, request
 from tests.support.scenario import NOON
 
 ROOT_KEY, CA_KEY, HOLDER = (private_key(Algorithm.EC_P256, n) for n in range(3))

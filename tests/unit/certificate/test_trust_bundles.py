@@ -14,8 +14,8 @@ from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.contracts.key.value_types import Algorithm
 from shared.contracts.rejection import RejectionCode
 from shared.messages.ids import new_id
-from tests.support.authority import private_key
-from tests.support.revocable import DAY, holder
+from tests.support.in_memory_ca import private_key
+from tests.support.revocation_pki import DAY, holder
 from tests.support.scenario import NOON, Scenario
 
 ROOT = holder(Profile.ROOT, days=3650)

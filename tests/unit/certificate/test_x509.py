@@ -32,8 +32,8 @@ from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.contracts.rejection import RejectionCode
 from shared.decider import Rejection
 from shared.messages.ids import new_id
-from tests.support.authority import EVERYTHING, Authority, private_key, public_pem, request, san, sign
-from tests.support.linting import findings, server_findings
+from tests.support.certificate_linting import findings, server_findings
+from tests.support.in_memory_ca import EVERYTHING, Authority, private_key, public_pem, request, san, sign
 from tests.support.scenario import NOON
 
 LEAVES = [profile for profile, rules in PROFILES.items() if not rules.is_authority]

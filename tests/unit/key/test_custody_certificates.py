@@ -15,7 +15,7 @@ from services.key.custody.name_constraints import find_violation, names_of
 from services.key.custody.tbs import ALGORITHM_IDENTIFIERS, NotSignableError, read
 from shared.contracts.key.value_types import SignatureAlgorithm
 from shared.der import bit_string, sequence
-from tests.support.to_be_signed import (
+from tests.support.signing_inputs import (
     NOW,
     YEAR,
     Certificate,

@@ -9,7 +9,7 @@ from services.key.custody.ca_register import ca_certificate_of
 from services.key.custody.crl_rules import require_issuer, require_sound
 from services.key.custody.tbs import NotSignableError, read
 from shared.contracts.key.value_types import SignatureAlgorithm
-from tests.support.to_be_signed import NOW, crl, extension, identifier, key, name, root
+from tests.support.signing_inputs import NOW, crl, extension, identifier, key, name, root
 
 ROOT = root(key("root").public_key())
 AUTHORITY = ca_certificate_of(read(ROOT.tbs(), SignatureAlgorithm.ECDSA_SHA256), "self")

@@ -23,7 +23,7 @@ from services.key.custody.ssh_certificates import require_ssh_certificate
 from services.key.custody.tbs import NotSignableError
 from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.der import sequence
-from tests.support.to_be_signed import NOW, crl, extension, key, root, status_answer
+from tests.support.signing_inputs import NOW, crl, extension, key, root, status_answer
 
 RESPONDER = key("responder")
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

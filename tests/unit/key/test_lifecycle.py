@@ -77,7 +77,7 @@ from shared.contracts.key.value_types import (
 )
 from shared.contracts.rejection import RejectionCode
 from shared.decider import AlreadyDone
-from tests.support.keys import (
+from tests.support.key_states import (
     DERIVE,
     EXPORTED,
     HISTORIES,

@@ -15,7 +15,7 @@ from shared.contracts.key.commands import KeyCommand
 from shared.contracts.key.events import KeyEvent
 from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.decider import AlreadyDone, Context, Perform, Rejection
-from tests.support.keys import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
+from tests.support.key_states import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
 key = Scenario(KEY)

@@ -17,7 +17,7 @@ from services.key.custody.tbs import NotSignableError, read, resembles_tbs
 from services.key.purposes import SIGNATURE_ALGORITHMS
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.der import bit_string, sequence
-from tests.support.to_be_signed import crl, key, root
+from tests.support.signing_inputs import crl, key, root
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 NAME = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Example Root CA")])

@@ -53,8 +53,8 @@ from shared.contracts.yubikey.lifecycle import (
 )
 from shared.messages.envelope import subject_of
 from shared.messages.ids import derive_id
-from tests.support.toys import ISSUER_ID
-from tests.support.world import START, World
+from tests.support.saga_simulation import START, World
+from tests.support.toy_services import ISSUER_ID
 
 SAGA_ID = str(START)
 AUTHORITY = CertificationAuthority(common_name="CA", algorithm=CaAlgorithm.EC_P256, validity_days=365)

@@ -19,7 +19,7 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.maintenance import KeyExpiryCompleted, StartKeyExpiry
 from shared.contracts.saga.provisioning import CertificateProvisioningCompleted, KeyOrigin
 from shared.messages.ids import derive_id
-from tests.support.world import START, World
+from tests.support.saga_simulation import START, World
 from tests.unit.saga.test_any_order import ACTIONS, SAGA_ID, check_the_end, provisioning, step
 from tests.unit.saga.test_machine import sent_commands
 

@@ -5,7 +5,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.kit import explore, wander
-from tests.support.toys import PEM
+from tests.support.toy_services import PEM
 from tests.unit.saga.test_any_order import SAGAS
 
 NKEYS = {"operator": "O", "system-account": "A", "account": "A", "user": "U"}

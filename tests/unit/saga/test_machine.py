@@ -15,7 +15,7 @@ from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVI
 from shared.contracts.rejection import CommandRejected, RejectionCode
 from shared.contracts.saga.provisioning import KeyOrigin
 from shared.messages.ids import derive_id
-from tests.support.world import START, World, told_of
+from tests.support.saga_simulation import START, World, told_of
 from tests.unit.saga.test_any_order import begun, provisioning
 
 

@@ -17,7 +17,7 @@ from services.saga.core.state import Origin, Phase
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP
 from shared.messages.ids import new_id
 from shared.telemetry import instruments
-from tests.support.standin import REQUEST
+from tests.support.fake_services import REQUEST
 
 NOW = datetime(2026, 11, 27, tzinfo=UTC)
 

@@ -23,8 +23,8 @@ from shared.contracts.saga.protocol import SagaSignalled, SagaWaiting
 from shared.contracts.yubikey.slots import PinPolicy, Slot, SlotPopulated, TouchPolicy
 from shared.decider import AlreadyDone, Rejection
 from shared.messages.ids import derive_id
-from tests.support.toys import PEM, SHA, digest
-from tests.support.world import START, World
+from tests.support.saga_simulation import START, World
+from tests.support.toy_services import PEM, SHA, digest
 from tests.unit.saga.test_any_order import BOOTSTRAP, CRL, begun, issuance, renewal
 from tests.unit.saga.test_machine import answer_next, sent_commands
 

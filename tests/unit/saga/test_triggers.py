@@ -19,8 +19,8 @@ from shared.contracts.base import Event
 from shared.contracts.registry import MESSAGES
 from shared.contracts.saga.maintenance import StartCrlPublication
 from shared.messages.ids import derive_id
-from tests.support.toys import ISSUER_ID
-from tests.support.world import NOON, START
+from tests.support.saga_simulation import NOON, START
+from tests.support.toy_services import ISSUER_ID
 from tests.unit.saga.test_any_order import begun
 
 OTHER = "01a1fbdc-0000-7000-8000-000000000009"

@@ -17,7 +17,7 @@ from shared.contracts.yubikey.lifecycle import (
 )
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 from shared.messages.ids import derive_id
-from tests.support.world import NOON, START
+from tests.support.saga_simulation import NOON, START
 
 SERIAL, SHA = "42000001", "0" * 64
 SLOT_9A, SLOT_82 = slots.Slot.AUTHENTICATION, slots.Slot.RETIRED_1

@@ -18,7 +18,7 @@ from services.certificate.verification.name_matching import parse_peer_name
 from services.certificate.verification.path_building import PathFailure, ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
 from shared.contracts.certificate.value_types import VerifiedUsage
-from tests.support.chains import BEGIN, END, Party, key_usage, later, name
+from tests.support.certificate_factory import BEGIN, END, Party, key_usage, later, name
 
 NOW = later(days=365)
 HOST = x509.DNSName("www.example.org")

@@ -11,7 +11,7 @@ from services.certificate.verification.budget import DEFAULT_LIMITS, Budget
 from services.certificate.verification.name_constraints import find_malformed_subtree, find_violation
 from services.certificate.verification.name_matching import Address, Host, Mailbox, matches_peer, parse_peer_name
 from services.certificate.verification.parsed_certificate import parse
-from tests.support.chains import Party, name
+from tests.support.certificate_factory import Party, name
 
 ROOT = Party("Root")
 labels = st.from_regex(r"[a-z]([a-z0-9-]{0,8}[a-z0-9])?", fullmatch=True)

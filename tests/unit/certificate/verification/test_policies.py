@@ -5,7 +5,7 @@ from cryptography import x509
 
 from services.certificate.verification.path_building import ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
-from tests.support.chains import Party, later
+from tests.support.certificate_factory import Party, later
 
 ONE, TWO, ANY = (
     x509.ObjectIdentifier("1.3.6.1.4.1.1.1"),

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from services.certificate.verification.crl_checks import CrlChecker
 from services.certificate.verification.path_building import PathFailure, ValidPath, verify
 from services.certificate.verification.path_validation import VerifyOptions
-from tests.support.chains import BEGIN, Party, key_usage, later
+from tests.support.certificate_factory import BEGIN, Party, key_usage, later
 
 NOW = later(days=100)
 POINT = x509.UniformResourceIdentifier("http://pki.example.org/crl/1")

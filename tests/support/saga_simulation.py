@@ -42,7 +42,7 @@ from shared.contracts.yubikey.devices import (
 from shared.contracts.yubikey.slots import PinPolicy, TouchPolicy
 from shared.decider import AlreadyDone, Context, Perform, Rejection
 from shared.messages.ids import derive_id
-from tests.support.toys import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
+from tests.support.toy_services import ISSUER_ID, ISSUER_KEY, PEM, SHA, Toys
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 START = UUID("01a1fbdc-0000-7000-8000-000000000001")

@@ -22,7 +22,7 @@ from shared.contracts.certificate.events import (
 from shared.contracts.certificate.value_types import Profile, RevocationReason
 from shared.contracts.key.value_types import Algorithm, SignatureAlgorithm
 from shared.messages.ids import new_id
-from tests.support.authority import private_key, public_pem
+from tests.support.in_memory_ca import private_key, public_pem
 from tests.support.scenario import NOON
 
 DAY = timedelta(days=1)

@@ -16,7 +16,7 @@ from shared.messages.envelope import encode_event, subject_of
 from shared.messages.headers import Header, command_lineage
 from shared.messages.ids import new_id
 from tests.support.settings import saga_settings
-from tests.support.toys import ISSUER_ID, ISSUER_KEY, Toys
+from tests.support.toy_services import ISSUER_ID, ISSUER_KEY, Toys
 
 AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 365}
 REQUEST = {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORITY}

@@ -17,8 +17,8 @@ from shared.nats.client import flush_subscriptions
 from shared.nats.connection import Access
 from tests.support.nats import BINARY, connected, free_port
 from tests.support.operator_mode import Recipient
+from tests.support.shell_blocks import ROOT, Typist, blocks
 from tests.support.suite import Suite
-from tests.support.typed import ROOT, Typist, blocks
 from tests.support.waiting import until
 
 BOOTSTRAP, MADE, MOVED, OPERATED, REMOVED = blocks(ROOT / "docs" / "security.md", "Operator mode")
