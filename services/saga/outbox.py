@@ -26,11 +26,8 @@ FINAL_EVENTS = (Completed, SagaCompensated, SagaFailed, SagaUndone, SagaNotUndon
 
 
 def announcement_message(saga: Saga[Any], announcement: PendingAnnouncement) -> OutgoingMessage:
-    origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, getattr(announcement.event, "step", None) or "")
-    lineage = Lineage(
-        announcement.event_id, origin.correlation_id, announcement.cause, origin.actor, context, origin.trace
-    )
+    lineage = _lineage(saga.origin, announcement.event_id, cause=announcement.cause, context=context)
     return encode_event(announcement.event, lineage, SERVICE)
 
 
@@ -42,15 +39,14 @@ def messages_to_parent(saga: Saga[Any], announcement: PendingAnnouncement) -> It
     for command_id in dict.fromkeys((origin.command_id, saga.cancelled_by)):
         if command_id is not None:
             event_id = derive_id(announcement.event_id, f"to-parent/{command_id}")
-            lineage = Lineage(event_id, origin.correlation_id, command_id, origin.actor, parent, origin.trace)
+            lineage = _lineage(origin, event_id, cause=command_id, context=parent)
             encoded = encode_event(announcement.event, lineage, SERVICE)
             yield OutgoingMessage(f"keys.timers.{parent.saga_id}.due", encoded.payload, encoded.headers)
 
 
 def command_message(saga: Saga[Any], pending: PendingStep, command: Command) -> OutgoingMessage:
-    origin = saga.origin
     context = SagaContext(saga.saga_type, saga.saga_id, pending.label)
-    lineage = Lineage(pending.command_id, origin.correlation_id, pending.cause, origin.actor, context, origin.trace)
+    lineage = _lineage(saga.origin, pending.command_id, cause=pending.cause, context=context)
     return encode_command(command, lineage, SERVICE)
 
 
@@ -74,9 +70,21 @@ def scheduled_start(request: StartSaga, origin: Origin, at: datetime) -> Outgoin
     """
     saga_id = request.saga_id
     start_id = derive_id(UUID(saga_id), "start")
-    lineage = Lineage(start_id, origin.correlation_id, origin.command_id, origin.actor, None, origin.trace)
+    lineage = _lineage(origin, start_id, cause=origin.command_id, context=None)
     encoded = encode_command(request, lineage, SERVICE)
     return OutgoingMessage(f"keys.timers.{saga_id}.begin", encoded.payload, encoded.headers | _schedule(saga_id, at))
+
+
+def _lineage(origin: Origin, message_id: UUID, *, cause: UUID, context: SagaContext | None) -> Lineage:
+    """Makes the lineage of a message; conversation, actor and trace are inherited from the origin of the saga."""
+    return Lineage(
+        message_id=message_id,
+        correlation_id=origin.correlation_id,
+        causation_id=cause,
+        actor=origin.actor,
+        saga=context,
+        trace=origin.trace,
+    )
 
 
 def _schedule(saga_id: str, at: datetime) -> dict[str, str]:
