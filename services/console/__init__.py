@@ -1,1 +1,1 @@
-"""The people's client: a command line that, like any user of the suite, speaks only NATS."""
+"""The command line client: like any client of the suite, it uses NATS only."""

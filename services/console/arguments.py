@@ -1,4 +1,4 @@
-"""The grammar of the command line. The flags of `send` are the fields of the command that is sent."""
+"""Command line arguments. The flags of `send` are the fields of the command."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from services.console.fields import (
     Field,
     WrongUsage,
     build,
-    canonical,
     fields_of,
-    leaves,
     model_of,
+    normalize_flags,
     read_object,
     unknown_flag,
+    value_fields,
 )
+from shared import __version__
 
 PHASES = ("running", "compensating", "completed", "compensated", "failed")
 _TIMEOUT = 60.0
@@ -26,7 +27,7 @@ _FIELD = "field:"
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and guesses nothing."""
+    """An argument parser that reports an error in one line and accepts no abbreviations."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
@@ -36,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """What is to be done (`action`) and with what; of `send` the finished `body`. Raises WrongUsage."""
+    """Parse the arguments: `action`, its options, and the `body` of `send`. Raises WrongUsage."""
     options = _grammar().parse_args(arguments)
     if options.action == "send":
         options.command = options.command.removeprefix("keys.commands.")
@@ -45,7 +46,11 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _grammar() -> argparse.ArgumentParser:
-    parser = _Parser(prog="cim-keys", description="Speak with the CIM Keys suite. NATS_URL says where it is.")
+    parser = _Parser(
+        prog="cim-keys",
+        description="Send commands to CIM Keys. NATS_URL is the server.",
+    )
+    parser.add_argument("--version", action="version", version=f"cim-keys {__version__}")
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
     sending = actions.add_parser(
@@ -61,30 +66,32 @@ def _grammar() -> argparse.ArgumentParser:
 
     actions.add_parser("commands", help="list the commands and their fields")
 
-    watching = actions.add_parser("watch", help="show the conversation as it happens")
-    watching.add_argument("--saga", metavar="ID", help="only this saga's; ends when it is over")
-    watching.add_argument("--correlation", metavar="ID", help="only this conversation's")
-    watching.add_argument("--since-start", action="store_true", help="begin with what was said before")
+    watching = actions.add_parser("watch", help="show commands and events as they happen")
+    watching.add_argument("--saga", metavar="ID", help="only this saga; ends when the saga ends")
+    watching.add_argument("--correlation", metavar="ID", help="only this conversation")
+    watching.add_argument("--since-start", action="store_true", help="begin with the stored events")
     watching.add_argument("--json", action="store_true", help="an object a line: time, subject, headers, body")
 
-    looking = actions.add_parser("sagas", help="look at sagas, cancel one, or tell one what it waits for")
+    looking = actions.add_parser("sagas", help="list, show, cancel or signal sagas")
     _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel|signal"))
 
-    devices = actions.add_parser("devices", help="a device's secrets: reveal, choose, or give one")
+    devices = actions.add_parser("devices", help="secrets of a device: reveal, choose, or answer a prompt")
     _add_devices(devices.add_subparsers(dest="do", required=True, metavar="reveal|choose|answer"))
 
-    letters = actions.add_parser("dead-letters", help="what could not be processed: look at it, hand it back, drop it")
-    _add_letters(letters.add_subparsers(dest="do", required=True, metavar="list|show|replay|drop"))
+    dead_letters = actions.add_parser(
+        "dead-letters", help="messages that could not be processed: list, show, replay, drop"
+    )
+    _add_letters(dead_letters.add_subparsers(dest="do", required=True, metavar="list|show|replay|drop"))
     return parser
 
 
 def _add_letters(verbs: Any) -> None:
-    listing = verbs.add_parser("list", help="every letter, oldest first, with the reason")
+    listing = verbs.add_parser("list", help="all dead letters, oldest first, with the reason")
     listing.add_argument("--json", action="store_true")
-    showing = verbs.add_parser("show", help="one letter, with its headers")
-    showing.add_argument("--body", action="store_true", help="and what was in it, which may be a secret")
-    replaying = verbs.add_parser("replay", help="have it processed once more, now that the cause is gone")
-    dropping = verbs.add_parser("drop", help="do away with it")
+    showing = verbs.add_parser("show", help="one dead letter, with its headers")
+    showing.add_argument("--body", action="store_true", help="also its body, which may contain a secret")
+    replaying = verbs.add_parser("replay", help="process it again, after the cause is removed")
+    dropping = verbs.add_parser("drop", help="delete it")
     for parser in (showing, replaying, dropping):
         parser.add_argument("letter", metavar="LETTER")
     _add_waiting(replaying)
@@ -92,13 +99,13 @@ def _add_letters(verbs: Any) -> None:
 
 
 def _add_devices(verbs: Any) -> None:
-    revealing = verbs.add_parser("reveal", help="show the PIN, PUK or management key that is held of a device")
+    revealing = verbs.add_parser("reveal", help="show the stored PIN, PUK or management key of a device")
     revealing.add_argument("serial", metavar="SERIAL")
     revealing.add_argument("secret", choices=("pin", "puk", "management-key"))
-    choosing = verbs.add_parser("choose", help="set the PIN or PUK to what you type, or pipe in")
+    choosing = verbs.add_parser("choose", help="set the PIN or PUK, typed or from a pipe")
     choosing.add_argument("serial", metavar="SERIAL")
     choosing.add_argument("secret", choices=("pin", "puk"))
-    answering = verbs.add_parser("answer", help="give the PIN that a command waits for; cim-keys watch shows which")
+    answering = verbs.add_parser("answer", help="enter the PIN that a prompt (cim-keys watch) asks for")
     answering.add_argument("prompt", metavar="PROMPT")
     for parser in (revealing, choosing, answering):
         _add_waiting(parser)
@@ -106,32 +113,30 @@ def _add_devices(verbs: Any) -> None:
 
 
 def _add_sagas(looks: Any) -> None:
-    listing = looks.add_parser("list", help="every saga, oldest first")
+    listing = looks.add_parser("list", help="all sagas, oldest first")
     listing.add_argument("--type", metavar="TYPE", help="only sagas of this type, such as pki-bootstrap")
     listing.add_argument("--phase", choices=PHASES, help="only sagas in this phase")
     showing = looks.add_parser("show", help="one saga: its request, timeline, and what is left")
     for parser in (listing, showing):
         parser.add_argument("--json", action="store_true")
-    cancelling = looks.add_parser("cancel", help="undo what a running saga did, and wait until it is undone")
+    cancelling = looks.add_parser("cancel", help="cancel a running saga, and wait until it is rolled back")
     cancelling.add_argument("--reason", metavar="TEXT")
-    signalling = looks.add_parser(
-        "signal", help="tell a saga that waits for people what it waits for: that you approve"
-    )
-    signalling.add_argument("--sha256", metavar="HEX", help="of what you judged; default: what it last asked about")
+    signalling = looks.add_parser("signal", help="send a signal to a waiting saga, such as your approval")
+    signalling.add_argument("--sha256", metavar="HEX", help="hash of what you approve; default: as named by the saga")
     signalling.add_argument("--comment", metavar="TEXT")
     for parser in (cancelling, signalling):
         _add_waiting(parser)
         parser.set_defaults(timeout=_TIMEOUT, output="text")
     for parser in (showing, cancelling, signalling):
-        parser.add_argument("id", metavar="ID", help="its id, or how that ends")
+        parser.add_argument("id", metavar="ID", help="the id of the saga, or the end of it")
     signalling.add_argument("signal", metavar="SIGNAL", help="such as approve")
 
 
 def _add_sending(parser: argparse.ArgumentParser) -> None:
     bodies = parser.add_mutually_exclusive_group()
-    bodies.add_argument("--json", metavar="JSON", default=argparse.SUPPRESS, help="the body, which flags change")
+    bodies.add_argument("--json", metavar="JSON", default=argparse.SUPPRESS, help="the body; flags override its fields")
     bodies.add_argument("--file", metavar="PATH", default=argparse.SUPPRESS, help="the same from a file; - is stdin")
-    parser.add_argument("--no-wait", action="store_true", default=argparse.SUPPRESS, help="only see that it is stored")
+    parser.add_argument("--no-wait", action="store_true", default=argparse.SUPPRESS, help="do not wait for the outcome")
     _add_waiting(parser)
 
 
@@ -153,11 +158,11 @@ def _read_command(options: argparse.Namespace) -> None:
     _add_fields(parser, model.__name__, fields)
     _add_sending(parser)
     parser.set_defaults(json=None, file=None, no_wait=False, timeout=_TIMEOUT, output="text")
-    _, left = parser.parse_known_args(canonical(options.rest, fields), options)
+    _, left = parser.parse_known_args(normalize_flags(options.rest, fields), options)
     if left:
         flag = next((token for token in left if token.startswith("--")), None)
         if flag is None:
-            raise WrongUsage(f"{left[0][:64]!r} follows no flag; every field is given as --FIELD VALUE")
+            raise WrongUsage(f"{left[0][:64]!r} has no flag before it: type every field as --FIELD VALUE")
         raise unknown_flag(name, flag.partition("=")[0], fields)
     given = {
         key.removeprefix(_FIELD): texts for key, texts in vars(options).items() if key.startswith(_FIELD) and texts
@@ -166,8 +171,8 @@ def _read_command(options: argparse.Namespace) -> None:
 
 
 def _add_fields(parser: argparse.ArgumentParser, title: str, fields: Sequence[Field]) -> None:
-    group = parser.add_argument_group(f"fields of {title} (* must be given)")
-    shown = leaves(fields)
+    group = parser.add_argument_group(f"fields of {title} (* required)")
+    shown = value_fields(fields)
     for field in fields:
         star = "* " if field.required else ""
         group.add_argument(
@@ -194,7 +199,7 @@ def _base(options: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 < seconds < float("inf"):
+    value = float(text)
+    if not 0 < value < float("inf"):
         raise ValueError
-    return seconds
+    return value

@@ -1,4 +1,4 @@
-"""Publishing a command, and hearing what becomes of it: the event that answers it, or the end of the saga it began."""
+"""A client of the suite: publishes a command and waits for its outcome, or for the end of the saga it started."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from nats.js.api import ConsumerConfig, PubAck
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
 from services.console.fields import model_of
-from services.console.wire_message import Heard
+from services.console.wire_message import WireMessage
 from shared.messages.catalog import COMMANDS, catalog
 from shared.messages.headers import Header, Lineage, to_headers
 from shared.messages.ids import derive_id, new_id
@@ -44,21 +44,21 @@ class Exit(IntEnum):
 
 
 class Failure(Exception):
-    """What was asked for did not come about; the message is all that a person is told."""
+    """A command failed. The message is what the person sees."""
 
     def __init__(self, status: Exit, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRequest:
     """A command to send, and what to wait for: the event that it causes or, with *to_the_end*, the end of its saga."""
 
     name: str
     body: dict[str, Any]
     actor: str
-    to_the_end: bool = False
+    until_saga_ends: bool = False
     command_id: UUID = field(default_factory=new_id)
 
     @property
@@ -71,7 +71,7 @@ class Ask:
 
     @property
     def aggregate_id(self) -> str:
-        """Whom the command is about: what it says, or what every reader of it derives."""
+        """The aggregate's id: from the body, or derived as the service derives it."""
         named = model_of(self.name).identified_by
         return str(self.body.get(named) or derive_id(self.command_id, named))
 
@@ -86,7 +86,7 @@ class Ask:
 async def connected(
     url: str, report: Callable[[str], None], access: Access = ANONYMOUS, role: str = "operator"
 ) -> AsyncIterator[Client]:
-    """A connection that is made at once or not at all, and once made is kept. *report* hears what goes wrong on it."""
+    """Connect once without retries; reconnect later if the connection breaks. *report* gets its errors."""
     attempts: list[str] = []
     tell = attempts.append
 
@@ -94,7 +94,7 @@ async def connected(
         tell(str(error) or type(error).__name__)
 
     async def on_reconnected() -> None:
-        tell("connected again; what was said meanwhile was not heard")
+        tell("reconnected; messages published meanwhile were not received")
 
     try:
         client = await access.connect(
@@ -108,9 +108,9 @@ async def connected(
         )
     except (NatsError, OSError, ValueError) as error:
         reason = attempts[-1] if attempts else str(error)
-        raise Failure(Exit.NO_CONNECTION, f"no connection to {places(url)}: {reason}") from error
+        raise Failure(Exit.NO_CONNECTION, f"no connection to {display_address(url)}: {reason}") from error
     tell = report
-    client.options["max_reconnect_attempts"] = -1  # to give up early is right only for the first attempt
+    client.options["max_reconnect_attempts"] = -1  # unlimited after the first attempt
     try:
         yield client
     finally:
@@ -118,22 +118,22 @@ async def connected(
             await client.close()
 
 
-def places(url: str) -> str:
-    """Where *url* leads, without the password that may stand in it."""
+def display_address(url: str) -> str:
+    """The hosts of *url* without credentials."""
     return ", ".join(urlsplit(server).netloc.rpartition("@")[2] or server for server in url.split(","))
 
 
-async def post(client: Client, ask: Ask, problems: list[str]) -> PubAck:
-    """Store the command, trying until it is told to stop: its id makes one of it however often it is sent."""
+async def store_command(client: Client, request: CommandRequest, problems: list[str]) -> PubAck:
+    """Store the command and retry until cancelled; its id makes that idempotent."""
     js = client.jetstream(timeout=_PATIENCE)
-    payload = json.dumps(ask.body, ensure_ascii=False).encode()
+    payload = json.dumps(request.body, ensure_ascii=False).encode()
     while True:
         try:
-            return await js.publish(ask.subject, payload, headers=ask.headers)
+            return await js.publish(request.subject, payload, headers=request.headers)
         except NoStreamResponseError as error:
-            raise Failure(Exit.NO_CONNECTION, _nobody(ask)) from error
+            raise Failure(Exit.NO_CONNECTION, _no_stream(request)) from error
         except MaxPayloadError as error:
-            raise Failure(Exit.WRONG_USAGE, f"{len(payload)} bytes are more than the server takes") from error
+            raise Failure(Exit.WRONG_USAGE, f"{len(payload)} bytes exceed the maximum payload of the server") from error
         except APIError as error:
             raise Failure(Exit.NOT_DONE, f"the command was not stored: {error.description}") from error
         except TimeoutError:
@@ -141,96 +141,96 @@ async def post(client: Client, ask: Ask, problems: list[str]) -> PubAck:
                 raise Failure(Exit.NOT_DONE, refused[-1]) from None
 
 
-async def send(client: Client, ask: Ask, within: float, problems: list[str]) -> Heard:
-    """Store the command and return its outcome. Raises Failure when there is none *within* that many seconds."""
-    heard: asyncio.Queue[Heard] = asyncio.Queue()
+async def send(client: Client, request: CommandRequest, within: float, problems: list[str]) -> WireMessage:
+    """Store the command and return its outcome. Raises Failure if there is none *within* that many seconds."""
+    received: asyncio.Queue[WireMessage] = asyncio.Queue()
 
     async def on_message(message: Msg) -> None:
-        heard.put_nowait(Heard.of(message))
+        received.put_nowait(WireMessage.of(message))
 
-    for pattern in (f"keys.events.{ask.aggregate_type}.>", f"keys.events.command.*.{ask.command_id}"):
+    for pattern in (f"keys.events.{request.aggregate_type}.>", f"keys.events.command.*.{request.command_id}"):
         await client.subscribe(pattern, cb=on_message)
-    wait, stored = _Wait(ask), False
+    wait, stored = _Wait(request), False
     try:
         async with asyncio.timeout(within):
-            await post(client, ask, problems)
+            await store_command(client, request, problems)
             stored = True
             while True:
-                event = await heard.get()
+                event = await received.get()
                 if wait.ends_with(event):
                     return event
-                if event.kind == "command.repeated" and (earlier := await _look(client, wait)):
+                if event.kind == "command.repeated" and (earlier := await _find_stored_outcome(client, wait)):
                     return earlier
     except TimeoutError as error:
         with suppress(TimeoutError):
-            if stored and (missed := await _look(client, wait)):
+            if stored and (missed := await _find_stored_outcome(client, wait)):
                 return missed
-        raise Failure(Exit.NO_OUTCOME, _silence(ask, within, stored=stored)) from error
+        raise Failure(Exit.NO_OUTCOME, _no_outcome(request, within, stored=stored)) from error
 
 
 class _Wait:
-    """Which event is the one that is waited for."""
+    """Recognizes the outcome of one command."""
 
-    def __init__(self, ask: Ask) -> None:
-        self.ask = ask
-        self._command_id = str(ask.command_id)
+    def __init__(self, request: CommandRequest) -> None:
+        self.request = request
+        self._command_id = str(request.command_id)
         self._is_ours = False
 
-    def ends_with(self, event: Heard) -> bool:
+    def ends_with(self, event: WireMessage) -> bool:
         caused = event.headers.get(Header.CAUSATION_ID) == self._command_id
-        if not self.ask.to_the_end or event.kind == "command.rejected":
+        if not self.request.until_saga_ends or event.kind == "command.rejected":
             return caused
-        if event.identity != self.ask.aggregate_id and event.kind != "command.repeated":
+        if event.identity != self.request.aggregate_id and event.kind != "command.repeated":
             return False
-        # A saga of this id may be another one's, and our command still to be refused: its end counts for us only
-        # once the saga is known to be ours, or to be what we asked for.
+        # The saga may have been started by another command, and ours may still be rejected: its end counts only
+        # once the saga is known to be ours.
         self._is_ours |= caused or event.headers.get(Header.CORRELATION_ID) == self._command_id
         return self._is_ours and event.is_end
 
 
-async def _look(client: Client, wait: _Wait) -> Heard | None:
-    """What stands in the stream already: the answer under the command's id, the last event of its aggregate."""
-    js, ask = client.jetstream(timeout=_PATIENCE), wait.ask
-    saga = "*.*" if ask.aggregate_type == "saga" else "*"
+async def _find_stored_outcome(client: Client, wait: _Wait) -> WireMessage | None:
+    """An outcome that is stored already: the reply to the command id, or the last event of the aggregate."""
+    js, request = client.jetstream(timeout=_PATIENCE), wait.request
+    saga = "*.*" if request.aggregate_type == "saga" else "*"
     for subject in (
-        f"keys.events.command.*.{ask.command_id}",
-        f"keys.events.{ask.aggregate_type}.{saga}.{ask.aggregate_id}",
+        f"keys.events.command.*.{request.command_id}",
+        f"keys.events.{request.aggregate_type}.{saga}.{request.aggregate_id}",
     ):
-        event = await last(js, subject)
+        event = await last_event(js, subject)
         if event is not None and wait.ends_with(event):
             return event
     return None
 
 
-async def last(js: JetStreamContext, pattern: str) -> Heard | None:
-    """The last event on *pattern*, read from the leader."""
+async def last_event(js: JetStreamContext, pattern: str) -> WireMessage | None:
+    """The last event on *pattern*, from the stream leader."""
     try:
-        return Heard.of(await js.get_msg(STREAM, subject=pattern, direct=False))
+        return WireMessage.of(await js.get_msg(STREAM, subject=pattern, direct=False))
     except NotFoundError:
         return None
 
 
-async def history(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerator[Heard, None]:
-    """The events that stand in the stream when this is asked, in their order; which ones, *config* says.
+async def read_events(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerator[WireMessage, None]:
+    """The events that *config* selects, in order, up to the present end of the stream.
 
-    Whoever does not read to the end closes it (`contextlib.aclosing`).
+    A caller that stops early closes the generator (`contextlib.aclosing`).
     """
     subscription = await ordered_subscribe(js, STREAM, "keys.events.>", config)
     async with aclosing(read_until_end(subscription)) as messages:
         async for message in messages:
-            yield Heard.of(message)
+            yield WireMessage.of(message)
 
 
-def _nobody(ask: Ask) -> str:
+def _no_stream(request: CommandRequest) -> str:
     aggregates = sorted({aggregate_type_of(subject) for subject in catalog().commands})
     return (
-        f"no stream on this server takes {ask.subject}: the suite has not run here, "
-        f"or knows no aggregate {ask.aggregate_type} (this console knows {', '.join(aggregates)})"
+        f"no stream on this server has the subject {request.subject}: start the suite on it first, "
+        f"or it has no aggregate {request.aggregate_type} (this console knows {', '.join(aggregates)})"
     )
 
 
-def _silence(ask: Ask, within: float, *, stored: bool) -> str:
+def _no_outcome(request: CommandRequest, within: float, *, stored: bool) -> str:
     if not stored:
-        return f"{ask.name} could not be stored within {within:g} s"
-    where = f"cim-keys watch --since-start --correlation {ask.command_id}"
-    return f"no outcome of {ask.name} within {within:g} s; it is stored and may still be carried out: {where}"
+        return f"{request.name} could not be stored within {within:g} s"
+    where = f"cim-keys watch --since-start --correlation {request.command_id}"
+    return f"no outcome of {request.name} within {within:g} s; it is stored and may still be carried out: {where}"

@@ -1,6 +1,6 @@
-"""A command's fields as flags: what its contract model takes, read off the model's JSON schema, and texts made a body.
+"""Fields of a command as flags, from the JSON schema of its contract model, and the body built from their values.
 
-What is built is not validated: that is the service's answer to give. Only what cannot be built is refused here.
+The service validates the body. This module rejects only values that no body can be built from.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0"
 
 
 class WrongUsage(Exception):
-    """What was typed cannot be made a command; the message says what can."""
+    """The arguments do not form a command. The message says what would."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One thing a command can be told. *path* is dotted where it lies inside another; *kind* is a JSON schema type."""
+    """One field of a command. *path* is dotted for nested fields; *kind* is a JSON schema type."""
 
     path: str
     kind: str
@@ -44,12 +44,12 @@ class Field:
 
 
 def command_names() -> list[str]:
-    """Every command that can be sent: the subjects of the catalog without what they all begin with."""
+    """All commands of the catalog, without the prefix of their subjects."""
     return [subject.removeprefix(f"{COMMANDS}.") for subject in catalog().commands]
 
 
 def model_of(name: str) -> type[Command]:
-    """The contract model of the command called *name*. Raises WrongUsage saying which commands exist."""
+    """The contract model of a command. Raises WrongUsage with the existing commands."""
     message = catalog().commands.get(f"{COMMANDS}.{name}")
     if message is not None:
         model = MESSAGES[message]
@@ -60,30 +60,30 @@ def model_of(name: str) -> type[Command]:
 
 
 def fields_of(model: type[Command]) -> list[Field]:
-    """The fields of *model*, those inside an object after it."""
+    """The fields of *model*; nested fields follow their object."""
     schema = model.model_json_schema()
     return list(_fields(schema, schema.get("$defs", {}), "", needed=True))
 
 
-def leaves(fields: Sequence[Field]) -> list[Field]:
-    """The fields that hold values, without the objects that hold fields: what a person is shown."""
+def value_fields(fields: Sequence[Field]) -> list[Field]:
+    """The fields that take a value, without the objects that contain them."""
     return [field for field in fields if not any(other.path.startswith(f"{field.path}.") for other in fields)]
 
 
-def canonical(tokens: Sequence[str], fields: Sequence[Field]) -> list[str]:
-    """*tokens* with every flag that names a field in the field's own spelling: dashes and underscores are the same."""
+def normalize_flags(tokens: Sequence[str], fields: Sequence[Field]) -> list[str]:
+    """*tokens* with each field flag in its canonical spelling: dashes equal underscores."""
     paths = {field.path for field in fields}
     return [_canonical(token, paths) for token in tokens]
 
 
 def unknown_flag(name: str, token: str, fields: Sequence[Field]) -> WrongUsage:
-    shown = leaves(fields)
+    shown = value_fields(fields)
     meant = _meant(token.lstrip("-").replace("-", "_"), [field.path for field in shown], "--")
     return WrongUsage(f"{name} has no field {token}{meant}; it takes {', '.join(map(str, shown))} (* is required)")
 
 
 def build(fields: Sequence[Field], given: Mapping[str, Sequence[str]], base: Body | None = None) -> Body:
-    """The body that *base* becomes when what is *given* by flags is laid over it. Raises WrongUsage."""
+    """*base* with the values of the flags in *given*. Raises WrongUsage."""
     body: Body = json.loads(json.dumps(base or {}))
     kinds = {field.path: field for field in fields}
     for path in sorted(given, key=lambda path: path.count(".")):  # an object first, then what is laid into it
@@ -104,8 +104,8 @@ def read_object(text: str, origin: str) -> Body:
 
 def _fields(schema: Schema, definitions: Schema, prefix: str, *, needed: bool) -> Iterator[Field]:
     required = schema.get("required", ())
-    for name, told in schema.get("properties", {}).items():
-        kind, described = _resolve(told, definitions)
+    for name, event in schema.get("properties", {}).items():
+        kind, described = _resolve(event, definitions)
         path, must = f"{prefix}{name}", needed and name in required
         items, _ = _resolve(kind.get("items", {}), definitions)
         item_kind = items.get("type", "string")
@@ -113,16 +113,16 @@ def _fields(schema: Schema, definitions: Schema, prefix: str, *, needed: bool) -
         yield from _fields(kind, definitions, f"{path}.", needed=must)
 
 
-def _resolve(told: Schema, definitions: Schema) -> tuple[Schema, str]:
-    """The type that a property is of, references followed and null left out, and what is said of it."""
-    description = told.get("description", "")
-    kind = told
+def _resolve(event: Schema, definitions: Schema) -> tuple[Schema, str]:
+    """Type and description of a property; references are resolved and null is left out."""
+    description = event.get("description", "")
+    kind = event
     if "anyOf" in kind:
         kind = next(option for option in kind["anyOf"] if option.get("type") != "null")
         description = description or kind.get("description", "")
     if "$ref" in kind:
         kind = definitions[kind["$ref"].rsplit("/", 1)[-1]]
-    default = told.get("default")
+    default = event.get("default")
     if default == DERIVED:
         default = "derived from the command's id"
     if default not in (None, []):
@@ -188,14 +188,14 @@ def _value(field: Field, kind: str, text: str) -> Any:
             case _:
                 return text
     except (ValueError, KeyError) as error:
-        wanted = "true or false" if kind == "boolean" else f"an {kind}" if kind == "integer" else f"a {kind}"
-        raise WrongUsage(f"--{field.path} takes {wanted}, not {text[:64]!r}") from error
+        expected = "true or false" if kind == "boolean" else f"an {kind}" if kind == "integer" else f"a {kind}"
+        raise WrongUsage(f"--{field.path} takes {expected}, not {text[:64]!r}") from error
 
 
 def _lay(body: Body, path: Sequence[str], value: Any) -> None:
-    *above, last = path
+    *above, last_event = path
     for name in above:
         if not isinstance(body.get(name), dict):
             body[name] = {}
         body = body[name]
-    body[last] = value
+    body[last_event] = value

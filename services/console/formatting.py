@@ -1,4 +1,4 @@
-"""How things read for a person: one line for what was said, a summary for an outcome, ages, columns."""
+"""Formatting for a terminal: message summaries, outcomes, tables, times."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
-from services.console.wire_message import Heard
+from services.console.wire_message import WireMessage
 
 SHORT_ID = 8
 _LONGEST = 120
+_UNBOUNDED = 100_000
+"""Columns of the layout: more than any line has."""
 _PEM = "-----BEGIN "
-_TELLING = (
+_SUMMARY_FIELDS = (
     "code",
     "profile",
     "algorithm",
@@ -34,34 +37,34 @@ _TELLING = (
     "signal",
     "actor",
 )
-"""The fields that say most, in the order they are read in."""
+"""The fields of a one-line summary, in order."""
 
 
 class Page(Console):
-    """A console whose reader may leave: then the process is told so as with any other file."""
+    """A rich console that raises BrokenPipeError when its reader has gone, like any other file."""
 
     def on_broken_pipe(self) -> None:
         raise BrokenPipeError
 
 
 def printable(value: object) -> str:
-    """*value* as one line that cannot steer the terminal: anybody may publish anything."""
+    """*value* as one line without control characters: message content is untrusted."""
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
-def say(console: Console, text: str | Text) -> None:
-    """Print *text* as it is: neither wrapped nor read as markup. What comes from the wire is made `printable` first."""
+def print_line(console: Console, text: str | Text) -> None:
+    """Print *text* unwrapped and without markup. Pass message content through `printable` first."""
     console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
-def clock(at: datetime) -> str:
-    """The local time; with the date if that is not today's."""
+def format_clock(at: datetime) -> str:
+    """Local time, with the date unless it is today."""
     here = at.astimezone()
     today = here.date() == datetime.now(UTC).astimezone().date()
     return f"{here:%H:%M:%S}.{here.microsecond // 1000:03}" if today else f"{here:%Y-%m-%d %H:%M:%S}"
 
 
-def age(since: datetime | None) -> str:
+def format_age(since: datetime | None) -> str:
     if since is None:
         return "?"
     seconds = (datetime.now(UTC) - since) / timedelta(seconds=1)
@@ -71,59 +74,73 @@ def age(since: datetime | None) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def gist(heard: Heard) -> str:
-    """What is worth a glance: of a rejection why, of a key its algorithm, of a certificate its name."""
-    body = heard.body
-    if heard.kind == "command.rejected":
+def summarize(message: WireMessage) -> str:
+    """One line about a message: the reason of a rejection, the algorithm of a key, the name of a certificate."""
+    body = message.body
+    if message.kind == "command.rejected":
         return printable(f"{body.get('command_type')}: {body.get('code')}: {body.get('message')}")
-    if heard.kind == "prompt.raised":
-        return printable(_wanted_of_a_person(body))
-    if heard.kind == "command.repeated":
-        return printable(f"{body.get('command_type')}: it stands already")
-    found = (_at(body, path) for path in _TELLING)
+    if message.kind == "prompt.raised":
+        return printable(_prompt_summary(body))
+    if message.kind == "command.repeated":
+        return printable(f"{body.get('command_type')}: already done")
+    found = (_at(body, path) for path in _SUMMARY_FIELDS)
     words = [str(value) for value in found if isinstance(value, str | int)]
     notes = {"simulated": (True, "virtual"), "existed": (False, "there was none"), "cleared": (False, "it was empty")}
     words += [note for name, (value, note) in notes.items() if body.get(name) is value]
     return printable(" · ".join(words))
 
 
-def _wanted_of_a_person(body: Mapping[str, Any]) -> str:
+def _prompt_summary(body: Mapping[str, Any]) -> str:
     device = f"YubiKey {body.get('serial')}"
-    wanted = f"touch {device} now" if body.get("wanted") == "touch" else f"the PIN of {device} is wanted"
+    request = f"touch {device} now" if body.get("wanted") == "touch" else f"enter the PIN of {device}"
     try:
-        until = clock(datetime.fromisoformat(str(body.get("deadline")))).partition(".")[0]
+        until = format_clock(datetime.fromisoformat(str(body.get("deadline")))).partition(".")[0]
     except ValueError:
         until = "?"
-    return f"{wanted} · {body.get('command_type')} waits until {until}"
+    return f"{request} · {body.get('command_type')} waits until {until}"
 
 
-def summary(heard: Heard, *, good: bool) -> Iterator[Text]:
-    """An outcome at length: its kind and every field, with what is long or in PEM left to the end or to JSON."""
-    yield Text.assemble((heard.kind, "bold green" if good else "bold red"), ("  " + clock(heard.at), "dim"))
-    told = dict(flat(heard.body))
-    width = max(map(len, told), default=0)
-    for name, value in told.items():
+def summary(message: WireMessage, *, good: bool) -> Iterator[Text]:
+    """Lines of an outcome: kind and fields, then PEM blocks. Long values are cut; `--output json` has them."""
+    yield Text.assemble((message.kind, "bold green" if good else "bold red"), ("  " + format_clock(message.at), "dim"))
+    fields = dict(flatten(message.body))
+    width = max(map(len, fields), default=0)
+    for name, value in fields.items():
         shown = "(below)" if value.startswith(_PEM) else printable(value)
         if len(shown) > _LONGEST and " " not in shown:  # a key or a signature, not a sentence
             shown = f"{shown[:60]}… ({len(shown)} characters; --output json has them all)"
         yield Text.assemble(f"  {name:{width}}  ", shown)
-    for name, value in told.items():
+    for name, value in fields.items():
         if value.startswith(_PEM):
             yield Text(f"\n{name}", style="bold")
             yield Text("\n".join(map(printable, value.strip().splitlines())))
 
 
-def succeeded(heard: Heard) -> bool:
-    """Whether the outcome is what was asked for."""
-    last = heard.kind.rsplit(".", 1)[-1]
-    return last not in ("rejected", "compensated", "failed") and not last.endswith("-failed")
+def succeeded(message: WireMessage) -> bool:
+    """True unless the outcome is a rejection or a failure."""
+    last_event = message.kind.rsplit(".", 1)[-1]
+    return last_event not in ("rejected", "compensated", "failed") and not last_event.endswith("-failed")
 
 
-def columns(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """*rows* with their cells under one another."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+def aligned(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
+    """*rows* in aligned columns, without a header."""
+    return _render(Table.grid(padding=(0, 2, 0, 0)), rows)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Text]:
+    """*rows* in aligned columns under *header*."""
+    return _render(Table.grid(padding=(0, 2, 0, 0)), [header, *rows])
+
+
+def _render(grid: Table, rows: Sequence[Sequence[str]]) -> Iterator[Text]:
+    """Lay out with rich, at the width of the content: scripts read these lines, so that none is wrapped or cut."""
+    for _ in rows[0] if rows else ():
+        grid.add_column(no_wrap=True)
     for row in rows:
-        yield "  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        grid.add_row(*(Text(printable(cell)) for cell in row))
+    layout = Console(width=_UNBOUNDED, color_system=None, legacy_windows=False)
+    for segments in layout.render_lines(grid, pad=False):
+        yield Text("".join(segment.text for segment in segments).rstrip())
 
 
 def _at(body: Mapping[str, Any], path: str) -> Any:
@@ -133,11 +150,11 @@ def _at(body: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def flat(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every value in *body* by its dotted path; what is absent is left out."""
+def flatten(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """All values of *body* by dotted path, without nulls."""
     for name, value in body.items():
         if isinstance(value, Mapping) and value:
-            yield from flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         elif isinstance(value, list) and all(isinstance(item, str) for item in value):
             yield f"{prefix}{name}", ", ".join(value) or "-"
         elif isinstance(value, str):

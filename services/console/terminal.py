@@ -1,4 +1,4 @@
-"""Where a person reads the console's answers, and what the console knows of who asks."""
+"""The terminal: where output goes, and the connection settings of the person at it."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from dataclasses import dataclass
 
 from nats.aio.client import Client
 from rich.console import Console
+from rich.text import Text
 
 from services.console.client import Exit, connected
-from services.console.formatting import printable, say, summary
-from services.console.wire_message import Heard
+from services.console.formatting import print_line, printable, summary
+from services.console.wire_message import WireMessage
 from shared.nats.connection import ANONYMOUS, Access
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Terminal:
-    """Where the suite is, who asks, and where a person reads the answer."""
+    """Output streams, the server, and the actor."""
 
     url: str
     actor: str
@@ -30,22 +31,22 @@ class Terminal:
     def connected(self, report: Callable[[str], None]) -> AbstractAsyncContextManager[Client]:
         return connected(self.url, report, self.access, self.role)
 
-    def print(self, lines: Iterable[str]) -> None:
+    def print(self, lines: Iterable[str | Text]) -> None:
         for line in lines:
-            say(self.out, printable(line))
+            print_line(self.out, line if isinstance(line, Text) else printable(line))
 
     def note(self, text: str) -> None:
-        say(self.notes, f"cim-keys: {printable(text)}")
+        print_line(self.notes, f"cim-keys: {printable(text)}")
 
     def raw(self, payload: bytes) -> None:
-        """One line of bytes as they are, for programs."""
+        """Write one line of bytes unchanged, for programs."""
         sys.stdout.buffer.write(payload + b"\n")
         sys.stdout.buffer.flush()
 
-    def outcome(self, event: Heard, output: str, *, good: bool) -> int:
+    def outcome(self, event: WireMessage, output: str, *, good: bool) -> int:
         if output == "json":
             self.raw(event.data)
         else:
             for line in summary(event, good=good):
-                say(self.out, line)
+                print_line(self.out, line)
         return Exit.DONE if good else Exit.NOT_DONE

@@ -1,4 +1,4 @@
-"""The live conversation: what is asked and what is reported, a line each, a saga's doings indented under it."""
+"""`cim-keys watch`: commands and events as they happen, one line each, those of a saga indented."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 from rich.text import Text
 
-from services.console.client import STREAM, Exit, Failure, history, last
-from services.console.formatting import SHORT_ID, clock, gist, printable
-from services.console.wire_message import Heard
+from services.console.client import STREAM, Exit, Failure, last_event, read_events
+from services.console.formatting import SHORT_ID, format_clock, printable, summarize
+from services.console.wire_message import WireMessage
 from shared.messages.headers import Header
 from shared.messages.ids import timestamp_of
 from shared.nats.client import flush_subscriptions
@@ -34,86 +34,88 @@ _MARKS = {
     "compensated": ("○", "bold yellow"),
     "failed": ("✗", "bold red"),
 }
-Show = Callable[[Heard], Awaitable[None]]
+Show = Callable[[WireMessage], Awaitable[None]]
 _CLOCK_SKEW = timedelta(minutes=1)
 _LOOK_WHETHER_CLOSED = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Which part of the conversation is followed: one saga's, one conversation's, or all of it."""
+class WatchFilter:
+    """Selects one saga, one conversation, or everything. *since_start*: stored events first."""
 
     saga: str | None = None
     correlation: str | None = None
     since_start: bool = False
 
-    def includes(self, heard: Heard) -> bool:
-        if self.correlation and heard.headers.get(Header.CORRELATION_ID) != self.correlation:
+    def includes(self, message: WireMessage) -> bool:
+        if self.correlation and message.headers.get(Header.CORRELATION_ID) != self.correlation:
             return False
-        return not self.saga or self.saga in (heard.saga_id, heard.body.get("saga_id"))
+        return not self.saga or self.saga in (message.saga_id, message.body.get("saga_id"))
 
-    def ends_with(self, heard: Heard) -> bool:
-        return bool(self.saga) and heard.is_end and heard.identity == self.saga
+    def ends_with(self, message: WireMessage) -> bool:
+        return bool(self.saga) and message.is_end and message.identity == self.saga
 
 
-async def watch(client: Client, wanted: Wanted, show: Show, ready: Callable[[], None]) -> None:
-    """Show what is *wanted* as it is said, until its saga is over; without a saga, until cancelled."""
-    live: asyncio.Queue[Heard] = asyncio.Queue()
+async def watch(client: Client, watch_filter: WatchFilter, show: Show, ready: Callable[[], None]) -> None:
+    """Show messages that pass the filter until the saga ends; without a saga, until cancelled."""
+    live: asyncio.Queue[WireMessage] = asyncio.Queue()
 
     async def on_message(message: Msg) -> None:
-        live.put_nowait(Heard.of(message))
+        live.put_nowait(WireMessage.of(message))
 
     for pattern in ("keys.events.>", "keys.commands.>"):
         await client.subscribe(pattern, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
     await flush_subscriptions(client)
-    shown, end = await _past(client.jetstream(), wanted, show)
+    shown, end = await _show_stored(client.jetstream(), watch_filter, show)
     ready()
     while end is None or not live.empty():
         try:
             async with asyncio.timeout(_LOOK_WHETHER_CLOSED):
-                heard = await live.get()
+                message = await live.get()
         except TimeoutError:
             if client.is_closed:
                 raise Failure(Exit.NO_CONNECTION, "the server closed the connection") from None
             continue
-        if wanted.includes(heard) and not (heard.is_event and heard.event_id in shown):
-            await show(heard)
-            if wanted.ends_with(heard):
+        if watch_filter.includes(message) and not (message.is_event and message.event_id in shown):
+            await show(message)
+            if watch_filter.ends_with(message):
                 return
     if end.event_id not in shown:
         await show(end)
 
 
-async def _past(js: JetStreamContext, wanted: Wanted, show: Show) -> tuple[set[str], Heard | None]:
-    """Show what was said before, if that is wanted; returns the ids of what was shown, and the end if it is over."""
+async def _show_stored(
+    js: JetStreamContext, watch_filter: WatchFilter, show: Show
+) -> tuple[set[str], WireMessage | None]:
+    """Show stored events if requested. Returns their ids, and the last event of a finished saga."""
     shown: set[str] = set()
-    if wanted.since_start:
-        config = await _beginning(js, wanted)
+    if watch_filter.since_start:
+        config = await _start_position(js, watch_filter)
         if config is None:
             return shown, None
-        async with aclosing(history(js, config)) as past:
-            async for heard in past:
-                if wanted.includes(heard):
-                    await show(heard)
-                    shown.add(heard.event_id)
-                    if wanted.ends_with(heard):
-                        return shown, heard
-    elif wanted.saga:
-        last_told = await last(js, f"keys.events.saga.*.*.{wanted.saga}")
-        if last_told is not None and last_told.is_end:
-            return shown, last_told
+        async with aclosing(read_events(js, config)) as past:
+            async for message in past:
+                if watch_filter.includes(message):
+                    await show(message)
+                    shown.add(message.event_id)
+                    if watch_filter.ends_with(message):
+                        return shown, message
+    elif watch_filter.saga:
+        last_announcement = await last_event(js, f"keys.events.saga.*.*.{watch_filter.saga}")
+        if last_announcement is not None and last_announcement.is_end:
+            return shown, last_announcement
     return shown, None
 
 
-async def _beginning(js: JetStreamContext, wanted: Wanted) -> ConsumerConfig | None:
-    """From where on the stream has to be read; None where there is nothing yet."""
-    if wanted.saga:
+async def _start_position(js: JetStreamContext, watch_filter: WatchFilter) -> ConsumerConfig | None:
+    """The stream position to read from; None if the saga has no event yet."""
+    if watch_filter.saga:
         try:
-            started = await js.get_msg(STREAM, subject=f"keys.events.saga.*.started.{wanted.saga}", direct=False)
+            started = await js.get_msg(STREAM, subject=f"keys.events.saga.*.started.{watch_filter.saga}", direct=False)
         except NotFoundError:
             return None
         return ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=started.seq)
-    began = timestamp_of(UUID(wanted.correlation)) if wanted.correlation else None
+    began = timestamp_of(UUID(watch_filter.correlation)) if watch_filter.correlation else None
     if began is None:
         return ConsumerConfig(deliver_policy=DeliverPolicy.ALL)
     since: Any = (began - _CLOCK_SKEW).isoformat().replace("+00:00", "Z")  # nats-py says int; the API takes RFC 3339
@@ -121,65 +123,65 @@ async def _beginning(js: JetStreamContext, wanted: Wanted) -> ConsumerConfig | N
 
 
 @dataclass(slots=True)
-class Lines:
-    """What was heard as lines; remembers how many steps each saga has, for "step 3 of 8"."""
+class WatchFormatter:
+    """Formats messages; counts the steps of each saga for "3/8"."""
 
     steps: dict[str, int] = field(default_factory=dict)
-    asides: dict[str, int] = field(default_factory=dict)
+    other_announcements: dict[str, int] = field(default_factory=dict)
 
-    def line(self, heard: Heard) -> Text:
-        source = printable(heard.headers.get(Header.SOURCE, "?"))[:11]
-        what, style = self._what(heard)
-        telling = gist(heard)
-        if heard.announcement == "step":
-            telling = f"attempt {heard.body['attempts']}" if heard.body.get("attempts", 1) != 1 else ""
-        elif heard.announcement == "started":
-            telling = f"{len(heard.body.get('steps', ()))} steps"
+    def line(self, message: WireMessage) -> Text:
+        source = printable(message.headers.get(Header.SOURCE, "?"))[:11]
+        label, style = self._label(message)
+        detail = summarize(message)
+        if message.announcement == "step":
+            detail = f"attempt {message.body['attempts']}" if message.body.get("attempts", 1) != 1 else ""
+        elif message.announcement == "started":
+            detail = f"{len(message.body.get('steps', ()))} steps"
         line = Text.assemble(
-            (clock(heard.at), "dim"),
+            (format_clock(message.at), "dim"),
             "  ",
             (f"{source:11}", _COLOURS.get(source, "")),
             "  ",
-            (f"{printable(what):46}", style),
+            (f"{printable(label):46}", style),
             "  ",
-            (f"{printable(heard.identity)[-SHORT_ID:]:8}", "dim"),
+            (f"{printable(message.identity)[-SHORT_ID:]:8}", "dim"),
             "  ",
-            telling,
+            detail,
         )
         line.rstrip()
-        if not heard.is_event:
+        if not message.is_event:
             line.stylize("dim")
         return line
 
-    def _what(self, heard: Heard) -> tuple[str, str]:
-        """What is said, indented by how deep in a saga it is, and how it is coloured."""
-        body = heard.body
-        match heard.announcement:
+    def _label(self, message: WireMessage) -> tuple[str, str]:
+        """The kind of the message, indented inside a saga, and its style."""
+        body = message.body
+        match message.announcement:
             case None:
-                indent = "    " if heard.headers.get(Header.SAGA_ID) else ""
-                refused = heard.kind == "command.rejected" or heard.kind.endswith("-failed")
-                style = "red" if refused else "bold yellow" if heard.kind == "prompt.raised" else ""
-                return f"{indent}{'' if heard.is_event else '→ '}{heard.kind}", style
+                indent = "    " if message.headers.get(Header.SAGA_ID) else ""
+                refused = message.kind == "command.rejected" or message.kind.endswith("-failed")
+                style = "red" if refused else "bold yellow" if message.kind == "prompt.raised" else ""
+                return f"{indent}{'' if message.is_event else '→ '}{message.kind}", style
             case "step":
-                # While a saga goes forward it announces its start (0), its steps, and asides: what people are asked.
-                done = int(body.get("sequence", 0)) - self.asides.get(heard.identity, 0)
-                of = f"{done}/{self.steps.get(heard.identity, '?')}"
+                # Sequence 0 is the start; waiting and signalled announcements are no steps.
+                done = int(body.get("sequence", 0)) - self.other_announcements.get(message.identity, 0)
+                of = f"{done}/{self.steps.get(message.identity, '?')}"
                 return f"  ✓ {of} {body.get('step')}", "green"
             case "started":
-                self.steps[heard.identity] = len(body.get("steps", ()))
+                self.steps[message.identity] = len(body.get("steps", ()))
             case "waiting" | "signalled":
-                self.asides[heard.identity] = self.asides.get(heard.identity, 0) + 1
-            case _ if heard.is_end:
-                self.steps.pop(heard.identity, None)
-                self.asides.pop(heard.identity, None)
+                self.other_announcements[message.identity] = self.other_announcements.get(message.identity, 0) + 1
+            case _ if message.is_end:
+                self.steps.pop(message.identity, None)
+                self.other_announcements.pop(message.identity, None)
             case _:
                 pass
-        mark, style = _MARKS.get(heard.announcement, ("·", ""))
-        indent = "" if heard.is_end or heard.announcement == "started" else "  "
-        return f"{indent}{mark} {heard.kind}", style
+        mark, style = _MARKS.get(message.announcement, ("·", ""))
+        indent = "" if message.is_end or message.announcement == "started" else "  "
+        return f"{indent}{mark} {message.kind}", style
 
-    async def know_steps(self, js: JetStreamContext, heard: Heard) -> None:
-        """Look up how many steps a saga has that had begun before it was watched."""
-        if heard.announcement == "step" and heard.identity not in self.steps:
-            started = await last(js, f"keys.events.saga.*.started.{heard.identity}")
-            self.steps[heard.identity] = len(started.body.get("steps", ())) if started else 0
+    async def look_up_steps(self, js: JetStreamContext, message: WireMessage) -> None:
+        """Look up the number of steps of a saga that began earlier."""
+        if message.announcement == "step" and message.identity not in self.steps:
+            started = await last_event(js, f"keys.events.saga.*.started.{message.identity}")
+            self.steps[message.identity] = len(started.body.get("steps", ())) if started else 0

@@ -1,4 +1,4 @@
-"""What was said on the wire, as the console needs it: subject, headers and body, whoever said it and however badly."""
+"""Messages from the wire for display: subject, headers and body, valid or not."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from nats.js.api import RawStreamMsg
 
 from shared.messages.headers import Header
 
-ENDINGS = frozenset({"completed", "compensated", "failed"})
+TERMINAL_ANNOUNCEMENTS = frozenset({"completed", "compensated", "failed"})
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """A command or an event. Anybody may publish a command, so nothing is taken for granted about one."""
+class WireMessage:
+    """A command or an event. The content is untrusted: any client may publish a command."""
 
     subject: str
     headers: dict[str, str]
     data: bytes
 
     @classmethod
-    def of(cls, message: Msg | RawStreamMsg) -> Heard:
+    def of(cls, message: Msg | RawStreamMsg) -> WireMessage:
         return cls(message.subject or "", message.headers or {}, message.data or b"")
 
     @property
@@ -42,7 +42,7 @@ class Heard:
 
     @property
     def identity(self) -> str:
-        """The aggregate's id: an event's last token; of a command, whatever its body names first."""
+        """The aggregate id: the last token of an event; for a command, from its body."""
         if self.is_event:
             return self.tokens[-1]
         body = self.body
@@ -51,7 +51,7 @@ class Heard:
 
     @property
     def body(self) -> dict[str, Any]:
-        """The payload; empty where it is not a JSON object."""
+        """The payload; empty unless it is a JSON object."""
         try:
             body = json.loads(self.data)
         except ValueError:
@@ -64,7 +64,7 @@ class Heard:
 
     @property
     def saga_id(self) -> str | None:
-        """The saga that this is about, or on whose behalf it is."""
+        """The saga that this message is about or belongs to."""
         return self.headers.get(Header.SAGA_ID) or (self.identity if self.is_of_saga else None)
 
     @property
@@ -73,13 +73,13 @@ class Heard:
 
     @property
     def announcement(self) -> str | None:
-        """Which one of a saga's announcements this event is (``started``, ``step``, …); None of anything else."""
+        """The kind of saga announcement (``started``, ``step``, …); None for other messages."""
         return self.tokens[4] if self.is_event and self.is_of_saga and self.tokens[4:5] else None
 
     @property
     def is_end(self) -> bool:
-        """Whether it is the last that is heard of a saga."""
-        return self.announcement in ENDINGS
+        """True for the last event of a saga."""
+        return self.announcement in TERMINAL_ANNOUNCEMENTS
 
     @property
     def at(self) -> datetime:

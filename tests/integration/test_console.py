@@ -49,13 +49,13 @@ class Suite:
     def __init__(self, url, client):
         self.url = url
         self.client = client
-        self.asked = []
+        self.published = []
 
     async def answers(self, answer):
         """Have *answer*, given a command's lineage and body, tell what the command leads to."""
 
         async def on_command(message):
-            self.asked.append(message)
+            self.published.append(message)
             await answer(command_lineage(message.headers, new_id()), json.loads(message.data))
 
         await self.client.subscribe("keys.commands.>", cb=on_command)
@@ -152,16 +152,16 @@ async def test_a_command_is_sent_with_its_headers_and_its_outcome_shown(suite):
 
     status, out, err = await suite.cim_keys(*GENERATE)
 
-    [asked] = suite.asked
+    [command] = suite.published
     assert (status, err) == (DONE, "")
     assert out.startswith("key.generated ")
     assert out.endswith(f"\npublic_key_pem\n{PEM}")
-    assert asked.subject == "keys.commands.key.generate"
-    assert json.loads(asked.data) == {"algorithm": "ec-p256"}
-    assert asked.headers["CIM-Actor"] == "ada"
-    assert asked.headers["CIM-Source"] == "console"
-    assert asked.headers["CIM-Command-Type"] == "GenerateKey"
-    assert asked.headers["CIM-Command-Id"] == asked.headers["Nats-Msg-Id"] == asked.headers["CIM-Correlation-Id"]
+    assert command.subject == "keys.commands.key.generate"
+    assert json.loads(command.data) == {"algorithm": "ec-p256"}
+    assert command.headers["CIM-Actor"] == "ada"
+    assert command.headers["CIM-Source"] == "console"
+    assert command.headers["CIM-Command-Type"] == "GenerateKey"
+    assert command.headers["CIM-Command-Id"] == command.headers["Nats-Msg-Id"] == command.headers["CIM-Correlation-Id"]
 
 
 async def test_json_is_the_payload_as_it_was_published(suite):
@@ -200,7 +200,7 @@ async def test_a_body_may_come_from_stdin(suite):
     status, _, _ = await suite.cim_keys("send", "key.generate", *flags, stdin=b'{"owner": "ada"}')
 
     assert status == DONE
-    assert json.loads(suite.asked[0].data) == {"owner": "ada", "label": "x"}
+    assert json.loads(suite.published[0].data) == {"owner": "ada", "label": "x"}
 
 
 async def test_a_rejection_is_shown_and_is_no_success(suite):
@@ -246,11 +246,11 @@ async def test_without_waiting_it_is_enough_that_the_command_is_stored(suite):
 
 async def test_an_outcome_that_was_told_while_the_console_was_cut_off_is_found_in_the_stream(server, suite):
     process = await begun(suite.url, *GENERATE, "--timeout", "3")
-    asked = await asked_of(suite)
+    command = await asked_of(suite)
     process.send_signal(signal.SIGSTOP)
     server.kill()
     await server.start()
-    lineage = command_lineage(asked.headers, new_id())
+    lineage = command_lineage(command.headers, new_id())
     await suite.tell(generated(lineage, {}), lineage.cause("KeyGenerated"))
     process.send_signal(signal.SIGCONT)
 
@@ -274,7 +274,7 @@ async def test_a_saga_is_waited_for_until_its_end(suite):
     assert status == DONE
     assert out.startswith("saga.pki-bootstrap.completed")
     assert out.count("BEGIN PUBLIC KEY") == 2
-    assert json.loads(suite.asked[0].data) == {"organization": "Acme", "root": {"common_name": "Acme Root"}}
+    assert json.loads(suite.published[0].data) == {"organization": "Acme", "root": {"common_name": "Acme Root"}}
 
 
 async def test_a_saga_that_was_compensated_is_not_done(suite):
@@ -350,7 +350,7 @@ async def test_a_saga_is_cancelled_and_its_undoing_waited_for(suite):
 
     assert status == DONE
     assert out.startswith("saga.pki-bootstrap.compensated")
-    assert json.loads(suite.asked[0].data)["reason"] == "wrong name"
+    assert json.loads(suite.published[0].data)["reason"] == "wrong name"
 
 
 async def test_no_connection_is_said_in_one_line_without_the_password():
@@ -366,14 +366,14 @@ async def test_a_server_without_the_suite_is_told_from_one_that_is_slow(server):
     status, _, err = await cim_keys(server.url, *GENERATE)
 
     assert status == NO_CONNECTION
-    assert "no stream on this server takes keys.commands.key.generate" in err
+    assert "no stream on this server has the subject keys.commands.key.generate" in err
 
 
 async def test_sagas_of_a_server_without_the_suite_are_not_an_empty_list(server):
     status, _, err = await cim_keys(server.url, "sagas", "list")
 
     assert status == NO_CONNECTION
-    assert "the suite has not run here" in err
+    assert "start the suite on it first" in err
 
 
 async def test_wrong_usage_needs_no_server():
@@ -406,30 +406,30 @@ class Watching:
         async with asyncio.timeout(10):
             return (await self.process.stdout.readline()).decode()
 
-    async def end(self, told=None):
+    async def end(self, event=None):
         """Exit status, and the lines that were not read yet."""
-        if told is not None:
-            self.process.send_signal(told)
+        if event is not None:
+            self.process.send_signal(event)
         async with asyncio.timeout(10):
             out, err = await self.process.communicate()
         assert b"Traceback" not in err
         return self.process.returncode, out.decode().splitlines()
 
 
-@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
-async def test_watching_prints_a_line_at_once_and_ends_well_when_told_to(suite, told):
+@pytest.mark.parametrize("event", [signal.SIGINT, signal.SIGTERM])
+async def test_watching_prints_a_line_at_once_and_ends_well_when_told_to(suite, event):
     watching = await Watching.begin(suite)
     lineage = Lineage.root(new_id())
     await suite.client.publish("keys.commands.key.generate", b'{"algorithm": "ec-p256"}')
-    asked = await watching.line()
+    line = await watching.line()
     await suite.tell(generated(lineage, {}), lineage.cause("KeyGenerated"))
     reported = await watching.line()
 
-    assert "→ key.generate" in asked
-    assert "ec-p256" in asked
+    assert "→ key.generate" in line
+    assert "ec-p256" in line
     assert "key          key.generated " in reported
     assert str(derive_id(lineage.message_id, "key_id"))[-8:] in reported
-    assert await watching.end(told) == (DONE, [])
+    assert await watching.end(event) == (DONE, [])
 
 
 async def test_a_watched_saga_is_shown_step_by_step_and_ends_the_watch(suite):
@@ -465,7 +465,7 @@ async def test_watching_since_the_start_replays_what_was_said_once(suite):
     status, lines = await watching.end()
 
     assert status == DONE
-    assert [told["body"]["sequence"] for told in replayed + [json.loads(line) for line in lines]] == [0, 1, 2, 3]
+    assert [event["body"]["sequence"] for event in replayed + [json.loads(line) for line in lines]] == [0, 1, 2, 3]
     assert replayed[0]["headers"]["CIM-Saga-Id"] == saga_id
 
 
@@ -582,7 +582,7 @@ async def test_a_saga_may_be_named_by_the_end_of_its_id(suite, saga_id):
     shown = json.loads(out)
     assert status == DONE
     assert shown["saga_id"] == saga_id
-    assert [told["sequence"] for told in shown["timeline"]] == [0, 1]
+    assert [event["sequence"] for event in shown["timeline"]] == [0, 1]
 
 
 async def test_a_saga_that_needs_a_person_shows_what_is_left(suite):
@@ -649,7 +649,7 @@ async def test_a_signal_to_a_saga_that_asked_nobody_is_not_sent(suite):
     status, _, err = await suite.cim_keys("sagas", "signal", str(new_id()), "approve")
 
     assert status == NOT_DONE
-    assert "has not asked anybody" in err
+    assert "does not wait for people" in err
 
 
 async def _asks_for_people(suite, saga_id):

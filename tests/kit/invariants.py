@@ -9,6 +9,7 @@ from services.saga.core import machine
 from services.saga.core.state import Phase
 from shared.contracts.rejection import RejectionCode
 from shared.contracts.saga.protocol import Announcement, Completed, SagaCompensated, SagaFailed
+from shared.contracts.saga.view import SagaView
 from tests.kit.moment import Effect, Moment
 
 ENDS = (Completed, SagaCompensated, SagaFailed)
@@ -25,6 +26,7 @@ class Broken(AssertionError):
 def check_state(moment: Moment) -> None:
     """Raises Broken if a crash now, or a redelivered answer, would change anything."""
     stored = store.encode_entry(moment.saga)
+    SagaView.model_validate_json(stored)  # raises unless the entry has its published part
     found = store.decode_entry(moment.definition, from_json(stored))
     if found != moment.saga:
         raise Broken("the entry does not restore the state", moment)

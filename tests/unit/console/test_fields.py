@@ -121,7 +121,7 @@ def test_an_unknown_flag_is_answered_with_the_fields_and_their_types():
         (["key.generate", "--exportable", "perhaps"], "takes true or false"),
         (["key.generate", "--label", "a", "--label", "b"], "takes one value"),
         (["key.generate", "--label"], "expected one argument"),
-        (["key.generate", "ec-p256"], "follows no flag"),
+        (["key.generate", "ec-p256"], "has no flag before it"),
         (["key.generate", "--json", "{"], "--json is not JSON"),
         (["key.generate", "--json", "[]"], "must be a JSON object"),
         (["key.generate", "--file", "/nowhere/body.json"], "No such file"),
@@ -139,16 +139,16 @@ def test_every_command_tells_its_fields(command, capsys):
     with pytest.raises(SystemExit) as ended:
         read_arguments(["send", command, "--help"])
 
-    told = capsys.readouterr().out
+    event = capsys.readouterr().out
     assert ended.value.code == 0
     for field in fields_of(model_of(command)):
-        assert field.kind == "object" or f"--{field.path}" in told
+        assert field.kind == "object" or f"--{field.path}" in event
 
 
 def test_help_marks_what_must_be_given_and_describes_it(capsys):
     with pytest.raises(SystemExit):
         read_arguments(["send", "key.sign", "--help"])
 
-    told = capsys.readouterr().out
-    assert "* the bytes to sign, not a digest of them" in told
-    assert "--message base64" in told
+    event = capsys.readouterr().out
+    assert "* the bytes to sign, not a digest of them" in event
+    assert "--message base64" in event
