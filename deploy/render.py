@@ -1,7 +1,7 @@
 """``make render``: the pages that follow from subjects.yaml and the contracts; a test compares them with what is here.
 
-AsyncAPI is generated from the catalog and not by FastStream, which sees one wildcard channel a service and no events
-(facts.md).
+AsyncAPI is generated from the catalog and not by FastStream, which sees the commands of one service and no events
+(docs/adr/0030).
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def certificate_service(settings: CertificateSettings) -> Service:
 
     async def project_views(client: Client) -> None:
         projector = Projector.over(client)
-        await host.consume(client, "views", projector.handle, projector.on_poison, projector.is_relevant)
+        host.consume("views", projector.handle, projector.on_poison, projector.is_relevant)
         if instruments.is_on():
             host.background(report_forever(client.jetstream()))
 

@@ -34,11 +34,9 @@ def saga_service(settings: SagaSettings, definitions: Iterable[AnyDefinition] = 
         js = client.jetstream()
         store = SagaStore(KeyValue(js, "KEYS_SAGAS"), {f"{d.saga_type}/{d.version}": d for d in oldest_first})
         coordinator = Coordinator(js, store, {d.request: d for d in oldest_first})
-        await host.consume(client, "saga", coordinator.on_command, coordinator.give_up_command)
-        await host.consume(
-            client, "saga-events", coordinator.on_event, coordinator.give_up_event, coordinator.is_relevant
-        )
-        await host.consume(client, "saga-timers", coordinator.on_timer, coordinator.give_up_event)
+        host.consume("saga", coordinator.on_command, coordinator.give_up_command)
+        host.consume("saga-events", coordinator.on_event, coordinator.give_up_event, coordinator.is_relevant)
+        host.consume("saga-timers", coordinator.on_timer, coordinator.give_up_event)
         host.background(_watchdog(coordinator, js))
 
     host.on_started(start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from nats.js import JetStreamContext
 
@@ -55,7 +54,7 @@ def yubikey_service(
         host,
         "yubikey",
         Aggregate("yubikey", YUBIKEY, edge.device_performer, edge.route),
-        Aggregate("prompt", PROMPT, edge.prompt_performer),
+        Aggregate("prompt", PROMPT),
     )
 
 
@@ -101,12 +100,6 @@ class _Edge:
     async def route(self, handle: Handler) -> Handler:
         assert self._agent is not None
         return await self._agent.wrap(handle)
-
-    async def prompt_performer(self, _: JetStreamContext, __: Stores) -> Callable[[Any], Awaitable[Any]]:
-        async def perform(effect: Any) -> Any:
-            raise AssertionError(f"prompts have no effects: {effect}")
-
-        return perform
 
 
 def _sources(settings: YubikeySettings) -> list[Devices]:

@@ -1,4 +1,4 @@
-"""When a process looks for garbage that refers to itself."""
+"""GC tuning: freeze after start-up, collect cycles rarely."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ GC_THRESHOLDS = (20_000, 20, 100)
 
 
 def tune_gc() -> None:
-    """Look for cycles of garbage seldom, and never among what stands from the start: nearly all that a message leaves
-    behind is freed by its count of references, and each full look walks every state that is remembered."""
+    """Freezes what start-up allocated, and lets the collector run rarely.
+
+    Reference counting frees nearly all that a message leaves behind; each full collection walks every cached state.
+    """
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -1,4 +1,4 @@
-"""A service as a process: a FastStream application with its connection, its consumers and its background tasks."""
+"""A service as a process: a FastStream application with its connection, consumers, background tasks and readiness."""
 
 from __future__ import annotations
 
@@ -7,36 +7,38 @@ import contextlib
 import json
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 
 import uvloop
-from faststream import FastStream
-from faststream.nats import NatsBroker
+from faststream import AckPolicy, FastStream
 from nats.aio.msg import Msg
+from pydantic import BaseModel
 
 from shared.errors import Conflict, Poison, Transient, Unusable
+from shared.messages.catalog import catalog
 from shared.nats.client import Client
 from shared.nats.connection import ANONYMOUS, Access
 from shared.nats.kv import KeyValue
 from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer, require_server
 from shared.process.broker import ServiceBroker
-from shared.process.consumer import GiveUp, IsRelevant, PullConsumer
 from shared.process.gc_tuning import tune_gc
-from shared.process.metrics import buried, measure_forever, reconnects
+from shared.process.metrics import dead_letters_stored, measure_forever, reconnects
+from shared.process.middlewares import DeadLetterPolicy, GiveUp, RetryOptions, delivery_middlewares
 from shared.process.settings import HealthSettings, InvalidSettings, LogSettings, ServiceSettings, TelemetrySettings
+from shared.process.subscriber import IsRelevant, MiddlewareFactory, PullOptions, PullSubscriber, Source, as_received
 from shared.process.tasks import failed_tasks, start_task
 from shared.store.dead_letters import BUCKET, DeadLetters
 from shared.telemetry import instruments
 from shared.telemetry.logs import log_to_stderr
 
 UNUSABLE, NOT_NOW = 78, 75
-"""Exit statuses of sysexits.h: EX_CONFIG, starting again will not help before somebody changed something; EX_TEMPFAIL,
-it may."""
+"""Exit statuses of sysexits.h. EX_CONFIG: a restart does not help; EX_TEMPFAIL: it may."""
 
-_BACKLOG = 10_000
-"""Messages that may wait for a consumer whose process is ready: more is a log read again, or a service left behind."""
+MAX_BACKLOG = 10_000
+"""Pending messages of a consumer whose process is ready; more is a replay, or a service that cannot keep up."""
 
 log = logging.getLogger(__name__)
 Handler = Callable[[Msg], Awaitable[None]]
@@ -45,30 +47,33 @@ Problems = Callable[[], Awaitable[list[str]]]
 
 
 class Service(FastStream):
-    """What FastStream runs, and what there is to say to whoever runs it: see `shared.process.health`."""
+    """A service's FastStream application, and what its health endpoint reports."""
 
     def __init__(
         self,
-        broker: NatsBroker,
+        broker: ServiceBroker,
         problems: Problems,
-        start: Callable[[], Awaitable[None]],
-        stop: Callable[[], Awaitable[None]],
+        on_serving: Callable[[], Awaitable[None]],
+        on_stopping: Callable[[], Awaitable[None]],
     ) -> None:
-        super().__init__(broker, logger=None, after_startup=[start], on_shutdown=[stop])
+        super().__init__(broker, logger=None, after_startup=[on_serving], on_shutdown=[on_stopping])
         self.problems = problems
 
 
 class Host:
-    """What a service runs in: started once server and streams are found usable, stopped in the opposite order."""
+    """Lifecycle of a service: server and streams are checked first, then consumers start; it stops in reverse order."""
 
-    def __init__(self, url: str, service: str, access: Access = ANONYMOUS) -> None:
+    def __init__(
+        self, url: str, service: str, access: Access = ANONYMOUS, *, retries: RetryOptions | None = None
+    ) -> None:
         self._declares = service if access.is_authenticated else None
+        self._retries = retries or RetryOptions()
         self._started = self._stopping = False
-        self._consumers: list[PullConsumer] = []
+        self._dead_letters: DeadLetters | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._beginnings: list[Callable[[Client], Awaitable[None]]] = []
-        self._endings: list[Callable[[], Awaitable[None]]] = []
-        self._warnings: list[Callable[[], None]] = []
+        self._on_started: list[Callable[[Client], Awaitable[None]]] = []
+        self._on_stopping: list[Callable[[], None]] = []
+        self._on_stopped: list[Callable[[], Awaitable[None]]] = []
         self.broker = ServiceBroker(
             url,
             service,
@@ -76,111 +81,145 @@ class Host:
             on_error=self._on_error,
             on_closed=self._on_closed,
             on_reconnected=self._on_reconnected,
+            on_connected=self._prepare,
+            on_subscribers_stopped=self._finish,
         )
-        self.app = Service(self.broker, self._problems, self._start, self._stop)
+        self.app = Service(self.broker, self._problems, self._on_serving, self._begin_to_stop)
 
-    def on_started(self, beginning: Callable[[Client], Awaitable[None]]) -> None:
-        """Have *beginning* called with the connection, once the server and its streams are found usable."""
-        self._beginnings.append(beginning)
+    def on_started(self, callback: Callable[[Client], Awaitable[None]]) -> None:
+        """Calls *callback* with the connection once the streams are checked, before consumers start."""
+        self._on_started.append(callback)
 
-    def on_stopping(self, warning: Callable[[], None]) -> None:
-        """Have *warning* called when the process is told to stop: before what is in hand is waited for."""
-        self._warnings.append(warning)
+    def on_stopping(self, callback: Callable[[], None]) -> None:
+        """Calls *callback* when the process is told to stop, before it waits for in-flight work."""
+        self._on_stopping.append(callback)
 
-    def on_stopped(self, ending: Callable[[], Awaitable[None]]) -> None:
-        """Have *ending* called when nothing is worked on any more."""
-        self._endings.append(ending)
+    def on_stopped(self, callback: Callable[[], Awaitable[None]]) -> None:
+        """Calls *callback* when nothing is in flight any more, before the connection is closed."""
+        self._on_stopped.append(callback)
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
-        """Have *work* done until the process stops. If it ends by an error, the process says that it does not work."""
+        """Runs *work* until the process stops. If it fails, the process reports that it is not ready."""
         self._tasks.append(start_task(work))
 
-    async def consume(
-        self, client: Client, durable: str, handle: Handler, give_up: GiveUp, is_relevant: IsRelevant | None = None
-    ) -> None:
-        """Have every message of the durable consumer handled that *concerns* it; it is created if it is missing."""
-        stream = await declare_consumer(client, durable)
-        letters = DeadLetters(KeyValue(client.jetstream(), BUCKET))
+    def consume(
+        self, durable: str, handle: Handler, give_up: GiveUp, is_relevant: IsRelevant | None = None
+    ) -> PullSubscriber:
+        """Has *handle* process the relevant messages of a durable consumer, which is created if it is missing."""
+        subscriber = self.subscriber(durable, handle, give_up, is_relevant=is_relevant)
+        subscriber(handle)
+        return subscriber
 
-        async def bury(message: Msg, reason: str) -> None:
-            await letters.keep(message, durable, reason)
-            buried.add(1, {"messaging.consumer.group.name": durable})
+    def subscriber(
+        self,
+        durable: str,
+        replay: Handler,
+        give_up: GiveUp,
+        middlewares: Sequence[MiddlewareFactory] = (),
+        *,
+        is_relevant: IsRelevant | None = None,
+        payloads: Mapping[str, type[BaseModel]] | None = None,
+    ) -> PullSubscriber:
+        """A subscriber of a durable consumer, as yet without handlers.
 
-        consumer = PullConsumer(
-            client, stream, durable, handle, give_up, ack_wait=ACK_WAIT_S, is_relevant=is_relevant, bury=bury
+        *replay* processes a dead letter again; *middlewares* are inside those of every consumer.
+        """
+        consumer = catalog().consumers[durable]
+        source = Source(
+            stream=consumer.stream, durable=durable, subjects=consumer.filters, payloads=dict(payloads or {})
         )
-        await self._hand_back(client, durable, letters, handle)
-        await consumer.start()
-        self._consumers.append(consumer)
-        if instruments.is_on():
-            self.background(measure_forever(consumer))
+        dead_letters = DeadLetterPolicy(give_up, partial(self._store_dead_letter, durable))
+        outer = delivery_middlewares(durable, dead_letters, self._retries, observed=instruments.is_on())
+        options = PullOptions(ack_wait_s=ACK_WAIT_S)
+        self._replay_dead_letters(durable, replay)
+        return self.broker.pull_subscriber(source, options, [*outer, *middlewares], is_relevant=is_relevant)
 
-    async def _hand_back(self, client: Client, durable: str, letters: DeadLetters, handle: Handler) -> None:
-        """Let an operator have a letter processed once more, by any one process of the service."""
-
-        async def on_request(request: Msg) -> None:
-            problem = await processed(request.data.decode(errors="replace"))
-            await request.respond(json.dumps({"processed": problem is None, "problem": problem}).encode())
-
-        async def processed(key: str) -> str | None:
-            """What stood in the way; the letter stays then."""
-            letter = await letters.find(key)
-            if letter is None or letter.consumer != durable:
-                return f"{durable} has no such letter"
-            try:
-                await handle(letter.message(client))
-            except (Poison, Transient, Conflict) as error:
-                return str(error)
-            except Exception as error:
-                log.exception("%s cannot be processed yet", key)
-                return type(error).__name__
-            await letters.drop(key)
-            return None
-
-        await client.subscribe(f"$KEYS.{durable}.hand-back", queue=durable, cb=on_request)
-
-    async def _start(self) -> None:
-        client = self.broker.connection
+    async def _prepare(self, client: Client) -> None:
         require_server(client)
         await declare(client, self._declares)
-        for beginning in self._beginnings:
-            await beginning(client)
+        self._dead_letters = DeadLetters(KeyValue(client.jetstream(), BUCKET))
+        for callback in self._on_started:
+            await callback(client)
+        for subscriber in self.broker.pull_subscribers:
+            await declare_consumer(client, subscriber.durable)
+            if instruments.is_on():
+                self.background(measure_forever(subscriber))
+
+    async def _on_serving(self) -> None:
         tune_gc()
         self._started = True
         log.info("serving")
 
-    async def _stop(self) -> None:
+    async def _begin_to_stop(self) -> None:
         self._stopping = True
-        for warning in self._warnings:
-            warning()
-        await asyncio.gather(*(consumer.stop() for consumer in self._consumers))
+        for callback in self._on_stopping:
+            callback()
+
+    async def _finish(self) -> None:
         for task in self._tasks:
             task.cancel()
-        # Awaited: what is subscribed to while the connection drains holds that up for half a minute.
+        # Awaited: a task that is still subscribed delays the drain of the connection by half a minute.
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=5)
-        for ending in self._endings:
-            with contextlib.suppress(Exception):  # the connection may be gone: what an ending does may be lost
-                await ending()
+        for callback in self._on_stopped:
+            with contextlib.suppress(Exception):  # the connection may be gone: what it would have saved is lost
+                await callback()
+
+    async def _store_dead_letter(self, durable: str, message: Msg, reason: str) -> None:
+        assert self._dead_letters is not None
+        await self._dead_letters.keep(message, durable, reason)
+        dead_letters_stored.add(1, {"messaging.consumer.group.name": durable})
+
+    def _replay_dead_letters(self, durable: str, handle: Handler) -> None:
+        """Lets an operator have a dead letter processed again, by any one process of the service."""
+
+        async def on_request(request: Msg) -> None:
+            problem = await self._replay(durable, request.data.decode(errors="replace"), handle)
+            await request.respond(json.dumps({"processed": problem is None, "problem": problem}).encode())
+
+        subscriber = self.broker.subscriber(
+            f"$KEYS.{durable}.hand-back",
+            queue=durable,
+            decoder=as_received,
+            ack_policy=AckPolicy.MANUAL,
+            no_reply=True,  # FastStream's reply has headers of its own
+            include_in_schema=False,
+        )
+        subscriber(on_request)
+
+    async def _replay(self, durable: str, key: str, handle: Handler) -> str | None:
+        """Processes a dead letter and drops it. Returns what failed; the letter is kept then."""
+        assert self._dead_letters is not None
+        letter = await self._dead_letters.find(key)
+        if letter is None or letter.consumer != durable:
+            return f"{durable} has no such letter"
+        try:
+            await handle(letter.message(self.broker.connection))
+        except (Poison, Transient, Conflict) as error:
+            return str(error)
+        except Exception as error:
+            log.exception("%s cannot be processed yet", key)
+            return type(error).__name__
+        await self._dead_letters.drop(key)
+        return None
 
     async def _problems(self) -> list[str]:
-        """What keeps it from its work: what is asked of it then waits, or goes to a sibling."""
+        """What keeps the service from its work; its commands wait then, or another replica takes them."""
         if self._stopping:
             return ["it was told to stop"]
         if not self._started:
             return ["the server and its streams have not been found usable yet"]
         if not self.broker.connection.is_connected:
             return ["it is not connected to NATS"]
+        subscribers = self.broker.pull_subscribers
         try:
-            standing = await asyncio.gather(*(consumer.standing() for consumer in self._consumers))
+            progress = await asyncio.gather(*(subscriber.progress() for subscriber in subscribers))
         except Transient as error:
             return [str(error)]
-        behind = [
-            (c.durable, s.pending) for c, s in zip(self._consumers, standing, strict=True) if s.pending > _BACKLOG
-        ]
+        backlogs = {s.durable: p.pending for s, p in zip(subscribers, progress, strict=True) if p.pending > MAX_BACKLOG}
         return [
             *failed_tasks(self._tasks),
-            *(f"{durable}: {waiting} messages are yet to be heard" for durable, waiting in behind),
+            *(f"{durable}: {pending} messages are yet to be heard" for durable, pending in backlogs.items()),
         ]
 
     async def _on_error(self, error: Exception) -> None:
@@ -189,11 +228,11 @@ class Host:
     async def _on_reconnected(self) -> None:
         log.warning("nats: connected again")
         reconnects.add(1)
-        for consumer in self._consumers:
-            consumer.ask_anew()
+        for subscriber in self.broker.pull_subscribers:
+            subscriber.forget_requests()
 
     async def _on_closed(self) -> None:
-        """A connection closed for good (its credentials were revoked, say) would leave a process that hears nothing."""
+        """Ends the process: nats-py never reconnects a closed connection (its credentials were revoked, say)."""
         if not self._stopping:
             log.error("nats: the connection was closed")
             self.app.exit()

@@ -1,4 +1,4 @@
-"""What operators see of a process and its consumers: what waits for it, what it gave up, how often it was cut off."""
+"""Metrics of a process: the backlog of its consumers, dead letters and reconnects."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import asyncio
 from opentelemetry import metrics
 
 from shared.errors import Transient
-from shared.process.consumer import PullConsumer
+from shared.process.subscriber import PullSubscriber
 from shared.telemetry.instruments import Gauge, best_effort
 
-_EVERY = 15.0
+INTERVAL_S = 15.0
 _meter = metrics.get_meter("cim-keys")
 _pending = Gauge("cim_keys.consumer.pending", "{message}", "Messages that are yet to be heard")
-_in_hand = Gauge("cim_keys.consumer.ack_pending", "{message}", "Messages that are being worked on")
-_again = Gauge("cim_keys.consumer.redelivered", "{message}", "Of these, such as were delivered before")
-buried = _meter.create_counter(
+_ack_pending = Gauge("cim_keys.consumer.ack_pending", "{message}", "Messages that are being worked on")
+_redelivered = Gauge("cim_keys.consumer.redelivered", "{message}", "Of these, such as were delivered before")
+dead_letters_stored = _meter.create_counter(
     "cim_keys.dead_letters", "{message}", "Messages that could not be processed, and are kept"
 )
 reconnects = _meter.create_counter(
@@ -23,22 +23,22 @@ reconnects = _meter.create_counter(
 )
 
 
-async def measure_forever(consumer: PullConsumer) -> None:
-    """Tell where *consumer* stands: every process that reads it says the same."""
+async def measure_forever(subscriber: PullSubscriber, interval_s: float = INTERVAL_S) -> None:
+    """Reports the progress of a consumer; every process that reads it reports the same values."""
     while True:
-        with best_effort(consumer.durable):
-            await _measure(consumer)
-        await asyncio.sleep(_EVERY)
+        with best_effort(subscriber.durable):
+            await _measure(subscriber)
+        await asyncio.sleep(interval_s)
 
 
-async def _measure(consumer: PullConsumer) -> None:
+async def _measure(subscriber: PullSubscriber) -> None:
     try:
-        standing = await consumer.standing()
-    except Transient:  # its process says so when it is asked whether it is ready; and nothing is known any more
-        for gauge in (_pending, _in_hand, _again):
-            gauge.set(consumer.durable, {})
+        progress = await subscriber.progress()
+    except Transient:  # readiness says so; the gauges report nothing instead of an old value
+        for gauge in (_pending, _ack_pending, _redelivered):
+            gauge.set(subscriber.durable, {})
         return
-    labels = (("messaging.consumer.group.name", consumer.durable),)
-    _pending.set(consumer.durable, {labels: standing.pending})
-    _in_hand.set(consumer.durable, {labels: standing.ack_pending})
-    _again.set(consumer.durable, {labels: standing.redelivered})
+    labels = (("messaging.consumer.group.name", subscriber.durable),)
+    _pending.set(subscriber.durable, {labels: progress.pending})
+    _ack_pending.set(subscriber.durable, {labels: progress.ack_pending})
+    _redelivered.set(subscriber.durable, {labels: progress.redelivered})

@@ -1,6 +1,5 @@
 """The manifests are what Kubernetes takes, name nothing that there is not, and promise what docs/kubernetes.md says."""
 
-import inspect
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from deploy.kubernetes.secrets import contents
 from deploy.settings import SERVICES
 from shared.messages.catalog import catalog
 from shared.nats.streams import MIN_SERVER_VERSION
-from shared.process.consumer import PullConsumer
+from shared.process.broker import GRACE_S
 from tests.support import manifests
 from tests.support.manifests import (
     EVERYTHING,
@@ -128,7 +127,7 @@ def test_a_service_is_restarted_when_it_is_dead_not_when_nats_is_away(name):
 
 @each_overlay
 def test_who_is_told_to_stop_has_the_time_to_finish(name):
-    consumers, background, connection = inspect.signature(PullConsumer.stop).parameters["within"].default, 5, 10
+    consumers, background, connection = GRACE_S, 5, 10
 
     for pod in pods(rendered(name)).values():
         for container in ours(pod):

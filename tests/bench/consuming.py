@@ -3,7 +3,7 @@
 The same `key.generate` commands on the suite's own streams, for each the same work: pydantic validation, one event
 appended with expected sequence 0, the acknowledgement. Each way has a server and a process of its own.
 
-- own: `shared.process.consumer.PullConsumer`, at most 256 at a time
+- own: `shared.process.subscriber.PullSubscriber`, at most 256 at a time
 - batch n: FastStream, `batch=True`; the batch is gathered, each message acknowledged by itself
 - batch 256, handed on: the same, but it starts tasks (at most 256 at a time) and does not wait for them
 - calls, n workers: FastStream, `batch_size=100`, one message a call, `max_workers=n` (1 is the default)
@@ -39,13 +39,13 @@ from shared.messages.headers import Lineage
 from shared.nats.connection import ANONYMOUS
 from shared.nats.streams import ACK_WAIT_S, declare, declare_consumer
 from shared.process.broker import PENDING_BYTES, ServiceBroker
-from shared.process.consumer import PullConsumer
+from tests.support.consuming import subscribed
 from tests.support.nats import connected, nats_server
 
 BACKLOG, RATE, SECONDS, WARM = 20_000, 500, 10, 500
 SLOW_EVERY, SLOW = 100, 0.3
 FETCH_SECONDS = 0.1  # how long FastStream and `fetch` collect a batch; what depends on it: ADR 0005
-STREAM, DURABLE, LIMIT = "KEYS_COMMANDS", "key", 256  # the limit is PullConsumer's own default
+STREAM, DURABLE, LIMIT = "KEYS_COMMANDS", "key", 256  # the limit is PullOptions's own default
 
 
 class Work:
@@ -92,7 +92,8 @@ class Work:
 
 
 async def own(broker, work):
-    await PullConsumer(broker.connection, STREAM, DURABLE, work.handle, work.handle, ack_wait=ACK_WAIT_S).start()
+    subscriber = await subscribed(broker.connection, work.handle, ack_wait=ACK_WAIT_S)
+    await subscriber.start()
 
 
 def subscriber(size, handle, *, batch=False, max_workers=1):

@@ -3,15 +3,16 @@
 import asyncio
 import signal
 from collections import Counter
-from contextlib import asynccontextmanager
 
 import pytest
+from faststream.nats import TestNatsBroker
 from nats.aio.msg import Msg
 
 from shared.errors import Conflict, Poison, Transient
 from shared.nats.client import Client
 from shared.nats.streams import declare, declare_consumer
-from shared.process.consumer import PullConsumer
+from shared.process.middlewares import RetryOptions
+from tests.support.consuming import ConnectedBroker, never, reading, subscribed
 from tests.support.nats import connected
 from tests.support.waiting import until
 
@@ -25,24 +26,9 @@ async def _js(client):
     return client.jetstream()
 
 
-@pytest.fixture(name="impatient")
-def _impatient(monkeypatch):
+def _impatient(max_deliveries):
     """Delays of milliseconds, so that many deliveries take no time."""
-    monkeypatch.setattr("shared.process.consumer._LONGEST_DELAY", 0.01)
-
-
-async def _never(message):
-    raise AssertionError(message)
-
-
-@asynccontextmanager
-async def _reading(client, handle, give_up=_never, *, ack_wait=4.0, limit=256):
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", handle, give_up, ack_wait=ack_wait, limit=limit)
-    await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await consumer.stop()
+    return RetryOptions(max_deliveries=max_deliveries, max_delay_s=0.01)
 
 
 async def _tell(js, *bodies):
@@ -73,7 +59,7 @@ async def test_every_message_is_handled_once(client, js):
 
     for start in range(0, 3000, 500):
         await _tell(js, *range(start, start + 500))
-    async with _reading(client, handle):
+    async with reading(client, handle):
         await _all_acknowledged(js)
 
     assert handled == Counter(str(body).encode() for body in range(3000))
@@ -85,7 +71,7 @@ async def test_messages_that_come_while_it_reads_are_handled_too(client, js):
     async def handle(message):
         handled[message.data] += 1
 
-    async with _reading(client, handle, limit=8):
+    async with reading(client, handle, limit=8):
         for start in range(0, 300, 100):
             await _tell(js, *range(start, start + 100))
         await _all_acknowledged(js)
@@ -105,7 +91,7 @@ async def test_no_more_is_in_hand_than_the_limit(client, js, limit):
         in_hand -= 1
 
     await _tell(js, *range(60))
-    async with _reading(client, handle, limit=limit, ack_wait=0.3):
+    async with reading(client, handle, limit=limit, ack_wait=0.3):
         await asyncio.sleep(0.3)
         await _all_acknowledged(js)
 
@@ -124,7 +110,7 @@ async def test_what_the_world_was_not_ready_for_comes_again_and_holds_nobody_up(
 
     await _tell(js, 0)
     await _tell(js, *range(1, 50))
-    async with _reading(client, handle):
+    async with reading(client, handle):
         await _all_acknowledged(js)
 
     assert seen == Counter({b"0": 3} | {str(body).encode(): 1 for body in range(1, 50)})
@@ -141,85 +127,81 @@ async def test_a_handler_that_always_fails_does_not_spin(client, js, error):
         raise error("always")
 
     await _tell(js, "poison")
-    async with _reading(client, handle):
+    async with reading(client, handle):
         await asyncio.sleep(1)
 
     assert 2 <= deliveries <= 6
 
 
-async def test_poison_is_surrendered_at_once(client, js):
-    tried, surrendered = [], []
+async def test_poison_is_given_up_at_once(client, js):
+    tried, given_up = [], []
 
     async def handle(message):
         tried.append(message.data)
         raise Poison("never")
 
     async def give_up(message):
-        surrendered.append(message.data)
+        given_up.append(message.data)
 
     await _tell(js, "poison")
-    async with _reading(client, handle, give_up):
+    async with reading(client, handle, give_up):
         await _all_acknowledged(js, within=1)
 
-    assert tried == surrendered == [b"poison"]
+    assert tried == given_up == [b"poison"]
 
 
-async def test_poison_that_cannot_be_surrendered_yet_is_put_off_like_anything_else(client, js):
-    surrendered = []
+async def test_poison_that_cannot_be_given_up_yet_is_retried_like_anything_else(client, js):
+    given_up = []
 
     async def handle(_):
         raise Poison("never")
 
     async def give_up(message):
-        surrendered.append(message.data)
-        if len(surrendered) < 3:
+        given_up.append(message.data)
+        if len(given_up) < 3:
             raise ConnectionError
 
     await _tell(js, "poison")
-    async with _reading(client, handle, give_up):
+    async with reading(client, handle, give_up):
         await _all_acknowledged(js, within=2)
 
-    assert surrendered == [b"poison"] * 3
+    assert given_up == [b"poison"] * 3
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_what_was_tried_too_often_is_surrendered_and_gone(client, js, monkeypatch):
-    monkeypatch.setattr("shared.process.consumer.MOST_DELIVERIES", 3)
-    tried, surrendered = [], []
+async def test_what_was_tried_too_often_is_given_up_and_gone(client, js):
+    tried, given_up = [], []
 
     async def handle(message):
         tried.append(message.data)
         raise ValueError("always")
 
     async def give_up(message):
-        surrendered.append(message.data)
+        given_up.append(message.data)
 
     await _tell(js, "poison")
-    async with _reading(client, handle, give_up):
+    async with reading(client, handle, give_up, retries=_impatient(max_deliveries=3)):
         await _all_acknowledged(js)
 
     assert tried == [b"poison"] * 3
-    assert surrendered == [b"poison"]
+    assert given_up == [b"poison"]
 
 
-@pytest.mark.usefixtures("impatient")
-async def test_what_cannot_be_surrendered_is_kept_until_it_can(client, js, monkeypatch):
-    monkeypatch.setattr("shared.process.consumer.MOST_DELIVERIES", 1)
-    surrendered = []
+async def test_what_cannot_be_given_up_yet_is_retried_until_it_can(client, js):
+    given_up = []
 
     async def handle(_):
         raise Transient("always")
 
     async def give_up(message):
-        surrendered.append(message.data)
-        if len(surrendered) < 4:
+        given_up.append(message.data)
+        if len(given_up) < 4:
             raise ConnectionError
 
     await _tell(js, "poison")
-    async with _reading(client, handle, give_up):
+    async with reading(client, handle, give_up, retries=_impatient(max_deliveries=1)):
         await _all_acknowledged(js)
 
-    assert len(surrendered) == 4
+    assert len(given_up) == 4
 
 
 async def test_what_was_tried_a_million_times_can_still_be_put_off(client):
@@ -230,9 +212,10 @@ async def test_what_was_tried_a_million_times_can_still_be_put_off(client):
             asked.append(payload)
 
     message = Msg(_client=Listening(), subject=SUBJECT, reply="$JS.ACK.KEYS_COMMANDS.key.1000000.1.1.1.0")
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", _never, _never, ack_wait=4)
-
-    await consumer._work(message)  # noqa: SLF001 - no server delivers a million times within a test
+    broker = ConnectedBroker(client)
+    consumer = await subscribed(client, never, broker=broker)
+    async with TestNatsBroker(broker):  # no server delivers a million times within a test
+        await consumer.process_message(message)
 
     assert [payload[:4] for payload in asked] == [b"-NAK"]
 
@@ -246,7 +229,7 @@ async def test_stopping_finishes_what_is_in_hand_and_takes_no_more(client, js):
         finished.add(message.data)
 
     await _tell(js, *range(40))
-    async with _reading(client, handle, limit=10):
+    async with reading(client, handle, limit=10):
         await until(lambda: len(begun) == 10)
 
     assert len(begun) == 10
@@ -266,10 +249,10 @@ async def test_what_takes_long_to_finish_while_stopping_is_given_to_nobody_else(
     await js.add_consumer("KEYS_COMMANDS", consumer.config)
     await _tell(js, "long")
     async with connected(server.url, client_class=Client) as another:
-        one = PullConsumer(client, "KEYS_COMMANDS", "key", handle, _never, ack_wait=1)
+        one = await subscribed(client, handle, ack_wait=1)
         await one.start()
         await until(lambda: handled)
-        async with _reading(another, handle, ack_wait=1):
+        async with reading(another, handle, ack_wait=1):
             await one.stop()
 
     assert handled == {b"long": 1}
@@ -286,13 +269,13 @@ async def test_what_does_not_finish_in_time_is_handed_back_at_once(server, clien
     async def handle(message):
         done.append(message.data)
 
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", stuck, _never, ack_wait=4)
+    consumer = await subscribed(client, stuck, grace_s=0.05)
     await consumer.start()
     await _tell(js, *range(20))
     await until(lambda: len(begun) == 20)
-    await consumer.stop(within=0.05)
+    await consumer.stop()
 
-    async with connected(server.url, client_class=Client) as another, _reading(another, handle):
+    async with connected(server.url, client_class=Client) as another, reading(another, handle):
         await until(lambda: len(done) == 20, within=2)
 
     assert sorted(done) == sorted(begun)
@@ -307,9 +290,9 @@ async def test_what_a_stopped_process_leaves_another_takes_up(server, client, js
 
     await _tell(js, *range(1000))
     async with connected(server.url, client_class=Client) as another:
-        async with _reading(client, handle, limit=64):
+        async with reading(client, handle, limit=64):
             await until(lambda: len(handled) > 200)
-        async with _reading(another, handle, limit=64):
+        async with reading(another, handle, limit=64):
             await _all_acknowledged(js)
 
     assert handled.keys() == {str(body).encode() for body in range(1000)}
@@ -326,21 +309,20 @@ async def test_what_takes_longer_than_the_acknowledgement_may_is_not_given_out_t
         await asyncio.sleep(2)
 
     await _tell(js, "long")
-    async with _reading(client, handle, ack_wait=1):
+    async with reading(client, handle, ack_wait=1):
         await _all_acknowledged(js)
 
     assert handled == [b"long"]
 
 
-async def test_requests_that_expire_are_made_again(client, js, monkeypatch):
-    monkeypatch.setattr("shared.process.consumer._PULL_EXPIRES", 0.1)
-    monkeypatch.setattr("shared.process.consumer._HEARTBEAT", 0.04)  # the server wants it below half of that
+async def test_requests_that_expire_are_made_again(client, js):
+    # the server wants heartbeats more often than twice before a request expires
     handled = []
 
     async def handle(message):
         handled.append(message.data)
 
-    async with _reading(client, handle, ack_wait=30):
+    async with reading(client, handle, ack_wait=30, expires_s=0.1, heartbeat_s=0.04):
         await asyncio.sleep(0.5)
         await _tell(js, "late")
         await _all_acknowledged(js, within=2)
@@ -356,12 +338,12 @@ async def test_it_goes_on_after_the_server_was_killed_and_came_back(server, clie
         await asyncio.sleep(0.001)
 
     await _tell(js, *range(300))
-    async with _reading(client, handle, limit=16, ack_wait=1.0) as consumer:
+    async with reading(client, handle, limit=16, ack_wait=1.0) as consumer:
         await until(lambda: len(handled) > 50)
         server.kill()
         await server.start()
         await until(lambda: client.is_connected)
-        consumer.ask_anew()
+        consumer.forget_requests()
         await _all_acknowledged(js, within=20)
 
     assert handled.keys() == {str(body).encode() for body in range(300)}
@@ -393,7 +375,7 @@ async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client
     async def handle(message):
         handled.append(message.data)
 
-    async with _reading(client, handle):
+    async with reading(client, handle):
         await _raw(server, command)
         async with connected(server.url, client_class=Client) as another:
             await another.jetstream().publish(SUBJECT, b"after")
@@ -402,34 +384,23 @@ async def test_no_message_that_somebody_can_publish_makes_it_deaf(server, client
     assert handled == [b"{}", b"after"]
 
 
-@pytest.fixture(name="hasty")
-def _hasty(monkeypatch):
-    """A server is left after a second of silence; it says each fifth of one that it lives."""
-    for name, seconds in (("_HEARTBEAT", 0.2), ("_SILENCE", 0.6), ("_LEFT", 1.0)):
-        monkeypatch.setattr(f"shared.process.consumer.{name}", seconds)
+def _hasty(left):
+    """Leaves a server after a second of silence, and notes it in *left*; heartbeats come each fifth of one."""
 
-
-@pytest.fixture(name="left")
-def _left_servers(monkeypatch, client):
-    """How often a server was left."""
-    left = []
-
-    async def force_reconnect():
+    async def force_reconnect(client):
         left.append(client)
 
-    monkeypatch.setattr(client, "force_reconnect", force_reconnect)
-    return left
+    return {"heartbeat_s": 0.2, "repull_after_s": 0.6, "reconnect_after_s": 1.0, "on_silence": force_reconnect}
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_server_that_is_asked_nothing_because_all_is_in_hand_is_not_left(client, js, left):
-    held, done = asyncio.Event(), []
+async def test_a_server_that_is_asked_nothing_because_all_is_in_hand_is_not_left(client, js):
+    held, done, left = asyncio.Event(), [], []
 
     async def hold(message):
         await held.wait()
         done.append(message)
 
-    async with _reading(client, hold, ack_wait=0.9, limit=2):
+    async with reading(client, hold, ack_wait=0.9, limit=2, **_hasty(left)):
         await _tell(js, *range(6))
         await asyncio.sleep(2.5)
         assert left == []
@@ -439,31 +410,30 @@ async def test_a_server_that_is_asked_nothing_because_all_is_in_hand_is_not_left
         assert left == []
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_server_that_has_nothing_to_say_for_long_is_not_left(client, js, left):  # noqa: ARG001 - streams
-    async with _reading(client, _never, ack_wait=0.3):
+async def test_a_server_that_has_nothing_to_say_for_long_is_not_left(client, js):  # noqa: ARG001 - streams
+    left = []
+    async with reading(client, never, ack_wait=0.3, **_hasty(left)):
         await asyncio.sleep(3)
     assert left == []
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_who_stops_and_finishes_what_is_in_hand_does_not_leave_the_server_meanwhile(client, js, left):
-    began = asyncio.Event()
+async def test_who_stops_and_finishes_what_is_in_hand_does_not_leave_the_server_meanwhile(client, js):
+    began, left = asyncio.Event(), []
 
     async def take_long(_):
         began.set()
         await asyncio.sleep(2.5)
 
-    async with _reading(client, take_long, ack_wait=0.6):
+    async with reading(client, take_long, ack_wait=0.6, **_hasty(left)):
         await _tell(js, 1)
         await began.wait()
     assert left == []
     assert await _left(js) == 0
 
 
-@pytest.mark.usefixtures("hasty")
-async def test_a_server_that_is_stopped_in_its_tracks_is_left(server, client, js, left):  # noqa: ARG001 - streams
-    async with _reading(client, _never, ack_wait=0.3):
+async def test_a_server_that_is_stopped_in_its_tracks_is_left(server, client, js):  # noqa: ARG001 - streams
+    left = []
+    async with reading(client, never, ack_wait=0.3, **_hasty(left)):
         await asyncio.sleep(0.5)
         server._process.send_signal(signal.SIGSTOP)  # noqa: SLF001 - as nothing else does it
         try:

@@ -6,12 +6,12 @@ import json
 import pytest
 from nats.js.errors import NotFoundError
 
-import shared.process.consumer
 from services.saga.service import saga_service
 from shared.errors import Poison
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from shared.process.host import Host
+from shared.process.middlewares import RetryOptions
 from shared.store.dead_letters import BUCKET, DeadLetters
 from tests.integration.test_console import cim_keys
 from tests.support.settings import saga_settings
@@ -31,10 +31,11 @@ async def all_of(letters):
 class Service:
     """One that fails at what it is given, until it does not."""
 
-    def __init__(self, error):
+    def __init__(self, error, max_deliveries=12):
         self.error = error
+        self.max_deliveries = max_deliveries
         self.handled = []
-        self.surrendered = 0
+        self.given_up = 0
 
     async def handle(self, message):
         if self.error is not None:
@@ -42,15 +43,11 @@ class Service:
         self.handled.append((message.subject, message.data, message.metadata.sequence.stream))
 
     async def give_up(self, _):
-        self.surrendered += 1
+        self.given_up += 1
 
     def app(self, url, durable):
-        host = Host(url, durable)
-
-        async def begin(client):
-            await host.consume(client, durable, self.handle, self.give_up)
-
-        host.on_started(begin)
+        host = Host(url, durable, retries=RetryOptions(max_deliveries=self.max_deliveries))
+        host.consume(durable, self.handle, self.give_up)
         return host.app
 
 
@@ -64,7 +61,7 @@ async def test_poison_is_kept_once_and_handed_back_when_the_cause_is_gone(server
     await until(lambda: _there_is_one(letters))
     (letter,) = await all_of(letters)
     assert (letter.subject, letter.reason, letter.consumer) == (subject, "its history is not readable", durable)
-    assert service.surrendered == 1
+    assert service.given_up == 1
 
     refused = await client.request(f"$KEYS.{durable}.hand-back", letter.key.encode(), timeout=5)
     assert json.loads(refused.data) == {"processed": False, "problem": "its history is not readable"}
@@ -79,9 +76,8 @@ async def test_poison_is_kept_once_and_handed_back_when_the_cause_is_gone(server
     await app.stop()
 
 
-async def test_what_was_tried_often_enough_is_kept_with_what_went_wrong_last(server, client, letters, monkeypatch):
-    monkeypatch.setattr(shared.process.consumer, "MOST_DELIVERIES", 2)
-    service = Service(RuntimeError("a secret that a bug put into its text"))
+async def test_what_was_tried_often_enough_is_kept_with_what_went_wrong_last(server, client, letters):
+    service = Service(RuntimeError("a secret that a bug put into its text"), max_deliveries=2)
     app = service.app(server.url, "key")
     await app.start()
     await client.jetstream().publish("keys.commands.key.generate", b"{}")
@@ -89,7 +85,7 @@ async def test_what_was_tried_often_enough_is_kept_with_what_went_wrong_last(ser
     (letter,) = await all_of(letters)
 
     assert letter.reason == "tried 2 times; the last time: RuntimeError"
-    assert service.surrendered == 1
+    assert service.given_up == 1
     info = await client.jetstream().consumer_info("KEYS_COMMANDS", "key")
     assert (info.num_pending, info.num_ack_pending) == (0, 0)  # it does not loop
     await app.stop()

@@ -9,9 +9,12 @@ import nats.js.errors
 import pytest
 
 from shared.nats.client import Client, flush_subscriptions
-from shared.process.consumer import PullConsumer
+from shared.process.subscriber import Source
+from tests.support.consuming import subscribed
 from tests.support.nats import connected, nats_server
 from tests.support.waiting import until
+
+LOG = Source(stream="LOG", durable="reader")
 
 
 def own(url):
@@ -72,16 +75,8 @@ async def test_what_does_not_concern_a_reader_is_acknowledged_unread(tmp_path):
         async def handle(message):
             handled.append(message.subject)
 
-        reader = PullConsumer(
-            ours,
-            "LOG",
-            "reader",
-            handle,
-            handle,
-            ack_wait=30,
-            limit=16,
-            is_relevant=lambda m: m.subject.endswith("mine"),
-        )
+        is_relevant = {"is_relevant": lambda message: message.subject.endswith("mine")}
+        reader = await subscribed(ours, handle, source=LOG, ack_wait=30, limit=16, **is_relevant)
         await reader.start()
         for number in range(200):
             await js.publish("log.mine" if number % 50 == 0 else "log.others", b"")
@@ -125,14 +120,14 @@ async def test_after_the_server_was_killed_requests_are_answered_and_messages_he
         async def handle(message):
             heard.add(message.data)
 
-        reader = PullConsumer(ours, "LOG", "reader", handle, handle, ack_wait=1, limit=16)
+        reader = await subscribed(ours, handle, source=LOG, ack_wait=1, limit=16)
         await reader.start()
         await js.publish("log.a", b"before")
         await until(lambda: b"before" in heard)
         server.kill()
         await server.start()
         await until(lambda: ours.stats["reconnects"] == 1 and ours.is_connected)
-        reader.ask_anew()
+        reader.forget_requests()
 
         async def published():
             try:

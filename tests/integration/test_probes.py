@@ -10,7 +10,8 @@ import pytest
 
 from deploy.settings import SERVICES, LocalSuite
 from shared.nats.streams import declare, declare_consumer
-from shared.process.consumer import ConsumerProgress, PullConsumer
+from shared.process.subscriber import ConsumerProgress
+from tests.support.consuming import subscribed
 from tests.support.nats import NatsServer, free_port
 from tests.support.waiting import until
 
@@ -136,18 +137,18 @@ async def test_a_consumer_knows_what_it_has_yet_to_hear_and_what_is_in_hand(clie
     async def hold(_):
         await held.wait()
 
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", hold, hold, ack_wait=4.0, limit=2)
+    consumer = await subscribed(client, hold, limit=2)
     await consumer.start()
     await asyncio.gather(*(client.jetstream().publish("keys.commands.key.generate", b"{}") for _ in range(9)))
 
     async def seven_are_waiting():
-        return await consumer.standing() == ConsumerProgress(pending=7, ack_pending=2, redelivered=0)
+        return await consumer.progress() == ConsumerProgress(pending=7, ack_pending=2, redelivered=0)
 
     await until(seven_are_waiting)
     held.set()
 
     async def nothing_is_left():
-        return await consumer.standing() == ConsumerProgress(0, 0, 0)
+        return await consumer.progress() == ConsumerProgress(0, 0, 0)
 
     await until(nothing_is_left)
     await consumer.stop()

@@ -10,9 +10,9 @@ import pytest
 
 from shared.messages.ids import new_id
 from shared.nats.streams import declare, declare_consumer
-from shared.process.consumer import PullConsumer
 from shared.store.event_store import MAX_COMMAND_IDS
 from shared.store.replies import Replies
+from tests.support.consuming import reading
 from tests.support.ledger import ledger_service
 from tests.support.waiting import until
 
@@ -28,12 +28,8 @@ async def _js(client):
 
 @asynccontextmanager
 async def _serving(client, service):
-    consumer = PullConsumer(client, "KEYS_COMMANDS", "key", service.handle, service.give_up, ack_wait=4)
-    await consumer.start()
-    try:
+    async with reading(client, service.handle, service.give_up):
         yield
-    finally:
-        await consumer.stop()
 
 
 @pytest.fixture(name="service")
@@ -333,7 +329,7 @@ async def test_a_command_that_cannot_be_carried_out_is_answered_in_the_end(js):
     assert (rejection["code"], rejection["retryable"]) == ("internal", True)
 
 
-async def test_what_was_carried_out_after_all_is_not_surrendered(js):
+async def test_what_was_carried_out_after_all_is_not_given_up(js):
     message = await _in_hand(js)
     await ledger_service(js).handle(message)  # and its acknowledgement is lost
 
@@ -346,5 +342,5 @@ async def test_what_was_carried_out_after_all_is_not_surrendered(js):
 async def test_an_answer_that_was_given_can_be_asked_for(js):
     await _tell(js, REVOKE, {"key_id": str(new_id())}, command_id=(refused := new_id()))
 
-    assert await Replies(js, "key").given(refused)
-    assert not await Replies(js, "key").given(new_id())
+    assert await Replies(js, "key").has_reply(refused)
+    assert not await Replies(js, "key").has_reply(new_id())

@@ -5,10 +5,10 @@ import logging
 from unittest.mock import AsyncMock, Mock
 
 from shared.errors import Transient
-from shared.process.consumer import ConsumerProgress
 from shared.process.health import serve_probes
 from shared.process.host import Host
 from shared.process.metrics import _pending, measure_forever
+from shared.process.subscriber import ConsumerProgress
 from tests.support.nats import free_port
 from tests.support.waiting import until
 
@@ -29,11 +29,11 @@ async def test_a_task_that_ended_by_an_error_is_said_in_the_log_and_to_who_asks(
     assert record.exc_info[0] is ValueError
 
 
-async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_once_stood(monkeypatch):
+async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_once_stood():
     turns = [ConsumerProgress(5, 1, 0), RuntimeError("a bug"), Transient("away")]
     seen = []
 
-    async def standing():
+    async def progress():
         seen.append({dict(o.attributes)["messaging.consumer.group.name"]: o.value for o in _pending._observe(None)})  # noqa: SLF001 - as it is exported
         if not turns:
             raise SystemExit
@@ -41,10 +41,9 @@ async def test_a_consumer_that_cannot_be_asked_is_measured_later_and_not_as_it_o
             raise turn
         return turn
 
-    monkeypatch.setattr("shared.process.metrics._EVERY", 0)
-    consumer = Mock(durable="key", standing=standing)
+    consumer = Mock(durable="key", progress=progress)
     try:
-        await measure_forever(consumer)
+        await measure_forever(consumer, interval_s=0)
     except SystemExit:
         assert seen[1:] == [{"key": 5}, {"key": 5}, {}]
 
