@@ -21,7 +21,7 @@ from tests.support.settings import yubikey_settings
 from tests.support.waiting import until
 
 BEFORE, NOW = bytes(range(32)), bytes(range(1, 33))
-DONE = "the previous secret can be taken away"
+DONE = "the previous secret can be removed"
 
 
 @pytest.fixture(name="settings")

@@ -155,7 +155,7 @@ async def _change_the_passphrase(suite):
             *suite.local.command("key"), cwd=ROOT, env=environment, stdout=file, stderr=file
         )
     try:
-        await until(lambda: "can be taken away" in log.read_text(), within=30)
+        await until(lambda: "can be removed" in log.read_text(), within=30)
         os.kill(suite.pid("key"), signal.SIGKILL)
         assert (await suite.ask("key.generate", {"algorithm": "ec-p256"})).tokens[3] == "generated"
     finally:

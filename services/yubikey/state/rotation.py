@@ -49,7 +49,7 @@ async def reseal_documents(bucket: KeyValue, sealing: DocumentSealing, leases: L
     while True:
         try:
             if not (left := await _reseal_all(bucket, sealing, leases)):
-                log.info("the previous secret can be taken away: nothing in %s is sealed with it", bucket.bucket)
+                log.info("the previous secret can be removed: nothing in %s is sealed with it", bucket.bucket)
                 return
             if left != before:
                 log.info(
