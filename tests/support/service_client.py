@@ -31,7 +31,11 @@ class Outcome(NamedTuple):
 @contextlib.asynccontextmanager
 async def running(service: Service) -> AsyncIterator[None]:
     """Run *service* in this process for as long as the body runs."""
-    await service.start()
+    try:
+        await service.start()
+    except BaseException:
+        await service.broker.stop()  # in a process of its own, the connection would end with the process
+        raise
     try:
         yield
     finally:
