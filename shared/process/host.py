@@ -204,7 +204,7 @@ class Host:
         return None
 
     async def _problems(self) -> list[str]:
-        """What keeps the service from its work; its commands wait then, or another replica takes them."""
+        """Lists what keeps the service from its work; its commands wait then, or another replica takes them."""
         if self._stopping:
             return ["it was told to stop"]
         if not self._started:
@@ -219,7 +219,7 @@ class Host:
         backlogs = {s.durable: p.pending for s, p in zip(subscribers, progress, strict=True) if p.pending > MAX_BACKLOG}
         return [
             *failed_tasks(self._tasks),
-            *(f"{durable}: {pending} messages are yet to be heard" for durable, pending in backlogs.items()),
+            *(f"{durable}: {pending} messages are pending" for durable, pending in backlogs.items()),
         ]
 
     async def _on_error(self, error: Exception) -> None:

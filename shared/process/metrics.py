@@ -12,11 +12,11 @@ from shared.telemetry.instruments import Gauge, best_effort
 
 INTERVAL_S = 15.0
 _meter = metrics.get_meter("cim-keys")
-_pending = Gauge("cim_keys.consumer.pending", "{message}", "Messages that are yet to be heard")
-_ack_pending = Gauge("cim_keys.consumer.ack_pending", "{message}", "Messages that are being worked on")
-_redelivered = Gauge("cim_keys.consumer.redelivered", "{message}", "Of these, such as were delivered before")
+_pending = Gauge("cim_keys.consumer.pending", "{message}", "Messages that were not delivered yet")
+_ack_pending = Gauge("cim_keys.consumer.ack_pending", "{message}", "Messages in flight")
+_redelivered = Gauge("cim_keys.consumer.redelivered", "{message}", "Messages in flight that were delivered before")
 dead_letters_stored = _meter.create_counter(
-    "cim_keys.dead_letters", "{message}", "Messages that could not be processed, and are kept"
+    "cim_keys.dead_letters", "{message}", "Messages that could not be processed"
 )
 reconnects = _meter.create_counter(
     "cim_keys.nats.reconnects", "{connection}", "How often the connection was made again"
