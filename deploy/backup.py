@@ -1,8 +1,7 @@
-"""``python -m deploy.backup save|restore DIRECTORY``: every stream and bucket of streams.yaml, as snapshots.
+"""``python -m deploy.backup save|restore DIRECTORY``: JetStream snapshots of every stream and bucket in streams.yaml.
 
-A snapshot holds a stream as it stood at one moment, with its sequences and its consumers. Private keys are in it as
-they are in KEYS_SECRETS: sealed. On as many servers as they were they are again, or on STREAM_REPLICAS of them.
-docs/operations.md says when to stop what.
+A snapshot is consistent and includes sequences and consumers. Private keys stay encrypted, as in KEYS_SECRETS. Restored
+streams have as many replicas as before, or STREAM_REPLICAS. docs/operations.md names the processes to stop first.
 """
 
 from __future__ import annotations
@@ -29,17 +28,17 @@ from shared.messages.permissions import BACKUP
 from shared.nats.streams import require_server, stream_configs
 from shared.process.settings import read_or_exit
 
-_BEFORE_THE_LOG_TELLS_OF_IT = ("KV_KEYS_SECRETS", "KV_KEYS_DEVICES")
-_CHUNK = 128 * 1024
-_SECONDS = 30.0
+_WRITTEN_BEFORE_EVENTS = ("KV_KEYS_SECRETS", "KV_KEYS_DEVICES")
+_CHUNK_BYTES = 128 * 1024
+_TIMEOUT_S = 30.0
 
 
 class BackupFailed(Exception):
-    """The backup could not be made or restored; the message says why, and what to do."""
+    """A failed backup or restore; the message names the reason and the remedy."""
 
 
 class Snapshot(BaseModel):
-    """One stream in a backup: its name, what JetStream must be told to restore it, and the hash of its file."""
+    """One stream in a backup: what JetStream's restore request needs, and the hash of the snapshot file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -50,7 +49,7 @@ class Snapshot(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Written last: a directory without one is no backup."""
+    """The table of contents. It is written last: a directory without one is an incomplete backup."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -58,20 +57,20 @@ class Manifest(BaseModel):
     snapshots: list[Snapshot]
 
 
-def in_order() -> list[str]:
-    """All streams; each copy may be of a later moment than the one before it.
+def streams_in_order() -> list[str]:
+    """Returns all streams in the order of their snapshots, each of which is later than the one before.
 
-    What must not be ahead of the log comes first (a snapshot of an aggregate, say), and what is written before the log
-    tells of it comes last: no key is told of that the backup does not have.
+    Streams that must not be ahead of the log come first, snapshots of aggregates for example. Buckets written before
+    their events come last: the backup has every key that its log mentions.
     """
-    last = (LOG, *_BEFORE_THE_LOG_TELLS_OF_IT)
+    last = (LOG, *_WRITTEN_BEFORE_EVENTS)
     return [*sorted(set(stream_configs(catalog())) - set(last)), *last]
 
 
 async def save(client: Client, directory: Path) -> Manifest:
-    """Copy everything into *directory*, which must be new or empty."""
-    await asyncio.to_thread(_make, directory)
-    manifest = Manifest(snapshots=[await _save_stream(client, directory, stream) for stream in in_order()])
+    """Saves all streams into *directory*, which must be new or empty."""
+    await asyncio.to_thread(_create, directory)
+    manifest = Manifest(snapshots=[await _save_stream(client, directory, stream) for stream in streams_in_order()])
     draft = directory / "manifest.draft"
     with _private(draft) as file:
         file.write(manifest.model_dump_json(indent=1).encode())
@@ -80,22 +79,22 @@ async def save(client: Client, directory: Path) -> Manifest:
 
 
 async def restore(client: Client, directory: Path, replicas: int | None = None) -> Manifest:
-    """Put back what *directory* holds, on a server that has none of it. Nothing is written before all is checked.
+    """Restores the backup in *directory* to a server that has none of its streams, after checking every hash.
 
-    *replicas*: on how many servers of a cluster, if not on as many as it was.
+    *replicas*: the number of replicas, if not the saved one.
     """
-    manifest = await asyncio.to_thread(_checked, directory)
-    standing = [one.stream for one in manifest.snapshots if "error" not in await _api(client, f"INFO.{one.stream}", {})]
-    if standing:
+    manifest = await asyncio.to_thread(_load_manifest, directory)
+    existing = [one.stream for one in manifest.snapshots if "error" not in await _api(client, f"INFO.{one.stream}", {})]
+    if existing:
         raise BackupFailed(
-            f"the server has {', '.join(standing)} already: stop the services and start the server on an empty store"
+            f"the server has {', '.join(existing)} already: stop the services and start the server on an empty store"
         )
     for snapshot in manifest.snapshots:
         await _restore_stream(client, directory, snapshot, {} if replicas is None else {"num_replicas": replicas})
     return manifest
 
 
-def _make(directory: Path) -> None:
+def _create(directory: Path) -> None:
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     if any(directory.iterdir()):
         raise BackupFailed(f"{directory} is not empty: save into a new directory")
@@ -106,77 +105,79 @@ async def _save_stream(client: Client, directory: Path, stream: str) -> Snapshot
     chunks = await client.subscribe(inbox, pending_bytes_limit=-1, pending_msgs_limit=-1)
     digest = hashlib.sha256()
     try:
-        request = {"deliver_subject": inbox, "no_consumers": False, "jsck": True, "chunk_size": _CHUNK}
-        begun = await _require(client, f"SNAPSHOT.{stream}", request)
+        request = {"deliver_subject": inbox, "no_consumers": False, "jsck": True, "chunk_size": _CHUNK_BYTES}
+        response = await _require(client, f"SNAPSHOT.{stream}", request)
         with _private(_path(directory, stream)) as file:
-            while data := await _chunk(await chunks.next_msg(timeout=_SECONDS), stream):
+            while data := await _receive_chunk(await chunks.next_msg(timeout=_TIMEOUT_S), stream):
                 file.write(data)
                 digest.update(data)
     finally:
         await chunks.unsubscribe()
-    return Snapshot(stream=stream, config=begun["config"], state=begun["state"], sha256=digest.hexdigest())
+    return Snapshot(stream=stream, config=response["config"], state=response["state"], sha256=digest.hexdigest())
 
 
-async def _chunk(message: Msg, stream: str) -> bytes:
-    """What *message* brings of the snapshot; the last one brings nothing, or says what went wrong."""
+async def _receive_chunk(message: Msg, stream: str) -> bytes:
+    """Acknowledges a chunk and returns its bytes; empty at the end. Raises BackupFailed on a status other than 204."""
     headers = message.headers or {}
     if not message.data and not headers.get("Status", "204").startswith("204"):
-        raise BackupFailed(f"the snapshot of {stream} broke off: {headers.get('Description', 'no reason given')}")
+        raise BackupFailed(f"the snapshot of {stream} is incomplete: {headers.get('Description', 'no reason given')}")
     if message.reply:
         await message.respond(b"")
     return message.data
 
 
-async def _restore_stream(client: Client, directory: Path, snapshot: Snapshot, otherwise: dict[str, int]) -> None:
-    request = {"config": snapshot.config | otherwise, "state": snapshot.state}
-    begun = await _require(client, f"RESTORE.{snapshot.stream}", request)
-    subject = begun["deliver_subject"]
+async def _restore_stream(client: Client, directory: Path, snapshot: Snapshot, overrides: dict[str, int]) -> None:
+    request = {"config": snapshot.config | overrides, "state": snapshot.state}
+    response = await _require(client, f"RESTORE.{snapshot.stream}", request)
+    subject = response["deliver_subject"]
     with _path(directory, snapshot.stream).open("rb") as file:
-        while data := file.read(_CHUNK):
-            _accepted(snapshot.stream, await client.request(subject, data, timeout=_SECONDS))
-    ended = _accepted(snapshot.stream, await client.request(subject, b"", timeout=_SECONDS))
-    wanted, found = (state.get("messages") for state in (snapshot.state, ended.get("state", {})))
-    if found != wanted:
-        raise BackupFailed(f"{snapshot.stream} has {found} messages after the restore, and had {wanted}: try it again")
+        while data := file.read(_CHUNK_BYTES):
+            _require_restored(snapshot.stream, await client.request(subject, data, timeout=_TIMEOUT_S))
+    result = _require_restored(snapshot.stream, await client.request(subject, b"", timeout=_TIMEOUT_S))
+    expected, found = (state.get("messages") for state in (snapshot.state, result.get("state", {})))
+    if found != expected:
+        raise BackupFailed(
+            f"{snapshot.stream} has {found} messages instead of {expected}: restore again on an empty store"
+        )
 
 
-def _accepted(stream: str, answer: Msg) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(answer.data) if answer.data else {}
+def _require_restored(stream: str, response: Msg) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(response.data) if response.data else {}
     if "error" in content:
         raise BackupFailed(f"{stream} cannot be restored: {content['error'].get('description')}")
     return content
 
 
-def _checked(directory: Path) -> Manifest:
+def _load_manifest(directory: Path) -> Manifest:
     try:
         manifest = Manifest.model_validate_json((directory / "manifest.json").read_bytes())
     except FileNotFoundError:
-        raise BackupFailed(f"{directory} is no backup, or one that was not finished: it has no manifest.json") from None
+        raise BackupFailed(f"{directory} is not a complete backup: it has no manifest.json") from None
     except ValidationError:
-        raise BackupFailed(f"{directory / 'manifest.json'} is not readable") from None
+        raise BackupFailed(f"{directory / 'manifest.json'} is not a manifest of a backup") from None
     for snapshot in manifest.snapshots:
         path, digest = _path(directory, snapshot.stream), hashlib.sha256()
         if not path.is_file():
             raise BackupFailed(f"{path} is missing")
         with path.open("rb") as file:
-            while data := file.read(_CHUNK):
+            while data := file.read(_CHUNK_BYTES):
                 digest.update(data)
         if digest.hexdigest() != snapshot.sha256:
-            raise BackupFailed(f"{path} is not what was saved: its hash differs")
+            raise BackupFailed(f"{path} is damaged: its SHA-256 hash differs from the manifest")
     return manifest
 
 
 async def _require(client: Client, subject: str, request: dict[str, Any]) -> dict[str, Any]:
-    answer = await _api(client, subject, request)
-    if "error" in answer:
-        raise BackupFailed(f"{subject} was refused: {answer['error'].get('description')}")
-    return answer
+    response = await _api(client, subject, request)
+    if "error" in response:
+        raise BackupFailed(f"the server rejected {subject}: {response['error'].get('description')}")
+    return response
 
 
 async def _api(client: Client, subject: str, request: dict[str, Any]) -> dict[str, Any]:
-    message = await client.request(f"$JS.API.STREAM.{subject}", json.dumps(request).encode(), timeout=_SECONDS)
-    answer: dict[str, Any] = json.loads(message.data)
-    return answer
+    message = await client.request(f"$JS.API.STREAM.{subject}", json.dumps(request).encode(), timeout=_TIMEOUT_S)
+    response: dict[str, Any] = json.loads(message.data)
+    return response
 
 
 def _path(directory: Path, stream: str) -> Path:
@@ -185,7 +186,7 @@ def _path(directory: Path, stream: str) -> Path:
 
 @contextmanager
 def _private(path: Path) -> Iterator[BinaryIO]:
-    """A new file that only its owner reads, on the disk when this ends."""
+    """A new file that only its owner can read, synced to disk at the end."""
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         yield file
         file.flush()
@@ -193,7 +194,7 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 
 async def _main(verb: str, directory: Path, settings: DeclareSettings) -> None:
-    async def quiet(_: Exception) -> None: ...
+    async def ignore(_: Exception) -> None: ...
 
     client = await settings.nats.access.connect(
         settings.nats.url,
@@ -201,7 +202,7 @@ async def _main(verb: str, directory: Path, settings: DeclareSettings) -> None:
         name="cim-keys-backup",
         max_reconnect_attempts=1,
         reconnect_time_wait=0.2,
-        error_cb=quiet,
+        error_cb=ignore,
     )
     try:
         require_server(client)
@@ -227,7 +228,7 @@ def main() -> None:
     except (BackupFailed, Unusable) as error:
         sys.exit(str(error))
     except (Error, OSError, TimeoutError) as error:
-        sys.exit(f"it did not {verb}: {str(error) or type(error).__name__}")
+        sys.exit(f"the {verb} failed: {str(error) or type(error).__name__}")
 
 
 if __name__ == "__main__":

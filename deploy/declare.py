@@ -1,7 +1,7 @@
-"""``python -m deploy.declare``: have the server hold every stream, bucket and consumer, as the one who may create them.
+"""``python -m deploy.declare``: creates every stream, bucket and consumer, with the permissions of the provisioner.
 
-Where services may not create anything (docs/security.md), this runs before they start. NATS_URL says where, and
-STREAM_REPLICAS on how many servers of a cluster each thing is kept (1, 3 or 5): what stands already, too.
+It runs before services that may not create anything themselves (docs/security.md). NATS_URL names the server.
+STREAM_REPLICAS sets the replicas (1, 3 or 5) of all streams and buckets, including existing ones.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ from shared.nats.connection import Access
 from shared.nats.streams import declare_all
 from shared.process.settings import Accepts, NatsSettings, SettingsGroup, read_or_exit
 
-_NUMBERS = ("1", "3", "5")
+_REPLICA_COUNTS = ("1", "3", "5")
 
 
-def _number(value: str | int) -> int:
-    if str(value) not in _NUMBERS:
+def _replica_count(value: str | int) -> int:
+    if str(value) not in _REPLICA_COUNTS:
         raise ValueError
     return int(value)
 
 
-Replicas = Annotated[int, BeforeValidator(_number), Accepts("1, 3 or 5")]
+Replicas = Annotated[int, BeforeValidator(_replica_count), Accepts("1, 3 or 5")]
 
 
-async def declared(url: str, access: Access, replicas: int | None = None) -> None:
-    """Raises Unusable where something stands that streams.yaml does not say, Transient while nobody answers."""
-    client = await access.connect(url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_quiet)
+async def declare_streams(url: str, access: Access, replicas: int | None = None) -> None:
+    """Raises Unusable if something exists that differs from streams.yaml, Transient if JetStream does not answer."""
+    client = await access.connect(url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1, error_cb=_ignore)
     try:
         await declare_all(client, replicas)
     finally:
         await client.close()
 
 
-async def _quiet(_: Exception) -> None: ...
+async def _ignore(_: Exception) -> None: ...
 
 
 class DeclareSettings(SettingsGroup):
@@ -58,9 +58,9 @@ class DeclareSettings(SettingsGroup):
 def main() -> None:
     settings = read_or_exit(DeclareSettings, os.environ)
     try:
-        asyncio.run(declared(settings.nats.url, settings.nats.access, settings.replicas))
+        asyncio.run(declare_streams(settings.nats.url, settings.nats.access, settings.replicas))
     except (Unusable, Transient, nats.errors.Error, OSError, TimeoutError) as error:
-        sys.exit(f"nothing more was declared: {error or type(error).__name__}")
+        sys.exit(f"streams were not declared: {error or type(error).__name__}")
 
 
 if __name__ == "__main__":

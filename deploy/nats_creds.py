@@ -1,9 +1,9 @@
 """``python -m deploy.nats_creds DIRECTORY [--role NAME]``: operator mode, by the suite's own sagas.
 
-It has an operator, its accounts and a user for each role made, and leaves DIRECTORY/<role>.creds (NATS_CREDS), for
-their owner only, and DIRECTORY/nats.conf for nats-server. What stands is left as it is: run it again when it broke off,
-or when a file is lost. With --role that role has another user, and its earlier one is revoked: have the server reload
-(SIGHUP). NATS_URL says where the suite is; it comes as an operator.
+It creates an operator, its accounts and one user a role. It writes DIRECTORY/<role>.creds (NATS_CREDS), readable by the
+owner only, and DIRECTORY/nats.conf for nats-server. It is idempotent: run it again after a failure, or if a file is
+lost. --role issues a new user to that role and revokes the earlier one; then nats-server must reload (SIGHUP).
+NATS_URL names the suite's server; the command connects as an operator.
 """
 
 from __future__ import annotations
@@ -18,96 +18,99 @@ import nats.errors
 from nats.js import JetStreamContext
 from nats.js.errors import Error
 
-from deploy.atomic_files import PUBLIC, write_whole
+from deploy.atomic_files import PUBLIC, write_atomically
 from deploy.nats_identities import ACCOUNT, OPERATOR, Identities, User
-from deploy.saga_client import NotCompleted
+from deploy.saga_client import CommandFailed
 from shared.errors import Unusable
 from shared.messages.catalog import catalog
 from shared.messages.permissions import roles
 from shared.process.settings import NatsSettings, read_or_exit
 
 CONFIGURATION = "nats.conf"
-_LONGEST_LINE = 65_536
-"""A user's JWT with its permissions comes in one."""
+_MAX_CONTROL_LINE_BYTES = 65_536
+"""CONNECT carries a user's JWT with all its permissions in one control line."""
 
 
 def creds_file(directory: Path, role: str) -> Path:
     return directory / f"{role}.creds"
 
 
-async def make(js: JetStreamContext, directory: Path, renewed: str | None = None) -> None:
-    """Make what is missing, for *renewed* another; says what was made and what stood. Raises NotCompleted, Unusable."""
-    directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - it does not last
-    identities = await Identities.of_the_suite(js)
-    _require_own(directory, identities)
-    print(f"operator {OPERATOR}, account {ACCOUNT}: {'stand' if identities.operator.stood else 'made'}")
+async def write_credentials(js: JetStreamContext, directory: Path, renewed: str | None = None) -> None:
+    """Creates what is missing, and another user for the role *renewed*. Raises CommandFailed, Unusable."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)  # noqa: ASYNC240 - one system call
+    identities = await Identities.load_or_create(js)
+    _require_own_directory(directory, identities)
+    print(f"operator {OPERATOR}, account {ACCOUNT}: {'created' if identities.operator.is_new else 'unchanged'}")
     for role in [renewed] if renewed else roles(catalog()):
-        print(f"{role}: {await _provide(identities, directory, role, another=role == renewed)}")
-    if await _configure(identities, directory):
-        print(f"{CONFIGURATION}: written; a server that runs with it must reload it (SIGHUP)")
+        print(f"{role}: {await _update_role(identities, directory, role, renew=role == renewed)}")
+    if await _write_configuration(identities, directory):
+        print(f"{CONFIGURATION}: written; a server that uses it must reload it (SIGHUP)")
     else:
-        print(f"{CONFIGURATION}: stands")
+        print(f"{CONFIGURATION}: unchanged")
 
 
-async def _provide(identities: Identities, directory: Path, role: str, *, another: bool) -> str:
-    """The role's file is there before its earlier user is revoked: a crash in between leaves both good."""
-    users = await identities.standing(role)
-    made = role in identities.just_made
-    if another or not users:
+async def _update_role(identities: Identities, directory: Path, role: str, *, renew: bool) -> str:
+    """Returns a report of the changes.
+
+    The new credentials are written before the earlier user is revoked: after a crash in between, both are valid.
+    """
+    users = await identities.valid_users(role)
+    is_new = role in identities.new_roles
+    if renew or not users:
         users.append(await identities.issue(role))
-        made = True
+        is_new = True
     *earlier, user = users
-    told = ["made" if made else "stands"]
-    if not _holds(creds_file(directory, role), user):
-        write_whole(creds_file(directory, role), _credentials(user, await identities.seed_of(user)))
-        told += [] if made else ["its file was written again"]
+    report = ["created" if is_new else "unchanged"]
+    if not _is_current(creds_file(directory, role), user):
+        write_atomically(creds_file(directory, role), _credentials(user, await identities.seed_of(user)))
+        report += [] if is_new else ["file rewritten"]
     for each in earlier:
         await identities.revoke(each)
-        told.append("its earlier user is revoked")
-    if not user.allows_what_the_catalog_says:
-        told.append(f"the catalog allows it other things since: renew it (--role {role})")
-    return "; ".join(told)
+        report.append("earlier user revoked")
+    if not user.has_catalog_permissions:
+        report.append(f"its permissions differ from the catalog: renew it (--role {role})")
+    return "; ".join(report)
 
 
-def _holds(path: Path, user: User) -> bool:
+def _is_current(path: Path, user: User) -> bool:
     return path.exists() and user.jwt in path.read_text()
 
 
 def _credentials(user: User, seed: str) -> str:
-    """As nats-server's tools write it."""
+    """Returns a credentials file in the format of nsc."""
     return (
         f"-----BEGIN NATS USER JWT-----\n{user.jwt}\n------END NATS USER JWT------\n\n"
         f"-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     )
 
 
-async def _configure(identities: Identities, directory: Path) -> bool:
-    """Whether the server's configuration is another than it was."""
-    made = identities.operator.made
+async def _write_configuration(identities: Identities, directory: Path) -> bool:
+    """Writes nats.conf if it differs; returns true if it did."""
+    created = identities.operator.created
     text = (
-        f"operator: {made['operator_jwt']}\n"
-        f"system_account: {made['system_account_nkey']}\n"
-        f"max_control_line: {_LONGEST_LINE}\n"
+        f"operator: {created['operator_jwt']}\n"
+        f"system_account: {created['system_account_nkey']}\n"
+        f"max_control_line: {_MAX_CONTROL_LINE_BYTES}\n"
         "resolver: MEMORY\n"
-        f"resolver_preload: {json.dumps(await identities.accounts(), indent=1)}\n"
+        f"resolver_preload: {json.dumps(await identities.account_jwts(), indent=1)}\n"
     )
     path = directory / CONFIGURATION
     if path.exists() and path.read_text() == text:
         return False
-    write_whole(path, text, PUBLIC)
+    write_atomically(path, text, PUBLIC)
     return True
 
 
-def _require_own(directory: Path, identities: Identities) -> None:
+def _require_own_directory(directory: Path, identities: Identities) -> None:
     path = directory / CONFIGURATION
-    if path.exists() and identities.operator.made["operator_jwt"] not in path.read_text():
-        raise Unusable(f"{path} is another operator's, not this suite's: choose another directory")
+    if path.exists() and identities.operator.created["operator_jwt"] not in path.read_text():
+        raise Unusable(f"{path} belongs to another operator, not to this suite: choose another directory")
 
 
 async def _main(server: NatsSettings, directory: Path, renewed: str | None) -> None:
     client = await server.access.connect(server.url, "operator", allow_reconnect=False)
     try:
-        await make(client.jetstream(), directory, renewed)
+        await write_credentials(client.jetstream(), directory, renewed)
     finally:
         await client.close()
 
@@ -123,8 +126,8 @@ def main() -> None:
     server = read_or_exit(NatsSettings, os.environ)
     try:
         asyncio.run(_main(server, Path(directory), renewed))
-    except (NotCompleted, Unusable, nats.errors.Error, Error, OSError, TimeoutError) as error:
-        sys.exit(f"not all of it was made: {error or type(error).__name__}")
+    except (CommandFailed, Unusable, nats.errors.Error, Error, OSError, TimeoutError) as error:
+        sys.exit(f"credentials are missing: {error or type(error).__name__}; correct this and run it again")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Who is who on a nats-server in operator mode, as the suite's own sagas have made it and its log tells it.
+"""Operator, accounts and users of nats-server in operator mode, created by the suite's own sagas.
 
-Every saga's id is derived, from a constant down to the role and how many users it has had: whoever asks again asks for
-the same. Seeds come sealed to a key that is drawn here and kept nowhere.
+Saga ids are derived from a constant, the role and a running number: repeating a run repeats no saga. The suite seals
+seeds to a key pair that is generated for one run and never stored.
 """
 
 from __future__ import annotations
@@ -19,7 +19,16 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from nats.js import JetStreamContext
 
-from deploy.saga_client import PATIENCE, Ended, command, completed, end_of, last, require_not_refused
+from deploy.saga_client import (
+    POLL_INTERVAL_S,
+    TIMEOUT_S,
+    SagaResult,
+    last_event,
+    require_not_rejected,
+    result_of,
+    run_saga,
+    send_command,
+)
 from shared.contracts.key.value_types import sealing_info
 from shared.messages.catalog import catalog
 from shared.messages.ids import derive_id
@@ -28,13 +37,15 @@ from shared.messages.permissions import PROVISIONER, permissions_of
 OPERATOR, ACCOUNT = "cim-keys", "keys"
 _ROOT = UUID("019a0000-0000-7000-8000-000000000000")
 _SEALING = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
-_WITH_THE_OPERATOR, _MORE = "nats-provisioning", "nats-user-issuance"
-_FIRST = PROVISIONER
-"""The saga that makes the operator makes a user, too: this role's first."""
+_PROVISIONING, _USER_ISSUANCE = "nats-provisioning", "nats-user-issuance"
+_FIRST_ROLE = PROVISIONER
+"""The saga that creates the operator also issues the first user of this role."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class User:
+    """A user JWT of one role, with its seed sealed to the recipient of the saga's request."""
+
     role: str
     key_id: str
     nkey: str
@@ -42,68 +53,73 @@ class User:
     sealed_seed: bytes
 
     @property
-    def allows_what_the_catalog_says(self) -> bool:
-        return _allowed_by(self.jwt) == _allowed_by_catalog(self.role)
+    def has_catalog_permissions(self) -> bool:
+        return _permissions_in(self.jwt) == _permission_sets(self.role)
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator with its two accounts; *saga_id* is what the ids of its users' sagas are derived from."""
+    """An operator with its two accounts.
+
+    *created*: the body of its saga's `completed`; *is_new*: this run created it. Ids of its users' sagas
+    are derived from *saga_id*.
+    """
 
     saga_id: UUID
-    made: dict[str, Any]
-    stood: bool
+    created: dict[str, Any]
+    is_new: bool
 
     @property
     def account_key_id(self) -> str:
-        return str(self.made["account_key_id"])
+        return str(self.created["account_key_id"])
 
 
 class Identities:
-    """Of one operator; made with a fresh key that seeds are sealed to."""
+    """The users and accounts of one operator; *recipient* opens the seeds of this run."""
 
     def __init__(self, js: JetStreamContext, operator: Operator, recipient: X25519PrivateKey) -> None:
         self._js, self.operator, self._recipient = js, operator, recipient
 
     @classmethod
-    async def of_the_suite(cls, js: JetStreamContext) -> Identities:
-        """The operator that stands, or else is made now. Raises NotCompleted."""
+    async def load_or_create(cls, js: JetStreamContext) -> Identities:
+        """Returns the suite's operator, after creating a missing one. Raises CommandFailed."""
         recipient = X25519PrivateKey.generate()
         saga_id = derive_id(_ROOT, "operator/1")
         attempt = 1
-        while (end := await end_of(js, _WITH_THE_OPERATOR, str(saga_id))) is not None and not end.well:
+        while (result := await result_of(js, _PROVISIONING, str(saga_id))) is not None and not result.is_completed:
             attempt += 1
             saga_id = derive_id(_ROOT, f"operator/{attempt}")
-        made = end.body if end is not None else await _provisioned(js, str(saga_id), recipient)
-        return cls(js, Operator(saga_id, made, stood=end is not None), recipient)
+        created = result.body if result is not None else await _provision(js, str(saga_id), recipient)
+        return cls(js, Operator(saga_id, created, is_new=result is None), recipient)
 
     @property
-    def just_made(self) -> tuple[str, ...]:
-        """The roles whose user came with the operator, if that was made now."""
-        return () if self.operator.stood else (_FIRST,)
+    def new_roles(self) -> tuple[str, ...]:
+        """Roles whose user this run created together with the operator."""
+        return (_FIRST_ROLE,) if self.operator.is_new else ()
 
-    async def standing(self, role: str) -> list[User]:
-        """The role's users that are not revoked, the last made last: one, unless a renewal broke off."""
-        made = [_user(role, end.body) async for _, end in self._ended(role) if end.well]
-        return [user for user in made if await last(self._js, f"keys.events.nats-jwt.revoked.{user.key_id}") is None]
+    async def valid_users(self, role: str) -> list[User]:
+        """Returns the role's unrevoked users, the newest last: more than one after an interrupted renewal."""
+        issued = [_user(role, result.body) async for _, result in self._sagas_of(role) if result.is_completed]
+        subject = "keys.events.nats-jwt.revoked"
+        return [user for user in issued if await last_event(self._js, f"{subject}.{user.key_id}") is None]
 
     async def issue(self, role: str) -> User:
-        """One user more. Raises NotCompleted."""
-        number = 1 + len([number async for number, _ in self._ended(role)])
-        told = await completed(
+        """Issues another user. Raises CommandFailed."""
+        number = 1 + len([number async for number, _ in self._sagas_of(role)])
+        issued = await run_saga(
             self._js,
-            _MORE,
-            self._saga_of(role, number),
+            _USER_ISSUANCE,
+            self._saga_id(role, number),
             account_key_id=self.operator.account_key_id,
             user=role,
             permissions=_permissions(role),
             recipient_public_key=_public(self._recipient),
         )
-        return _user(role, told)
+        return _user(role, issued)
 
     async def revoke(self, user: User) -> None:
-        """Have the account's next JWT keep it out. Raises NotCompleted."""
-        await completed(
+        """Adds the user to the revocations of its account's JWT. Raises CommandFailed."""
+        await run_saga(
             self._js,
             "nats-user-revocation",
             str(derive_id(UUID(user.key_id), "revocation")),
@@ -114,65 +130,74 @@ class Identities:
         )
 
     async def seed_of(self, user: User) -> str:
-        """Raises NotCompleted. A user of an earlier run is sealed to that one's key: its key is exported once more."""
-        try:
-            return self._opened(user.key_id, user.sealed_seed)
-        except InvalidTag:
-            return self._opened(user.key_id, await self._exported_to_us(user.key_id))
+        """Returns the user's seed. If it is sealed to the key of an earlier run, it is exported again.
 
-    async def accounts(self) -> dict[str, str]:
-        """The newest JWT of each account, by its public key."""
+        Raises CommandFailed.
+        """
+        try:
+            return self._open(user.key_id, user.sealed_seed)
+        except InvalidTag:
+            return self._open(user.key_id, await self._export_seed(user.key_id))
+
+    async def account_jwts(self) -> dict[str, str]:
+        """Returns the newest JWT of each account by its public key."""
         accounts = {}
-        for which in ("system_account", "account"):
-            signed = await last(self._js, f"keys.events.nats-jwt.signed.{self.operator.made[f'{which}_key_id']}")
-            accounts[str(self.operator.made[f"{which}_nkey"])] = str((signed or {})["jwt"])
+        for account in ("system_account", "account"):
+            key_id = self.operator.created[f"{account}_key_id"]
+            signed = await last_event(self._js, f"keys.events.nats-jwt.signed.{key_id}")
+            accounts[str(self.operator.created[f"{account}_nkey"])] = str((signed or {})["jwt"])
         return accounts
 
-    async def _ended(self, role: str) -> AsyncIterator[tuple[int, Ended]]:
-        """The role's sagas, from the first on."""
+    async def _sagas_of(self, role: str) -> AsyncIterator[tuple[int, SagaResult]]:
+        """Yields numbers and results of the role's sagas, from the first on."""
         number = 1
-        if role == _FIRST:
-            yield number, Ended("completed", self.operator.made)
+        if role == _FIRST_ROLE:
+            yield number, SagaResult("completed", self.operator.created)
             number += 1
-        while (end := await end_of(self._js, _MORE, self._saga_of(role, number))) is not None:
-            yield number, end
+        while (result := await result_of(self._js, _USER_ISSUANCE, self._saga_id(role, number))) is not None:
+            yield number, result
             number += 1
 
-    def _saga_of(self, role: str, number: int) -> str:
+    def _saga_id(self, role: str, number: int) -> str:
         return str(derive_id(self.operator.saga_id, f"{role}/{number}"))
 
-    async def _exported_to_us(self, key_id: str) -> bytes:
-        wish = {"key_id": key_id, "recipient_public_key": _public(self._recipient), "format": "nkey-seed"}
-        command_id = await command(self._js, "key.export", wish)
-        async with asyncio.timeout(PATIENCE):
+    async def _export_seed(self, key_id: str) -> bytes:
+        request = {"key_id": key_id, "recipient_public_key": _public(self._recipient), "format": "nkey-seed"}
+        command_id = await send_command(self._js, "key.export", request)
+        async with asyncio.timeout(TIMEOUT_S):
             while True:
-                told = await last(self._js, f"keys.events.key.exported.{key_id}")
-                if told is not None and told["recipient_public_key"] == wish["recipient_public_key"]:
-                    return base64.b64decode(told["sealed_key"])
-                await require_not_refused(self._js, command_id)
-                await asyncio.sleep(0.05)
+                event = await last_event(self._js, f"keys.events.key.exported.{key_id}")
+                if event is not None and event["recipient_public_key"] == request["recipient_public_key"]:
+                    return base64.b64decode(event["sealed_key"])
+                await require_not_rejected(self._js, command_id)
+                await asyncio.sleep(POLL_INTERVAL_S)
 
-    def _opened(self, key_id: str, sealed: bytes) -> str:
+    def _open(self, key_id: str, sealed: bytes) -> str:
         return _SEALING.decrypt(sealed, self._recipient, sealing_info(key_id)).decode()
 
 
-async def _provisioned(js: JetStreamContext, saga_id: str, recipient: X25519PrivateKey) -> dict[str, Any]:
-    return await completed(
+async def _provision(js: JetStreamContext, saga_id: str, recipient: X25519PrivateKey) -> dict[str, Any]:
+    return await run_saga(
         js,
-        _WITH_THE_OPERATOR,
+        _PROVISIONING,
         saga_id,
         operator=OPERATOR,
         account=ACCOUNT,
-        user=_FIRST,
+        user=_FIRST_ROLE,
         limits={"jetstream": True},
-        permissions=_permissions(_FIRST),
+        permissions=_permissions(_FIRST_ROLE),
         recipient_public_key=_public(recipient),
     )
 
 
-def _user(role: str, told: dict[str, Any]) -> User:
-    sealed = base64.b64decode(told["sealed_user_seed"])
-    return User(role, str(told["user_key_id"]), str(told["user_nkey"]), str(told["user_jwt"]), sealed)
+def _user(role: str, issued: dict[str, Any]) -> User:
+    return User(
+        role=role,
+        key_id=str(issued["user_key_id"]),
+        nkey=str(issued["user_nkey"]),
+        jwt=str(issued["user_jwt"]),
+        sealed_seed=base64.b64decode(issued["sealed_user_seed"]),
+    )
 
 
 def _public(recipient: X25519PrivateKey) -> str:
@@ -188,12 +213,14 @@ def _permissions(role: str) -> dict[str, list[str]]:
     }
 
 
-def _allowed_by_catalog(role: str) -> list[set[str]]:
-    said = _permissions(role)
-    return [set(said[kind]) for kind in ("publish_allow", "publish_deny", "subscribe_allow")]
+def _permission_sets(role: str) -> list[set[str]]:
+    permissions = _permissions(role)
+    return [set(permissions[kind]) for kind in ("publish_allow", "publish_deny", "subscribe_allow")]
 
 
-def _allowed_by(jwt: str) -> list[set[str]]:
+def _permissions_in(jwt: str) -> list[set[str]]:
     claims = jwt.split(".")[1]
-    said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["nats"]
-    return [set(said[way].get(kind, ())) for way, kind in (("pub", "allow"), ("pub", "deny"), ("sub", "allow"))]
+    user = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["nats"]
+    return [
+        set(user[direction].get(kind, ())) for direction, kind in (("pub", "allow"), ("pub", "deny"), ("sub", "allow"))
+    ]

@@ -1,7 +1,7 @@
-"""``python -m deploy.nats_users DIRECTORY``: a user for each role, with a seed of its own and what the catalog allows.
+"""``python -m deploy.nats_users DIRECTORY``: one user a role, with a seed and the permissions of the catalog.
 
-DIRECTORY/users.conf is for nats-server (`include`, or `-c`); DIRECTORY/<role>.nk is the role's secret (NATS_NKEY).
-Seeds that are there are kept: run it again after an upgrade, and have the server reload.
+nats-server includes DIRECTORY/users.conf; DIRECTORY/<role>.nk is the role's seed (NATS_NKEY). Existing seeds are kept:
+run it again after an upgrade, and have the server reload its configuration.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import nkeys
 
+from deploy.atomic_files import PUBLIC, write_atomically
 from shared.messages.catalog import catalog
 from shared.messages.permissions import permissions_of, roles
 
@@ -23,13 +24,12 @@ def seed_file(directory: Path, role: str) -> Path:
 
 
 def write_users(directory: Path) -> Path:
-    """Make the seeds that are missing and write the server's part; returns that."""
+    """Generates missing seeds, writes users.conf and returns its path."""
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
     users = [_user(directory, role) for role in roles(catalog())]
     path = directory / "users.conf"
-    draft = path.with_suffix(".draft")
-    draft.write_text("authorization: " + json.dumps({"users": users}, indent=1) + "\n")
-    return draft.replace(path)
+    write_atomically(path, "authorization: " + json.dumps({"users": users}, indent=1) + "\n", PUBLIC)
+    return path
 
 
 def _user(directory: Path, role: str) -> dict[str, Any]:
@@ -40,14 +40,9 @@ def _user(directory: Path, role: str) -> dict[str, Any]:
 
 
 def _public_key(path: Path) -> str:
-    """Of the seed in the file *path*, which is drawn if there is none. A crash leaves a whole seed or none."""
+    """Returns the public key of the seed in *path*, after generating a missing seed."""
     if not path.exists():
-        draft = path.with_suffix(".draft")
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
-        draft.rename(path)
+        write_atomically(path, nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER))
     public: bytes = nkeys.from_seed(bytearray(path.read_bytes().strip())).public_key
     return public.decode()
 

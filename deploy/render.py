@@ -1,4 +1,4 @@
-"""``make render``: the pages that follow from subjects.yaml and the contracts; a test compares them with what is here.
+"""``make render``: writes docs/asyncapi.yaml from subjects.yaml and the contracts; a test compares them.
 
 AsyncAPI is generated from the catalog and not by FastStream, which sees the commands of one service and no events
 (docs/adr/0030).
@@ -72,12 +72,12 @@ def _channel(text: str, route: Route) -> dict[str, Any]:
 
 
 def _operations(lines: dict[str, Route]) -> list[tuple[str, dict[str, Any]]]:
-    found = []
+    operations = []
     for route in lines.values():
-        where = {"channel": {"$ref": f"#/channels/{route.message}"}}
-        found += [(f"{who}.sends.{route.message}", {"action": "send", **where}) for who in route.publishers]
-        found += [(f"{who}.reads.{route.message}", {"action": "receive", **where}) for who in route.readers]
-    return found
+        channel = {"channel": {"$ref": f"#/channels/{route.message}"}}
+        operations += [(f"{role}.sends.{route.message}", {"action": "send", **channel}) for role in route.publishers]
+        operations += [(f"{role}.reads.{route.message}", {"action": "receive", **channel}) for role in route.readers]
+    return operations
 
 
 def _message(name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where a local suite lives and what it is made of; the secrets it needs are made at the first start."""
+"""A local suite: its directory, processes, environments and secrets, which the first start generates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from deploy.atomic_files import PUBLIC, write_whole
+from deploy.atomic_files import PUBLIC, write_atomically
 from deploy.nats_creds import CONFIGURATION, creds_file
 from deploy.nats_users import seed_file, write_users
 from shared.nats.connection import Access
@@ -25,15 +25,14 @@ CHOICES = ("CERTIFICATE_POLICY_FILE", "ENABLE_ML_DSA")
 
 
 def is_for_all(name: str) -> bool:
-    """Whether every service has the setting: how it logs, and where its telemetry goes."""
+    """Returns true for settings of every service: log format and telemetry."""
     return name == "LOG_FORMAT" or name.startswith("OTEL_")
 
 
 def http_port_beside(nats_port: int) -> int:
-    """Where a suite serves HTTP that was told its NATS port only: as far from it as 8080 from 4222.
+    """Returns the default HTTP port for a NATS port: as far from it as 8080 is from 4222.
 
-    So suites that run side by side, each on a NATS port of its own, do not meet; and the URLs that a suite writes into
-    certificates stay true when it is started again.
+    Suites with different NATS ports therefore do not conflict. The URLs in certificates stay valid after a restart.
     """
     port = nats_port + HTTP_PORT - NATS_PORT
     return port if port <= LAST_PORT else nats_port - (HTTP_PORT - NATS_PORT)
@@ -41,24 +40,24 @@ def http_port_beside(nats_port: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class LocalSuite:
-    """A nats-server and the five services on this machine, all that they keep under one directory."""
+    """A nats-server and the five services on this machine; one directory holds all their state."""
 
     state: Path
     port: int = NATS_PORT
     http_port: int = HTTP_PORT
     virtual_yubikeys: str = "42000001"
     choices: Mapping[str, str] = field(default_factory=dict)
-    """What else its owner has chosen, by the names of CHOICES, and what `is_for_all`."""
+    """Further settings to pass on: those of CHOICES and those that `is_for_all`."""
     secured: bool = False
-    """Whether the server lets in only the roles of the catalog, each for what is its own (docs/security.md)."""
+    """The server admits only the roles of the catalog, each with its permissions (docs/security.md)."""
     operated: Path | None = None
-    """What `deploy.nats_creds` has made: the server is in operator mode, in the place of *secured*."""
+    """Directory written by `deploy.nats_creds`: the server runs in operator mode; excludes *secured*."""
     servers: str | None = None
-    """Where servers run already, in place of one's own: URLs, with commas between."""
+    """URLs of running servers, separated by commas; None: the suite starts its own."""
     replicas: int | None = None
-    """On how many of these servers each thing is kept."""
+    """Replicas of each stream and bucket in the cluster."""
     tls: Path | None = None
-    """What `deploy.nats_tls` has made: server and services know each other by certificates."""
+    """Directory written by `deploy.nats_tls`: server and services use mutual TLS."""
 
     @property
     def url(self) -> str:
@@ -74,11 +73,11 @@ class LocalSuite:
 
     @property
     def is_limited(self) -> bool:
-        """Whether services may not create anything."""
+        """True if services lack the permission to create streams."""
         return self.secured or self.operated is not None
 
     def access_settings(self, role: str) -> dict[str, str]:
-        """As whom *role* connects, in the words of its environment."""
+        """Returns the environment variables with which *role* authenticates."""
         settings = {"NATS_NKEY": str(seed_file(self.users, role))} if self.secured else {}
         if self.operated is not None:
             settings = {"NATS_CREDS": str(creds_file(self.operated, role))}
@@ -98,25 +97,21 @@ class LocalSuite:
         return self.state / "logs" / f"{name}.log"
 
     def prepare(self) -> None:
-        """Make the directories and, where they are missing, the secrets: each readable by its owner only."""
+        """Creates missing directories and secrets, readable by their owner only."""
         for directory in ("nats", "logs", "secrets", "yubikey"):
             (self.state / directory).mkdir(parents=True, exist_ok=True, mode=0o700)
         for name in ("key.passphrase", "yubikey.secret"):
             path = self.state / "secrets" / name
             if not path.exists():
-                draft = path.with_suffix(".draft")
-                descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-                with os.fdopen(descriptor, "w") as file:
-                    file.write(secrets.token_urlsafe(48))
-                draft.rename(path)
+                write_atomically(path, secrets.token_urlsafe(48))
         if self.secured:
             write_users(self.users)
-        write_whole(self._configuration, self._configured(), PUBLIC)
+        write_atomically(self._config_file, self._server_config(), PUBLIC)
 
     def command(self, name: str) -> list[str]:
         if name != "nats":
             return [sys.executable, "-m", f"services.{name}"]
-        # the wheel's server: what a system package installs may be far too old (facts.md)
+        # the wheel's server: those of system packages may be too old
         server = Path(sys.executable).with_name("nats-server")
         return [
             str(server),
@@ -127,25 +122,25 @@ class LocalSuite:
             "127.0.0.1",
             "-p",
             str(self.port),
-            *(["-c", str(self._configuration)] if self._configured() else []),
+            *(["-c", str(self._config_file)] if self._server_config() else []),
         ]
 
     @property
-    def _configuration(self) -> Path:
+    def _config_file(self) -> Path:
         return self.state / "server.conf"
 
-    def _configured(self) -> str:
-        """What the server reads again when it is told to: TLS by its command line would forbid it that."""
-        known = self.operated / CONFIGURATION if self.operated is not None else self.users / "users.conf"
-        parts = [f"include {json.dumps(os.path.relpath(known, self.state))}"] if self.is_limited else []
+    def _server_config(self) -> str:
+        """Returns a configuration that the server can reload; it cannot reload TLS from its command line."""
+        users = self.operated / CONFIGURATION if self.operated is not None else self.users / "users.conf"
+        parts = [f"include {json.dumps(os.path.relpath(users, self.state))}"] if self.is_limited else []
         if self.tls is not None:
             files = {"cert_file": "server.pem", "key_file": "server.key", "ca_file": "ca.pem"}
-            told = {setting: str(self.tls / name) for setting, name in files.items()}
-            parts.append(f"tls: {json.dumps({**told, 'verify': True})}")
+            paths = {setting: str(self.tls / name) for setting, name in files.items()}
+            parts.append(f"tls: {json.dumps({**paths, 'verify': True})}")
         return "".join(f"{part}\n" for part in parts)
 
     def environment(self, name: str) -> dict[str, str]:
-        """What a process is given of the environment: its own settings, and nothing of its siblings'."""
+        """Returns the environment of a process: its own settings, and none of its siblings'."""
         inherited = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "PYTHONPATH") if key in os.environ}
 
         def chosen(*names: str) -> dict[str, str]:
@@ -161,6 +156,6 @@ class LocalSuite:
                 "VIRTUAL_YUBIKEYS": self.virtual_yubikeys,
             },
         }
-        told = {} if name == "nats" else {each: told for each, told in self.choices.items() if is_for_all(each)}
+        common = {} if name == "nats" else {each: value for each, value in self.choices.items() if is_for_all(each)}
         access = self.access_settings(name) if name in SERVICES else {}
-        return {**inherited, **told, "NATS_URL": self.url, **access, **own.get(name, {})}
+        return {**inherited, **common, "NATS_URL": self.url, **access, **own.get(name, {})}

@@ -1,4 +1,4 @@
-"""Keeps a local suite's processes running: the server first, the services after it; stopped in the opposite order."""
+"""Supervisor of a local suite: starts the server, then the services; restarts them; stops them in reverse order."""
 
 from __future__ import annotations
 
@@ -21,62 +21,65 @@ from shared.messages.permissions import PROVISIONER
 from shared.nats.streams import declare_all
 from shared.process.host import UNUSABLE
 
-_GRACE = 20.0
-_SOONEST_RESTART, _LATEST_RESTART = 0.1, 5.0
+_STOP_TIMEOUT_S = 20.0
+_START_TIMEOUT_S = 60.0
+_MIN_RESTART_DELAY_S, _MAX_RESTART_DELAY_S = 0.1, 5.0
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 class NotStarted(Exception):
-    """The suite cannot run as it is; the message says why, in one line."""
+    """A suite that cannot start; the message names the reason in one line."""
 
 
 class Supervisor:
+    """The processes of one local suite."""
+
     def __init__(self, suite: LocalSuite) -> None:
         self._suite = suite
         self._running: dict[str, Process] = {}
-        self._keeping: dict[str, asyncio.Task[None]] = {}
+        self._restarting: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
 
     async def start(self) -> None:
-        """Start everything; returns when all of it serves. Raises NotStarted with the reason."""
+        """Starts all processes and waits until they serve. Raises NotStarted."""
         self._suite.prepare()
         await _require_free(self._suite.http_port, "HTTP_PORT")
         if self._suite.servers is None:
             await _require_free(self._suite.port, "NATS_PORT")
-            await self._keep("nats")
+            await self._launch("nats")
         if self._suite.is_limited or self._suite.servers is not None:
-            await self._declared()
+            await self._declare_streams()
         for name in SERVICES:
-            await self._keep(name)
-        await self._until_serving()
+            await self._launch(name)
+        await self._wait_until_serving()
 
     async def watch(self) -> None:
-        """Return only if a process cannot be kept running. Raises NotStarted."""
-        await asyncio.gather(*self._keeping.values())
+        """Waits for ever. Raises NotStarted if a service exits because it cannot run."""
+        await asyncio.gather(*self._restarting.values())
 
     async def stop(self) -> None:
-        """Stop the services, which finish or hand back what they hold, and only then the server."""
+        """Stops the services, which finish or release in-flight messages, and then the server."""
         self._stopping = True
-        await asyncio.gather(*(self._end(name) for name in SERVICES))
-        await self._end("nats")
+        await asyncio.gather(*(self._terminate(name) for name in SERVICES))
+        await self._terminate("nats")
         self._suite.pids.unlink(missing_ok=True)
 
-    async def _keep(self, name: str) -> None:
+    async def _launch(self, name: str) -> None:
         await self._spawn(name)
-        self._keeping[name] = asyncio.create_task(self._restart_forever(name))
+        self._restarting[name] = asyncio.create_task(self._restart_forever(name))
 
     async def _restart_forever(self, name: str) -> None:
-        delay = _SOONEST_RESTART
+        delay = _MIN_RESTART_DELAY_S
         while True:
-            began = asyncio.get_running_loop().time()
+            started_at = asyncio.get_running_loop().time()
             status = await self._running[name].wait()
             if self._stopping:
                 return
             if status == UNUSABLE:
-                raise NotStarted(f"{name}: {self._last_words(name)}")
-            lived = asyncio.get_running_loop().time() - began
-            delay = _SOONEST_RESTART if lived > _LATEST_RESTART else min(delay * 2, _LATEST_RESTART)
+                raise NotStarted(f"{name}: {self._last_log_line(name)}")
+            uptime = asyncio.get_running_loop().time() - started_at
+            delay = _MIN_RESTART_DELAY_S if uptime > _MAX_RESTART_DELAY_S else min(delay * 2, _MAX_RESTART_DELAY_S)
             await asyncio.sleep(delay)
             if self._stopping:
                 return
@@ -90,29 +93,29 @@ class Supervisor:
                 stdout=log,
                 stderr=log,
                 env=self._suite.environment(name),
-                start_new_session=True,  # Ctrl-C is for this process: it stops the others in order
-                preexec_fn=_die_with_the_supervisor,
+                start_new_session=True,  # Ctrl-C reaches the supervisor only, which stops the others in order
+                preexec_fn=_die_with_supervisor,
             )
         draft = self._suite.pids.with_suffix(".draft")
         draft.write_text("".join(f"{name} {process.pid}\n" for name, process in self._running.items()))
         draft.replace(self._suite.pids)
 
-    async def _end(self, name: str) -> None:
+    async def _terminate(self, name: str) -> None:
         process = self._running.get(name)
         if process is None or process.returncode is not None:
             return
         with contextlib.suppress(ProcessLookupError):
             process.terminate()
         try:
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(_STOP_TIMEOUT_S):
                 await process.wait()
         except TimeoutError:
             process.kill()
             await process.wait()
 
-    async def _declared(self) -> None:
-        async with asyncio.timeout(60):
-            client = await _patiently_connected(self._suite)
+    async def _declare_streams(self) -> None:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            client = await _connect_with_retries(self._suite)
             try:
                 await declare_all(client, self._suite.replicas)
             except (Unusable, Transient) as error:
@@ -120,22 +123,22 @@ class Supervisor:
             finally:
                 await client.close()
 
-    async def _until_serving(self) -> None:
-        """Wait until every durable consumer is waited on and a view can be read over HTTP: what a user would notice."""
-        async with asyncio.timeout(60):
-            client = await _patiently_connected(self._suite)
+    async def _wait_until_serving(self) -> None:
+        """Waits until every durable consumer has a pull request and the repository reports ready."""
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            client = await _connect_with_retries(self._suite)
             try:
-                while not (await _all_waited_on(client) and await _is_ready(self._suite.http_port)):
-                    for task in self._keeping.values():
+                while not (await _have_pull_requests(client) and await _is_ready(self._suite.http_port)):
+                    for task in self._restarting.values():
                         if task.done():
                             await task
                     await asyncio.sleep(0.05)
             finally:
                 await client.close()
 
-    def _last_words(self, name: str) -> str:
+    def _last_log_line(self, name: str) -> str:
         lines = self._suite.log(name).read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "it ended without a word"
+        return lines[-1] if lines else "it exited and logged nothing"
 
 
 async def _require_free(port: int, setting: str) -> None:
@@ -161,19 +164,19 @@ async def _is_ready(http_port: int) -> bool:
         writer.close()
 
 
-async def _patiently_connected(suite: LocalSuite) -> Client:
-    async def quiet(_: Exception) -> None: ...
+async def _connect_with_retries(suite: LocalSuite) -> Client:
+    async def ignore(_: Exception) -> None: ...
 
     while True:
         try:
             return await suite.access(PROVISIONER).connect(
-                suite.url, PROVISIONER, error_cb=quiet, allow_reconnect=False
+                suite.url, PROVISIONER, error_cb=ignore, allow_reconnect=False
             )
         except (OSError, nats.errors.Error):
             await asyncio.sleep(0.02)
 
 
-async def _all_waited_on(client: Client) -> bool:
+async def _have_pull_requests(client: Client) -> bool:
     for durable in CONSUMERS:
         subject = f"$JS.API.CONSUMER.INFO.{catalog().consumers[durable].stream}.{durable}"
         try:
@@ -185,8 +188,8 @@ async def _all_waited_on(client: Client) -> bool:
     return True
 
 
-def _die_with_the_supervisor() -> None:
-    """A supervisor that was killed cannot stop its processes: on Linux the kernel does."""
+def _die_with_supervisor() -> None:
+    """Has the Linux kernel kill this process when the supervisor dies, even by SIGKILL."""
     if _LIBC is not None:
         _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() == 1:

@@ -33,7 +33,7 @@ async def up(suite: LocalSuite) -> int:
         print(error, file=sys.stderr)
         return 1
     except TimeoutError:
-        print(f"the suite did not come up within a minute; see {suite.state / 'logs'}", file=sys.stderr)
+        print(f"the suite did not start within a minute; see the logs in {suite.state / 'logs'}", file=sys.stderr)
         return 1
     finally:
         running.cancel()

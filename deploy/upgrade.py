@@ -1,7 +1,7 @@
-"""``python -m deploy.upgrade``: have the server hold what this version's streams.yaml says, services stopped.
+"""``python -m deploy.upgrade``: updates streams, buckets and consumers to this version's streams.yaml.
 
-What is missing, the services create themselves; what an earlier version made, they refuse to run against. This changes
-subjects, histories and filters of what is there, and loses nothing of what is in it. NATS_URL says where.
+Stop the services first. They create missing streams, but reject those that an earlier version configured differently.
+The upgrade changes subjects, histories and filters; it keeps all messages. NATS_URL names the server.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import nats.errors
@@ -25,56 +26,60 @@ from shared.process.settings import NatsSettings, read_or_exit
 Config = dict[str, Any]
 
 
-async def upgrade(url: str, access: Access = ANONYMOUS) -> list[str]:
-    """What was changed. Raises Unusable where the server refuses a change, with what it says."""
+async def upgrade(url: str, access: Access = ANONYMOUS, streams: Mapping[str, Config] | None = None) -> list[str]:
+    """Returns the names of changed streams and consumers. Raises Unusable with the server's reason.
+
+    *streams*: configurations to update to, if not those of streams.yaml.
+    """
     client = await access.connect(url, PROVISIONER, allow_reconnect=False, max_reconnect_attempts=1)
     try:
         require_server(client)
-        changed = [name for name, wanted in stream_configs(catalog()).items() if await _stream(client, name, wanted)]
-        changed += [name for name in catalog().consumers if await _consumer(client, name)]
+        configs = stream_configs(catalog()) if streams is None else streams
+        changed = [name for name, config in configs.items() if await _update_stream(client, name, config)]
+        changed += [name for name in catalog().consumers if await _update_consumer(client, name)]
         await declare(client)
         return changed
     finally:
         await client.close()
 
 
-async def _stream(client: Client, name: str, config: Config) -> bool:
-    """On how many servers a stream is kept is no release's business, but whose cluster it is (`deploy.declare`)."""
-    wanted = {key: value for key, value in config.items() if key != "num_replicas"}
+async def _update_stream(client: Client, name: str, config: Config) -> bool:
+    """Leaves the number of replicas as it is: the cluster's owner sets it (`deploy.declare`)."""
+    expected = {key: value for key, value in config.items() if key != "num_replicas"}
     found = (await _api(client, f"STREAM.INFO.{name}", {})).get("config")
-    if found is None or not _differs(found, wanted):
+    if found is None or not _differs(found, expected):
         return False
-    await _change(client, f"STREAM.UPDATE.{name}", {**found, **wanted})
+    await _require(client, f"STREAM.UPDATE.{name}", {**found, **expected})
     return True
 
 
-async def _consumer(client: Client, durable: str) -> bool:
-    stream, wanted = catalog().consumers[durable].stream, consumer_config(catalog(), durable)
+async def _update_consumer(client: Client, durable: str) -> bool:
+    stream, expected = catalog().consumers[durable].stream, consumer_config(catalog(), durable)
     found = (await _api(client, f"CONSUMER.INFO.{stream}.{durable}", {})).get("config")
-    if found is None or not _differs(found, wanted):
+    if found is None or not _differs(found, expected):
         return False
     kept = {key: value for key, value in found.items() if not key.startswith("filter_subject")}
-    request = {"stream_name": stream, "config": {**kept, **wanted}, "action": "update"}
-    await _change(client, f"CONSUMER.DURABLE.CREATE.{stream}.{durable}", request)
+    request = {"stream_name": stream, "config": {**kept, **expected}, "action": "update"}
+    await _require(client, f"CONSUMER.DURABLE.CREATE.{stream}.{durable}", request)
     return True
 
 
-def _differs(found: Config, wanted: Config) -> bool:
-    def normal(value: Any) -> Any:
+def _differs(found: Config, expected: Config) -> bool:
+    def normalized(value: Any) -> Any:
         return sorted(value) if isinstance(value, list) else value
 
-    return any(normal(found.get(key, type(value)())) != normal(value) for key, value in wanted.items())
+    return any(normalized(found.get(key, type(value)())) != normalized(value) for key, value in expected.items())
 
 
-async def _change(client: Client, subject: str, request: Config) -> None:
-    answer = await _api(client, subject, request)
-    if "error" in answer:
-        raise Unusable(f"{subject} was refused: {answer['error'].get('description')}")
+async def _require(client: Client, subject: str, request: Config) -> None:
+    response = await _api(client, subject, request)
+    if "error" in response:
+        raise Unusable(f"the server rejected {subject}: {response['error'].get('description')}")
 
 
 async def _api(client: Client, subject: str, request: Config) -> Config:
-    answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=10)
-    decoded: Config = json.loads(answer.data)
+    response = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=10)
+    decoded: Config = json.loads(response.data)
     return decoded
 
 
@@ -83,8 +88,12 @@ def main() -> None:
     try:
         changed = asyncio.run(upgrade(settings.url, settings.access))
     except (Unusable, nats.errors.Error, OSError) as error:
-        sys.exit(f"nothing more was changed: {error or type(error).__name__}")
-    print(f"changed: {', '.join(changed)}" if changed else "all is as this version has it")
+        sys.exit(f"the upgrade is incomplete: {error or type(error).__name__}; correct this and run it again")
+    print(
+        f"changed: {', '.join(changed)}"
+        if changed
+        else "nothing to change: the server has this version's configuration"
+    )
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The images: one Dockerfile, and what each service's image installs."""
+"""Container images: one Dockerfile and the locked requirements of each image."""

@@ -1,6 +1,6 @@
-"""``python -m deploy.images.lock``: what each image installs, pinned as in requirements.lock, with hashes.
+"""``python -m deploy.images.lock``: locks the requirements of each image, with the versions of requirements.lock.
 
-Needs uv. `make lock` calls it, once requirements.lock is written.
+It needs uv. `make lock` runs it after writing requirements.lock.
 """
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 SERVICES = ("key", "certificate", "yubikey", "saga", "repository", "console")
 IMAGES = (*SERVICES, "declare")
-"""One for each service, and one that declares the streams (`deploy.declare`, `deploy.upgrade`)."""
-OWN = "cim-keys-shared"
+"""An image for each service, and one for `deploy.declare` and `deploy.upgrade`."""
+OWN_PACKAGE = "cim-keys-shared"
 
 
 def requirements_of(image: str) -> list[str]:
-    """What the service, if it is one, and the kernel say that they need; not the kernel, which is copied."""
+    """Returns the dependencies of an image's service and of `shared`, without `shared` itself: the image copies it."""
     members = [ROOT / "shared", *([ROOT / "services" / image] if image in SERVICES else [])]
     projects = [tomllib.loads((member / "pyproject.toml").read_text())["project"] for member in members]
-    return sorted({need for project in projects for need in project["dependencies"] if need != OWN})
+    return sorted(
+        {requirement for project in projects for requirement in project["dependencies"] if requirement != OWN_PACKAGE}
+    )
 
 
 def main() -> None:
@@ -29,7 +31,7 @@ def main() -> None:
         command = ["uv", "pip", "compile", "-", "--universal", "--python-version", "3.11", "--generate-hashes"]
         command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--unsafe-package", "pyscard"]
         command += ["--constraint", str(ROOT / "requirements.lock"), "--quiet", "-o", str(target)]
-        subprocess.run(  # noqa: S603 - words of this file
+        subprocess.run(  # noqa: S603 - constant arguments
             command, input="\n".join(requirements_of(image)), text=True, check=True
         )
 

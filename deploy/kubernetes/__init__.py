@@ -1,1 +1,1 @@
-"""The suite on Kubernetes: manifests, and what is generated for them."""
+"""The suite on Kubernetes: manifests and their generators."""

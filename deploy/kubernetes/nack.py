@@ -1,6 +1,7 @@
-"""streams.yaml as resources of NACK, the controller that has NATS hold what Kubernetes says; `make render` writes them.
+"""Resources of NACK, NATS's controller for Kubernetes, generated from streams.yaml by `make render`.
 
-Buckets are streams here, too: NACK's KeyValue turns rollups on, which ours must not have (docs/adr/0003).
+Buckets are Stream resources, too: NACK's KeyValue resource enables rollups, which the suite's buckets must not have
+(docs/adr/0003).
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ CONSUMER_FIELDS = {
     "filter_subject": "filterSubject",
     "filter_subjects": "filterSubjects",
 }
-"""What the JetStream API calls a setting, and what NACK does. One that is in neither table fails the rendering."""
+"""Names of settings in the JetStream API and in NACK; a setting missing here fails the rendering."""
 DURATIONS = {"duplicate_window", "max_age", "ack_wait"}
 
 
@@ -68,7 +69,7 @@ def resources(catalog: Catalog) -> list[dict[str, Any]]:
 
 
 def _resource(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    """With the resource the controller would delete what is in the stream: it must not (preventDelete)."""
+    """Returns a resource with preventDelete: otherwise deleting it would delete the stream's messages."""
     metadata = {"name": name.lower().replace("_", "-")}
     spec = {**spec, "preventDelete": True}
     return {"apiVersion": "jetstream.nats.io/v1beta2", "kind": kind, "metadata": metadata, "spec": spec}

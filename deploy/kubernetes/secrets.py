@@ -1,7 +1,7 @@
-"""``python -m deploy.kubernetes.secrets USERS TLS KEPT``: the Secrets that the manifests name, on standard output.
+"""``python -m deploy.kubernetes.secrets USERS TLS KEPT``: prints the Secrets that the manifests refer to.
 
-USERS is what deploy.nats_users wrote, TLS what deploy.nats_tls wrote. In KEPT the passphrases and the routes' authority
-are drawn if they are not there: keep it, apart from the backups of NATS. Run again it renews the routes' certificate.
+USERS is the directory of deploy.nats_users, TLS that of deploy.nats_tls. KEPT gets missing passphrases and the CA of
+cluster routes: keep it, apart from the backups of NATS. Each run renews the routes' certificate.
 """
 
 from __future__ import annotations
@@ -14,41 +14,42 @@ from typing import Any
 
 import yaml
 
-from deploy.kubernetes.routes import write_private, write_routes
+from deploy.atomic_files import write_atomically
+from deploy.kubernetes.routes import write_routes
 
 NAMESPACE = "cim-keys"
 ROLES = ("key", "certificate", "saga", "yubikey", "repository", "provisioner")
-DRAWN = {"key": "key.passphrase", "yubikey": "yubikey.secret"}
+PASSPHRASES = {"key": "key.passphrase", "yubikey": "yubikey.secret"}
 
 Files = dict[str, Path]
 
 
-def contents(users: Path, tls: Path, kept: Path) -> dict[str, Files]:
-    """What is in each Secret: the name of each file in the pod, and where it is now."""
+def secret_files(users: Path, tls: Path, kept: Path) -> dict[str, Files]:
+    """Returns the files of each Secret: names in the pod and their present paths."""
     return {
-        **{f"cim-keys-{role}": _of_role(role, users, tls, kept) for role in ROLES},
+        **{f"cim-keys-{role}": _role_files(role, users, tls, kept) for role in ROLES},
         "nats-users": {"users.conf": users / "users.conf"},
         "nats-tls": {name: tls / name for name in ("ca.pem", "server.pem", "server.key")},
         "nats-routes": {name: kept / name for name in ("routes-ca.pem", "routes.pem", "routes.key")},
     }
 
 
-def _of_role(role: str, users: Path, tls: Path, kept: Path) -> Files:
-    """A process has its own seed, certificate and key, and of the secrets only the one that it seals with."""
+def _role_files(role: str, users: Path, tls: Path, kept: Path) -> Files:
+    """Returns a role's own seed, certificate and key, and the passphrase that it seals with."""
     own = {"nats.nk": users / f"{role}.nk", "nats.pem": tls / f"{role}.pem", "nats.key": tls / f"{role}.key"}
-    sealing = {DRAWN[role]: kept / DRAWN[role]} if role in DRAWN else {}
+    sealing = {PASSPHRASES[role]: kept / PASSPHRASES[role]} if role in PASSPHRASES else {}
     return {**own, "ca.pem": tls / "ca.pem", **sealing}
 
 
-def draw(kept: Path) -> None:
-    """What nobody has made yet; what is there is kept, for what it has sealed opens with nothing else."""
+def create_missing(kept: Path) -> None:
+    """Generates missing passphrases; existing ones are kept, because sealed data needs them."""
     write_routes(kept)
-    for name in DRAWN.values():
+    for name in PASSPHRASES.values():
         if not (kept / name).exists():
-            write_private(kept / name, secrets.token_urlsafe(48).encode())
+            write_atomically(kept / name, secrets.token_urlsafe(48))
 
 
-def manifests(told: dict[str, Files]) -> list[dict[str, Any]]:
+def secret_manifests(secret_contents: dict[str, Files]) -> list[dict[str, Any]]:
     return [
         {
             "apiVersion": "v1",
@@ -56,7 +57,7 @@ def manifests(told: dict[str, Files]) -> list[dict[str, Any]]:
             "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app.kubernetes.io/part-of": "cim-keys"}},
             "data": {file: base64.b64encode(path.read_bytes()).decode() for file, path in files.items()},
         }
-        for name, files in told.items()
+        for name, files in secret_contents.items()
     ]
 
 
@@ -66,12 +67,12 @@ def main() -> None:
             pass
         case _:
             sys.exit("usage: python -m deploy.kubernetes.secrets USERS TLS KEPT")
-    draw(Path(kept))
+    create_missing(Path(kept))
     try:
-        made = manifests(contents(Path(users), Path(tls), Path(kept)))
+        documents = secret_manifests(secret_files(Path(users), Path(tls), Path(kept)))
     except FileNotFoundError as error:
-        sys.exit(f"{error.filename} is missing: deploy.nats_users and deploy.nats_tls write what is needed")
-    yaml.safe_dump_all(made, sys.stdout, sort_keys=False)
+        sys.exit(f"{error.filename} is missing: run python -m deploy.nats_users and python -m deploy.nats_tls first")
+    yaml.safe_dump_all(documents, sys.stdout, sort_keys=False)
 
 
 if __name__ == "__main__":

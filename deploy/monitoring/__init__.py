@@ -1,1 +1,1 @@
-"""What is watched, as code: alert rules, a dashboard, and the configuration of what collects and shows."""
+"""Monitoring as code: alert rules, a dashboard, and configurations of collector, Prometheus and Grafana."""

@@ -1,6 +1,7 @@
 """``python -m deploy.monitoring.dashboard``: writes the Grafana dashboard. `make render` calls it.
 
-Every process that sees a thing counts it whole: gauges are taken by their greatest, counters and histograms by sums.
+Several processes export the same gauge with the same meaning: queries take its maximum. Counters and histograms are
+summed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _COLUMNS = 24 // _WIDTH
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One picture: *queries* by their legends; *unit* in Grafana's words."""
+    """A time series panel: pairs of legend and query; *unit* is one of Grafana's unit ids."""
 
     title: str
     unit: str
@@ -36,7 +37,7 @@ def _quantile(quantile: float, metric: str, *by: str) -> str:
     return f"histogram_quantile({quantile}, {_rate(f'{metric}_bucket', 'le', *by)})"
 
 
-def _greatest(metric: str, *by: str) -> str:
+def _maximum(metric: str, *by: str) -> str:
     return f"max by ({', '.join(by)}) ({metric})"
 
 
@@ -46,7 +47,7 @@ _HANDLING, _DEVICES = "messaging_process_duration_seconds", "cim_keys_device_ope
 ROWS: dict[str, Sequence[Panel]] = {
     "Sagas": (
         Panel(
-            "Ended",
+            "Finished",
             "ops",
             [("{{cim_saga_type}} {{cim_outcome}}", _rate(f"{_SAGAS}_count", "cim_saga_type", "cim_outcome"))],
         ),
@@ -59,31 +60,31 @@ ROWS: dict[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
-            "Under way",
+            "Unfinished",
             "short",
             [
                 (
                     "{{cim_saga_type}} {{cim_saga_phase}}",
-                    _greatest("cim_keys_saga_active", "cim_saga_type", "cim_saga_phase"),
+                    _maximum("cim_keys_saga_active", "cim_saga_type", "cim_saga_phase"),
                 )
             ],
             stacked=True,
         ),
         Panel(
-            "The oldest under way",
+            "Age of the oldest unfinished",
             "s",
-            [("{{cim_saga_type}}", _greatest("cim_keys_saga_oldest_seconds", "cim_saga_type"))],
+            [("{{cim_saga_type}}", _maximum("cim_keys_saga_oldest_seconds", "cim_saga_type"))],
         ),
         Panel(
             "Waiting for an operator",
             "short",
-            [("{{cim_saga_type}}", _greatest("cim_keys_saga_stuck", "cim_saga_type"))],
+            [("{{cim_saga_type}}", _maximum("cim_keys_saga_stuck", "cim_saga_type"))],
         ),
     ),
     "Commands": (
-        Panel("Answered", "ops", [("{{cim_command}}", _rate(f"{_COMMANDS}_count", "cim_command"))], stacked=True),
+        Panel("Completed", "ops", [("{{cim_command}}", _rate(f"{_COMMANDS}_count", "cim_command"))], stacked=True),
         Panel(
-            "Refused",
+            "Rejected",
             "ops",
             [
                 (
@@ -93,7 +94,7 @@ ROWS: dict[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
-            "From stored to answered",
+            "From stored to outcome",
             "s",
             [
                 ("p50 {{cim_command}}", _quantile(0.5, _COMMANDS, "cim_command")),
@@ -103,26 +104,26 @@ ROWS: dict[str, Sequence[Panel]] = {
     ),
     "Messages": (
         Panel(
-            "Yet to be heard",
+            "Pending",
             "short",
             [
                 (
                     "{{messaging_consumer_group_name}}",
-                    _greatest("cim_keys_consumer_pending", "messaging_consumer_group_name"),
+                    _maximum("cim_keys_consumer_pending", "messaging_consumer_group_name"),
                 )
             ],
         ),
         Panel(
-            "In hand, and of that again",
+            "In flight and redelivered",
             "short",
             [
                 (
                     "{{messaging_consumer_group_name}}",
-                    _greatest("cim_keys_consumer_ack_pending", "messaging_consumer_group_name"),
+                    _maximum("cim_keys_consumer_ack_pending", "messaging_consumer_group_name"),
                 ),
                 (
-                    "again {{messaging_consumer_group_name}}",
-                    _greatest("cim_keys_consumer_redelivered", "messaging_consumer_group_name"),
+                    "redelivered {{messaging_consumer_group_name}}",
+                    _maximum("cim_keys_consumer_redelivered", "messaging_consumer_group_name"),
                 ),
             ],
         ),
@@ -133,12 +134,12 @@ ROWS: dict[str, Sequence[Panel]] = {
             stacked=True,
         ),
         Panel(
-            "Handling one, p99",
+            "Duration, p99",
             "s",
             [("{{messaging_destination_template}}", _quantile(0.99, _HANDLING, "messaging_destination_template"))],
         ),
         Panel(
-            "Put off",
+            "Retried",
             "ops",
             [
                 (
@@ -150,7 +151,7 @@ ROWS: dict[str, Sequence[Panel]] = {
             ],
         ),
         Panel(
-            "Given up",
+            "Dead letters",
             "short",
             [
                 (
@@ -162,20 +163,20 @@ ROWS: dict[str, Sequence[Panel]] = {
     ),
     "Certificates": (
         Panel(
-            "By days to their end",
+            "By days to expiry",
             "short",
             [
                 (
                     "{{cim_profile}} within {{cim_expires_within_days}}",
-                    _greatest("cim_keys_certificates", "cim_profile", "cim_expires_within_days"),
+                    _maximum("cim_keys_certificates", "cim_profile", "cim_expires_within_days"),
                 )
             ],
             stacked=True,
         ),
         Panel(
-            "How long CRLs are good yet",
+            "Remaining validity of CRLs",
             "s",
-            [("{{cim_issuer_id}}", _greatest("cim_keys_crl_remaining_seconds", "cim_issuer_id"))],
+            [("{{cim_issuer_id}}", _maximum("cim_keys_crl_remaining_seconds", "cim_issuer_id"))],
         ),
     ),
     "Devices and connections": (
@@ -184,8 +185,8 @@ ROWS: dict[str, Sequence[Panel]] = {
             "ops",
             [("{{cim_operation}} {{cim_outcome}}", _rate(f"{_DEVICES}_count", "cim_operation", "cim_outcome"))],
         ),
-        Panel("An operation, p99", "s", [("{{cim_operation}}", _quantile(0.99, _DEVICES, "cim_operation"))]),
-        Panel("Connections made again", "short", [("{{job}}", "sum by (job) (cim_keys_nats_reconnects_total)")]),
+        Panel("Duration, p99", "s", [("{{cim_operation}}", _quantile(0.99, _DEVICES, "cim_operation"))]),
+        Panel("Reconnects", "short", [("{{job}}", "sum by (job) (cim_keys_nats_reconnects_total)")]),
     ),
 }
 
@@ -193,13 +194,13 @@ ROWS: dict[str, Sequence[Panel]] = {
 def dashboard() -> dict[str, Any]:
     numbers, top, panels = count(1), 0, list[dict[str, Any]]()
     for title, row in ROWS.items():
-        place = {"h": 1, "w": 24, "x": 0, "y": top}
+        position = {"h": 1, "w": 24, "x": 0, "y": top}
         panels.append(
-            {"id": next(numbers), "type": "row", "title": title, "collapsed": False, "gridPos": place, "panels": []}
+            {"id": next(numbers), "type": "row", "title": title, "collapsed": False, "gridPos": position, "panels": []}
         )
         for index, panel in enumerate(row):
             x, y = index % _COLUMNS * _WIDTH, top + 1 + index // _COLUMNS * _HEIGHT
-            panels.append(_drawn(panel, next(numbers), {"h": _HEIGHT, "w": _WIDTH, "x": x, "y": y}))
+            panels.append(_panel_json(panel, next(numbers), {"h": _HEIGHT, "w": _WIDTH, "x": x, "y": y}))
         top += 1 + -(-len(row) // _COLUMNS) * _HEIGHT
     return {
         "uid": "cim-keys",
@@ -216,14 +217,14 @@ def dashboard() -> dict[str, Any]:
     }
 
 
-def _drawn(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
+def _panel_json(panel: Panel, number: int, position: dict[str, int]) -> dict[str, Any]:
     stacking = {"stacking": {"mode": "normal"}, "fillOpacity": 30} if panel.stacked else {}
     return {
         "id": number,
         "type": "timeseries",
         "title": panel.title,
         "datasource": _SOURCE,
-        "gridPos": place,
+        "gridPos": position,
         "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": stacking}, "overrides": []},
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom"},
@@ -236,9 +237,9 @@ def _drawn(panel: Panel, number: int, place: dict[str, int]) -> dict[str, Any]:
     }
 
 
-def written() -> str:
+def render() -> str:
     return json.dumps(dashboard(), indent=1) + "\n"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written())
+    PAGE.write_text(render())

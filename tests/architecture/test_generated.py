@@ -51,7 +51,7 @@ def test_the_page_of_sagas_is_what_make_render_writes():
 
 
 def test_the_dashboard_is_what_make_render_writes():
-    assert dashboard.PAGE.read_text() == dashboard.written()
+    assert dashboard.PAGE.read_text() == dashboard.render()
 
 
 def test_the_streams_for_nack_are_what_make_render_writes():

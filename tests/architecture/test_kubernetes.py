@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from deploy.images.lock import IMAGES
-from deploy.kubernetes.secrets import contents
+from deploy.kubernetes.secrets import secret_files
 from deploy.settings import SERVICES
 from shared.messages.catalog import catalog
 from shared.nats.streams import MIN_SERVER_VERSION
@@ -35,7 +35,7 @@ REPLICATED = {"key", "certificate", "saga", "repository"}
 NATS = yaml.safe_load((KUBERNETES / "nats" / "values.yaml").read_text())
 HERE = Path()
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - as the manifests say it
-SECRETS = contents(HERE, HERE, HERE)
+SECRETS = secret_files(HERE, HERE, HERE)
 TYPES = {"string": str, "integer": int, "boolean": bool}
 
 each_overlay = pytest.mark.parametrize("name", RENDERED)

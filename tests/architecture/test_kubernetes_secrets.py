@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from deploy.kubernetes.routes import SERVERS
-from deploy.kubernetes.secrets import draw, manifests
+from deploy.kubernetes.secrets import create_missing, secret_manifests
 from tests.support.kubernetes_secrets import made_in
 
 ROOT = Path(__file__).parents[2]
@@ -29,9 +29,9 @@ def test_no_two_processes_have_a_secret_in_common_but_the_authority_s_certificat
 
 
 def test_the_secrets_are_drawn_once(secrets, tmp_path):
-    before = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
-    draw(tmp_path / "kept")
-    after = {made["metadata"]["name"]: made["data"] for made in manifests(secrets)}
+    before = {made["metadata"]["name"]: made["data"] for made in secret_manifests(secrets)}
+    create_missing(tmp_path / "kept")
+    after = {made["metadata"]["name"]: made["data"] for made in secret_manifests(secrets)}
 
     assert {name for name in before if before[name] != after[name]} == {"nats-routes"}
     assert before["nats-routes"]["routes-ca.pem"] == after["nats-routes"]["routes-ca.pem"]

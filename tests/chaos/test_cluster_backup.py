@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deploy.backup import BackupFailed, in_order, restore, save
+from deploy.backup import BackupFailed, restore, save, streams_in_order
 from shared.nats.streams import declare, declare_all
 from tests.chaos.test_cluster import the_disks_agree
 from tests.support.nats import connected, nats_server
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(missing() is not None, reason=missing() or "")
 async def kept(client):
     """Of each stream: how many servers keep it, and how much."""
     found = {}
-    for stream in in_order():
+    for stream in streams_in_order():
         told = json.loads((await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=5)).data)
         found[stream] = told["config"]["num_replicas"], told["state"]["messages"], told["state"]["last_seq"]
     return found

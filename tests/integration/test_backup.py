@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pydantic_core import from_json
 
-from deploy.backup import BackupFailed, in_order, restore, save
+from deploy.backup import BackupFailed, restore, save, streams_in_order
 from services.key.service import key_service
 from shared.nats.streams import declare
 from tests.support.key_client import ask, ask_to_sign
@@ -227,10 +227,10 @@ async def _lost(client, server, tmp_path, backup):
 @pytest.mark.parametrize(
     ("harm", "problem"),
     [
-        (lambda backup: (backup / "manifest.json").unlink(), "one that was not finished"),
-        (lambda backup: (backup / "manifest.json").write_text("{}"), "is not readable"),
+        (lambda backup: (backup / "manifest.json").unlink(), "is not a complete backup"),
+        (lambda backup: (backup / "manifest.json").write_text("{}"), "is not a manifest"),
         (lambda backup: (backup / "KEYS_EVENTS.snapshot").unlink(), "KEYS_EVENTS.snapshot is missing"),
-        (lambda backup: (backup / "KEYS_EVENTS.snapshot").write_bytes(b"x"), "is not what was saved"),
+        (lambda backup: (backup / "KEYS_EVENTS.snapshot").write_bytes(b"x"), "is damaged"),
     ],
     ids=["unfinished", "no manifest", "a file missing", "a file altered"],
 )
@@ -248,7 +248,7 @@ async def test_the_command_says_in_one_line_what_it_did_or_why_not(client, serve
 
     assert await backup_process("save", backup, server.url) == (
         0,
-        f"saved {len(in_order())} streams with 0 messages: {backup}\n",
+        f"saved {len(streams_in_order())} streams with 0 messages: {backup}\n",
     )
     status, said = await backup_process("save", backup, server.url)
     assert (status, said.count("\n")) == (1, 1)
@@ -259,7 +259,7 @@ async def test_the_command_says_in_one_line_what_it_did_or_why_not(client, serve
 
 
 def test_the_log_is_copied_after_what_must_not_be_ahead_of_it_and_before_what_must_not_lag_behind():
-    order = in_order()
+    order = streams_in_order()
 
     assert order.index("KV_KEYS_SNAPSHOTS") < order.index("KEYS_EVENTS") < order.index("KV_KEYS_SECRETS")
     assert len(order) == len(set(order))

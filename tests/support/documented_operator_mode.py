@@ -56,7 +56,7 @@ async def typing(suite, directory):
     return typist
 
 
-def made_again(directory=".state/secrets/operator", more=""):
+def rerun(directory=".state/secrets/operator", more=""):
     """The command once more, now that the server knows the operator by its file."""
     return (
         f"NATS_CREDS=.state/secrets/operator/operator.creds {MAKE.split()[1]} -m deploy.nats_creds {directory} {more}"
@@ -90,7 +90,7 @@ def creds(suite, role):
 
 async def issued_by_another(suite, saga, role, **more):
     """A role's next user, by that saga of the command's own, asked for by somebody whom its seed is sealed to."""
-    identities = await Identities.of_the_suite(suite.client.jetstream())
+    identities = await Identities.load_or_create(suite.client.jetstream())
     return await suite.start_saga(
         "nats-user-issuance",
         str(derive_id(identities.operator.saga_id, saga)),

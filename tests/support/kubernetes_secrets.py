@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploy.kubernetes.secrets import ROLES, Files, contents, draw
+from deploy.kubernetes.secrets import ROLES, Files, create_missing, secret_files
 from deploy.nats_users import write_users
 
 
@@ -12,10 +12,10 @@ def made_in(directory: Path) -> dict[str, Files]:
     """What is in each of them. For TLS any certificate will do: it is the one of the routes."""
     users, tls, kept = (directory / name for name in ("users", "tls", "kept"))
     write_users(users)
-    draw(kept)
+    create_missing(kept)
     tls.mkdir()
     for name in (*ROLES, "server"):
         (tls / f"{name}.pem").write_bytes((kept / "routes.pem").read_bytes())
         (tls / f"{name}.key").write_bytes((kept / "routes.key").read_bytes())
     (tls / "ca.pem").write_bytes((kept / "routes-ca.pem").read_bytes())
-    return contents(users, tls, kept)
+    return secret_files(users, tls, kept)

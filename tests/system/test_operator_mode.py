@@ -10,7 +10,7 @@ import nats.errors
 import pytest
 import pytest_asyncio
 
-from deploy.declare import declared
+from deploy.declare import declare_streams
 from shared.messages.catalog import catalog
 from shared.messages.permissions import roles
 from shared.nats.connection import Access
@@ -27,8 +27,8 @@ from tests.support.documented_operator_mode import (
     files,
     issued_by_another,
     lets_in,
-    made_again,
     quiet,
+    rerun,
     typed_up,
     typing,
 )
@@ -95,7 +95,7 @@ async def test_a_server_of_one_s_own_includes_the_configuration_and_is_declared_
     server = NatsServer(tmp_path / "store", "-c", str(conf))
     await server.start()
     try:
-        await declared(server.url, suite.local.access("provisioner"))
+        await declare_streams(server.url, suite.local.access("provisioner"))
         async with connected(server.url, suite.local.access("operator"), "operator") as client:
             assert (await client.jetstream().publish("keys.commands.key.generate", b"{}")).stream == "KEYS_COMMANDS"
     finally:
@@ -107,8 +107,8 @@ async def test_there_is_a_file_for_each_role_the_server_s_and_nothing_else(suite
 
     assert set(files(suite)) == named | {"nats.conf"}
     assert {stat.S_IMODE((suite.local.operated / name).stat().st_mode) for name in named} == {0o600}
-    assert first.splitlines()[0].endswith(": made")
-    assert re.findall(r"^(\w+): made$", first, re.MULTILINE) == list(roles(catalog()))
+    assert first.splitlines()[0].endswith(": created")
+    assert re.findall(r"^(\w+): created$", first, re.MULTILINE) == list(roles(catalog()))
 
 
 async def test_no_seed_is_in_the_log_or_in_what_the_server_is_told(suite):
@@ -124,9 +124,9 @@ async def test_no_seed_is_in_the_log_or_in_what_the_server_is_told(suite):
 async def test_run_again_it_says_that_all_stands_and_changes_nothing(suite, typist):
     before = files(suite)
 
-    said = await typist.succeeds(made_again())
+    said = await typist.succeeds(rerun())
 
-    assert [line.split(": ")[1] for line in said.splitlines()] == ["stand", *["stands"] * (len(roles(catalog())) + 1)]
+    assert [line.split(": ")[1] for line in said.splitlines()] == ["unchanged"] * (len(roles(catalog())) + 2)
     assert files(suite) == before
 
 
@@ -134,9 +134,9 @@ async def test_a_file_that_was_lost_is_written_again(suite, typist):
     before = files(suite)
     creds(suite, "auditor").unlink()
 
-    said = await typist.succeeds(made_again())
+    said = await typist.succeeds(rerun())
 
-    assert "auditor: stands; its file was written again" in said
+    assert "auditor: unchanged; file rewritten" in said
     assert files(suite) == before
 
 
@@ -148,7 +148,7 @@ async def test_a_role_is_renewed_while_it_works_and_its_earlier_file_lets_nobody
 
     said = await typist.succeeds(RENEWED)
 
-    assert "certificate: made; its earlier user is revoked" in said
+    assert "certificate: created; earlier user revoked" in said
     assert "must reload it (SIGHUP)" in said
     await until(lambda: suite.pid("certificate") != pid)
     for _ in range(100):
@@ -173,7 +173,7 @@ async def one_after_another(suite):
 
 
 async def test_a_process_whose_user_is_revoked_comes_again_by_its_new_file(suite, typist):
-    await typist.succeeds(made_again(more="--role key"))
+    await typist.succeeds(rerun(more="--role key"))
     pid = suite.pid("key")
 
     await typist.succeeds(RENEWED.splitlines()[-1])
@@ -185,15 +185,15 @@ async def test_a_process_whose_user_is_revoked_comes_again_by_its_new_file(suite
 async def test_a_renewal_that_broke_off_is_gone_on_with(suite, typist):
     """The saga had made the user; neither the file nor the server's configuration was written."""
     before = files(suite)
-    await typist.succeeds(made_again(more="--role backup"))
+    await typist.succeeds(rerun(more="--role backup"))
     renewed = files(suite)
     for name in ("backup.creds", "nats.conf"):
         (suite.local.operated / name).write_text(before[name])
 
-    said = await typist.succeeds(made_again())
+    said = await typist.succeeds(rerun())
 
     assert renewed["backup.creds"] != before["backup.creds"]
-    assert "backup: stands; its file was written again" in said
+    assert "backup: unchanged; file rewritten" in said
     assert files(suite) == renewed
 
 
@@ -202,10 +202,10 @@ async def test_a_role_that_the_catalog_allows_other_things_than_its_jwt_is_named
     limited = {"subscribe_allow": ["keys.events.>"]}
     await suite.end_of(await issued_by_another(suite, "auditor/2", "auditor", permissions=limited))
 
-    told, renewed = await typist.succeeds(made_again()), await typist.succeeds(made_again(more="--role auditor"))
+    told, renewed = await typist.succeeds(rerun()), await typist.succeeds(rerun(more="--role auditor"))
 
     assert re.findall(r"renew it \(--role (\w+)\)", told) == ["auditor"]
-    assert "auditor: made; its earlier user is revoked\n" in renewed
+    assert "auditor: created; earlier user revoked\n" in renewed
     assert await lets_in(suite, creds(suite, "auditor"), "auditor")
 
 
@@ -214,14 +214,14 @@ async def test_a_renewal_that_is_under_way_is_waited_for(suite, typist):
     saga_id = await issued_by_another(suite, "repository/2", "repository")
     await suite.told(f"keys.events.saga.nats-user-issuance.started.{saga_id}")
 
-    running = asyncio.create_task(typist.succeeds(made_again(more="--role repository")))
+    running = asyncio.create_task(typist.succeeds(rerun(more="--role repository")))
     while not [
         each for each in await suite.events("keys.events.command.rejected.*") if saga_id in each.body["message"]
     ]:
         assert not running.done()
     os.kill(suite.pid("key"), signal.SIGCONT)
 
-    assert "repository: made; its earlier user is revoked" in await running
+    assert "repository: created; earlier user revoked" in await running
     assert await lets_in(suite, creds(suite, "repository"), "repository")
 
 
@@ -230,10 +230,10 @@ async def test_a_directory_of_another_suite_s_operator_is_left_alone(typist, sta
     other.mkdir()
     (other / "nats.conf").write_text("operator: somebody")
 
-    status, said = await typist.type(made_again(".state/other"))
+    status, said = await typist.type(rerun(".state/other"))
 
     assert status != 0
-    assert "is another operator's" in said
+    assert "belongs to another operator" in said
     assert [path.name for path in other.iterdir()] == ["nats.conf"]
 
 
