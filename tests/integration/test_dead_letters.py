@@ -114,7 +114,7 @@ async def test_an_operator_looks_at_letters_and_asks_again_or_drops_them(server,
         await running.start()
         status, out, _ = await cim_keys(server.url, "dead-letters", "replay", other.key)
         assert (status, "invalid" in out) == (1, True)  # it is processed now, and answered: the fields are missing
-        assert "no JSON" in (await cim_keys(server.url, "dead-letters", "replay", no_json.key))[2]
+        assert "not JSON" in (await cim_keys(server.url, "dead-letters", "replay", no_json.key))[2]
         assert "saga.retry" in (await cim_keys(server.url, "dead-letters", "replay", of_saga.key))[2]
         await running.stop()
         for letter in (one, no_json, other, of_saga):
