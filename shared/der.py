@@ -6,9 +6,9 @@ def sequence(*parts: bytes) -> bytes:
     return element(0x30, b"".join(parts))
 
 
-def bit_string(content: bytes) -> bytes:
+def bit_string(octets: bytes) -> bytes:
     """Encodes a BIT STRING of whole octets."""
-    return element(0x03, b"\x00" + content)
+    return element(0x03, b"\x00" + octets)
 
 
 def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
@@ -20,10 +20,10 @@ def content(encoded: bytes, at: int = 0) -> tuple[int, int]:
     return begin, begin + length
 
 
-def element(tag: int, content: bytes) -> bytes:
+def element(tag: int, value: bytes) -> bytes:
     """Encodes an element with a tag of one octet."""
-    length = len(content)
+    length = len(value)
     if length < 0x80:  # noqa: PLR2004 - X.690, 8.1.3.4: the short form
-        return bytes([tag, length]) + content
+        return bytes([tag, length]) + value
     octets = length.to_bytes((length.bit_length() + 7) // 8)
-    return bytes([tag, 0x80 | len(octets)]) + octets + content
+    return bytes([tag, 0x80 | len(octets)]) + octets + value

@@ -107,9 +107,9 @@ class Coordinator:
             await self._runner.publish(outbox.scheduled_start(start.request, origin, start.at))
 
     async def give_up_event(self, message: Msg) -> bool:
-        """Drops a message that cannot be processed; the timeout of its step then decides. Returns False if it did.
+        """Drops a message that cannot be processed, and returns False; the timeout of its step then decides.
 
-        A message for a saga whose definition is missing here is never dropped (UnknownVersion).
+        It never drops a message for a saga whose definition is missing here: that raises UnknownVersion.
         """
         handle = self.on_timer if message.subject.startswith("keys.timers.") else self.on_event
         try:

@@ -1,4 +1,4 @@
-"""Outbox of a saga: the messages that its state asks for. Built again, they have the same ids and are deduplicated."""
+"""Outbox of a saga: the messages that its state requires. Built again, they have the same ids and are deduplicated."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """``python -m services.saga rebuild [--check] [SAGA_ID …]``: rebuilds entries of KEYS_SAGAS from the log.
 
 Run it with every coordinator stopped. Entries that can be read are left alone, unless their saga is named. `--check`
-writes nothing, and prints in what each saga would go on differently by the log.
+writes nothing, and prints the differences between each entry and the log.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Saga runner: begins and advances sagas, saves each new state, then sends what it asks for.
+"""Saga runner: begins and advances sagas, saves each new state, then sends the messages it requires.
 
 State first: a crash between saving and sending costs nothing, since the saved state leads to the same messages under
 the same ids.
@@ -50,7 +50,7 @@ class SagaRunner:
     # -- begin and advance -------------------------------------------------------------------------------------------
 
     async def begin(self, request: StartSaga, origin: Origin, at: datetime) -> StoredSaga:
-        """Begins the saga that *request* asks for; returns it as it is if it has begun before."""
+        """Begins the saga of *request*; returns the stored one if it has begun before."""
         definition = self._definitions[type(request)]
         async with self._lock(request.saga_id):
             stored = await self._load("*", request.saga_id)
@@ -112,7 +112,7 @@ class SagaRunner:
             await self._send(stored)
 
     async def _send(self, stored: StoredSaga, *, before: StoredSaga | None = None) -> None:
-        """Sends what the state asks for, except commands and a timer that were sent for the state *before* it."""
+        """Sends the messages of the state, except commands and a timer that were sent for the state *before* it."""
         saga, sent = stored.saga, before.saga if before is not None and before.sent else None
         sent_ids = {pending.command_id for pending in machine.steps_in_flight(sent)} if sent is not None else ()
         sending: list[Coroutine[Any, Any, Any]] = [self._announce(stored, maybe_published=before is None)]
@@ -136,10 +136,10 @@ class SagaRunner:
     async def publish(self, message: OutgoingMessage) -> None:
         await self._js.publish(message.subject, message.payload, headers=message.headers)
 
-    # -- beside single sagas -----------------------------------------------------------------------------------------
+    # -- all sagas -----------------------------------------------------------------------------------------------------
 
     async def sweep(self) -> None:
-        """Advances every saga whose timer did not fire; sends once more, once, what an idle saga waits for.
+        """Advances every saga whose timer did not fire; sends the messages of an idle saga once more.
 
         A saga that has just changed is left to the coordinator that changed it, or to the redelivery of its input.
         """

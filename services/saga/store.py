@@ -60,7 +60,7 @@ class UnknownVersion(Transient):
 
 @dataclass(slots=True)
 class StoredSaga:
-    """A saga with the revision of its entry. *sent*: this process has sent everything that the state asks for."""
+    """A saga with the revision of its entry. *sent*: this process has sent all messages of the state."""
 
     definition: AnyDefinition
     saga: Saga[Any]

@@ -52,14 +52,14 @@ class Memory:
     apdus: int = 0
 
     def store(self, device: Device) -> None:
-        """Writes what changed; only what is written counts."""
+        """Writes the device if it changed. Only a written change survives a loss of power."""
         if device is not self.device:
             self.file.write(to_json(device))
             self.device = device
 
 
 class Card:
-    """One device under power: what is volatile lives here and dies with it."""
+    """A powered device with its volatile state, which a loss of power resets."""
 
     def __init__(self, memory: Memory, applications: Sequence[Application]) -> None:
         self._memory = memory

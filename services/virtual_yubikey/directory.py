@@ -66,7 +66,7 @@ class VirtualYubiKeys:
             memory.power, memory.plugged = memory.power + 1, False
 
     def inject_faults(self, serial: int, plan: FaultPlan | None) -> None:
-        """Injects the faults of *plan* from now on; None: none any more. Resets the APDU count."""
+        """Injects the faults of *plan* from now on; None: no faults. Resets the APDU count."""
         memory = self._memory(serial)
         memory.plan, memory.apdus = plan, 0
 

@@ -168,19 +168,19 @@ def _send(connection: socket.socket, message: bytes) -> None:
 
 def serve_slots(slots: Sequence[ReaderSlot]) -> None:
     """Serves all slots until vpcd closes a connection. Raises ConnectionError if vpcd does not accept one."""
-    ended: SimpleQueue[ConnectionError | None] = SimpleQueue()
+    results: SimpleQueue[ConnectionError | None] = SimpleQueue()
 
     def serve(slot: ReaderSlot) -> None:
         try:
             slot.serve()
         except ConnectionError as error:
-            ended.put(error)
+            results.put(error)
         else:
-            ended.put(None)
+            results.put(None)
 
     for slot in slots:
         threading.Thread(target=serve, args=(slot,), daemon=True).start()
-    if (error := ended.get()) is not None:
+    if (error := results.get()) is not None:
         raise error
 
 

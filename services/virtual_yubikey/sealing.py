@@ -18,7 +18,7 @@ class SealedFileError(ValueError):
 
 
 class SealedFile:
-    """A content in two files, bound to a *purpose*: a file for another purpose does not open.
+    """Content in two files, bound to a *purpose*: a file for another purpose does not open.
 
     Each write overwrites the older copy; the newest copy that opens counts. After kill -9 during a write, only that
     write is lost, and it was not acknowledged. Renaming a new file into place takes fifteen times as long: 150 µs

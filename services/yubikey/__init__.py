@@ -1,1 +1,1 @@
-"""The YubiKey service: carries out commands on YubiKeys and says in events what they did."""
+"""The YubiKey service: carries out commands on YubiKeys and publishes the results as events."""

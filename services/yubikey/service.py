@@ -29,7 +29,7 @@ from shared.process.host import Host, Service
 from shared.process.runtime import Aggregate, Handler, Stores, serve
 
 PREDECESSOR_S = 15.0
-"""Time that another process of the same directory has to end."""
+"""Grace period for the previous process of the same state directory to end."""
 
 VIRTUAL = b"cim-keys/yubikey/virtual-devices/v1"
 

@@ -109,7 +109,7 @@ class Command(Message):
 
 
 class UnknownSchemaVersion(ValueError):
-    """A stored body has a schema version that this release does not know; the message names it."""
+    """A stored body has a schema version that this release does not support; the message names it."""
 
 
 class Event(Message):
@@ -134,9 +134,9 @@ class Event(Message):
         if version == str(cls.schema_version):
             return cls.model_validate_json(data)
         if not version.isascii() or not version.isdigit() or not 0 < int(version) < cls.schema_version:
-            known = f"1 to {cls.schema_version}" if cls.schema_version > 1 else "1"
+            supported = f"1 to {cls.schema_version}" if cls.schema_version > 1 else "1"
             raise UnknownSchemaVersion(
-                f"a {cls.__name__} is read here of version {known} of its schema, not of {version[:20]!a}"
+                f"this release supports {cls.__name__} in schema version {supported}, not {version[:20]!a}"
             )
         body: dict[str, Any] = from_json(data)
         for upcast in cls.upcasts[int(version) - 1 :]:

@@ -29,7 +29,7 @@ from shared.contracts.yubikey.secrets import SecretCommand, SecretEvent
 from shared.contracts.yubikey.slot_operations import SlotOperationCommand, SlotOperationEvent
 from shared.contracts.yubikey.slots import YubiKeyCommand, YubiKeyEvent
 
-_LANGUAGES = (
+_MESSAGE_UNIONS = (
     KeyCommand,
     KeyEvent,
     CertificateCommand,
@@ -61,5 +61,5 @@ _LANGUAGES = (
     CommandOutcome,
 )
 MESSAGES: dict[str, type[Message]] = {
-    message.__name__: message for language in _LANGUAGES for message in get_args(language) or (language,)
+    message.__name__: message for union in _MESSAGE_UNIONS for message in get_args(union) or (union,)
 }

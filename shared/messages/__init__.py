@@ -1,1 +1,1 @@
-"""The wire's grammar: subjects, headers, envelopes, ids, the catalog, and the permissions that follow from it."""
+"""Messages on the wire: subjects, headers, envelopes, ids, the catalog, and the permissions that follow from it."""

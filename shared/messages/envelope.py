@@ -97,10 +97,10 @@ def encode_command(command: Command, lineage: Lineage, source: str) -> OutgoingM
     return OutgoingMessage(str(subject_of(command)), command.model_dump_json(exclude=excluded).encode(), headers)
 
 
-def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage, E]:
-    """Decodes an event of *language*. Raises Poison for anything else."""
+def decode_event(message: Msg, event_types: Mapping[str, type[E]]) -> tuple[Lineage, E]:
+    """Decodes an event of one of *event_types*. Raises Poison for any other message."""
     headers = message.headers or _NO_HEADERS
-    kind = language.get(headers.get(Header.EVENT_TYPE, ""))
+    kind = event_types.get(headers.get(Header.EVENT_TYPE, ""))
     if kind is None:
         raise Poison(f"{message.subject} is of a type unknown here: {headers.get('CIM-Event-Type')!r}")
     try:
@@ -111,8 +111,8 @@ def decode_event(message: Msg, language: Mapping[str, type[E]]) -> tuple[Lineage
         raise Poison(f"{message.subject} is not a {kind.__name__}: {_problems(error, kind)}") from error
 
 
-def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) -> ReceivedCommand[C]:
-    """Decodes a command for the service *owner*; an invalid one becomes a rejection."""
+def decode_command(message: Msg, service: str, command_types: Mapping[str, type[C]]) -> ReceivedCommand[C]:
+    """Decodes a command for *service*; an invalid one becomes a rejection."""
     metadata = message.metadata
     at = metadata.timestamp
     stored = id_from_stream_position(metadata.stream, metadata.sequence.stream, at)
@@ -123,9 +123,9 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
         rejection = Rejection(RejectionCode.MALFORMED, str(error))
         return ReceivedCommand(Lineage.root(stored), message.subject, None, at, rejection)
     name = catalog().commands.get(message.subject)
-    kind = language.get(name) if name else _unlisted(message.subject, language)
+    kind = command_types.get(name) if name else _unlisted(message.subject, command_types)
     if kind is None:
-        return ReceivedCommand(lineage, name or message.subject, None, at, _unknown(message.subject, owner))
+        return ReceivedCommand(lineage, name or message.subject, None, at, _unknown(message.subject, service))
     body = _read_body(message.data, kind)
     if isinstance(body, Rejection):
         return ReceivedCommand(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
@@ -136,9 +136,9 @@ def decode_command(message: Msg, owner: str, language: Mapping[str, type[C]]) ->
     return ReceivedCommand(lineage, kind.__name__, body.identity, at, body, named)
 
 
-def _unlisted(subject: str, language: Mapping[str, type[C]]) -> type[C] | None:
+def _unlisted(subject: str, command_types: Mapping[str, type[C]]) -> type[C] | None:
     """Finds the start command of a saga without a line in subjects.yaml."""
-    return next((k for k in language.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
+    return next((k for k in command_types.values() if issubclass(k, StartSaga) and str(_start_of(k)) == subject), None)
 
 
 def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
@@ -179,14 +179,14 @@ def _problems(error: ValidationError, kind: type[Message]) -> list[dict[str, Jso
 
 def _problem(detail: ErrorDetails, kind: type[Message]) -> str:
     if detail["type"] == "extra_forbidden" and len(detail["loc"]) == 1:
-        return f"unknown field; known are {', '.join(kind.model_fields)}"
+        return f"unknown field; the fields are {', '.join(kind.model_fields)}"
     return detail["msg"].removeprefix("Value error, ")
 
 
-def _unknown(subject: str, owner: str) -> Rejection:
-    known = catalog().commands_of(owner)
+def _unknown(subject: str, service: str) -> Rejection:
+    known = catalog().commands_of(service)
     return Rejection(
         RejectionCode.UNKNOWN_COMMAND,
-        f"{subject[:200]} is no command of the {owner} service; known are {', '.join(known)}",
+        f"{subject[:200]} is no command of the {service} service; its commands are {', '.join(known)}",
         {"known": [*known]},
     )

@@ -148,7 +148,7 @@ def require_content(headers: Mapping[str, str]) -> None:
             f"header CIM-Content-Type must be {CONTENT_TYPE}" + (f", not {kind}" if kind.isprintable() else "")
         )
     if schema_version(headers) != "1":
-        raise Poison("header CIM-Schema-Version must be 1, the only version that there is of every command")
+        raise Poison("header CIM-Schema-Version must be 1, the only version of every command")
 
 
 def _uuid(headers: Mapping[str, str], name: str) -> UUID | None:

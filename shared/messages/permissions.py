@@ -17,7 +17,7 @@ _API = "$JS.API"
 _EVERY_EVENT = EVENTS + Subject((">",))
 
 _SAGAS_WITHOUT_A_LINE = {"operator": {"keys.commands.saga.*.start"}, "saga": {"keys.events.saga.*.completed.*"}}
-"""Sagas added by users have no line (docs/adr/0022): the publishers of the others may publish theirs, too."""
+"""Sagas of users, without a line in subjects.yaml (docs/adr/0022): the publishers of other sagas may publish these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +42,30 @@ def permissions_of(role: str, catalog: Catalog) -> Permissions:
     publish, subscribe = set[str](), {f"_INBOX.{role}.>"}
     match role:
         case "provisioner":
-            publish |= _declaring(catalog)
+            publish |= _declaration_subjects(catalog)
         case "backup":
-            publish |= _backing_up(catalog)
+            publish |= _backup_subjects(catalog)
         case _:
-            publish |= _publishing(role, catalog) | _using_streams(role, catalog) | _using_buckets(role, catalog)
-            subscribe |= _subscribing(role, catalog)
+            publish |= (
+                _message_subjects(role, catalog) | _stream_subjects(role, catalog) | _bucket_subjects(role, catalog)
+            )
+            subscribe |= _subscription_subjects(role, catalog)
             if role in catalog.services:
-                publish |= _consuming(role, catalog)
+                publish |= _consumer_subjects(role, catalog)
                 subscribe |= {f"$KEYS.{durable}.hand-back" for durable in catalog.consumers_of(role)}
-            if role == "yubikey":  # its processes pass work on to the one that has the device (docs/adr/0019)
+            if role == "yubikey":  # its processes forward commands to the holder of the lease (docs/adr/0019)
                 publish |= {"$KEYS.yubikey.*.handle", "_INBOX.yubikey.>"}
                 subscribe |= {"$KEYS.yubikey.*.handle"}
-    withheld = _durable_names(catalog) if publish & _reading(LOG) else set()
+    withheld = _durable_names(catalog) if publish & _read_subjects(LOG) else set()
     return Permissions(tuple(sorted(publish)), tuple(sorted(subscribe)), tuple(sorted(withheld)))
 
 
-def _publishing(role: str, catalog: Catalog) -> set[str]:
+def _message_subjects(role: str, catalog: Catalog) -> set[str]:
     lines = {text for text, route in catalog.routes.items() if role in route.publishers}
     return lines | _SAGAS_WITHOUT_A_LINE.get(role, set())
 
 
-def _subscribing(role: str, catalog: Catalog) -> set[str]:
+def _subscription_subjects(role: str, catalog: Catalog) -> set[str]:
     """Patterns that a person may subscribe to; services read by their durable consumers only.
 
     A role that may read every event gets one pattern for all.
@@ -79,7 +81,7 @@ def _events(catalog: Catalog) -> set[str]:
     return {text for text in catalog.routes if _EVERY_EVENT.covers(Subject.parse(text))}
 
 
-def _consuming(service: str, catalog: Catalog) -> set[str]:
+def _consumer_subjects(service: str, catalog: Catalog) -> set[str]:
     """Pull requests and acks of the service's durable consumers, and replies to operators who retry a dead letter."""
     allowed = {"_INBOX.operator.>"}
     for durable in catalog.consumers_of(service):
@@ -89,30 +91,30 @@ def _consuming(service: str, catalog: Catalog) -> set[str]:
     return allowed
 
 
-def _using_streams(role: str, catalog: Catalog) -> set[str]:
+def _stream_subjects(role: str, catalog: Catalog) -> set[str]:
     allowed = set[str]()
     if role in catalog.services:
         allowed |= {f"{_API}.STREAM.INFO.{stream}" for stream in catalog.streams_of(role)}
     if any(role in catalog.routes[text].publishers | catalog.routes[text].readers for text in _events(catalog)):
-        allowed |= _reading(LOG)
+        allowed |= _read_subjects(LOG)
     for name, stream in catalog.streams.items():
         if role in stream.writers:
             allowed |= set(stream.subjects)
         if role in stream.looked_up_by:
-            allowed |= _direct_gets(name)
+            allowed |= _direct_get_subjects(name)
     return allowed
 
 
-def _using_buckets(role: str, catalog: Catalog) -> set[str]:
+def _bucket_subjects(role: str, catalog: Catalog) -> set[str]:
     allowed = set[str]()
     for name, bucket in catalog.buckets.items():
         stream = f"KV_{name}"
         if role in bucket.writers:
             allowed |= {f"$KV.{name}.{keys}" for keys in _keys(role, bucket.keys_of, catalog)}
         if role in bucket.writers or role in bucket.readers:
-            allowed |= _reading(stream)
+            allowed |= _read_subjects(stream)
         if role in bucket.looked_up_by:
-            allowed |= _direct_gets(stream)
+            allowed |= _direct_get_subjects(stream)
         if role in bucket.erasers:
             allowed.add(f"{_API}.STREAM.MSG.DELETE.{stream}")
         if name == _DEAD_LETTERS and role in bucket.readers:
@@ -130,7 +132,7 @@ def _keys(role: str, of: str | None, catalog: Catalog) -> set[str]:
             return {">"}
 
 
-def _reading(stream: str) -> set[str]:
+def _read_subjects(stream: str) -> set[str]:
     """Reads of single messages, and ordered consumers, which are ephemeral and have random names."""
     return {
         f"{_API}.STREAM.MSG.GET.{stream}",
@@ -147,24 +149,30 @@ def _durable_names(catalog: Catalog) -> set[str]:
     return {f"{_API}.CONSUMER.CREATE.{LOG}.{durable}{rest}" for durable in durables for rest in ("", ".>")}
 
 
-def _direct_gets(stream: str) -> set[str]:
+def _direct_get_subjects(stream: str) -> set[str]:
     return {f"{_API}.DIRECT.GET.{stream}", f"{_API}.DIRECT.GET.{stream}.>"}
 
 
-def _declaring(catalog: Catalog) -> set[str]:
+def _declaration_subjects(catalog: Catalog) -> set[str]:
     """Creation and update of what streams.yaml names, and the reset of the views."""
-    allowed = {f"{_API}.STREAM.{verb}.{stream}" for stream in _all(catalog) for verb in ("INFO", "CREATE", "UPDATE")}
+    allowed = {
+        f"{_API}.STREAM.{verb}.{stream}" for stream in _all_streams(catalog) for verb in ("INFO", "CREATE", "UPDATE")
+    }
     for durable, consumer in catalog.consumers.items():
-        place = f"{consumer.stream}.{durable}"
-        allowed |= {f"{_API}.CONSUMER.{verb}.{place}" for verb in ("INFO", "CREATE", "DURABLE.CREATE")}
-        allowed.add(f"{_API}.CONSUMER.CREATE.{place}.>")
+        path = f"{consumer.stream}.{durable}"
+        allowed |= {f"{_API}.CONSUMER.{verb}.{path}" for verb in ("INFO", "CREATE", "DURABLE.CREATE")}
+        allowed.add(f"{_API}.CONSUMER.CREATE.{path}.>")
     return allowed | {f"{_API}.CONSUMER.DELETE.{LOG}.views", f"{_API}.STREAM.PURGE.KV_KEYS_VIEWS"}
 
 
-def _backing_up(catalog: Catalog) -> set[str]:
-    allowed = {f"{_API}.STREAM.{verb}.{stream}" for stream in _all(catalog) for verb in ("INFO", "SNAPSHOT", "RESTORE")}
-    return allowed | {f"$JS.SNAPSHOT.{verb}.{stream}.>" for stream in _all(catalog) for verb in ("ACK", "RESTORE")}
+def _backup_subjects(catalog: Catalog) -> set[str]:
+    allowed = {
+        f"{_API}.STREAM.{verb}.{stream}" for stream in _all_streams(catalog) for verb in ("INFO", "SNAPSHOT", "RESTORE")
+    }
+    return allowed | {
+        f"$JS.SNAPSHOT.{verb}.{stream}.>" for stream in _all_streams(catalog) for verb in ("ACK", "RESTORE")
+    }
 
 
-def _all(catalog: Catalog) -> list[str]:
+def _all_streams(catalog: Catalog) -> list[str]:
     return [*catalog.streams, *(f"KV_{name}" for name in catalog.buckets)]

@@ -24,7 +24,7 @@ class Subject:
     def __post_init__(self) -> None:
         for position, token in enumerate(self.tokens):
             if token == ">" and position != len(self.tokens) - 1:
-                raise ValueError(f"'>' may stand only at the end of a pattern: {self}")
+                raise ValueError(f"'>' may only be the last token of a pattern: {self}")
             if token not in ("*", ">") and not _TOKEN.fullmatch(token):
                 raise ValueError(f"not a subject token ([A-Za-z0-9_-]+, '*' or '>'): {token!r}")
 

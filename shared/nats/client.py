@@ -22,7 +22,7 @@ from nats.protocol.parser import AWAITING_CONTROL_LINE, Parser
 
 from shared.errors import Unusable
 
-KNOWN_NATS_PY = ((2, 16),)
+SUPPORTED_NATS_PY = ((2, 16),)
 """Minor versions of nats-py whose overridden methods were compared with the ones below."""
 
 INSTALLED_NATS_PY = version("nats-py")
@@ -37,23 +37,23 @@ _MSG_WORDS = 5
 """Words of a MSG line with a reply subject: MSG, subject, subscription id, reply, size. HMSG has one more."""
 
 
-def require_known_nats_py(installed: str) -> None:
+def require_supported_nats_py(installed: str) -> None:
     """Raises Unusable for a version of nats-py whose private methods may differ from the ones overridden here."""
-    if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) not in KNOWN_NATS_PY:
-        known = ", ".join(".".join(map(str, minor)) for minor in KNOWN_NATS_PY)
+    if tuple(int(part) for part in re.findall(r"\d+", installed)[:2]) not in SUPPORTED_NATS_PY:
+        supported = ", ".join(".".join(map(str, minor)) for minor in SUPPORTED_NATS_PY)
         raise Unusable(
-            f"nats-py {installed} is installed, but this client overrides private methods of nats-py {known}"
+            f"nats-py {installed} is installed, but this client overrides private methods of nats-py {supported}"
         )
 
 
 class Client(nats.aio.client.Client):
     """A nats-py client that reads any message, gathers writes, and can call a subscriber without queue or task.
 
-    Raises Unusable for an unknown version of nats-py.
+    Raises Unusable for an unsupported version of nats-py.
     """
 
     def __init__(self) -> None:
-        require_known_nats_py(INSTALLED_NATS_PY)
+        require_supported_nats_py(INSTALLED_NATS_PY)
         super().__init__()
         self._ps: MessageParser = MessageParser(self)
         self._inline: dict[int, Callable[[Msg], None]] = {}
@@ -66,7 +66,7 @@ class Client(nats.aio.client.Client):
     async def subscribe_inline(self, subject: str, on_message: Callable[[Msg], None]) -> Subscription:
         """Subscribes a function that the read loop calls with each message, in order, without queue or task."""
 
-        async def on_queued_message(message: Msg) -> None:  # for a message that arrives before the next line but one
+        async def on_queued_message(message: Msg) -> None:  # for messages before the subscription is in `_inline`
             on_message(message)
 
         subscription = await self.subscribe(
@@ -92,7 +92,7 @@ class Client(nats.aio.client.Client):
         await super().force_reconnect()
 
     async def deliver(self, line: MessageLine, header: bytes, body: bytes) -> None:
-        """Hands a parsed message to its subscription; the parser calls this."""
+        """Passes a parsed message to its subscription; the parser calls this."""
         on_message = self._inline.get(line.sid)
         if on_message is None or line.sid not in self._subs:
             await self._process_msg(line.sid, line.subject, line.reply, body, header)

@@ -1,4 +1,4 @@
-"""Direct gets: reads of single messages by subject, one request each, answered by any replica.
+"""Direct gets: reads of single messages by subject, one request each, to any replica.
 
 A replica that lags may return an older message. Callers that need fresher data pass a minimum sequence.
 """
@@ -33,18 +33,18 @@ class StoredMessage:
 
 
 async def get_last(client: Client, stream: str, subject: str) -> StoredMessage | None:
-    """Reads the last message on the literal *subject*. Raises Transient without an answer."""
+    """Reads the last message on the literal *subject*. Raises Transient without a reply."""
     return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}.{subject}", b"")
 
 
 async def get_next(client: Client, stream: str, subject: str, sequence: int) -> StoredMessage | None:
-    """Reads the first message after *sequence* on the literal *subject*. Raises Transient without an answer."""
+    """Reads the first message after *sequence* on the literal *subject*. Raises Transient without a reply."""
     request = to_json({"seq": sequence + 1, "next_by_subj": subject})
     return await _get(client, stream, f"$JS.API.DIRECT.GET.{stream}", request)
 
 
 async def get_last_of_each(client: Client, stream: str, subjects: Sequence[str]) -> list[StoredMessage]:
-    """Reads the last message of each matching subject, in stream order. Raises Transient without an answer."""
+    """Reads the last message of each matching subject, in stream order. Raises Transient without a reply."""
     inbox = client.new_inbox()
     found: list[StoredMessage] = []
     try:
@@ -56,7 +56,7 @@ async def get_last_of_each(client: Client, stream: str, subjects: Sequence[str])
         finally:
             await subscription.unsubscribe()
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise Transient(f"{stream} does not answer: {type(error).__name__}") from error
+        raise Transient(f"{stream} does not reply: {type(error).__name__}") from error
     return found
 
 
@@ -64,7 +64,7 @@ async def _get(client: Client, stream: str, subject: str, request: bytes) -> Sto
     try:
         return _to_stored(await client.request(subject, request, timeout=_TIMEOUT_S), stream)
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        raise Transient(f"{stream} does not answer: {type(error).__name__}") from error
+        raise Transient(f"{stream} does not reply: {type(error).__name__}") from error
 
 
 def _to_stored(message: Msg, stream: str) -> StoredMessage | None:
@@ -79,4 +79,4 @@ def _to_stored(message: Msg, stream: str) -> StoredMessage | None:
         case status if status.startswith((_NOT_FOUND, _END_OF_BATCH)):
             return None
         case status:
-            raise Transient(f"{stream} answers {status}")
+            raise Transient(f"{stream} replied with status {status}")

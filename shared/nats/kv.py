@@ -151,7 +151,7 @@ class KeyValue:
 async def read_until_end(subscription: JetStreamContext.PushSubscription) -> AsyncGenerator[Msg]:
     """Yields the messages of an ordered consumer up to the current end of the stream, then unsubscribes.
 
-    Messages may be erased meanwhile, and then no message marks the end: after a timeout this asks for the consumer's
+    If messages are erased during the read, no message marks the end: after a timeout this reads the consumer's
     state. Raises nats.errors.TimeoutError if the consumer has messages and does not deliver them.
     """
     try:

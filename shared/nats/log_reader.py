@@ -57,7 +57,7 @@ class LogReader:
                 self._reset()
             elif last.seq != self._last_sequence or _mark_of(last) != self._mark:
                 if not await self._read_new():
-                    log.error("the log is not the one that was read before; it is read from its beginning")
+                    log.error("the log was replaced: reading it from its beginning")
                     self._reset()
                     await self._read_new()
                 if self._last_sequence < (last.seq or 0):
@@ -99,7 +99,7 @@ class LogReader:
             delivered = info.delivered.consumer_seq if info.delivered else 0
             if not (info.num_pending or 0) + delivered:
                 return self._mark is None
-            return await reading.until_the_end()
+            return await reading.wait_for_end()
         finally:
             await subscription.unsubscribe()
 
@@ -107,8 +107,8 @@ class LogReader:
         try:
             event_lineage(message.headers or {})
         except Poison:
-            where = f"{message.metadata.sequence.stream} ({message.subject})"
-            log.warning("event %s is none of the suite's and is passed over", where)
+            sequence = message.metadata.sequence.stream
+            log.warning("skipped message %d (%s): it is not an event of the suite", sequence, message.subject)
         else:
             self._on_event(message)
         self._last_sequence, self._mark = message.metadata.sequence.stream, _mark_of(message)
@@ -129,13 +129,13 @@ class _Reading:
             return
         try:
             self._receive(message)
-        except Exception as problem:  # noqa: BLE001 - whatever it is, whoever asked must hear of it
+        except Exception as problem:  # noqa: BLE001 - `wait_for_end` raises it to the caller
             self._ended.set_exception(problem)
 
     def _receive(self, message: Msg) -> None:
         self._delivered += 1
         if message.metadata.sequence.consumer != self._delivered:
-            raise Transient("events were lost on the way from the log; they are asked for again")
+            raise Transient("the consumer skipped events of the log: read them again")
         if self._delivered == 1 and self._mark is not None:
             if message.metadata.sequence.stream != self._last_sequence or _mark_of(message) != self._mark:
                 self._ended.set_result(False)
@@ -145,13 +145,13 @@ class _Reading:
         if message.metadata.num_pending == 0:
             self._ended.set_result(True)
 
-    async def until_the_end(self) -> bool:
+    async def wait_for_end(self) -> bool:
         """Waits for the end of the log as long as messages arrive."""
         while not self._ended.done():
             before = self._delivered
             await asyncio.wait([self._ended], timeout=_TIMEOUT_S)
             if not self._ended.done() and self._delivered == before:
-                raise Transient("the log is silent before its end; it is asked again")
+                raise Transient(f"the log delivered nothing for {_TIMEOUT_S:g} s before its end: read it again")
         return self._ended.result()
 
 

@@ -28,19 +28,19 @@ _UNLIMITED: Config = {"max_msgs": -1, "max_bytes": -1, "max_msg_size": -1}
 """No limits that discard or reject messages; `declare` reports a limit that an operator has set."""
 
 
-def stream_configs(catalog: Catalog, replicas: int | None = None) -> dict[str, Config]:
+def stream_configs(declared: Catalog, replicas: int | None = None) -> dict[str, Config]:
     """JetStream configurations of all streams and buckets; *replicas* overrides streams.yaml."""
     streams = {
         name: {
             **stream.model_dump(exclude={"subjects_of", "duplicate_window", "max_age", "writers", "looked_up_by"}),
             "name": name,
-            "subjects": sorted(catalog.subjects_of(stream)),
+            "subjects": sorted(declared.subjects_of(stream)),
             "duplicate_window": stream.duplicate_window * _NANOSECONDS,
             "max_age": stream.max_age * _NANOSECONDS,
             "max_msgs_per_subject": -1,
             **_UNLIMITED,
         }
-        for name, stream in catalog.streams.items()
+        for name, stream in declared.streams.items()
     }
     buckets = {
         f"KV_{name}": {
@@ -55,14 +55,14 @@ def stream_configs(catalog: Catalog, replicas: int | None = None) -> dict[str, C
             "allow_rollup_hdrs": False,
             **_UNLIMITED,
         }
-        for name, bucket in catalog.buckets.items()
+        for name, bucket in declared.buckets.items()
     }
     configs = streams | buckets
     return configs if replicas is None else {name: {**each, "num_replicas": replicas} for name, each in configs.items()}
 
 
-def consumer_config(catalog: Catalog, durable: str) -> Config:
-    filters = sorted(catalog.consumers[durable].filters)
+def consumer_config(declared: Catalog, durable: str) -> Config:
+    filters = sorted(declared.consumers[durable].filters)
     filtering = {"filter_subject": filters[0]} if len(filters) == 1 else {"filter_subjects": filters}
     return {
         "durable_name": durable,
@@ -102,7 +102,7 @@ async def declare(client: Client, service: str | None = None, replicas: int | No
     """Creates the missing streams and buckets, all or those of *service*. Raises Unusable if one differs.
 
     The number of replicas of an existing stream is the operator's decision and is not compared. Raises Transient
-    without an answer for a minute.
+    after a minute without a reply.
     """
     configs = stream_configs(catalog(), replicas)
     single_copies = []
@@ -112,8 +112,8 @@ async def declare(client: Client, service: str | None = None, replicas: int | No
         actual = await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
         single_copies += [name] if actual["num_replicas"] == 1 else []
     if single_copies and replicas is None and client._server_info.get("cluster"):  # noqa: SLF001 - not exposed
-        where = "one server of the cluster alone; STREAM_REPLICAS=3 python -m deploy.declare has three keep it"
-        log.warning("%s: kept by %s", ", ".join(single_copies), where)
+        remedy = "to store it on three servers of the cluster: STREAM_REPLICAS=3 python -m deploy.declare"
+        log.warning("only one server stores %s; %s", ", ".join(single_copies), remedy)
 
 
 async def declare_all(client: Client, replicas: int | None = None) -> None:
@@ -145,7 +145,7 @@ async def _replicate(client: Client, name: str, config: Config) -> None:
     answer = await _api(client, f"STREAM.UPDATE.{name}", {**actual, "num_replicas": config["num_replicas"]})
     if "error" in answer:
         change = f"{name} on {config['num_replicas']} servers"
-        raise Unusable(f"{change} was refused: {answer['error'].get('description')}")
+        raise Unusable(f"{change} was rejected: {answer['error'].get('description')}")
 
 
 async def _declare(client: Client, declaration: _Declaration) -> Config:
@@ -155,12 +155,12 @@ async def _declare(client: Client, declaration: _Declaration) -> Config:
         if "error" in answer:  # another process may have created it first
             error, answer = answer["error"], await _api(client, declaration.info, {})
             if "error" in answer:
-                raise Unusable(f"{declaration.create} was refused: {error.get('description')}")
+                raise Unusable(f"{declaration.create} was rejected: {error.get('description')}")
     elif "error" in answer:
-        raise Unusable(f"{declaration.info} was refused: {answer['error'].get('description')}")
+        raise Unusable(f"{declaration.info} was rejected: {answer['error'].get('description')}")
     if differences := _differences(declaration.config, answer["config"]):
         name = declaration.info.split(".", 2)[2]
-        raise Unusable(f"{name} is not what streams.yaml says: {'; '.join(differences)}")
+        raise Unusable(f"{name} differs from streams.yaml: {'; '.join(differences)}")
     actual: Config = answer["config"]
     return actual
 
@@ -178,7 +178,7 @@ def _differences(declaration: Config, found: Config) -> list[str]:
 
 async def _api(client: Client, subject: str, request: Config) -> Config:
     """Calls the JetStream API, with retries for a minute while a cluster elects its leaders; then raises Transient."""
-    problem, deadline = "nobody answers", asyncio.get_running_loop().time() + _DEADLINE_S
+    problem, deadline = "no reply", asyncio.get_running_loop().time() + _DEADLINE_S
     while asyncio.get_running_loop().time() < deadline:
         try:
             answer = await client.request(f"$JS.API.{subject}", json.dumps(request).encode(), timeout=_TIMEOUT_S)
@@ -192,4 +192,4 @@ async def _api(client: Client, subject: str, request: Config) -> Config:
                 return decoded
             problem = decoded["error"].get("description", problem)
             await asyncio.sleep(_RETRY_S)
-    raise Transient(f"JetStream does not answer {subject}: {problem}")
+    raise Transient(f"JetStream does not reply to {subject}: {problem}")

@@ -1,4 +1,4 @@
-"""Dead letters in KEYS_DEAD_LETTERS: messages that could not be processed, with the reason, per consumer.
+"""Dead letters in KEYS_DEAD_DOCUMENTS: messages that could not be processed, with the reason, per consumer.
 
 A dead letter is written after the reply and before the ack: no message is lost, and none is redelivered without end
 (docs/adr/0021).
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from shared.errors import Conflict
 from shared.nats.kv import Document, KeyValue
 
-BUCKET = "KEYS_DEAD_LETTERS"
+BUCKET = "KEYS_DEAD_DOCUMENTS"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class DeadLetter:
         return Msg(client, self.subject, self.reply, base64.b64decode(self.body), dict(self.headers) or None)
 
 
-_LETTER = TypeAdapter(DeadLetter)
+_DOCUMENT = TypeAdapter(DeadLetter)
 
 
 class DeadLetters:
@@ -59,7 +59,7 @@ class DeadLetters:
     async def keep(self, message: Msg, consumer: str, reason: str) -> None:
         """Stores *message* with the *reason*; a reason that is stored already stays."""
         about = message.metadata
-        letter = DeadLetter(
+        dead_letter = DeadLetter(
             stream=about.stream,
             consumer=consumer,
             sequence=about.sequence.stream,
@@ -71,19 +71,19 @@ class DeadLetters:
             reason=reason[:512],
             at=self._clock(),
         )
-        if await self._bucket.get(letter.key) is None:
+        if await self._bucket.get(dead_letter.key) is None:
             try:
-                await self._bucket.put(letter.key, _LETTER.dump_json(letter), 0)
+                await self._bucket.put(dead_letter.key, _DOCUMENT.dump_json(dead_letter), 0)
             except Conflict:
-                return  # another delivery of it was first
+                return  # another delivery has stored it
 
     async def find(self, key: str) -> DeadLetter | None:
         document = await self._bucket.get(key)
-        return _LETTER.validate_json(document.value) if document is not None else None
+        return _DOCUMENT.validate_json(document.value) if document is not None else None
 
     async def all(self) -> AsyncIterator[DeadLetter]:
         async for document in self._bucket.all():
-            yield _LETTER.validate_json(document.value)
+            yield _DOCUMENT.validate_json(document.value)
 
     async def drop(self, key: str) -> bool:
         """Deletes a dead letter that was processed or is not needed. False if there is none."""
@@ -93,12 +93,12 @@ class DeadLetters:
         return document is not None
 
 
-def summary(letter: DeadLetter) -> dict[str, Any]:
+def summary(dead_letter: DeadLetter) -> dict[str, Any]:
     """Summarises a dead letter without its body, which may be a secret in the wrong place."""
     return {
-        "letter": letter.key,
-        "subject": letter.subject,
-        "at": letter.at.isoformat(timespec="seconds"),
-        "deliveries": letter.deliveries,
-        "reason": letter.reason,
+        "letter": dead_letter.key,
+        "subject": dead_letter.subject,
+        "at": dead_letter.at.isoformat(timespec="seconds"),
+        "deliveries": dead_letter.deliveries,
+        "reason": dead_letter.reason,
     }

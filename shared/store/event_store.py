@@ -54,15 +54,15 @@ class Versioned(Generic[State]):
 
     state: State
     sequence: int = 0
-    answered: tuple[str, ...] = ()
+    command_ids: tuple[str, ...] = ()
 
     def has_handled(self, command_id: UUID) -> bool:
-        return str(command_id) in self.answered
+        return str(command_id) in self.command_ids
 
     @property
     def has_all_command_ids(self) -> bool:
         """True if no id of a handled command was dropped yet."""
-        return len(self.answered) < MAX_COMMAND_IDS
+        return len(self.command_ids) < MAX_COMMAND_IDS
 
 
 class EventStore(Generic[State, E]):
@@ -104,13 +104,15 @@ class EventStore(Generic[State, E]):
 
     async def refresh(self, aggregate_id: str, versioned: Versioned[State]) -> Versioned[State]:
         """Brings *versioned* up to date with the tail of the log, read from the leader."""
-        last = await self._last_sequences.ask(aggregate_id)
+        last = await self._last_sequences.get(aggregate_id)
         if not versioned.sequence and last:
             versioned = await self._snapshot(aggregate_id)
         if (
             versioned.sequence > last
         ):  # the log lost events that the snapshot has (power cut, backup): the log is authoritative
-            log.error("%s.%s stood at %d; the log ends at %d", self._type, aggregate_id, versioned.sequence, last)
+            log.error(
+                "snapshot %s.%s is ahead of the log: %d, not %d", self._type, aggregate_id, versioned.sequence, last
+            )
             self._cache.pop(aggregate_id, None)
             versioned = Versioned(self._initial)
         while versioned.sequence < last:
@@ -130,7 +132,7 @@ class EventStore(Generic[State, E]):
         except APIError as error:
             self._cache.pop(event.identity, None)
             if error.err_code in WRONG_LAST_SEQUENCE:
-                raise Conflict(f"{pattern} has moved on from {versioned.sequence}") from error
+                raise Conflict(f"{pattern} is no longer at sequence {versioned.sequence}") from error
             raise
         except BaseException:
             self._cache.pop(event.identity, None)  # the outcome is unknown: read again before the next decision
@@ -139,7 +141,9 @@ class EventStore(Generic[State, E]):
             self._cache.pop(event.identity, None)
             return
         after = Versioned(
-            self._evolve(versioned.state, event), stored.seq, _with_command_id(versioned.answered, lineage.message_id)
+            self._evolve(versioned.state, event),
+            stored.seq,
+            _with_command_id(versioned.command_ids, lineage.message_id),
         )
         self._put_in_cache(event.identity, after)
         self._unsaved.add(event.identity)
@@ -171,7 +175,7 @@ class EventStore(Generic[State, E]):
         snapshot = {
             "version": self._version,
             "sequence": versioned.sequence,
-            "answered": versioned.answered,
+            "answered": versioned.command_ids,
             "state": self._states.dump_python(versioned.state, mode="json"),
         }
         await self._js._nc.publish(  # noqa: SLF001 - the one plain publish: a snapshot needs no acknowledgement
@@ -184,7 +188,7 @@ class EventStore(Generic[State, E]):
     def _put_in_cache(self, aggregate_id: str, versioned: Versioned[State]) -> Versioned[State]:
         cached = self._cache.get(aggregate_id)
         if cached is not None and cached.sequence > versioned.sequence:
-            return versioned  # another task of this process has appended meanwhile
+            return versioned  # another task of this process has appended since
         self._cache[aggregate_id] = versioned
         self._cache.move_to_end(aggregate_id)
         if len(self._cache) > _MAX_CACHED:
@@ -222,18 +226,18 @@ class EventStore(Generic[State, E]):
         try:
             cause = event_lineage(headers).causation_id
         except Poison:
-            log.warning("%s is none of the suite's and is passed over", where)
+            log.warning("skipped %s: it is not an event of the suite", where)
             return replace(versioned, sequence=message.seq or 0)
         kind = self._events.get(headers.get(Header.EVENT_TYPE, ""))
         if kind is None:
-            raise Poison(f"{where} is of a type that this version of the service does not know")
+            raise Poison(f"{where} is of a type that this version of the service does not support")
         try:
             event = kind.from_stored(message.data or b"", schema_version(headers))
         except ValueError as error:
             why = f": {error}" if isinstance(error, UnknownSchemaVersion) else ""
             raise Poison(f"{where} is not a {kind.__name__} that this version of the service can read{why}") from error
         return Versioned(
-            self._evolve(versioned.state, event), message.seq or 0, _with_command_id(versioned.answered, cause)
+            self._evolve(versioned.state, event), message.seq or 0, _with_command_id(versioned.command_ids, cause)
         )
 
     async def _since(self, pattern: str, since: datetime) -> AsyncGenerator[Msg]:
@@ -247,5 +251,5 @@ class EventStore(Generic[State, E]):
         return read_until_end(subscription)
 
 
-def _with_command_id(answered: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:
-    return (*answered, str(command_id))[-MAX_COMMAND_IDS:]
+def _with_command_id(command_ids: tuple[str, ...], command_id: UUID) -> tuple[str, ...]:
+    return (*command_ids, str(command_id))[-MAX_COMMAND_IDS:]

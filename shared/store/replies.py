@@ -50,9 +50,9 @@ class Replies:
         await publish_once(self._js, encode_event(event, lineage, self._service))
 
     async def give_up(self, received: ReceivedCommand[Any]) -> None:
-        """Answer a command that could not be carried out however often it was tried."""
-        log.error("%s %s is given up", received.command_type, received.lineage.message_id)
-        problem = "it could not be carried out; the service's log says why"
+        """Rejects a command that failed in every delivery."""
+        log.error("gave up %s %s", received.command_type, received.lineage.message_id)
+        problem = "the command could not be carried out; the log of the service has the reason"
         await self.send(received, Rejection(RejectionCode.INTERNAL, problem, retryable=True))
 
     async def has_reply(self, command_id: UUID) -> bool:

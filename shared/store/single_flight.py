@@ -18,7 +18,7 @@ class SingleFlight(Generic[V]):
         self._next: dict[str, asyncio.Task[V]] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
-    async def ask(self, key: str) -> V:
+    async def get(self, key: str) -> V:
         """Returns the result of *read* for *key*, as of now or later. Raises its exceptions."""
         pending = self._next.get(key)
         if pending is None:

@@ -29,16 +29,16 @@ _TEMPLATE = "messaging.destination.template"
 Labels = tuple[tuple[str, str], ...]
 log = logging.getLogger(__name__)
 _meter = metrics.get_meter("cim-keys")
-_handling = _meter.create_histogram(
+_handling_durations = _meter.create_histogram(
     "messaging.process.duration",
     "s",
-    "How long handling a message took",
+    "Duration of the handling of a message",
     explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
-_answering = _meter.create_histogram(
+_command_durations = _meter.create_histogram(
     "cim_keys.command.duration",
     "s",
-    "From when a command was stored until it was answered",
+    "Time from the storage of a command to its outcome",
     explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
 )
 
@@ -65,17 +65,17 @@ class Gauge:
 
 @dataclass(slots=True)
 class ObservedMessage:
-    """The message that is being handled, and its outcome once it is known."""
+    """The message that is being handled, and its outcome once there is one."""
 
     correlation_id: str
-    answer: str | None = None
+    event_type: str | None = None
     code: str | None = None
 
     def outcome(self, template: str) -> dict[str, str]:
         """Labels of the command's outcome; empty without one."""
-        if self.answer is None:
+        if self.event_type is None:
             return {}
-        outcome = {"cim.command": template.removeprefix("keys.commands."), "cim.answer": self.answer}
+        outcome = {"cim.command": template.removeprefix("keys.commands."), "cim.answer": self.event_type}
         return outcome | {"cim.code": self.code} if self.code else outcome
 
 
@@ -100,10 +100,10 @@ def observe(message: Msg, durable: str) -> AbstractContextManager[None]:
     return _observing(message, durable) if _Switch.is_on else nullcontext()
 
 
-def record_outcome(answer: str, code: str | None = None) -> None:
+def record_outcome(event_type: str, code: str | None = None) -> None:
     """Records the outcome of the current command: the type of the event, and the *code* of a rejection."""
     if (current := current_message.get()) is not None:
-        current.answer, current.code = answer, code
+        current.event_type, current.code = event_type, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,9 +123,9 @@ class _Observation:
         if error:
             self.span.set_status(trace.StatusCode.ERROR)
         self.span.end()
-        _handling.record(seconds, {**self.labels, **failed})
+        _handling_durations.record(seconds, {**self.labels, **failed})
         if outcome:
-            _answering.record(max((datetime.now(UTC) - self.stored).total_seconds(), 0.0), outcome)
+            _command_durations.record(max((datetime.now(UTC) - self.stored).total_seconds(), 0.0), outcome)
 
 
 @contextmanager

@@ -38,7 +38,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr(service: str, log_format: Literal["text", "json"]) -> None:
-    """Sets the log of the process up."""
+    """Configures the log of the process."""
     lines = logging.Formatter(f"%(asctime)s %(levelname)s {service} %(name)s: %(message)s")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines(service) if log_format == "json" else lines)

@@ -242,11 +242,11 @@ async def test_the_latest_commands_are_remembered_and_the_oldest_forgotten(js, k
         await store.append(standing, _revoked(key_id, "again"), Lineage.root(command_id), "key")
         standing = await store.load(key_id)
 
-    assert len(standing.answered) == MAX_COMMAND_IDS
+    assert len(standing.command_ids) == MAX_COMMAND_IDS
     assert not standing.has_handled(commands[0])
     assert all(standing.has_handled(command_id) for command_id in commands[1:])
     assert not standing.has_all_command_ids
-    assert (await ledger_store(js).refresh(key_id, Versioned(Ledger()))).answered == standing.answered
+    assert (await ledger_store(js).refresh(key_id, Versioned(Ledger()))).command_ids == standing.command_ids
 
 
 async def test_a_forgotten_command_is_found_in_the_log(js, key_id):
@@ -294,7 +294,7 @@ async def test_an_event_of_a_later_schema_is_not_decided_upon_and_which_it_is_is
     await _append(ledger_store(js), generated(key_id))
     await _publish(js, _revoked(key_id, "lost"), {"key_id": key_id, "cause": {"kind": "lost"}}, "2")
 
-    with pytest.raises(Poison, match=r"KeyRevoked is read here of version 1 of its schema, not of '2'"):
+    with pytest.raises(Poison, match=r"this release supports KeyRevoked in schema version 1, not '2'"):
         await ledger_store(js).refresh(key_id, Versioned(Ledger()))
 
 

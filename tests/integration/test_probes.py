@@ -126,7 +126,7 @@ async def test_streams_that_are_not_as_declared_are_no_reason_to_call_it_ready(s
             await asyncio.sleep(0.01)
     assert service.process.returncode == 78
     assert READY not in answers
-    assert "KEYS_COMMANDS is not what streams.yaml says" in service.said
+    assert "KEYS_COMMANDS differs from streams.yaml" in service.said
 
 
 async def test_a_consumer_knows_what_it_has_yet_to_hear_and_what_is_in_hand(client):

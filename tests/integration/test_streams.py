@@ -82,7 +82,7 @@ async def test_a_stream_that_differs_is_refused_by_what_differs(client, stream, 
         config |= {"allow_rollup_hdrs": True}
     await _create(client, config)
 
-    with pytest.raises(Unusable, match=f"{stream} is not what streams.yaml says.*{setting} is"):
+    with pytest.raises(Unusable, match=f"{stream} differs from streams.yaml.*{setting} is"):
         await declare(client)
 
 
@@ -106,7 +106,7 @@ async def test_a_consumer_that_differs_is_refused_by_what_differs(client, js):
     info = await js.consumer_info(stream, "key")
     await js.add_consumer(stream, replace(info.config, ack_wait=30))
 
-    with pytest.raises(Unusable, match=r"KEYS_COMMANDS\.key is not what streams.yaml says: ack_wait is"):
+    with pytest.raises(Unusable, match=r"KEYS_COMMANDS\.key differs from streams.yaml: ack_wait is"):
         await declare_consumer(client, "key")
 
 

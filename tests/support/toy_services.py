@@ -144,7 +144,7 @@ class Toys:
         if self.withdrawn(log):
             return _taken()
         if self.children == "failed":
-            left = (protocol.LeftOver(step="generate-slot-key", reason="no answer"),)
+            left = (protocol.LeftOver(step="generate-slot-key", reason="no outcome"),)
             return protocol.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
         return completed.model_validate({**about, **made}, strict=False)
 

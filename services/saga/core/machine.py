@@ -49,7 +49,7 @@ _MAX_REASON = 256
 
 
 def begin(definition: Definition[R], request: R, origin: Origin, at: datetime) -> Saga[R]:
-    """Makes the saga that *request* asks for, with its first steps pending."""
+    """Creates the saga of *request*, with its first steps pending."""
     saga = Saga(
         saga_type=definition.saga_type,
         saga_id=request.saga_id,
@@ -133,8 +133,8 @@ def _on_event(definition: Definition[R], saga: Saga[R], received: EventReceived)
         (each for each in saga.pending if each.awaits_service and each.command_id == received.command_id), None
     )
     if pending is None:
-        return saga  # a duplicate, a late outcome, or the outcome of a command of somebody else
-    if not _can_answer(received.event, definition.command_of(saga, pending)):
+        return saga  # a duplicate, a late outcome, or the outcome of another sender's command
+    if not _is_outcome_of(received.event, definition.command_of(saga, pending)):
         return saga  # a reader of the log can compute our command ids and use one for another command
     step = definition.step(pending.step)
     assert isinstance(step, Step)
@@ -143,7 +143,7 @@ def _on_event(definition: Definition[R], saga: Saga[R], received: EventReceived)
     return _on_undo_outcome(definition, saga, step, pending, received)
 
 
-def _can_answer(event: Event, command: Command) -> bool:
+def _is_outcome_of(event: Event, command: Command) -> bool:
     match event:
         case CommandRejected() | CommandRepeated():
             return (event.command_type, event.aggregate_id) == (type(command).__name__, command.identity)
@@ -166,7 +166,7 @@ def _on_step_outcome(
         case CommandRepeated() if step.already_done_ok:
             return finish_step(definition, saga, pending, cause)
         case CommandRepeated():
-            reason = "what the step asks for exists already, and this saga did not make it"
+            reason = "the result of the step exists already, and this saga did not create it"
             return fail_step(definition, saga, pending, Failure(code="conflict", reason=reason, cause=cause))
         case event if isinstance(event, step.done):
             return finish_step(definition, saga, pending, cause, event)
@@ -198,7 +198,7 @@ def _reason_of(event: Event) -> str:
 
 
 def _with_left_over_of_child(saga: Saga[R], pending: PendingStep, event: Event) -> Saga[R]:
-    """Adds what a child saga left over to what its parent leaves over."""
+    """Adds the steps that a child saga could not undo to the left-over steps of its parent."""
     if not isinstance(event, protocol.SagaFailed | protocol.SagaNotUndone):
         return saga
     steps = ", ".join(left.step for left in event.left_over)
@@ -238,15 +238,15 @@ def _on_timer(definition: Definition[R], saga: Saga[R], fired: TimerFired) -> Sa
         return finish_step(definition, saga, pending, cause)
     timeout = definition.timeout_of(pending)
     if pending.people is not None:
-        signals = f"{count_signals(saga, pending)} of {pending.people.needed} said {pending.people.signal!r}"
+        signals = f"{count_signals(saga, pending)} of {pending.people.needed} sent signal {pending.people.signal!r}"
         failure = Failure(code="timeout", reason=f"{signals} within {timeout}", cause=cause)
         return fail_step(definition, saga, pending, failure)
     if pending.send_at is not None:
         return saga.with_pending(pending, replace(pending, send_at=None, deadline=fired.at + timeout)).changed(fired.at)
-    reason = f"no answer within {timeout.total_seconds():g} s"
+    reason = f"no outcome within {timeout.total_seconds():g} s"
     if pending.part is not None:
         return fail_undo(definition, saga, pending, Failure(code="", reason=reason, cause=cause))
-    failure = Failure(code="timeout", reason=f"{reason}: what became of it is unknown", cause=cause)
+    failure = Failure(code="timeout", reason=f"{reason}: the outcome of the command is unknown", cause=cause)
     step = definition.step(pending.step)
     if not saga.past_pivot:
         return compensate(definition, saga, failure, failed=step)
@@ -315,9 +315,9 @@ def reply_to_signal(saga: Saga[R], received: SignalReceived) -> Rejection | Alre
         return Rejection(RejectionCode.CONFLICT, problem)
     if received.message_sha256 != (digest := pending.people.message_sha256):
         right = (
-            f"must be {digest}, the hash of what is to be approved"
+            f"must be {digest}, the hash of the bytes to approve"
             if digest
-            else "must be left out: nothing has a hash"
+            else "must be left out: this step has no bytes to approve"
         )
         return Rejection(RejectionCode.INVALID, f"message_sha256 {right}", {"message_sha256": digest})
     actors = (signal.actor.casefold() for signal in saga.signals if signal.step == pending.step)
@@ -374,7 +374,7 @@ def _cancel_or_withdraw(
     withdraw = isinstance(command, protocol.WithdrawSaga)
     failure = Failure(code="withdrawn" if withdraw else "cancelled", reason=command.reason, cause=cause)
     if saga.past_pivot and saga.phase in (Phase.RUNNING, Phase.COMPLETED):
-        return _conflict(saga, "it has passed the step from which there is no way back")
+        return _conflict(saga, "it is past its pivot and can only go forward")
     cancelled = replace(_unpaused(saga, cause.at).changed(cause.at), cancelled_by=cause.message_id)
     match saga.phase:
         case Phase.RUNNING:

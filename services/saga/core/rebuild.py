@@ -73,7 +73,7 @@ class _Search:
         """Continues with announcement *number*. Raises NotRebuildable.
 
         An outcome without an announcement was received some time after it was stored. It was received late if it would
-        have led to another announcement at once. The earliest time is tried first.
+        have led to another announcement at once. The search tries the earliest time first.
         """
         while number < len(self.own) and _sequence(self.own[number]) < partial.saga.sequence:
             number += 1  # announced by the same transition as the one before
@@ -117,10 +117,10 @@ class _Search:
 
 
 def differences(stored: Saga[Any], rebuilt: Saga[Any]) -> Iterator[str]:
-    """Yields in what the two would go on differently. Times are not compared: those of timers are in no log."""
-    for name, one, other in zip(_COMPARED, _compared(stored), _compared(rebuilt), strict=True):
-        if one != other:
-            yield f"{name} is {one} in KEYS_SAGAS, and {other} by the log"
+    """Yields the differences that change how the saga continues. Times are not compared: no log has those of timers."""
+    for name, in_store, in_log in zip(_COMPARED, _compared(stored), _compared(rebuilt), strict=True):
+        if in_store != in_log:
+            yield f"{name} is {in_store} in KEYS_SAGAS, and {in_log} by the log"
 
 
 _COMPARED = ("phase", "finished", "answered", "undone", "left over", "announcements", "waits for", "signals", "origin")
@@ -179,7 +179,7 @@ def _new(after: Saga[Any], unpublished: Iterable[PendingAnnouncement]) -> tuple[
 
 def _is_own(each: LoggedEvent, log: Sequence[LoggedEvent]) -> bool:
     """True for an announcement of the saga whose log this is; false for the end of a child."""
-    first = next((one.event for one in log if isinstance(one.event, SagaStarted)), None)
+    first = next((logged.event for logged in log if isinstance(logged.event, SagaStarted)), None)
     return isinstance(each.event, Announcement) and first is not None and each.event.identity == first.identity
 
 

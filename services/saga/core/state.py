@@ -74,7 +74,8 @@ class PendingStep:
 
     *part*: None for the step itself, else the index of the undo. *send_at*: the time of the next attempt after a
     retryable rejection; nothing is in flight until then. *people*: set while people are awaited instead of a service.
-    *asleep*: the step only waits for its deadline. *patient*: the deadline of the saga is suspended meanwhile.
+    *asleep*: the step only waits for its deadline. *patient*: the deadline of the saga is suspended while the step is
+    pending.
     *stuck*: why the step waits for an operator. The field names are keys of the stored entry.
     """
 

@@ -96,7 +96,7 @@ def child(
     unless: Callable[[Saga[Any]], bool] | None = None,
     keep: Callable[[Saga[Any]], str | None] | None = None,
 ) -> Step[Any]:
-    """Makes a step that starts another saga and is done when that completes. Its undo withdraws the other saga.
+    """Makes a step that starts another saga and is done when that saga completes. Its undo withdraws the other saga.
 
     *start* derives the id of the child from the parent's (`saga.id_of`).
     """
@@ -125,8 +125,8 @@ def child(
 class Await(Generic[R]):
     """A wait until *needed* distinct people have sent *signal*; skipped if none are needed.
 
-    *about*: what they judge, in words. *message_sha256*: its hash, where it is bytes; a signal counts for that hash
-    only.
+    *about*: a description of the content to approve. *message_sha256*: the hash of that content if it is bytes; a
+    signal counts for that hash only.
     """
 
     name: str

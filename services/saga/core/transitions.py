@@ -103,7 +103,7 @@ def _begin_step(saga: Saga[R], step: SingleStep[R], cause: Cause) -> Saga[R]:
             deadline = cause.at + step.timeout
         case Await():
             deadline = cause.at + step.timeout
-            saga, people = _ask_people(saga, step, cause)
+            saga, people = _await_people(saga, step, cause)
         case Sleep():
             until = step.until(saga)
             wakes_at = cause.at + until if isinstance(until, timedelta) else until
@@ -123,7 +123,7 @@ def _begin_step(saga: Saga[R], step: SingleStep[R], cause: Cause) -> Saga[R]:
     return replace(saga, pending=(*saga.pending, pending))
 
 
-def _ask_people(saga: Saga[R], step: Await[R], cause: Cause) -> tuple[Saga[R], People]:
+def _await_people(saga: Saga[R], step: Await[R], cause: Cause) -> tuple[Saga[R], People]:
     people = People(
         signal=step.signal,
         needed=step.needed(saga),
@@ -171,7 +171,7 @@ def mark_stuck(saga: Saga[R], pending: PendingStep, failure: Failure) -> Saga[R]
     return saga.with_announcement(stuck, failure.cause.message_id).changed(failure.cause.at)
 
 
-# -- back ------------------------------------------------------------------------------------------------------------
+# -- compensation ----------------------------------------------------------------------------------------------------
 
 
 def compensate(
@@ -182,9 +182,9 @@ def compensate(
     failed: SingleStep[R] | None,
     without_effect: PendingStep | None = None,
 ) -> Saga[R]:
-    """Undoes what was done, newest first; steps in flight may have been done, so they are undone too.
+    """Undoes the finished steps, newest first; steps in flight may be done already, so they are undone too.
 
-    *without_effect*: the pending step of which it is known that nothing was done.
+    *without_effect*: a pending step that its service rejected or failed, so that there is nothing to undo.
     """
     in_flight = [
         definition.step(pending.step)

@@ -62,7 +62,7 @@ def reissue(saga: Rotation, item: str) -> StartCertificateRenewal:
 
 
 def overlap_end(saga: Rotation) -> datetime:
-    """Ends a second later than in the key service, whose clock decides."""
+    """Returns the end of the overlap, a second late: the clock of the key service decides."""
     return saga.outcome(KeyRotated).overlap_until + timedelta(seconds=1)
 
 
@@ -79,7 +79,7 @@ def archive_key(saga: Rotation) -> ArchiveKey:
 
 
 def completed(saga: Rotation) -> KeyRotationSagaCompleted:
-    renewed = (event for answered in saga.outcomes if isinstance(event := answered.event, CertificateRenewalCompleted))
+    renewed = (event for outcome in saga.outcomes if isinstance(event := outcome.event, CertificateRenewalCompleted))
     return KeyRotationSagaCompleted(
         **saga.heading,
         key_id=saga.request.key_id,

@@ -29,7 +29,7 @@ class Unattended(TypedDict):
 
 
 UNATTENDED: Unattended = {"timeout": UNATTENDED_TIMEOUT, "retry": UNATTENDED_RETRY}
-"""Options of a step that nobody waits for: it outlasts a night without its service."""
+"""Options of a step that runs unattended: its retries outlast a night without its service."""
 
 
 def sign(saga: Saga[Any], created: CertificateCreated | CrlCreated) -> SignWithKey:
@@ -96,7 +96,7 @@ def publish_each_crl() -> Each[Any]:
         return StartCrlPublication(saga_id=saga.id_of(f"crl/{item}"), issuer_id=item)
 
     def issuers(saga: Saga[Any]) -> tuple[str, ...]:
-        revoked = (answered.event for answered in saga.outcomes if isinstance(answered.event, CertificateRevoked))
+        revoked = (outcome.event for outcome in saga.outcomes if isinstance(outcome.event, CertificateRevoked))
         return tuple(dict.fromkeys(event.issuer_id for event in revoked if event.issuer_id is not None))
 
     return Each(child(publish_crl, CrlPublicationCompleted), issuers)

@@ -73,12 +73,12 @@ def provision_slot(saga: Onboarding, item: str) -> StartCertificateProvisioning:
 
 
 def completed(saga: Onboarding) -> PersonOnboardingCompleted:
-    ended = (each.event for each in saga.outcomes if isinstance(each.event, CertificateProvisioningCompleted))
+    provisioned = (each.event for each in saga.outcomes if isinstance(each.event, CertificateProvisioningCompleted))
     return PersonOnboardingCompleted(
         **saga.heading,
         person_id=saga.request.person_id,
         yubikey_serial=saga.request.yubikey_serial,
-        certificate_ids=tuple(event.certificate_id for event in ended),
+        certificate_ids=tuple(event.certificate_id for event in provisioned),
     )
 
 

@@ -167,7 +167,9 @@ class SlotContents:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SlotEmptied:
-    """*cleared*: something was deleted. *overwrote*: the key that was undone had overwritten another one."""
+    """The slot is empty, or has another key. *cleared*: a key or certificate was deleted. *overwrote*: the deleted key
+    had overwritten another one.
+    """
 
     effect: EmptySlot
     simulated: bool
@@ -184,7 +186,7 @@ class EffectDone:
 
 @dataclass(frozen=True, slots=True)
 class EffectFailed:
-    """An effect was not performed: the device is absent or refused, or the request was invalid."""
+    """An effect was not performed: the device is absent or rejects it, or the request is invalid."""
 
     code: RejectionCode
     message: str

@@ -38,7 +38,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prompt:
-    """State of the prompt aggregate."""
+    """State of the prompt aggregate. *wanted*: the input of the person; a stored name, like all field names."""
 
     phase: Phase = Phase.UNKNOWN
     wanted: PromptKind = PromptKind.TOUCH
@@ -65,7 +65,7 @@ def decide(prompt: Prompt, command: PromptCommand, context: Context) -> PromptEv
 
 def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> PromptEvent | Rejection | AlreadyDone:
     if prompt.wanted is not PromptKind.PIN:
-        return Rejection(RejectionCode.INVALID, "the prompt asks for a touch: touch the device")
+        return Rejection(RejectionCode.INVALID, "the prompt is for a touch: touch the device")
     if prompt.sealed_pin == sealed.hex():
         return AlreadyDone()
     if prompt.phase is not Phase.OPEN or (prompt.deadline is not None and at > prompt.deadline):
@@ -75,8 +75,8 @@ def _answer(prompt: Prompt, prompt_id: str, sealed: bytes, at: datetime) -> Prom
 
 def evolve(prompt: Prompt, event: PromptEvent) -> Prompt:
     match event:
-        case PromptRaised(wanted=wanted, deadline=deadline):
-            return Prompt(phase=Phase.OPEN, wanted=wanted, deadline=deadline)
+        case PromptRaised(wanted=kind, deadline=deadline):
+            return Prompt(phase=Phase.OPEN, wanted=kind, deadline=deadline)
         case PromptAnswered(sealed_pin=sealed):
             return replace(prompt, phase=Phase.ANSWERED, sealed_pin=sealed.hex())
         case PromptSettled(outcome=outcome):

@@ -97,10 +97,10 @@ class CommandRouter:
             while not (await asyncio.wait({response}, timeout=_LEASE_CHECK_INTERVAL_S))[0]:
                 lease, _ = await self._leases.read(serial)
                 if lease is None or lease.is_expired(datetime.now(UTC)) or lease.holder.instance != holder:
-                    raise Transient(f"the holder of YubiKey {serial} lost its lease before it answered")
+                    raise Transient(f"the holder of YubiKey {serial} lost its lease before it replied")
             result = from_json((await response).data)
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError) as error:
-            raise Transient(f"the holder of YubiKey {serial} does not answer") from error
+            raise Transient(f"the holder of YubiKey {serial} does not reply") from error
         finally:
             response.cancel()
         if result.get("poison"):
@@ -129,7 +129,7 @@ class CommandRouter:
         except Exception:
             log.exception("a forwarded command failed")
             result = {"again": "it failed in the process that leases the device; see its log"}
-        with contextlib.suppress(nats.errors.Error):  # the forwarding process times out by itself
+        with contextlib.suppress(nats.errors.Error):  # the forwarding process has its own timeout
             await request.respond(to_json(result))
 
 

@@ -21,7 +21,7 @@ from shared.errors import Conflict, Transient
 
 _POLL_INTERVAL_S = 1.0
 _REPORT_TIMEOUT_S = 10.0
-"""Time for a report to be decided on before it is sent again."""
+"""Time until a report without an outcome is sent again."""
 
 _TRANSIENT_ERRORS = (Conflict, Transient, nats.errors.Error, JetStreamError, OSError, TimeoutError)
 log = logging.getLogger(__name__)
@@ -140,7 +140,9 @@ async def _repeat(interval_s: float, work: Callable[[], Awaitable[None]]) -> Non
         try:
             await work()
         except Exception:
-            log.exception("polling the devices failed; it goes on")
+            log.exception(
+                "polling the devices or renewing their leases failed; the next attempt is in %g s", interval_s
+            )
 
 
 def _describe(devices: Devices, serial: int) -> tuple[str | None, str | None]:

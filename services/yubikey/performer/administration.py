@@ -75,7 +75,7 @@ class Administration:
         self._secrets = SecretAdministration(credentials, sealing_key, run)
 
     async def perform(self, effect: AtDevice) -> DeviceEvent | SecretEvent | SlotOperationEvent:
-        """Carries out the command. Raises DeviceError if the device or this service refuses."""
+        """Carries out the command. Raises DeviceError if the device or this service rejects it."""
         command = effect.command
         if isinstance(command, SecretCommand):
             return await self._perform_secret_command(effect, command)
@@ -105,8 +105,8 @@ class Administration:
     async def _provision(self, effect: AtDevice, name: str, role: Role) -> YubiKeyProvisioned:
         """Provisions a device. Each step is skipped if it is done already.
 
-        Retry limits come first, since setting them resets PIN and PUK. The management key comes last: a repetition of
-        all other steps needs the present one.
+        Retry limits come first, since setting them resets PIN and PUK. The management key comes last: all other
+        steps need the current one if they are repeated.
         """
         serial, operation_id = effect.serial, effect.operation_id
         firmware, simulated = await self._firmware_of(serial)

@@ -1,6 +1,6 @@
-"""Prompts: asks people for a touch or a PIN, and waits for the answer.
+"""Prompts: requests a touch or a PIN from people, and waits for it.
 
-Called on device threads, which may block as long as people take. Events are appended on the event loop.
+The methods run on device threads, which may block as long as people take. Events are appended on the event loop.
 """
 
 from __future__ import annotations
@@ -94,13 +94,13 @@ class Prompts:
             raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem}; the prompt was cancelled")
         if datetime.now(UTC) >= prompt.deadline:
             self._settle(prompt, PromptOutcome.EXPIRED)
-            raise DeviceError(RejectionCode.UNAVAILABLE, f"{problem}; nobody did within {self._timeout_s:g} s")
+            raise DeviceError(RejectionCode.UNAVAILABLE, f"{problem}; the prompt expired after {self._timeout_s:g} s")
         if self._stopping.wait(self._retry_interval_s):
             raise Transient("this process stops; the redelivered command prompts again")
 
     @contextmanager
-    def _prompt(self, serial: int, slot: Slot | None, wanted: PromptKind) -> Iterator[_OpenPrompt]:
-        prompt = self._on_the_loop(self._raise_prompt(serial, slot, wanted))
+    def _prompt(self, serial: int, slot: Slot | None, kind: PromptKind) -> Iterator[_OpenPrompt]:
+        prompt = self._on_the_loop(self._raise_prompt(serial, slot, kind))
         try:
             yield prompt
         except Transient:
@@ -113,20 +113,20 @@ class Prompts:
     def _settle(self, prompt: _OpenPrompt, outcome: PromptOutcome) -> None:
         self._on_the_loop(self._append_outcome(prompt.prompt_id, outcome))
 
-    async def _raise_prompt(self, serial: int, slot: Slot | None, wanted: PromptKind) -> _OpenPrompt:
+    async def _raise_prompt(self, serial: int, slot: Slot | None, kind: PromptKind) -> _OpenPrompt:
         """Raises a prompt for the current command, or returns its open one.
 
         A touch prompt of a crashed process is reused. Its PIN prompt cannot be: the key died with the process.
         """
         command = current_command.get()
-        key = X25519PrivateKey.generate() if wanted is PromptKind.PIN else None
+        key = X25519PrivateKey.generate() if kind is PromptKind.PIN else None
         for number in count():
-            prompt_id = str(derive_id(command.lineage.message_id, f"prompt/{wanted}/{number}"))
+            prompt_id = str(derive_id(command.lineage.message_id, f"prompt/{kind}/{number}"))
             current = await self._load(prompt_id)
             match current.state.phase:
                 case Phase.UNKNOWN:
                     break
-                case Phase.OPEN if wanted is PromptKind.TOUCH and current.state.deadline is not None:
+                case Phase.OPEN if kind is PromptKind.TOUCH and current.state.deadline is not None:
                     deadline = current.state.deadline
                     return _OpenPrompt(prompt_id=prompt_id, serial=serial, deadline=deadline, key=None)
                 case Phase.OPEN | Phase.ANSWERED:
@@ -139,7 +139,7 @@ class Prompts:
             prompt_id=prompt_id,
             serial=str(serial),
             slot=slot,
-            wanted=wanted,
+            wanted=kind,
             command_id=str(command.lineage.message_id),
             command_type=command.command_type,
             deadline=deadline,
@@ -152,7 +152,7 @@ class Prompts:
         while (current := await self._load(prompt_id)).state.phase is not Phase.SETTLED:
             try:
                 await self._append(current, PromptSettled(prompt_id=prompt_id, outcome=outcome))
-            except Conflict:  # an answer or a cancellation was appended meanwhile
+            except Conflict:  # an answer or a cancellation was appended first
                 continue
 
     async def _append(self, current: Versioned[Prompt], event: PromptRaised | PromptSettled) -> None:

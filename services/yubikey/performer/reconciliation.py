@@ -58,7 +58,7 @@ async def reconcile(
     load: Callable[[], Awaitable[Versioned[Device]]],
     perform: Callable[[ReadSlot], Awaitable[Outcome]],
 ) -> dict[Slot, SlotComparison]:
-    """Compares every slot that has an intent, and logs what differs. A slot that changes meanwhile is skipped."""
+    """Compares every slot that has an intent, and logs differences. Skips a slot that changes during the comparison."""
     comparisons: dict[Slot, SlotComparison] = {}
     for slot, intent in (await intents.all(serial)).items():
         outcome = await perform(ReadSlot(serial, slot, None))

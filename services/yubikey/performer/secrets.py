@@ -168,7 +168,7 @@ class SecretAdministration:
             raise
 
     async def _may_accept(self, serial: str, key: bytes) -> bool:
-        """True if the device has this management key, or cannot be asked. A wrong one costs no attempts."""
+        """True if the device has this management key, or cannot be reached. A wrong one costs no attempts."""
 
         def accepts(device: OpenDevice) -> None:
             authenticate(replace(device, candidates=CandidateSecrets((key,))))

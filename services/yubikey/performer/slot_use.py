@@ -46,7 +46,7 @@ _KEY_TYPES_AND_HASHES = {
     SignatureAlgorithm.RSA_PKCS1_SHA384: ({KEY_TYPE.RSA2048, KEY_TYPE.RSA3072, KEY_TYPE.RSA4096}, _SHA384),
     SignatureAlgorithm.ECDSA_SHA256: ({KEY_TYPE.ECCP256}, _SHA256),
     SignatureAlgorithm.ECDSA_SHA384: ({KEY_TYPE.ECCP384}, _SHA384),
-    SignatureAlgorithm.ED25519: ({KEY_TYPE.ED25519}, _SHA256),  # Ed25519 hashes by itself and ignores this
+    SignatureAlgorithm.ED25519: ({KEY_TYPE.ED25519}, _SHA256),  # Ed25519 ignores this: it has a fixed hash
 }
 
 

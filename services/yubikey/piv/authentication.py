@@ -29,8 +29,8 @@ def authenticate(device: OpenDevice) -> None:
     under its PIN. Raises DeviceError if none is accepted.
     """
     kind = device.session.management_key_type
-    fitting = [key for key in dict.fromkeys(device.candidates.management_keys) if len(key) == kind.key_len]
-    for key in fitting:
+    matching = [key for key in dict.fromkeys(device.candidates.management_keys) if len(key) == kind.key_len]
+    for key in matching:
         if _accepts(device, key):
             return
     if get_pivman_data(device.session).has_protected_key and device.candidates.pins:
@@ -38,7 +38,9 @@ def authenticate(device: OpenDevice) -> None:
         protected = get_pivman_protected_data(device.session).key
         if protected is not None and _accepts(device, protected):
             return
-    tried = f"has {len(fitting)} of that length, and the device accepts none" if fitting else "has none of that length"
+    tried = (
+        f"has {len(matching)} of that length, and the device accepts none" if matching else "has none of that length"
+    )
     problem = f"the management key of YubiKey {device.serial} is {kind.name}, of {kind.key_len} bytes; this service"
     remedy = "send it the key with yubikey.adopt-secrets"
     raise DeviceError(RejectionCode.NOT_ALLOWED, f"{problem} {tried}, or a required touch is missing; {remedy}")
@@ -56,7 +58,7 @@ def _accepts(device: OpenDevice, key: bytes) -> bool:
 
 
 def with_pin(device: OpenDevice, slot: Slot | None, operation: Callable[[], T]) -> T:
-    """Runs *operation* after verifying the PIN: a stored one, the factory default, or one that a person answers."""
+    """Runs *operation* after verifying the PIN: a stored one, the factory default, or one that a person enters."""
     if device.candidates.pins or pin_is_default(device):
         verify_pin(device)
         return operation()

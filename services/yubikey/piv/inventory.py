@@ -53,7 +53,7 @@ def detect(device: OpenDevice, recipient_public_key: bytes) -> YubiKeyDetected:
 
 
 def seal(device: OpenDevice) -> YubiKeySealed:
-    """Reports the slots and their digest, against which later changes show."""
+    """Reports the slots and their digest, which a later change of a slot changes."""
     slots = tuple(describe_slots(device))
     serial, simulated = str(device.serial), device.simulated
     return YubiKeySealed(serial=serial, simulated=simulated, config_sha256=digest(slots), slots=slots)

@@ -51,14 +51,14 @@ _NOT_FOUND = (SW.FILE_NOT_FOUND, SW.REFERENCE_DATA_NOT_FOUND)
 
 
 class Prompter(Protocol):
-    """Asks the person at a device for a touch or a PIN. Both methods may call *operation* more than once."""
+    """Requests a touch or a PIN from the person at a device. Both methods may call *operation* more than once."""
 
     def with_touch(self, serial: int, slot: Slot | None, operation: Callable[[], T]) -> T:
-        """Runs *operation*, which needs a touch. Raises DeviceError if nobody touches the device in time."""
+        """Runs *operation*, which needs a touch. Raises DeviceError without a touch in time."""
         ...
 
     def with_pin(self, serial: int, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Runs *operation* with the PIN that the person answers. Raises DeviceError if nobody does in time."""
+        """Runs *operation* with the PIN that the person enters. Raises DeviceError without a PIN in time."""
         ...
 
 
@@ -100,7 +100,7 @@ class OpenDevice:
         return self.with_touch(slot, operation) if key.touch_policy in _TOUCH_REQUIRED else operation()
 
     def with_pin(self, slot: Slot | None, operation: Callable[[str], T]) -> T:
-        """Runs *operation* with a PIN that a person answers: the service stores none."""
+        """Runs *operation* with a PIN that a person enters: the service stores none."""
         if self.prompter is None:
             raise DeviceError(
                 RejectionCode.NOT_ALLOWED, f"this service does not store the PIN of YubiKey {self.serial}"

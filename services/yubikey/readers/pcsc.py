@@ -145,7 +145,7 @@ class ReaderConnection(SmartCardConnection):
 def _serial_of(connection: SmartCardConnection) -> int | None:
     """Reads the serial number; None for firmware before 5.0.3, or if PIV is switched off.
 
-    Raises DeviceBusyError if the device was removed meanwhile, or returned an error that can be temporary.
+    Raises DeviceBusyError if the device was removed, or returned an error that can be temporary.
     """
     try:
         return PivSession(connection).get_serial()

@@ -16,7 +16,7 @@ _RETRY_INTERVAL_S = 0.1
 class StateDirectory:
     """STATE_DIR, locked. The lock ends with its process.
 
-    Its holder therefore knows that its predecessor in this directory is dead, and need not wait for that one's leases.
+    So a process that holds it has no living predecessor in this directory, and does not wait until its leases expire.
     """
 
     def __init__(self, directory: Path, lock: IO[str], identity: str) -> None:

@@ -161,7 +161,7 @@ class Leases:
     def in_use(self, serial: int) -> Iterator[None]:
         """Keeps a lease that is lost inside the block from being acquired again before the block ends.
 
-        A holder in between may have changed the device behind the operation's back.
+        A holder in between may have changed the device, which the operation would not notice.
         """
         self._in_use[serial] += 1
         try:

@@ -1,6 +1,6 @@
-"""The published part of an entry of KEYS_SAGAS (docs/contract.md, section 4): what a reader may rely on.
+"""The published part of an entry of KEYS_SAGAS (docs/contract.md, section 4): its stable fields.
 
-An entry has more fields. Those are the coordinator's, and may change in any version.
+An entry has more fields. They are private to the coordinator, and may change in any version.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class SagaView(_Part):
     @model_validator(mode="before")
     @classmethod
     def _upgrade(cls, entry: Any) -> Any:
-        """Entries of schema 1 have one pending step, or none, under `question`."""
+        """Upgrades an entry of schema 1, which has one pending step, or none, under `question`."""
         if isinstance(entry, dict) and entry.get("schema") == SCHEMAS[0]:
             return {**entry, "questions": [entry["question"]] if entry.get("question") else []}
         return entry

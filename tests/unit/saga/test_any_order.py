@@ -183,7 +183,7 @@ def check_the_end(world: World) -> None:
             assert nothing_is_left(world)
         case Phase.FAILED:  # an undo was never answered, however often it was asked: that is said
             assert world.saga.left_over
-            assert all("no answer" in left.reason for left in world.saga.left_over)
+            assert all("no outcome" in left.reason for left in world.saga.left_over)
         case phase:
             assert phase is Phase.COMPLETED
 

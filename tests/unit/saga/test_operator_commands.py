@@ -231,9 +231,9 @@ def test_what_has_failed_cannot_be_withdrawn_but_retried(failed):
 
 def test_what_has_passed_its_pivot_can_be_neither_cancelled_nor_withdrawn():
     world = world_of(key("a"), forward_only=True)
-    assert "no way back" in rejection_of(world, CANCEL)
+    assert "past its pivot" in rejection_of(world, CANCEL)
     world.settle()
-    assert "no way back" in rejection_of(world, WITHDRAW)
+    assert "past its pivot" in rejection_of(world, WITHDRAW)
 
 
 @pytest.mark.parametrize(("command", "problem"), [(PAUSE, "nothing to pause"), (RETRY, "no step of it waits")])

@@ -167,7 +167,7 @@ def test_people_who_do_not_come_are_not_waited_for_for_ever(world):
     world.now += timedelta(days=7, seconds=1)
     world.hear(TimerFired(derive_id(START, "late"), world.now))
 
-    assert world.saga.reason == "timeout: 1 of 2 said 'approve' within 7 days, 0:00:00"
+    assert world.saga.reason == "timeout: 1 of 2 sent signal 'approve' within 7 days, 0:00:00"
     world.settle()
     assert world.saga.phase is Phase.COMPENSATED
     assert not world.living_certificates()

@@ -84,7 +84,7 @@ def test_a_body_that_is_no_json_object_is_malformed_and_told_what_it_should_be(b
     ("kind", "body", "words"),
     [
         (GenerateKey, {}, ["algorithm", "required"]),
-        (GenerateKey, {"algorithm": "ec-p256", "size": 1}, ["size", "unknown field", "known are", "exportable"]),
+        (GenerateKey, {"algorithm": "ec-p256", "size": 1}, ["size", "unknown field", "the fields are", "exportable"]),
         (GenerateKey, {"algorithm": 256}, ["algorithm", "rsa-2048", "ed25519"]),
         (GenerateKey, {"algorithm": "dsa"}, ["algorithm", "rsa-2048", "ed25519"]),
         (GenerateKey, {"algorithm": "ec-p256", "exportable": "yes"}, ["exportable", "boolean"]),

@@ -10,7 +10,7 @@ from nats.errors import BadHeaderError
 from nats.protocol.parser import Parser
 
 from shared.errors import Unusable
-from shared.nats.client import INSTALLED_NATS_PY, Client, MessageParser, parse_headers, require_known_nats_py
+from shared.nats.client import INSTALLED_NATS_PY, Client, MessageParser, parse_headers, require_supported_nats_py
 
 NAMES = st.from_regex(r"\A[A-Za-z][A-Za-z0-9-]{0,20}\Z")
 BODIES = st.binary(max_size=400) | st.just(b"\r\nMSG a 1 5\r\n") | st.binary(min_size=70_000, max_size=70_000)
@@ -111,13 +111,13 @@ def test_a_header_that_is_no_name_is_refused():
 
 
 def test_the_installed_nats_py_is_known():
-    require_known_nats_py(INSTALLED_NATS_PY)
+    require_supported_nats_py(INSTALLED_NATS_PY)
 
 
 @pytest.mark.parametrize("installed", ["2.15.9", "2.17.0", "3.0.0rc1", "2"])
 def test_a_nats_py_of_another_minor_version_is_unusable(installed):
     with pytest.raises(Unusable, match=f"nats-py {installed} is installed, but .* of nats-py 2.16$"):
-        require_known_nats_py(installed)
+        require_supported_nats_py(installed)
 
 
 def test_no_client_is_made_of_an_unknown_nats_py(monkeypatch):

@@ -26,18 +26,18 @@ async def test_who_asks_alone_is_answered():
     world = World()
     world.gate.set()
 
-    assert await SingleFlight(world.look).ask("a") == 0
-    assert await SingleFlight(world.look).ask("a") == 0
+    assert await SingleFlight(world.look).get("a") == 0
+    assert await SingleFlight(world.look).get("a") == 0
 
 
 async def test_those_who_ask_while_one_looks_share_the_next_look():
     world = World()
     latest = SingleFlight(world.look)
-    first = asyncio.create_task(latest.ask("a"))
+    first = asyncio.create_task(latest.get("a"))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     world.now = 1
-    later = [asyncio.create_task(latest.ask("a")) for _ in range(50)]
+    later = [asyncio.create_task(latest.get("a")) for _ in range(50)]
     await asyncio.sleep(0)
     world.gate.set()
 
@@ -53,7 +53,7 @@ async def test_the_answer_is_never_older_than_the_question():
 
     async def ask():
         asked_at = world.now
-        return asked_at, await latest.ask("a")
+        return asked_at, await latest.get("a")
 
     async def change():
         for _ in range(200):
@@ -70,7 +70,7 @@ async def test_the_answer_is_never_older_than_the_question():
 async def test_different_things_are_looked_at_apart():
     world = World()
     latest = SingleFlight(world.look)
-    asking = [asyncio.create_task(latest.ask(key)) for key in "abc"]
+    asking = [asyncio.create_task(latest.get(key)) for key in "abc"]
     await asyncio.sleep(0)
     world.gate.set()
 
@@ -81,7 +81,7 @@ async def test_different_things_are_looked_at_apart():
 async def test_one_who_gives_up_does_not_take_it_from_the_others():
     world = World()
     latest = SingleFlight(world.look)
-    impatient, patient = (asyncio.create_task(latest.ask("a")) for _ in range(2))
+    impatient, patient = (asyncio.create_task(latest.get("a")) for _ in range(2))
     await asyncio.sleep(0)
     impatient.cancel()
     world.gate.set()
@@ -100,5 +100,5 @@ async def test_a_look_that_fails_fails_for_those_who_asked_and_not_for_the_next(
     latest = SingleFlight(look)
 
     with pytest.raises(OSError, match="not there"):
-        await latest.ask("a")
-    assert await latest.ask("a") == 7
+        await latest.get("a")
+    assert await latest.get("a") == 7

@@ -216,5 +216,5 @@ def test_text_with_a_bad_token_is_refused(text):
 
 @given(st.lists(TOKENS, max_size=2), st.lists(TOKENS, min_size=1, max_size=2))
 def test_the_tail_wildcard_before_the_end_is_refused(before, after):
-    with pytest.raises(ValueError, match="only at the end"):
+    with pytest.raises(ValueError, match="only be the last token"):
         Subject((*before, ">", *after))

@@ -58,8 +58,8 @@ class Seen:
         traces.add_span_processor(SimpleSpanProcessor(self.exporter))
         meter = MeterProvider([self.reader], shutdown_on_exit=False).get_meter("test")
         monkeypatch.setattr(spans, "_tracer", traces.get_tracer("test"))
-        monkeypatch.setattr(instruments, "_handling", meter.create_histogram("handling"))
-        monkeypatch.setattr(instruments, "_answering", meter.create_histogram("answering"))
+        monkeypatch.setattr(instruments, "_handling_durations", meter.create_histogram("handling"))
+        monkeypatch.setattr(instruments, "_command_durations", meter.create_histogram("answering"))
         monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
 
     @property
@@ -138,7 +138,7 @@ def test_a_consumer_that_is_not_in_the_catalog_is_read_all_the_same(seen):
 
 @pytest.mark.usefixtures("seen")
 def test_an_instrument_that_fails_hinders_nothing(monkeypatch):
-    monkeypatch.setattr(instruments, "_handling", Mock(record=Mock(side_effect=RuntimeError)))
+    monkeypatch.setattr(instruments, "_handling_durations", Mock(record=Mock(side_effect=RuntimeError)))
     with instruments.observe(message({}), "key"):
         pass
 

@@ -68,7 +68,7 @@ def test_what_says_no_version_is_of_the_first():
 
 @pytest.mark.parametrize("version", ["4", "0", "-1", "1.0", "new", "²", ""])
 def test_a_version_that_is_not_known_here_is_said_and_never_guessed(version):
-    with pytest.raises(UnknownSchemaVersion, match="version 1 to 3 of its schema, not of"):
+    with pytest.raises(UnknownSchemaVersion, match="in schema version 1 to 3, not"):
         stored(TODAY, version)
 
 
