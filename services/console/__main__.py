@@ -62,7 +62,7 @@ def _field_names(command: str) -> str:
 
 
 async def _watch(terminal: Terminal, options: Namespace) -> int:
-    """Watch until the saga ends or a signal arrives, which is no failure."""
+    """Shows messages until the saga ends, or until a signal arrives, which counts as success."""
     watching = asyncio.ensure_future(_watch_messages(terminal, options))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, watching.cancel)
@@ -97,7 +97,7 @@ async def _sagas(terminal: Terminal, options: Namespace) -> int:
     problems: list[str] = []
     async with terminal.connected(problems.append) as client:
         js = client.jetstream()
-        match options.look:
+        match options.verb:
             case "list":
                 await _list_sagas(terminal, js, options)
             case "show":
@@ -138,7 +138,7 @@ async def _list_sagas(terminal: Terminal, js: JetStreamContext, options: Namespa
 
 
 async def _full_id(js: JetStreamContext, saga_id: str) -> str:
-    """The whole id: lines show only its end, and people type that."""
+    """Completes a saga id: output shows its last characters only, and users type those."""
     return saga_id if sagas.is_full_id(saga_id) else (await sagas.find_entry(js, saga_id)).view.saga_id
 
 
@@ -153,7 +153,7 @@ _ACTIONS = {
 
 
 def run(arguments: Sequence[str], terminal: Terminal) -> int:
-    """Run one command. A failure is one line on stderr and an exit status."""
+    """Runs one command. A failure is one line on stderr and an exit status."""
     try:
         options = read_arguments(arguments)
         return asyncio.run(_ACTIONS[options.action](terminal, options))

@@ -16,7 +16,7 @@ from shared.store.dead_letters import summary
 
 
 async def use_device_secrets(terminal: Terminal, options: Namespace) -> int:
-    """`cim-keys devices`: reveal a secret, choose one, or answer a PIN prompt."""
+    """Runs `cim-keys devices`: reveal a secret, choose one, or answer a PIN prompt."""
     problems: list[str] = []
     async with terminal.connected(problems.append) as client:
 
@@ -24,7 +24,7 @@ async def use_device_secrets(terminal: Terminal, options: Namespace) -> int:
             request = CommandRequest(name=command, body=body, actor=terminal.actor)
             return await send(client, request, options.timeout, problems)
 
-        match options.do:
+        match options.verb:
             case "reveal":
                 revealed = await device_secrets.reveal(send_command, options.serial, DeviceSecret(options.secret))
                 if isinstance(revealed, str):
@@ -41,18 +41,18 @@ async def use_device_secrets(terminal: Terminal, options: Namespace) -> int:
 
 
 async def use_dead_letters(terminal: Terminal, options: Namespace) -> int:
-    """`cim-keys dead-letters`: list, show, replay or drop."""
+    """Runs `cim-keys dead-letters`: list, show, replay or drop."""
     problems: list[str] = []
     async with terminal.connected(problems.append) as client:
-        if options.do == "list":
+        if options.verb == "list":
             found = await dead_letters.list_dead_letters(client)
             if options.json:
-                terminal.raw(json.dumps([summary(letter) for letter in found]).encode())
+                terminal.raw(json.dumps([summary(dead_letter) for dead_letter in found]).encode())
             else:
                 terminal.print(dead_letters.list_lines(found))
             return Exit.DONE
         dead_letter = await dead_letters.find(client, options.letter)
-        match options.do:
+        match options.verb:
             case "show":
                 terminal.print(dead_letters.detail_lines(dead_letter, body=options.body))
             case "drop":

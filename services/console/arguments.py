@@ -22,7 +22,7 @@ from services.console.fields import (
 from shared import __version__
 
 PHASES = ("running", "compensating", "completed", "compensated", "failed")
-_TIMEOUT = 60.0
+_DEFAULT_TIMEOUT_S = 60.0
 _FIELD = "field:"
 
 
@@ -37,7 +37,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments: `action`, its options, and the `body` of `send`. Raises WrongUsage."""
+    """Parses the arguments: `action`, its options, and the `body` of `send`. Raises WrongUsage."""
     options = _grammar().parse_args(arguments)
     if options.action == "send":
         options.command = options.command.removeprefix("keys.commands.")
@@ -73,19 +73,19 @@ def _grammar() -> argparse.ArgumentParser:
     watching.add_argument("--json", action="store_true", help="an object a line: time, subject, headers, body")
 
     looking = actions.add_parser("sagas", help="list, show, cancel or signal sagas")
-    _add_sagas(looking.add_subparsers(dest="look", required=True, metavar="list|show|cancel|signal"))
+    _add_sagas(looking.add_subparsers(dest="verb", required=True, metavar="list|show|cancel|signal"))
 
     devices = actions.add_parser("devices", help="secrets of a device: reveal, choose, or answer a prompt")
-    _add_devices(devices.add_subparsers(dest="do", required=True, metavar="reveal|choose|answer"))
+    _add_devices(devices.add_subparsers(dest="verb", required=True, metavar="reveal|choose|answer"))
 
     dead_letters = actions.add_parser(
         "dead-letters", help="messages that could not be processed: list, show, replay, drop"
     )
-    _add_letters(dead_letters.add_subparsers(dest="do", required=True, metavar="list|show|replay|drop"))
+    _add_dead_letters(dead_letters.add_subparsers(dest="verb", required=True, metavar="list|show|replay|drop"))
     return parser
 
 
-def _add_letters(verbs: Any) -> None:
+def _add_dead_letters(verbs: Any) -> None:
     listing = verbs.add_parser("list", help="all dead letters, oldest first, with the reason")
     listing.add_argument("--json", action="store_true")
     showing = verbs.add_parser("show", help="one dead letter, with its headers")
@@ -95,7 +95,7 @@ def _add_letters(verbs: Any) -> None:
     for parser in (showing, replaying, dropping):
         parser.add_argument("letter", metavar="LETTER")
     _add_waiting(replaying)
-    replaying.set_defaults(timeout=_TIMEOUT, output="text")
+    replaying.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
 
 
 def _add_devices(verbs: Any) -> None:
@@ -105,28 +105,28 @@ def _add_devices(verbs: Any) -> None:
     choosing = verbs.add_parser("choose", help="set the PIN or PUK, typed or from a pipe")
     choosing.add_argument("serial", metavar="SERIAL")
     choosing.add_argument("secret", choices=("pin", "puk"))
-    answering = verbs.add_parser("answer", help="enter the PIN that a prompt (cim-keys watch) asks for")
+    answering = verbs.add_parser("answer", help="enter the PIN for a prompt (cim-keys watch shows prompts)")
     answering.add_argument("prompt", metavar="PROMPT")
     for parser in (revealing, choosing, answering):
         _add_waiting(parser)
-        parser.set_defaults(timeout=_TIMEOUT, output="text")
+        parser.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
 
 
-def _add_sagas(looks: Any) -> None:
-    listing = looks.add_parser("list", help="all sagas, oldest first")
+def _add_sagas(verbs: Any) -> None:
+    listing = verbs.add_parser("list", help="all sagas, oldest first")
     listing.add_argument("--type", metavar="TYPE", help="only sagas of this type, such as pki-bootstrap")
     listing.add_argument("--phase", choices=PHASES, help="only sagas in this phase")
-    showing = looks.add_parser("show", help="one saga: its request, timeline, and what is left")
+    showing = verbs.add_parser("show", help="one saga: its request, timeline, and remaining steps")
     for parser in (listing, showing):
         parser.add_argument("--json", action="store_true")
-    cancelling = looks.add_parser("cancel", help="cancel a running saga, and wait until it is rolled back")
+    cancelling = verbs.add_parser("cancel", help="cancel a running saga, and wait until it is rolled back")
     cancelling.add_argument("--reason", metavar="TEXT")
-    signalling = looks.add_parser("signal", help="send a signal to a waiting saga, such as your approval")
+    signalling = verbs.add_parser("signal", help="send a signal to a waiting saga, such as your approval")
     signalling.add_argument("--sha256", metavar="HEX", help="hash of what you approve; default: as named by the saga")
     signalling.add_argument("--comment", metavar="TEXT")
     for parser in (cancelling, signalling):
         _add_waiting(parser)
-        parser.set_defaults(timeout=_TIMEOUT, output="text")
+        parser.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
     for parser in (showing, cancelling, signalling):
         parser.add_argument("id", metavar="ID", help="the id of the saga, or the end of it")
     signalling.add_argument("signal", metavar="SIGNAL", help="such as approve")
@@ -142,7 +142,7 @@ def _add_sending(parser: argparse.ArgumentParser) -> None:
 
 def _add_waiting(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--timeout", type=seconds, metavar="SECONDS", default=argparse.SUPPRESS, help=f"default {_TIMEOUT:g}"
+        "--timeout", type=seconds, metavar="SECONDS", default=argparse.SUPPRESS, help=f"default {_DEFAULT_TIMEOUT_S:g}"
     )
     parser.add_argument("--output", choices=("text", "json"), default=argparse.SUPPRESS)
 
@@ -157,12 +157,12 @@ def _read_command(options: argparse.Namespace) -> None:
     )
     _add_fields(parser, model.__name__, fields)
     _add_sending(parser)
-    parser.set_defaults(json=None, file=None, no_wait=False, timeout=_TIMEOUT, output="text")
-    _, left = parser.parse_known_args(normalize_flags(options.rest, fields), options)
-    if left:
-        flag = next((token for token in left if token.startswith("--")), None)
+    parser.set_defaults(json=None, file=None, no_wait=False, timeout=_DEFAULT_TIMEOUT_S, output="text")
+    _, unrecognized = parser.parse_known_args(normalize_flags(options.rest, fields), options)
+    if unrecognized:
+        flag = next((token for token in unrecognized if token.startswith("--")), None)
         if flag is None:
-            raise WrongUsage(f"{left[0][:64]!r} has no flag before it: type every field as --FIELD VALUE")
+            raise WrongUsage(f"{unrecognized[0][:64]!r} has no flag before it: type every field as --FIELD VALUE")
         raise unknown_flag(name, flag.partition("=")[0], fields)
     given = {
         key.removeprefix(_FIELD): texts for key, texts in vars(options).items() if key.startswith(_FIELD) and texts

@@ -32,7 +32,7 @@ from shared.nats.ordered_consumer import ordered_subscribe
 
 STREAM = "KEYS_EVENTS"
 SOURCE = "console"
-_PATIENCE = 5.0
+_REQUEST_TIMEOUT_S = 5.0
 
 
 class Exit(IntEnum):
@@ -53,7 +53,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRequest:
-    """A command to send, and what to wait for: the event that it causes or, with *to_the_end*, the end of its saga."""
+    """A command to send, and what to wait for: the event that it causes or, with *until_saga_ends*, the end of its saga."""
 
     name: str
     body: dict[str, Any]
@@ -71,9 +71,9 @@ class CommandRequest:
 
     @property
     def aggregate_id(self) -> str:
-        """The aggregate's id: from the body, or derived as the service derives it."""
-        named = model_of(self.name).identified_by
-        return str(self.body.get(named) or derive_id(self.command_id, named))
+        """Returns the aggregate's id: from the body, or derived as the service derives it."""
+        id_field = model_of(self.name).identified_by
+        return str(self.body.get(id_field) or derive_id(self.command_id, id_field))
 
     @property
     def headers(self) -> dict[str, str]:
@@ -86,15 +86,15 @@ class CommandRequest:
 async def connected(
     url: str, report: Callable[[str], None], access: Access = ANONYMOUS, role: str = "operator"
 ) -> AsyncIterator[Client]:
-    """Connect once without retries; reconnect later if the connection breaks. *report* gets its errors."""
+    """Connects once without retries, and reconnects if the connection breaks later. *report* gets its errors."""
     attempts: list[str] = []
-    tell = attempts.append
+    on_problem = attempts.append
 
     async def on_error(error: Exception) -> None:
-        tell(str(error) or type(error).__name__)
+        on_problem(str(error) or type(error).__name__)
 
     async def on_reconnected() -> None:
-        tell("reconnected; messages published meanwhile were not received")
+        on_problem("reconnected; messages published during the interruption were not received")
 
     try:
         client = await access.connect(
@@ -109,7 +109,7 @@ async def connected(
     except (NatsError, OSError, ValueError) as error:
         reason = attempts[-1] if attempts else str(error)
         raise Failure(Exit.NO_CONNECTION, f"no connection to {display_address(url)}: {reason}") from error
-    tell = report
+    on_problem = report
     client.options["max_reconnect_attempts"] = -1  # unlimited after the first attempt
     try:
         yield client
@@ -119,13 +119,13 @@ async def connected(
 
 
 def display_address(url: str) -> str:
-    """The hosts of *url* without credentials."""
+    """Returns the hosts of *url* without credentials."""
     return ", ".join(urlsplit(server).netloc.rpartition("@")[2] or server for server in url.split(","))
 
 
 async def store_command(client: Client, request: CommandRequest, problems: list[str]) -> PubAck:
-    """Store the command and retry until cancelled; its id makes that idempotent."""
-    js = client.jetstream(timeout=_PATIENCE)
+    """Stores the command. Retries until cancelled: JetStream deduplicates by the command id."""
+    js = client.jetstream(timeout=_REQUEST_TIMEOUT_S)
     payload = json.dumps(request.body, ensure_ascii=False).encode()
     while True:
         try:
@@ -137,12 +137,12 @@ async def store_command(client: Client, request: CommandRequest, problems: list[
         except APIError as error:
             raise Failure(Exit.NOT_DONE, f"the command was not stored: {error.description}") from error
         except TimeoutError:
-            if refused := [problem for problem in problems if "permissions violation" in problem.lower()]:
-                raise Failure(Exit.NOT_DONE, refused[-1]) from None
+            if violations := [problem for problem in problems if "permissions violation" in problem.lower()]:
+                raise Failure(Exit.NOT_DONE, violations[-1]) from None
 
 
-async def send(client: Client, request: CommandRequest, within: float, problems: list[str]) -> WireMessage:
-    """Store the command and return its outcome. Raises Failure if there is none *within* that many seconds."""
+async def send(client: Client, request: CommandRequest, timeout_s: float, problems: list[str]) -> WireMessage:
+    """Stores the command and returns its outcome. Raises Failure if none arrives within *timeout_s*."""
     received: asyncio.Queue[WireMessage] = asyncio.Queue()
 
     async def on_message(message: Msg) -> None:
@@ -150,60 +150,60 @@ async def send(client: Client, request: CommandRequest, within: float, problems:
 
     for pattern in (f"keys.events.{request.aggregate_type}.>", f"keys.events.command.*.{request.command_id}"):
         await client.subscribe(pattern, cb=on_message)
-    wait, stored = _Wait(request), False
+    matcher, stored = _OutcomeMatcher(request), False
     try:
-        async with asyncio.timeout(within):
+        async with asyncio.timeout(timeout_s):
             await store_command(client, request, problems)
             stored = True
             while True:
                 event = await received.get()
-                if wait.ends_with(event):
+                if matcher.matches(event):
                     return event
-                if event.kind == "command.repeated" and (earlier := await _find_stored_outcome(client, wait)):
+                if event.kind == "command.repeated" and (earlier := await _find_stored_outcome(client, matcher)):
                     return earlier
     except TimeoutError as error:
         with suppress(TimeoutError):
-            if stored and (missed := await _find_stored_outcome(client, wait)):
+            if stored and (missed := await _find_stored_outcome(client, matcher)):
                 return missed
-        raise Failure(Exit.NO_OUTCOME, _no_outcome(request, within, stored=stored)) from error
+        raise Failure(Exit.NO_OUTCOME, _no_outcome(request, timeout_s, stored=stored)) from error
 
 
-class _Wait:
+class _OutcomeMatcher:
     """Recognizes the outcome of one command."""
 
     def __init__(self, request: CommandRequest) -> None:
         self.request = request
         self._command_id = str(request.command_id)
-        self._is_ours = False
+        self._started_saga = False
 
-    def ends_with(self, event: WireMessage) -> bool:
-        caused = event.headers.get(Header.CAUSATION_ID) == self._command_id
+    def matches(self, event: WireMessage) -> bool:
+        is_caused = event.headers.get(Header.CAUSATION_ID) == self._command_id
         if not self.request.until_saga_ends or event.kind == "command.rejected":
-            return caused
+            return is_caused
         if event.identity != self.request.aggregate_id and event.kind != "command.repeated":
             return False
-        # The saga may have been started by another command, and ours may still be rejected: its end counts only
-        # once the saga is known to be ours.
-        self._is_ours |= caused or event.headers.get(Header.CORRELATION_ID) == self._command_id
-        return self._is_ours and event.is_end
+        # Another command may have started this saga, and the service may still reject ours: the end of the saga
+        # counts only after an event has shown that our command started it.
+        self._started_saga |= is_caused or event.headers.get(Header.CORRELATION_ID) == self._command_id
+        return self._started_saga and event.is_end
 
 
-async def _find_stored_outcome(client: Client, wait: _Wait) -> WireMessage | None:
-    """An outcome that is stored already: the reply to the command id, or the last event of the aggregate."""
-    js, request = client.jetstream(timeout=_PATIENCE), wait.request
+async def _find_stored_outcome(client: Client, matcher: _OutcomeMatcher) -> WireMessage | None:
+    """Looks for a stored outcome: the reply to the command id, or the last event of the aggregate."""
+    js, request = client.jetstream(timeout=_REQUEST_TIMEOUT_S), matcher.request
     saga = "*.*" if request.aggregate_type == "saga" else "*"
     for subject in (
         f"keys.events.command.*.{request.command_id}",
         f"keys.events.{request.aggregate_type}.{saga}.{request.aggregate_id}",
     ):
         event = await last_event(js, subject)
-        if event is not None and wait.ends_with(event):
+        if event is not None and matcher.matches(event):
             return event
     return None
 
 
 async def last_event(js: JetStreamContext, pattern: str) -> WireMessage | None:
-    """The last event on *pattern*, from the stream leader."""
+    """Reads the last event on *pattern* from the stream leader."""
     try:
         return WireMessage.of(await js.get_msg(STREAM, subject=pattern, direct=False))
     except NotFoundError:
@@ -211,7 +211,7 @@ async def last_event(js: JetStreamContext, pattern: str) -> WireMessage | None:
 
 
 async def read_events(js: JetStreamContext, config: ConsumerConfig) -> AsyncGenerator[WireMessage, None]:
-    """The events that *config* selects, in order, up to the present end of the stream.
+    """Yields the events that *config* selects, in order, up to the present end of the stream.
 
     A caller that stops early closes the generator (`contextlib.aclosing`).
     """
@@ -229,8 +229,8 @@ def _no_stream(request: CommandRequest) -> str:
     )
 
 
-def _no_outcome(request: CommandRequest, within: float, *, stored: bool) -> str:
+def _no_outcome(request: CommandRequest, timeout_s: float, *, stored: bool) -> str:
     if not stored:
-        return f"{request.name} could not be stored within {within:g} s"
+        return f"{request.name} could not be stored within {timeout_s:g} s"
     where = f"cim-keys watch --since-start --correlation {request.command_id}"
-    return f"no outcome of {request.name} within {within:g} s; it is stored and may still be carried out: {where}"
+    return f"no outcome of {request.name} within {timeout_s:g} s; it is stored and may still be carried out: {where}"

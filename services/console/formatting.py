@@ -14,8 +14,8 @@ from rich.text import Text
 from services.console.wire_message import WireMessage
 
 SHORT_ID = 8
-_LONGEST = 120
-_UNBOUNDED = 100_000
+_MAX_VALUE_LENGTH = 120
+_LAYOUT_WIDTH = 100_000
 """Columns of the layout: more than any line has."""
 _PEM = "-----BEGIN "
 _SUMMARY_FIELDS = (
@@ -48,17 +48,17 @@ class Page(Console):
 
 
 def printable(value: object) -> str:
-    """*value* as one line without control characters: message content is untrusted."""
+    """Returns *value* as one line without control characters: message content is untrusted."""
     return "".join(letter if letter.isprintable() else " " for letter in str(value))
 
 
 def print_line(console: Console, text: str | Text) -> None:
-    """Print *text* unwrapped and without markup. Pass message content through `printable` first."""
+    """Prints *text* unwrapped and without markup. Pass message content through `printable` first."""
     console.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
 
 
 def format_clock(at: datetime) -> str:
-    """Local time, with the date unless it is today."""
+    """Formats local time, with the date unless it is today."""
     here = at.astimezone()
     today = here.date() == datetime.now(UTC).astimezone().date()
     return f"{here:%H:%M:%S}.{here.microsecond // 1000:03}" if today else f"{here:%Y-%m-%d %H:%M:%S}"
@@ -75,7 +75,7 @@ def format_age(since: datetime | None) -> str:
 
 
 def summarize(message: WireMessage) -> str:
-    """One line about a message: the reason of a rejection, the algorithm of a key, the name of a certificate."""
+    """Describes a message in one line: the reason of a rejection, the algorithm of a key, the name of a certificate."""
     body = message.body
     if message.kind == "command.rejected":
         return printable(f"{body.get('command_type')}: {body.get('code')}: {body.get('message')}")
@@ -83,7 +83,7 @@ def summarize(message: WireMessage) -> str:
         return printable(_prompt_summary(body))
     if message.kind == "command.repeated":
         return printable(f"{body.get('command_type')}: already done")
-    found = (_at(body, path) for path in _SUMMARY_FIELDS)
+    found = (_value_at(body, path) for path in _SUMMARY_FIELDS)
     words = [str(value) for value in found if isinstance(value, str | int)]
     notes = {"simulated": (True, "virtual"), "existed": (False, "there was none"), "cleared": (False, "it was empty")}
     words += [note for name, (value, note) in notes.items() if body.get(name) is value]
@@ -107,7 +107,7 @@ def summary(message: WireMessage, *, good: bool) -> Iterator[Text]:
     width = max(map(len, fields), default=0)
     for name, value in fields.items():
         shown = "(below)" if value.startswith(_PEM) else printable(value)
-        if len(shown) > _LONGEST and " " not in shown:  # a key or a signature, not a sentence
+        if len(shown) > _MAX_VALUE_LENGTH and " " not in shown:  # a key or a signature, not a sentence
             shown = f"{shown[:60]}… ({len(shown)} characters; --output json has them all)"
         yield Text.assemble(f"  {name:{width}}  ", shown)
     for name, value in fields.items():
@@ -117,33 +117,33 @@ def summary(message: WireMessage, *, good: bool) -> Iterator[Text]:
 
 
 def succeeded(message: WireMessage) -> bool:
-    """True unless the outcome is a rejection or a failure."""
-    last_event = message.kind.rsplit(".", 1)[-1]
-    return last_event not in ("rejected", "compensated", "failed") and not last_event.endswith("-failed")
+    """Tells whether the outcome is neither a rejection nor a failure."""
+    verb = message.kind.rsplit(".", 1)[-1]
+    return verb not in ("rejected", "compensated", "failed") and not verb.endswith("-failed")
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
-    """*rows* in aligned columns, without a header."""
+    """Formats *rows* in aligned columns, without a header."""
     return _render(Table.grid(padding=(0, 2, 0, 0)), rows)
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[Text]:
-    """*rows* in aligned columns under *header*."""
+    """Formats *rows* in aligned columns under *header*."""
     return _render(Table.grid(padding=(0, 2, 0, 0)), [header, *rows])
 
 
 def _render(grid: Table, rows: Sequence[Sequence[str]]) -> Iterator[Text]:
-    """Lay out with rich, at the width of the content: scripts read these lines, so that none is wrapped or cut."""
+    """Lays *rows* out with rich at the width of their content. Scripts read these lines, so none may be wrapped."""
     for _ in rows[0] if rows else ():
         grid.add_column(no_wrap=True)
     for row in rows:
         grid.add_row(*(Text(printable(cell)) for cell in row))
-    layout = Console(width=_UNBOUNDED, color_system=None, legacy_windows=False)
+    layout = Console(width=_LAYOUT_WIDTH, color_system=None, legacy_windows=False)
     for segments in layout.render_lines(grid, pad=False):
         yield Text("".join(segment.text for segment in segments).rstrip())
 
 
-def _at(body: Mapping[str, Any], path: str) -> Any:
+def _value_at(body: Mapping[str, Any], path: str) -> Any:
     value: Any = body
     for name in path.split("."):
         value = value.get(name) if isinstance(value, Mapping) else None
@@ -151,7 +151,7 @@ def _at(body: Mapping[str, Any], path: str) -> Any:
 
 
 def flatten(body: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """All values of *body* by dotted path, without nulls."""
+    """Yields all values of *body* by dotted path, without nulls."""
     for name, value in body.items():
         if isinstance(value, Mapping) and value:
             yield from flatten(value, f"{prefix}{name}.")

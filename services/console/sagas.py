@@ -40,7 +40,7 @@ class Entry:
 
     @property
     def began_at(self) -> datetime | None:
-        """The time of the timer that began it, or the time in the id of its start command."""
+        """Returns the time of the timer that started the saga, or the time in the id of its start command."""
         return self.view.origin.at or timestamp_of(self.view.origin.command_id)
 
     def row(self) -> dict[str, Any]:
@@ -62,12 +62,14 @@ class Entry:
             "questions": [pending.model_dump(mode="json", exclude_unset=True) for pending in self.view.pending],
             "paused_at": self.stored.get("paused_at"),
             "to_undo": self.view.remaining_undo,
-            "timeline": [{"subject": each.subject, "time": each.at.isoformat(), **each.body} for each in announcements],
+            "timeline": [
+                {"subject": event.subject, "time": event.at.isoformat(), **event.body} for event in announcements
+            ],
         }
 
 
 async def read_entries(js: JetStreamContext) -> list[Entry]:
-    """All sagas of a known schema, oldest first."""
+    """Returns all sagas whose schema this console can read, oldest first."""
     try:
         found = [_decode(document.value) async for document in KeyValue(js, BUCKET).all()]
     except NotFoundError as error:
@@ -77,7 +79,7 @@ async def read_entries(js: JetStreamContext) -> list[Entry]:
 
 
 async def find_entry(js: JetStreamContext, saga_id: str) -> Entry:
-    """The saga of that id, or the only one whose id ends so. Raises Failure."""
+    """Returns the saga with that id, or the only one whose id ends with it. Raises Failure."""
     if is_full_id(saga_id):
         document = await KeyValue(js, BUCKET).get(f"*.{saga_id}")
         found = [_decode(document.value)] if document else []
@@ -94,7 +96,7 @@ async def find_entry(js: JetStreamContext, saga_id: str) -> Entry:
 
 
 def is_full_id(text: str) -> bool:
-    """True for a whole id, False for the end of one."""
+    """Tells whether *text* is a whole id and not only the end of one."""
     try:
         return str(UUID(text)) == text.lower()
     except ValueError:
@@ -102,7 +104,7 @@ def is_full_id(text: str) -> bool:
 
 
 async def read_announcements(js: JetStreamContext, saga_id: str) -> list[WireMessage]:
-    """The announcements of the saga, by sequence."""
+    """Reads the announcements of the saga, by sequence."""
     patterns = [f"keys.events.saga.*.*{between}.{saga_id}" for between in ("", ".*", ".*.*")]
     config = ConsumerConfig(deliver_policy=DeliverPolicy.ALL, filter_subjects=patterns)
     announcements = [event async for event in read_events(js, config)]
@@ -110,7 +112,7 @@ async def read_announcements(js: JetStreamContext, saga_id: str) -> list[WireMes
 
 
 async def digest_to_approve(js: JetStreamContext, saga_id: str) -> str | None:
-    """The SHA-256 that the saga last asked people about; None if it named none. Raises Failure."""
+    """Returns the SHA-256 in the saga's last `waiting` announcement; None if it has none. Raises Failure."""
     waiting = await last_event(js, f"keys.events.saga.*.waiting.*.{saga_id}")
     if waiting is None:
         raise Failure(Exit.NOT_DONE, f"saga {saga_id} does not wait for people")
@@ -118,7 +120,7 @@ async def digest_to_approve(js: JetStreamContext, saga_id: str) -> str | None:
 
 
 def list_lines(entries: list[Entry]) -> Iterator[Text]:
-    """A table of sagas."""
+    """Formats a table of sagas."""
     rows = [
         (
             entry.view.saga_type,
@@ -134,20 +136,20 @@ def list_lines(entries: list[Entry]) -> Iterator[Text]:
 
 
 def detail_lines(entry: Entry, announcements: list[WireMessage]) -> Iterator[str | Text]:
-    """One saga: its request, timeline, pending steps, and what is left to undo."""
+    """Formats one saga: its request, timeline, pending steps, and remaining undo steps."""
     view = entry.view
     yield f"{view.saga_type} {view.saga_id}  {view.phase}"
-    origin = [("  asked by", view.origin.actor), ("  conversation", view.origin.correlation_id)]
+    origin = [("  actor", view.origin.actor), ("  conversation", view.origin.correlation_id)]
     yield from aligned(origin + [(f"  {name}", value) for name, value in flatten(view.request)])
     yield "timeline"
     yield from aligned(
         [
-            (f"  {each.body.get('sequence')}", format_clock(each.at), *_announcement_cells(each))
-            for each in announcements
+            (f"  {event.body.get('sequence')}", format_clock(event.at), *_announcement_cells(event))
+            for event in announcements
         ]
     )
     if view.paused_at:
-        yield f"paused since {format_clock(view.paused_at)}: cim-keys send saga.resume --saga-id {view.saga_id} goes on"
+        yield f"paused since {format_clock(view.paused_at)}: cim-keys send saga.resume --saga-id {view.saga_id} resumes it"
     for pending in view.pending:
         yield from _pending_lines(view, pending)
     if not view.is_finished and not view.past_pivot:
@@ -167,17 +169,17 @@ def _pending_lines(view: SagaView, pending: PendingStepView) -> Iterator[str]:
         received = sum(signal.step == pending.step for signal in view.signals)
         yield f"waits until {until} for {people.signal!r} of {people.needed}, {received} so far"
         if people.message_sha256:
-            yield f"  of what has SHA-256 {people.message_sha256}"
-        yield f"  cim-keys sagas signal {view.saga_id} {people.signal} says it"
+            yield f"  about SHA-256 {people.message_sha256}"
+        yield f"  cim-keys sagas signal {view.saga_id} {people.signal} sends it"
     elif pending.stuck:
         yield f"stuck at {pending.label}: {pending.stuck}"
-        yield f"  cim-keys send saga.retry --saga-id {view.saga_id} asks again"
+        yield f"  cim-keys send saga.retry --saga-id {view.saga_id} sends the command again"
     elif pending.asleep:
         yield f"sleeps ({pending.label}) until {until}"
     else:
         yield f"waits for {pending.label}, attempt {pending.attempt}, until {until}"
         if pending.send_at:
-            yield f"  asks again at {format_clock(pending.send_at)}"
+            yield f"  sends it again at {format_clock(pending.send_at)}"
 
 
 def _announcement_cells(event: WireMessage) -> tuple[str, str]:

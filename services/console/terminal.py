@@ -1,4 +1,4 @@
-"""The terminal: where output goes, and the connection settings of the person at it."""
+"""The terminal: its output streams, and the connection settings of its user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Terminal:
         print_line(self.notes, f"cim-keys: {printable(text)}")
 
     def raw(self, payload: bytes) -> None:
-        """Write one line of bytes unchanged, for programs."""
+        """Writes one line of bytes unchanged, for programs."""
         sys.stdout.buffer.write(payload + b"\n")
         sys.stdout.buffer.flush()
 

@@ -36,7 +36,7 @@ _MARKS = {
 }
 Show = Callable[[WireMessage], Awaitable[None]]
 _CLOCK_SKEW = timedelta(minutes=1)
-_LOOK_WHETHER_CLOSED = 5.0
+_CLOSED_CHECK_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,8 @@ class WatchFilter:
         return bool(self.saga) and message.is_end and message.identity == self.saga
 
 
-async def watch(client: Client, watch_filter: WatchFilter, show: Show, ready: Callable[[], None]) -> None:
-    """Show messages that pass the filter until the saga ends; without a saga, until cancelled."""
+async def watch(client: Client, watch_filter: WatchFilter, show: Show, on_ready: Callable[[], None]) -> None:
+    """Shows messages that pass the filter until the saga ends; without a saga, until cancelled."""
     live: asyncio.Queue[WireMessage] = asyncio.Queue()
 
     async def on_message(message: Msg) -> None:
@@ -67,10 +67,10 @@ async def watch(client: Client, watch_filter: WatchFilter, show: Show, ready: Ca
         await client.subscribe(pattern, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
     await flush_subscriptions(client)
     shown, end = await _show_stored(client.jetstream(), watch_filter, show)
-    ready()
+    on_ready()
     while end is None or not live.empty():
         try:
-            async with asyncio.timeout(_LOOK_WHETHER_CLOSED):
+            async with asyncio.timeout(_CLOSED_CHECK_S):
                 message = await live.get()
         except TimeoutError:
             if client.is_closed:
@@ -87,7 +87,7 @@ async def watch(client: Client, watch_filter: WatchFilter, show: Show, ready: Ca
 async def _show_stored(
     js: JetStreamContext, watch_filter: WatchFilter, show: Show
 ) -> tuple[set[str], WireMessage | None]:
-    """Show stored events if requested. Returns their ids, and the last event of a finished saga."""
+    """Shows stored events if requested. Returns their ids, and the last event of a finished saga."""
     shown: set[str] = set()
     if watch_filter.since_start:
         config = await _start_position(js, watch_filter)
@@ -108,7 +108,7 @@ async def _show_stored(
 
 
 async def _start_position(js: JetStreamContext, watch_filter: WatchFilter) -> ConsumerConfig | None:
-    """The stream position to read from; None if the saga has no event yet."""
+    """Returns the stream position to read from; None if the saga has no event yet."""
     if watch_filter.saga:
         try:
             started = await js.get_msg(STREAM, subject=f"keys.events.saga.*.started.{watch_filter.saga}", direct=False)
@@ -154,19 +154,19 @@ class WatchFormatter:
         return line
 
     def _label(self, message: WireMessage) -> tuple[str, str]:
-        """The kind of the message, indented inside a saga, and its style."""
+        """Returns the kind of the message, indented inside a saga, and its style."""
         body = message.body
         match message.announcement:
             case None:
                 indent = "    " if message.headers.get(Header.SAGA_ID) else ""
-                refused = message.kind == "command.rejected" or message.kind.endswith("-failed")
-                style = "red" if refused else "bold yellow" if message.kind == "prompt.raised" else ""
+                is_failure = message.kind == "command.rejected" or message.kind.endswith("-failed")
+                style = "red" if is_failure else "bold yellow" if message.kind == "prompt.raised" else ""
                 return f"{indent}{'' if message.is_event else '→ '}{message.kind}", style
             case "step":
                 # Sequence 0 is the start; waiting and signalled announcements are no steps.
                 done = int(body.get("sequence", 0)) - self.other_announcements.get(message.identity, 0)
-                of = f"{done}/{self.steps.get(message.identity, '?')}"
-                return f"  ✓ {of} {body.get('step')}", "green"
+                progress = f"{done}/{self.steps.get(message.identity, '?')}"
+                return f"  ✓ {progress} {body.get('step')}", "green"
             case "started":
                 self.steps[message.identity] = len(body.get("steps", ()))
             case "waiting" | "signalled":
@@ -181,7 +181,7 @@ class WatchFormatter:
         return f"{indent}{mark} {message.kind}", style
 
     async def look_up_steps(self, js: JetStreamContext, message: WireMessage) -> None:
-        """Look up the number of steps of a saga that began earlier."""
+        """Looks up the number of steps of a saga that began before this process watched."""
         if message.announcement == "step" and message.identity not in self.steps:
             started = await last_event(js, f"keys.events.saga.*.started.{message.identity}")
             self.steps[message.identity] = len(started.body.get("steps", ())) if started else 0

@@ -37,21 +37,21 @@ class WireMessage:
 
     @property
     def kind(self) -> str:
-        """``key.generated`` of an event, ``key.generate`` of a command."""
+        """Returns the event or command kind, such as ``key.generated`` or ``key.generate``."""
         return ".".join(self.tokens[2:-1] if self.is_event else self.tokens[2:])
 
     @property
     def identity(self) -> str:
-        """The aggregate id: the last token of an event; for a command, from its body."""
+        """Returns the aggregate id: the last token of an event; for a command, from its body."""
         if self.is_event:
             return self.tokens[-1]
         body = self.body
-        own = f"{self.tokens[2]}_id" if len(self.tokens) > 2 else ""  # noqa: PLR2004 - keys.commands.<aggregate>
-        return str(body.get(own) or body.get("serial") or self.headers.get(Header.COMMAND_ID, ""))
+        id_field = f"{self.tokens[2]}_id" if len(self.tokens) > 2 else ""  # noqa: PLR2004 - keys.commands.<aggregate>
+        return str(body.get(id_field) or body.get("serial") or self.headers.get(Header.COMMAND_ID, ""))
 
     @property
     def body(self) -> dict[str, Any]:
-        """The payload; empty unless it is a JSON object."""
+        """Returns the payload; empty unless it is a JSON object."""
         try:
             body = json.loads(self.data)
         except ValueError:
@@ -64,7 +64,7 @@ class WireMessage:
 
     @property
     def saga_id(self) -> str | None:
-        """The saga that this message is about or belongs to."""
+        """Returns the id of the saga that this message is about or belongs to."""
         return self.headers.get(Header.SAGA_ID) or (self.identity if self.is_of_saga else None)
 
     @property
@@ -73,12 +73,12 @@ class WireMessage:
 
     @property
     def announcement(self) -> str | None:
-        """The kind of saga announcement (``started``, ``step``, …); None for other messages."""
+        """Returns the kind of saga announcement (``started``, ``step``, …); None for other messages."""
         return self.tokens[4] if self.is_event and self.is_of_saga and self.tokens[4:5] else None
 
     @property
     def is_end(self) -> bool:
-        """True for the last event of a saga."""
+        """Tells whether this is the last event of a saga."""
         return self.announcement in TERMINAL_ANNOUNCEMENTS
 
     @property

@@ -1,1 +1,1 @@
-"""The repository (RFC 5280's word): it serves relying parties over HTTP what stands in KEYS_VIEWS, and nothing else."""
+"""The repository (RFC 5280, 3): serves the documents of KEYS_VIEWS to relying parties over HTTP, and nothing else."""

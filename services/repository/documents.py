@@ -1,4 +1,4 @@
-"""Documents of KEYS_VIEWS. Each request reads its document anew, so that changes show at once (docs/adr/0016)."""
+"""Documents of KEYS_VIEWS. Every request reads its document from NATS, so changes are visible at once (ADR 0016)."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -16,7 +16,7 @@ _BUCKET: Final = "KEYS_VIEWS"
 _STREAM: Final = f"KV_{_BUCKET}"
 _MAX_CACHED: Final = 4096
 
-ReadMetadata = Callable[[bytes], DocumentMetadata]
+ParseMetadata = Callable[[bytes], DocumentMetadata]
 
 
 class Documents:
@@ -34,13 +34,13 @@ class Documents:
 
     async def matching(self, pattern: str) -> list[StoredMessage]:
         found = await get_last_of_each(self._connected(), _STREAM, [f"$KV.{_BUCKET}.{pattern}"])
-        return [each for each in found if _unless_deleted(each)]
+        return [stored for stored in found if _unless_deleted(stored)]
 
-    def metadata(self, stored: StoredMessage, read: ReadMetadata) -> DocumentMetadata:
-        """Returns what *read* finds in the document, cached by revision: parsing a large CRL takes milliseconds."""
+    def metadata(self, stored: StoredMessage, parse: ParseMetadata) -> DocumentMetadata:
+        """Returns the metadata that *parse* extracts, cached by revision: parsing a large CRL takes milliseconds."""
         revision = (stored.subject, stored.sequence, stored.at, len(stored.data))
         if (cached := self._metadata.get(revision)) is None:
-            cached = self._metadata[revision] = read(stored.data)
+            cached = self._metadata[revision] = parse(stored.data)
             if len(self._metadata) > _MAX_CACHED:
                 self._metadata.popitem(last=False)
         return cached

@@ -1,4 +1,4 @@
-"""HTTP responses and their caching: media types, ETags, freshness, conditional requests. Pure: the time is given."""
+"""HTTP responses and their caching: media types, ETags, freshness, conditional requests. Pure: callers pass the time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from starlette.responses import Response
 IMMUTABLE = "public, max-age=86400, immutable"
 """For certificates under their id: they never change."""
 REVALIDATE = "public, no-cache"
-"""For documents that change without notice: a cache asks again, with the ETag, before each use."""
+"""For documents that change without notice: a cache revalidates them by ETag before each use."""
 NO_STORE = "no-store"
 _MAX_AGE_S = 600
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentMetadata:
-    """The ETag of a document and, for CRLs and OCSP responses, the time for which it is current."""
+    """The ETag of a document and, for CRLs and OCSP responses, the period in which it is current."""
 
     etag: str
     this_update: datetime | None = None
@@ -38,7 +38,7 @@ def document(body: bytes, media_type: str, metadata: DocumentMetadata, cache_con
 def revocation_status(body: bytes, media_type: str, metadata: DocumentMetadata, now: datetime) -> Response:
     """Returns a CRL or an OCSP response with the headers of RFC 5019, 6.2 (RFC 5280 has none for CRLs).
 
-    `Expires` is nextUpdate, as the RFC asks. HTTP/1.1 caches prefer `max-age`, which is ten minutes at most:
+    `Expires` is nextUpdate, as the RFC requires. HTTP/1.1 caches prefer `max-age`, which is ten minutes at most:
     a cache may hide a revocation for no longer. Revalidation costs a 304 without a body.
     """
     max_age = _MAX_AGE_S
@@ -53,7 +53,7 @@ def revocation_status(body: bytes, media_type: str, metadata: DocumentMetadata, 
 
 
 def unsigned_ocsp_response(body: bytes, media_type: str) -> Response:
-    """Returns a response that no cache may store: without a signature, anybody could have written it."""
+    """Returns a response that no cache may store: without a signature, anybody could have forged it."""
     return _response(HTTPStatus.OK, body, {"Content-Type": media_type, "Cache-Control": NO_STORE})
 
 

@@ -1,4 +1,4 @@
-"""The repository's paths, as a starlette application: which document each serves, and in which format."""
+"""The repository's paths as a starlette application: the document behind each path, and its format."""
 
 import asyncio
 import re
@@ -43,13 +43,13 @@ _NOT_FOUND: Final = "there is nothing of that name"
 
 
 class _IdConvertor(StringConvertor):
-    """An id as this suite writes it: starlette's own `uuid` also accepts upper case and other notations."""
+    """A UUID in lower case with hyphens: starlette's own `uuid` also accepts upper case and other notations."""
 
     regex = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 
 
 class _RestConvertor(StringConvertor):
-    """The rest of a path, slashes included, but not empty: starlette's own `path` accepts that."""
+    """The rest of a path, slashes included, and not empty: starlette's own `path` also matches the empty text."""
 
     regex = ".+"
 
@@ -141,8 +141,8 @@ class _Endpoints:
 
     async def all_bundles(self, _: str) -> Response:
         """Returns each root of any bundle once, in the order of the bundles' ids, so that the ETag is stable."""
-        stored = sorted(await self._documents.matching("bundle.*"), key=lambda each: each.subject)
-        roots = dict.fromkeys(pem.strip() for each in stored for pem in _PEM.findall(each.data.decode()))
+        stored = sorted(await self._documents.matching("bundle.*"), key=lambda document: document.subject)
+        roots = dict.fromkeys(pem.strip() for document in stored for pem in _PEM.findall(document.data.decode()))
         if not roots:
             return _not_found()
         return _document("".join(f"{pem}\n" for pem in roots).encode(), "application/x-pem-file", REVALIDATE)
@@ -178,7 +178,7 @@ class _Endpoints:
         return plain_text(HTTPStatus.OK, "live")
 
     async def ready(self, _: str) -> Response:
-        """Reads a document, to see whether one could be read."""
+        """Tries a read from KEYS_VIEWS; the document itself need not exist."""
         await self._documents.get("ready")
         return plain_text(HTTPStatus.OK, "ready")
 
@@ -188,8 +188,8 @@ async def _body(request: Request) -> bytes:
     too_large = HTTPException(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has at most {MAX_BODY_BYTES} octets", {"Connection": "close"}
     )
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > MAX_BODY_BYTES:
+    content_length = request.headers.get("content-length", "")
+    if content_length.isdecimal() and int(content_length) > MAX_BODY_BYTES:
         raise too_large
     body = bytearray()
     try:
@@ -223,7 +223,7 @@ async def _on_transient(_: Request, __: Exception) -> Response:
 
 
 async def _on_client_disconnect(_: Request, __: Exception) -> Response:
-    return Response()  # nobody receives it
+    return Response()  # the client has gone and receives nothing
 
 
 def _document(body: bytes, media_type: str, cache_control: str) -> Response:

@@ -65,7 +65,7 @@ class Repository:
                 await self._broker.stop()
 
     async def problems(self) -> list[str]:
-        """Returns what keeps it from reading a document, by reading one."""
+        """Tries to read a document, and returns the error of a failed read."""
         try:
             await self._documents.get("ready")
         except Transient as error:
@@ -74,7 +74,7 @@ class Repository:
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """Handles signals itself: uvicorn raises them again at its end, which would be the process's exit status."""
+        """Handles signals in place of uvicorn, which raises them again after shutdown and so changes the exit status."""
         loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, self._server.stop)
@@ -97,7 +97,7 @@ class Repository:
 def _raise_file_limit() -> None:
     """Allows as many open files as connections, within the system's hard limit: the default of 1,024 is too few."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = MAX_CONNECTIONS + _OTHER_FILES
+    limit = MAX_CONNECTIONS + _OTHER_FILES
     if hard != resource.RLIM_INFINITY:
-        wanted = min(wanted, hard)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))
