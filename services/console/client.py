@@ -53,7 +53,7 @@ class Failure(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRequest:
-    """A command to send, and what to wait for: the event that it causes or, with *until_saga_ends*, the end of its saga."""
+    """A command, and the outcome to wait for: the event it causes or, with *until_saga_ends*, the end of its saga."""
 
     name: str
     body: dict[str, Any]

@@ -149,7 +149,8 @@ def detail_lines(entry: Entry, announcements: list[WireMessage]) -> Iterator[str
         ]
     )
     if view.paused_at:
-        yield f"paused since {format_clock(view.paused_at)}: cim-keys send saga.resume --saga-id {view.saga_id} resumes it"
+        yield f"paused since {format_clock(view.paused_at)}"
+        yield f"  cim-keys send saga.resume --saga-id {view.saga_id} resumes it"
     for pending in view.pending:
         yield from _pending_lines(view, pending)
     if not view.is_finished and not view.past_pivot:

@@ -165,7 +165,7 @@ def _traits(event: KeyGenerated | KeyImported) -> Traits:
 
 
 def _deactivated(key: Key, end: DeactivationReason) -> Key:
-    """An absent or destroyed key stays so, whatever event follows: `decide` leads to no such history."""
+    """Deactivates a key. An absent or destroyed key is not changed: `decide` produces no such history."""
     match key:
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits) | Deactivated(traits=traits):
             return Deactivated(traits, end)

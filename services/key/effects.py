@@ -108,7 +108,7 @@ class KeyPairDerived:
 
 @dataclass(frozen=True, slots=True)
 class ImportFailed:
-    """The sealed content is not what the command says. *reason* contains no part of the content."""
+    """The sealed content contradicts the command. *reason* contains no part of the content."""
 
     request: ImportKeyPair | DeriveKeyPair
     reason: str
@@ -153,7 +153,7 @@ class SealPrivateKey:
 
 @dataclass(frozen=True, slots=True)
 class BindCertificate:
-    """Record that the key is the authority of this certificate, after checking that it is (docs/adr/0012)."""
+    """Register a CA certificate of the key, after checking it (docs/adr/0012)."""
 
     key_id: str
     certificate_pem: str
@@ -209,14 +209,14 @@ class CertificatesInvalid:
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityRecorded:
+class CaCertificateRegistered:
     request: BindCertificate
     fingerprint_sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class NotAnAuthority:
-    """The certificate does not make the key a certification authority."""
+class CaCertificateInvalid:
+    """The certificate is not a CA certificate of the key."""
 
     request: BindCertificate
     reason: str
@@ -309,8 +309,8 @@ EffectResult = (
     | PrivateKeySealed
     | RecipientInvalid
     | CertificatesInvalid
-    | AuthorityRecorded
-    | NotAnAuthority
+    | CaCertificateRegistered
+    | CaCertificateInvalid
     | PrivateKeyErased
     | PublicKeyFormatted
     | PrivateKeyDestroyed

@@ -27,7 +27,7 @@ def generate(key: Key, command: GenerateKey, context: Context) -> Decision:
             return Perform(CreateKeyPair(**_new_key(command, purpose)))
         case Prepared():
             return conflict(
-                f"key {command.key_id} is prepared to be imported or derived: do that, or choose another key_id"
+                f"key {command.key_id} is prepared for an import or derivation: complete that, or choose another key_id"
             )
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             if _matches(traits, command, purpose):
@@ -93,7 +93,9 @@ def derive(key: Key, command: DeriveKey, context: Context) -> Decision:
     if (rejection := _rejection(command, purpose, context)) is not None:
         return rejection
     if command.algorithm in _RSA:
-        return invalid(f"{command.algorithm} keys are not derived: no standard says how; ask for an EC or Edwards key")
+        return invalid(
+            f"{command.algorithm} keys are not derived: no standard defines that; request an EC or Edwards key"
+        )
     match key:
         case Prepared():
             return Perform(
@@ -118,7 +120,7 @@ def derive(key: Key, command: DeriveKey, context: Context) -> Decision:
 
 
 def recipient(raw: bytes) -> str:
-    """The recipient public key as the state stores it: base64, as in the event."""
+    """Encodes the recipient public key in base64, as states and events store it."""
     return base64.b64encode(raw).decode()
 
 
@@ -135,7 +137,7 @@ class _NewKeyFields(TypedDict):
 
 
 def _new_key(command: GenerateKey | ImportKey | DeriveKey, purpose: Purpose) -> _NewKeyFields:
-    """The fields of `NewKey`, which all three commands have."""
+    """Returns the fields of `NewKey`, which all three commands have."""
     return {
         "key_id": command.key_id,
         "algorithm": command.algorithm,
@@ -154,27 +156,30 @@ def _purpose(command: GenerateKey | ImportKey | DeriveKey) -> Purpose:
 
 
 def _rejection(command: GenerateKey | ImportKey | DeriveKey, purpose: Purpose, context: Context) -> Rejection | None:
-    """The rejection of a command that no state of the key would allow."""
+    """Returns the rejection of a command that is wrong for every state of the key, or None."""
     rules = PURPOSE_RULES[purpose]
     if command.algorithm is Algorithm.X25519 and purpose is not Purpose.KEY_MANAGEMENT:
         return invalid(f"an x25519 key signs nothing: its purpose can be key-management only, not {purpose}")
     if command.algorithm not in rules.algorithms:
         return invalid(
-            f"{command.algorithm} does not fit the purpose {purpose}; what fits: {', '.join(rules.algorithms)}"
+            f"{command.algorithm} does not fit the purpose {purpose}; allowed: {', '.join(rules.algorithms)}"
         )
     if command.exportable and not rules.exportable:
-        return not_allowed(f"a {purpose} key never leaves: ask for it without exportable")
+        return not_allowed(f"a {purpose} key is never exported: request it without exportable")
     if command.approvals and not rules.approvable:
-        return not_allowed(f"what a {purpose} key does is not approved one by one: ask for it without approvals")
+        return not_allowed(f"signatures of a {purpose} key cannot require approvals: request it without approvals")
     if command.expires_at is not None and command.expires_at <= context.at:
         return invalid(f"expires_at {timestamp(command.expires_at)} has passed: choose a later time")
     return None
 
 
 def _matches(traits: Traits, command: GenerateKey | ImportKey | DeriveKey, purpose: Purpose) -> bool:
-    """The key has the requested algorithm, purpose and approvals; label and owner may have changed since."""
+    """Compares algorithm, purpose and approvals; label and owner are not compared, because they may have changed."""
     return (traits.algorithm, traits.purpose, traits.approvals) == (command.algorithm, purpose, command.approvals)
 
 
 def _unprepared(key_id: str) -> Rejection:
-    return not_found(key_id, ", and none was prepared: ask key.prepare-import first, and seal to the key that it tells")
+    return not_found(
+        key_id,
+        ", and none was prepared: send key.prepare-import first, and seal to the recipient_public_key in its event",
+    )

@@ -66,7 +66,7 @@ def rotate(key: Key, command: RotateKey) -> Decision:
 
 
 def rotate_to(key: Key, command: RotateKey, successor: Key, context: Context) -> Decision:
-    """*successor* is the current state of the named key, read from the stream leader."""
+    """Decides on a rotation with the current state of *successor*, read from the stream leader."""
     if not isinstance(key, Active):
         return rotate(key, command)
     match successor:
@@ -170,7 +170,7 @@ def revoke(key: Key, command: RevokeKey) -> Decision:
         ):
             return KeyRevoked(key_id=command.key_id, reason=command.reason)
         case Deactivated(end=DeactivationReason.ARCHIVED) if not command.void_if_absent:
-            return conflict(f"key {command.key_id} is archived: only destroying it is left")
+            return conflict(f"key {command.key_id} is archived: it can only be destroyed")
         case Deactivated() | Voided() | Destroyed():
             return AlreadyDone()
         case _:
@@ -199,9 +199,11 @@ def transfer(key: Key, command: TransferKey) -> Decision:
             return not_found(command.key_id)
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             if traits.owner_kind is None or traits.owner_kind is OwnerKind.PERSON:
-                whose = "belongs to a person" if traits.owner_kind else "may belong to a person (it has no owner_kind)"
+                ownership = (
+                    "belongs to a person" if traits.owner_kind else "may belong to a person (it has no owner_kind)"
+                )
                 return not_allowed(
-                    f"key {command.key_id} {whose}, and such a key cannot be transferred: generate another"
+                    f"key {command.key_id} {ownership}, and such a key cannot be transferred: generate another"
                 )
             if command.owner_kind is OwnerKind.PERSON:
                 return not_allowed(
@@ -233,7 +235,7 @@ def destroy(key: Key, command: DestroyKey) -> Decision:
                 f"key {command.key_id} is only prepared: revoke it first, so that nothing is imported under it"
             )
         case Active(exported=False) | Rotated(exported=False):
-            return conflict(f"key {command.key_id} is in use and lives only here: revoke it first")
+            return conflict(f"key {command.key_id} is in use and has no other copy: revoke it first")
         case Active() | Rotated() | Escrowed() | Deactivated() | Voided():
             return Perform(ErasePrivateKey(command.key_id))
         case Destroyed():

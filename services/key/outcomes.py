@@ -8,8 +8,9 @@ from typing import assert_never
 from services.key.crypto.nkeys import ed25519_of, public_nkey
 from services.key.effects import (
     AlgorithmDisabled,
-    AuthorityRecorded,
     BatchSigned,
+    CaCertificateInvalid,
+    CaCertificateRegistered,
     CertificatesInvalid,
     ConcurrentKeyPair,
     Decision,
@@ -19,7 +20,6 @@ from services.key.effects import (
     KeyPairCreated,
     KeyPairDerived,
     KeyPairImported,
-    NotAnAuthority,
     PrivateKeyDestroyed,
     PrivateKeyErased,
     PrivateKeySealed,
@@ -32,7 +32,7 @@ from services.key.effects import (
 )
 from services.key.purposes import PURPOSE_RULES
 from services.key.rejections import conflict, id_taken, invalid, not_allowed
-from services.key.use import bound
+from services.key.use import decide_on_binding
 from shared.contracts.key.events import (
     KeyBatchSigned,
     KeyDestroyed,
@@ -83,8 +83,8 @@ def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 
             )
         case CertificatesInvalid():
             return invalid(outcome.reason)
-        case AuthorityRecorded() | NotAnAuthority():
-            return bound(outcome)
+        case CaCertificateRegistered() | CaCertificateInvalid():
+            return decide_on_binding(outcome)
         case PublicKeyFormatted(request=export):
             return PublicKeyExported(key_id=export.key_id, format=export.format, public_key=outcome.public_key)
         case PrivateKeyErased(request=erase_key):
@@ -92,7 +92,7 @@ def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 
         case PrivateKeyDestroyed(request=request):
             return conflict(f"key {request.key_id} was destroyed, and an id is never used again: choose another")
         case PrivateKeyUnavailable(request=request):
-            problem = f"the private half of key {request.key_id} is not available: {outcome.reason}"
+            problem = f"the private key of {request.key_id} is not available: {outcome.reason}"
             return Rejection(RejectionCode.UNAVAILABLE, problem, retryable=True)
         case _:
             assert_never(outcome)
@@ -153,13 +153,13 @@ def _signed(outcome: Signed | BatchSigned | SigningDenied) -> Decision:
                 purpose=sign.purpose,
                 approved_by=sign.approved_by,
             )
-        case BatchSigned(request=many):
+        case BatchSigned(request=batch):
             return KeyBatchSigned(
-                key_id=many.key_id,
+                key_id=batch.key_id,
                 signatures=outcome.signatures,
-                signature_algorithm=many.signature_algorithm,
-                messages_sha256=tuple(sha256(message).hexdigest() for message in many.messages),
-                purpose=many.purpose,
+                signature_algorithm=batch.signature_algorithm,
+                messages_sha256=tuple(sha256(message).hexdigest() for message in batch.messages),
+                purpose=batch.purpose,
             )
         case SigningDenied(request=request):
             return not_allowed(

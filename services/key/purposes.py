@@ -1,4 +1,4 @@
-"""The rules of each key purpose: allowed algorithms, export, escrow, batches and approvals. The only place for them."""
+"""The rules of each key purpose: allowed algorithms, export, escrow, batches and approvals."""
 
 from __future__ import annotations
 
@@ -62,5 +62,5 @@ SIGNATURE_ALGORITHMS: dict[Algorithm, tuple[SignatureAlgorithm, ...]] = {
 
 
 def default_purpose(algorithm: Algorithm) -> Purpose:
-    """The purpose of a key that names none. X25519 keys only derive shared secrets (RFC 7748)."""
+    """Returns the purpose of a key whose command gives none. X25519 keys only derive shared secrets (RFC 7748)."""
     return Purpose.KEY_MANAGEMENT if algorithm is Algorithm.X25519 else Purpose.DIGITAL_SIGNATURE

@@ -29,20 +29,20 @@ def key_service(settings: KeySettings) -> Service:
         bucket = KeyValue(js, "KEYS_SECRETS")
         keyring = await unlock(bucket, secret, previous)
         host.background(rewrap_until_done(bucket, keyring, changing=previous is not None))
-        return performing(Keystore(bucket, keyring, ml_dsa=settings.ml_dsa), stores["key"])
+        return key_performer(Keystore(bucket, keyring, ml_dsa=settings.ml_dsa), stores["key"])
 
     return serve(host, "key", Aggregate("key", KEY, prepare))
 
 
-def performing(keystore: Keystore, store: EventStore[Key, KeyEvent]) -> Callable[[Effect], Awaitable[Outcome]]:
-    """The performer: the keystore performs everything that touches a private key."""
+def key_performer(keystore: Keystore, store: EventStore[Key, KeyEvent]) -> Callable[[Effect], Awaitable[Outcome]]:
+    """Returns the performer: the keystore for every effect on a private key, else a read or an encoding."""
 
     async def perform(effect: Effect) -> Outcome:
         match effect:
             case FetchSuccessor(request=request):
                 # Read from the stream leader: a key that another replica has just revoked must not become a successor.
-                standing = await store.load(request.successor_id)
-                return SuccessorFetched(request, (await store.refresh(request.successor_id, standing)).state)
+                cached = await store.load(request.successor_id)
+                return SuccessorFetched(request, (await store.refresh(request.successor_id, cached)).state)
             case FormatPublicKey(request=request):
                 return PublicKeyFormatted(
                     request, encode_public_key(effect.public_key_pem, effect.purpose, request.format)

@@ -71,7 +71,7 @@ class KekSettings(SettingsGroup):
 
     def secrets(self) -> list[Secret]:
         every = (self.passphrase_file, self.kek_file, self.passphrase, self.kek)
-        return [each for each in every if each is not None]
+        return [secret for secret in every if secret is not None]
 
     @model_validator(mode="after")
     def _is_one(self) -> Self:
@@ -87,13 +87,13 @@ class PreviousKekSettings(KekSettings):
     passphrase_file: PassphraseFile | None = Field(
         None,
         validation_alias="KEY_PREVIOUS_PASSPHRASE_FILE",
-        description="while secrets change: the passphrase so far",
+        description="the previous passphrase, while secrets change",
         repr=False,
     )
     kek_file: KekFile | None = Field(
         None,
         validation_alias="KEY_PREVIOUS_KEK_FILE",
-        description="while secrets change: the key so far",
+        description="the previous key, while secrets change",
         repr=False,
     )
     passphrase: PassphraseText | None = Field(
@@ -126,5 +126,5 @@ class KeySettings(ServiceSettings):
 
     @property
     def previous_secret(self) -> Secret | None:
-        """The secret that KEYS_SECRETS is no longer to be sealed with; None: it is not being changed."""
+        """The secret before a change of secrets; None if there is no change."""
         return next(iter(self.previous_kek.secrets()), None)

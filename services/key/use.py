@@ -6,11 +6,11 @@ from hashlib import sha256
 from typing import assert_never
 
 from services.key.effects import (
-    AuthorityRecorded,
     BindCertificate,
+    CaCertificateInvalid,
+    CaCertificateRegistered,
     Decision,
     FormatPublicKey,
-    NotAnAuthority,
     SealPrivateKey,
     Sign,
     SignMessages,
@@ -60,13 +60,13 @@ def sign(key: Key, command: SignWithKey, context: Context) -> Decision:
 
 
 def _approvers(approvals: tuple[Approval, ...], digest: str) -> tuple[str, ...]:
-    """The distinct actors that approved *digest*. Actors compare case-insensitively; a command counts once."""
+    """Returns the distinct actors that approved *digest*. Case does not distinguish actors; a command counts once."""
     found: dict[str, str] = {}
     commands: set[str] = set()
-    for each in approvals:
-        if each.message_sha256 == digest and each.command_id not in commands:
-            found.setdefault(each.actor.casefold(), each.actor)
-            commands.add(each.command_id)
+    for approval in approvals:
+        if approval.message_sha256 == digest and approval.command_id not in commands:
+            found.setdefault(approval.actor.casefold(), approval.actor)
+            commands.add(approval.command_id)
     return tuple(found.values())
 
 
@@ -99,15 +99,15 @@ def export(key: Key, command: ExportKey) -> Decision:
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             rules = PURPOSE_RULES[traits.purpose]
             if not rules.exportable:
-                return not_allowed(f"key {command.key_id} is for {traits.purpose}: such a key never leaves")
+                return not_allowed(f"key {command.key_id} is for {traits.purpose}, and such a key is never exported")
             if not traits.exportable:
                 return not_allowed(
                     f"key {command.key_id} is not exportable: only a key generated with exportable true is"
                 )
             if command.format is PrivateKeyFormat.NKEY_SEED and not rules.nkey:
-                return invalid(f"key {command.key_id} is for {traits.purpose}, and only a key of NATS has an nkey-seed")
+                return invalid(f"key {command.key_id} is for {traits.purpose}, and only a NATS key has an nkey-seed")
             if command.certificates_pem and command.format is not PrivateKeyFormat.PKCS12:
-                return invalid(f"{command.format} holds no certificates: leave them out, or ask for pkcs12")
+                return invalid(f"{command.format} holds no certificates: leave them out, or request pkcs12")
             return Perform(
                 SealPrivateKey(
                     key_id=command.key_id,
@@ -125,21 +125,21 @@ def export(key: Key, command: ExportKey) -> Decision:
 
 
 def export_public(key: Key, command: ExportPublicKey) -> Decision:
-    """A deactivated key is exported too: old signatures are verified with it."""
+    """Exports also the public key of a deactivated key, which verifies old signatures."""
     match key:
         case Unborn() | Prepared():
             return not_found(command.key_id)
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits) | Deactivated(traits=traits):
             if command.format is PublicKeyFormat.NKEY and not PURPOSE_RULES[traits.purpose].nkey:
-                return invalid(
-                    f"key {command.key_id} is for {traits.purpose}, and only a key of NATS is written as nkey"
-                )
+                return invalid(f"key {command.key_id} is for {traits.purpose}, and only a NATS key has the format nkey")
             if command.format is PublicKeyFormat.SSH and traits.algorithm in _WITHOUT_SSH_FORMAT:
-                return invalid(f"key {command.key_id} is {traits.algorithm}, for which SSH has no form: ask for pem")
+                return invalid(
+                    f"key {command.key_id} is {traits.algorithm}, for which OpenSSH has no format: request pem"
+                )
             return Perform(FormatPublicKey(command, traits.public_key_pem, traits.purpose))
         case Voided() | Destroyed():
             return conflict(
-                f"key {command.key_id} {terminal_phrase(key)}: its public half, if it had one, is in the log"
+                f"key {command.key_id} {terminal_phrase(key)}: its public key, if it had one, is in the log"
             )
         case _:
             assert_never(key)
@@ -152,11 +152,11 @@ def escrow(key: Key, command: EscrowKey) -> Decision:
         case Active(traits=traits, exported=exported) | Rotated(traits=traits, exported=exported):
             if not PURPOSE_RULES[traits.purpose].escrowable:
                 return not_allowed(
-                    f"key {command.key_id} is for {traits.purpose}: only key-management keys are escrowed, for nobody "
-                    "else may hold a key that signs; destroy the copy here instead"
+                    f"key {command.key_id} is for {traits.purpose}: only key-management keys are escrowed, because "
+                    "a signing key must have one holder; destroy this copy instead"
                 )
             if not exported:
-                return conflict(f"key {command.key_id} was never exported and lives only here: export it first")
+                return conflict(f"key {command.key_id} was never exported and has no other copy: export it first")
             return KeyEscrowed(key_id=command.key_id)
         case Escrowed():
             return AlreadyDone()
@@ -175,7 +175,7 @@ def bind(key: Key, command: BindAuthority) -> Decision:
         case Active(traits=traits) | Rotated(traits=traits):
             if traits.purpose is not Purpose.CERTIFICATE_SIGNING:
                 return not_allowed(
-                    f"key {command.key_id} is for {traits.purpose}: only a certificate-signing key is an authority's"
+                    f"key {command.key_id} is for {traits.purpose}: only certificate-signing keys have CA certificates"
                 )
             return Perform(BindCertificate(command.key_id, command.certificate_pem))
         case Escrowed():
@@ -188,17 +188,17 @@ def bind(key: Key, command: BindAuthority) -> Decision:
             assert_never(key)
 
 
-def bound(outcome: AuthorityRecorded | NotAnAuthority) -> Decision:
+def decide_on_binding(outcome: CaCertificateRegistered | CaCertificateInvalid) -> Decision:
     command = outcome.request
     match outcome:
-        case AuthorityRecorded():
+        case CaCertificateRegistered():
             return AuthorityBound(
                 key_id=command.key_id,
                 certificate_pem=command.certificate_pem,
                 fingerprint_sha256=outcome.fingerprint_sha256,
             )
-        case NotAnAuthority():
-            return invalid(f"certificate_pem makes no authority of key {command.key_id}: {outcome.reason}")
+        case CaCertificateInvalid():
+            return invalid(f"certificate_pem is not a CA certificate of key {command.key_id}: {outcome.reason}")
         case _:
             assert_never(outcome)
 
@@ -206,7 +206,7 @@ def bound(outcome: AuthorityRecorded | NotAnAuthority) -> Decision:
 def _require_signing_key(
     key: Key, key_id: str, signature_algorithm: SignatureAlgorithm, purpose: Purpose, context: Context
 ) -> Traits | Rejection:
-    """The traits of a key that may sign at this time, or the rejection. Expiry applies without an event."""
+    """Returns the traits of a key that may sign now, or the rejection. Expiry needs no event."""
     match key:
         case Unborn() | Prepared():
             return not_found(key_id)
@@ -219,7 +219,7 @@ def _require_signing_key(
             if signature_algorithm not in fitting:
                 return invalid(
                     f"key {key_id} is {traits.algorithm} and cannot sign with {signature_algorithm}; "
-                    f"what fits: {', '.join(fitting)}"
+                    f"allowed: {', '.join(fitting)}"
                 )
             if traits.expires_at is not None and context.at >= traits.expires_at:
                 return conflict(

@@ -1,4 +1,4 @@
-"""HTTP responses and their caching: media types, ETags, freshness, conditional requests. Pure: callers pass the time."""
+"""HTTP responses and their caching: media types, ETags, freshness, conditional requests. Pure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

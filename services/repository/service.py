@@ -74,7 +74,7 @@ class Repository:
 
     @contextmanager
     def _stopped_by_signals(self) -> Iterator[None]:
-        """Handles signals in place of uvicorn, which raises them again after shutdown and so changes the exit status."""
+        """Handles signals itself: uvicorn raises them again after shutdown, which would set the exit status."""
         loop, signals = asyncio.get_running_loop(), (signal.SIGTERM, signal.SIGINT)
         for number in signals:
             loop.add_signal_handler(number, self._server.stop)

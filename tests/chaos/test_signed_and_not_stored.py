@@ -28,7 +28,7 @@ from services.key.domain import KEY
 from services.key.secrets.kek import unlock
 from services.key.secrets.keystore import Keystore
 from services.key.secrets.source import KeyFile
-from services.key.service import performing
+from services.key.service import key_performer
 from shared.contracts.key.value_types import Algorithm
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue, read_until_end
@@ -85,7 +85,7 @@ class Services:
         if service == "key":
             bucket = KeyValue(js, "KEYS_SECRETS")
             keystore = Keystore(bucket, await unlock(bucket, KeyFile(bytes(32))), ml_dsa=True)
-            perform = performing(keystore, store)
+            perform = key_performer(keystore, store)
         else:
 
             async def current(certificate_id):

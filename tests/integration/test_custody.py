@@ -13,10 +13,10 @@ from pydantic_core import from_json
 from services.key.custody.custodian import Custodian
 from services.key.custody.tbs import ALGORITHM_IDENTIFIERS
 from services.key.effects import (
-    AuthorityRecorded,
     BindCertificate,
+    CaCertificateInvalid,
+    CaCertificateRegistered,
     CreateKeyPair,
-    NotAnAuthority,
     PrivateKeyUnavailable,
     Sign,
     Signed,
@@ -316,7 +316,7 @@ async def test_an_authority_whose_issuer_is_elsewhere_is_bound(bucket, keystore)
     answer = await keystore.perform(request)
 
     fingerprint = x509.load_pem_x509_certificate(request.certificate_pem.encode()).fingerprint(SHA256()).hex()
-    assert answer == AuthorityRecorded(request, fingerprint)
+    assert answer == CaCertificateRegistered(request, fingerprint)
     assert await keystore.perform(request) == answer
     for store in (keystore, await process(bucket)):
         await signs(store, who, leaf.tbs())
@@ -337,7 +337,7 @@ async def test_what_makes_no_authority_of_the_key_is_not_bound(bucket, keystore,
 
     answer = await keystore.perform(BindCertificate(who.key_id, certificate(who.public)))
 
-    assert isinstance(answer, NotAnAuthority)
+    assert isinstance(answer, CaCertificateInvalid)
     assert because in answer.reason
     assert await bucket.get(who.place) is None
 
@@ -347,5 +347,5 @@ async def test_a_root_that_the_key_has_signed_is_bound_and_can_be_renewed(keysto
     own = root(who.public)
     signed = x509.load_der_x509_certificate(await signs(keystore, who, own.tbs())).public_bytes(PEM).decode()
 
-    assert isinstance(await keystore.perform(BindCertificate(who.key_id, signed)), AuthorityRecorded)
+    assert isinstance(await keystore.perform(BindCertificate(who.key_id, signed)), CaCertificateRegistered)
     await signs(keystore, who, own.but(serial=2, ends=NOW + 20 * YEAR).tbs())

@@ -45,7 +45,7 @@ class PublicKeyInfo:
 
 
 def is_rsa(algorithm: Algorithm) -> bool:
-    """RSA generation and signatures take milliseconds and run in a thread; EC and Edwards keys do not."""
+    """Tells whether a key is RSA: its generation and signatures take milliseconds, so they run in a thread."""
     return algorithm in (Algorithm.RSA_2048, Algorithm.RSA_3072, Algorithm.RSA_4096)
 
 
@@ -76,7 +76,7 @@ def to_pkcs8(private: PrivateKey) -> bytes:
 
 
 def from_pkcs8(der: bytes) -> PrivateKey:
-    """Load a key. *der* must be authenticated: RSA parameters are not validated again."""
+    """Loads a key. *der* must be authenticated: RSA parameters are not validated again."""
     private = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
     if not isinstance(private, PrivateKey):
         raise TypeError("a key of an algorithm that the key service does not support")
@@ -95,7 +95,7 @@ def public_key_info(private: PrivateKey) -> PublicKeyInfo:
 
 
 def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> bytes:
-    """Sign *message* itself, not a digest of it. Raises TypeError for a key that *algorithm* is not for."""
+    """Signs *message* itself, not a digest of it. Raises TypeError if *algorithm* does not fit the key."""
     match algorithm, private:
         case SignatureAlgorithm.RSA_PKCS1_SHA256, rsa.RSAPrivateKey():
             return private.sign(message, padding.PKCS1v15(), hashes.SHA256())
@@ -110,11 +110,11 @@ def sign(private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes) -> 
         case SignatureAlgorithm.ML_DSA_65, mldsa.MLDSA65PrivateKey():
             return private.sign(message)
         case _:
-            raise TypeError(f"{algorithm} is not for a key of this kind")
+            raise TypeError(f"{algorithm} does not fit a key of this type")
 
 
 def verify(public: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, message: bytes) -> None:
-    """Raises InvalidSignature, also for a key that *algorithm* is not for."""
+    """Verifies a signature. Raises InvalidSignature, also if *algorithm* does not fit the key."""
     match algorithm, public:
         case SignatureAlgorithm.RSA_PKCS1_SHA256, rsa.RSAPublicKey():
             public.verify(signature, message, padding.PKCS1v15(), hashes.SHA256())
@@ -133,7 +133,7 @@ def verify(public: PublicKey, algorithm: SignatureAlgorithm, signature: bytes, m
 
 
 def is_deterministic(algorithm: SignatureAlgorithm) -> bool:
-    """Whether the same message always has the same signature. ML-DSA draws randomness for each (FIPS 204, 3.4)."""
+    """Tells whether a message always has the same signature. ML-DSA is randomized (FIPS 204, 3.4)."""
     match algorithm:
         case SignatureAlgorithm.ML_DSA_65:
             return False
@@ -155,5 +155,5 @@ def _deterministic() -> bool:
 
 
 def _ecdsa(digest: hashes.HashAlgorithm) -> ec.ECDSA:
-    """RFC 6979: the same message has the same signature, and no bad randomness can give the key away."""
+    """Uses deterministic ECDSA (RFC 6979) where available: bad randomness cannot leak the key."""
     return ec.ECDSA(digest, deterministic_signing=_deterministic())

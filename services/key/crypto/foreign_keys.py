@@ -1,4 +1,4 @@
-"""Validation of imported private keys: every claim about the key is checked."""
+"""Validation of imported private keys: the importer's claims are compared with the key itself."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from services.key.crypto.algorithms import PrivateKey, spki, verify
 from services.key.purposes import SIGNATURE_ALGORITHMS
 from shared.contracts.key.value_types import Algorithm
 
-_SMALLEST_EXPONENT = 65537  # FIPS 186-5, A.1.1
-_RSA = {2048: Algorithm.RSA_2048, 3072: Algorithm.RSA_3072, 4096: Algorithm.RSA_4096}
+_MIN_EXPONENT = 65537  # FIPS 186-5, A.1.1
+_RSA_BITS = {2048: Algorithm.RSA_2048, 3072: Algorithm.RSA_3072, 4096: Algorithm.RSA_4096}
 _CURVES = {"secp256r1": Algorithm.EC_P256, "secp384r1": Algorithm.EC_P384}
-_LONGEST = 8192  # octets; an RSA key of 4096 bits has 2.4 kB
+_MAX_OCTETS = 8192  # octets; an RSA key of 4096 bits has 2.4 kB
 _UNREADABLE = (ValueError, TypeError, UnsupportedAlgorithm)
 _SEQUENCE, _INTEGER, _LONG_FORM = 0x30, 0x02, 0x80
 
@@ -23,8 +23,8 @@ class ForeignKeyError(ValueError):
 
 
 def load_foreign_key(pkcs8: bytes, algorithm: Algorithm, public_key_pem: str) -> PrivateKey:
-    """Load and validate the private key in *pkcs8*. Raises ForeignKeyError unless it is valid and all claims hold."""
-    if len(pkcs8) > _LONGEST or not _is_private_key_info(pkcs8):
+    """Loads and validates the private key in *pkcs8*. Raises ForeignKeyError if it or a claim about it is wrong."""
+    if len(pkcs8) > _MAX_OCTETS or not _is_private_key_info(pkcs8):
         raise ForeignKeyError("the sealed content is no PKCS#8 PrivateKeyInfo in DER (RFC 5958), unencrypted")
     try:
         private = load_der_private_key(pkcs8, None, unsafe_skip_rsa_key_validation=True)
@@ -51,7 +51,7 @@ def load_foreign_key(pkcs8: bytes, algorithm: Algorithm, public_key_pem: str) ->
 def algorithm_of(private: object) -> Algorithm | None:
     match private:
         case rsa.RSAPrivateKey():
-            return _RSA.get(private.key_size)
+            return _RSA_BITS.get(private.key_size)
         case ec.EllipticCurvePrivateKey():
             return _CURVES.get(private.curve.name)
         case ed25519.Ed25519PrivateKey():
@@ -65,7 +65,7 @@ def algorithm_of(private: object) -> Algorithm | None:
 
 
 def require_proof(private: PrivateKey, algorithm: Algorithm, proof: bytes, message: bytes) -> None:
-    """Raise ForeignKeyError unless *proof* signs *message* with the default algorithm of the key."""
+    """Raises ForeignKeyError unless *proof* signs *message* with the default algorithm of the key."""
     default = SIGNATURE_ALGORITHMS[algorithm][0]
     try:
         verify(private.public_key(), default, proof, message)
@@ -76,11 +76,11 @@ def require_proof(private: PrivateKey, algorithm: Algorithm, proof: bytes, messa
 
 
 def _validated(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
-    """The key with validated parameters: consistent RSA primes, or an EC public key derived from the private one."""
+    """Returns the key after checking RSA parameters, or with the EC public key derived from the private value."""
     match private:
         case rsa.RSAPrivateKey():
-            if private.public_key().public_numbers().e < _SMALLEST_EXPONENT:
-                raise ForeignKeyError(f"the public exponent is less than {_SMALLEST_EXPONENT} (FIPS 186-5, A.1.1)")
+            if private.public_key().public_numbers().e < _MIN_EXPONENT:
+                raise ForeignKeyError(f"the public exponent is less than {_MIN_EXPONENT} (FIPS 186-5, A.1.1)")
             try:
                 load_der_private_key(pkcs8, None)
             except _UNREADABLE:
@@ -96,7 +96,7 @@ def _validated(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
 
 
 def _is_private_key_info(der: bytes) -> bool:
-    """Starts with SEQUENCE, version 0 or 1, SEQUENCE: only PKCS#8 does; older formats do not."""
+    """Looks for SEQUENCE, version 0 or 1, SEQUENCE: PKCS#8 begins so (RFC 5958), older formats do not."""
     if len(der) < 2 or der[0] != _SEQUENCE:  # noqa: PLR2004 - a tag and a length
         return False
     header = 2 + (der[1] & 0x7F if der[1] & _LONG_FORM else 0)

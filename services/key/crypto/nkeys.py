@@ -14,27 +14,27 @@ _PREFIXES = {
     Purpose.NATS_USER: 20 << 3,  # 'U'
     Purpose.NATS_SERVER: 13 << 3,  # 'N'
 }
-_RAW = 32
+_KEY_OCTETS = 32
 
 
 def public_nkey(purpose: Purpose, public_key: bytes) -> str:
-    """Encode a public key (32 octets). Raises KeyError for a purpose that is not a NATS role."""
+    """Encodes a public key (32 octets). Raises KeyError for a purpose that is not a NATS role."""
     return _text(bytes([_PREFIXES[purpose]]), public_key)
 
 
 def nkey_seed(purpose: Purpose, seed: bytes) -> str:
-    """Encode a private key (the seed of RFC 8032). It starts with S and the letter of its role."""
+    """Encodes a private key (the seed of RFC 8032). It starts with S and the letter of its role."""
     prefix = _PREFIXES[purpose]
     return _text(bytes([_SEED | prefix >> 5, (prefix & 0x1F) << 3]), seed)
 
 
 def ed25519_of(public_key_pem: str) -> bytes:
-    """The 32 octets of an Ed25519 public key, which end its SubjectPublicKeyInfo (RFC 8410, section 4)."""
-    return der_of(public_key_pem)[-_RAW:]
+    """Returns the 32 octets of an Ed25519 public key, the last of its SubjectPublicKeyInfo (RFC 8410, 4)."""
+    return der_of(public_key_pem)[-_KEY_OCTETS:]
 
 
 def der_of(pem: str) -> bytes:
-    """The DER of a PEM block (RFC 7468); empty if it is not base64."""
+    """Decodes a PEM block (RFC 7468) to DER; empty if it is not base64."""
     lines = [line for line in pem.splitlines() if not line.startswith("-----")]
     try:
         return base64.b64decode("".join(lines), validate=True)

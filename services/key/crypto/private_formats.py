@@ -22,8 +22,8 @@ from services.key.crypto.nkeys import nkey_seed
 from shared.contracts.key.value_types import PrivateKeyFormat, Purpose
 
 _PASSWORD_OCTETS = 24
-_ROUNDS = 10_000
-"""PBKDF2 iterations. The password has 192 random bits, so that more iterations add nothing."""
+_PBKDF2_ITERATIONS = 10_000
+"""The password has 192 random bits, so more iterations add nothing."""
 
 
 class CertificatesInvalidError(ValueError):
@@ -33,7 +33,7 @@ class CertificatesInvalidError(ValueError):
 def encode_private_key(
     private: PrivateKey, purpose: Purpose, form: PrivateKeyFormat, certificates_pem: tuple[str, ...]
 ) -> bytes:
-    """Raises CertificatesInvalidError. `decide` has checked that the purpose allows *form*."""
+    """Encodes a private key; `decide` has checked that its purpose allows *form*. Raises CertificatesInvalidError."""
     match form:
         case PrivateKeyFormat.PKCS8:
             return to_pkcs8(private)
@@ -51,11 +51,11 @@ def _pkcs12(private: PrivateKey, certificates_pem: tuple[str, ...]) -> bytes:
     if not isinstance(private, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
         raise CertificatesInvalidError("PKCS#12 readers do not support this algorithm: request pkcs8")
     certificates = [_read(pem) for pem in certificates_pem]
-    own = _own(private, certificates[0]) if certificates else None
+    own = _require_own(private, certificates[0]) if certificates else None
     password = secrets.token_urlsafe(_PASSWORD_OCTETS)
     encryption = (
         PrivateFormat.PKCS12.encryption_builder()
-        .kdf_rounds(_ROUNDS)
+        .kdf_rounds(_PBKDF2_ITERATIONS)
         .key_cert_algorithm(pkcs12.PBES.PBESv2SHA256AndAES256CBC)
         .hmac_hash(SHA256())
         .build(password.encode())
@@ -71,7 +71,7 @@ def _read(pem: str) -> x509.Certificate:
         raise CertificatesInvalidError("one of the certificates is not PEM") from None
 
 
-def _own(private: PrivateKey, certificate: x509.Certificate) -> x509.Certificate:
+def _require_own(private: PrivateKey, certificate: x509.Certificate) -> x509.Certificate:
     if _spki_of(certificate) != spki(private.public_key()):
         raise CertificatesInvalidError(
             "the first certificate belongs to another key: it must be a certificate of this key"

@@ -18,7 +18,7 @@ _CURVES = {"secp256r1": ("P-256", 32), "secp384r1": ("P-384", 48)}
 
 
 def encode_public_key(public_key_pem: str, purpose: Purpose, form: PublicKeyFormat) -> str:
-    """Encode a public key. `decide` has checked that the key has that format."""
+    """Encodes a public key. `decide` has checked that the key has that format."""
     public = load_pem_public_key(public_key_pem.encode())
     if not isinstance(public, PublicKey):
         raise TypeError("a key of an algorithm that the key service does not support")
@@ -38,7 +38,7 @@ def encode_public_key(public_key_pem: str, purpose: Purpose, form: PublicKeyForm
 
 
 def _jwk(public: PublicKey) -> str:
-    """A JWK whose kid is the thumbprint of RFC 7638: SHA-256 over the required members, sorted, without spaces."""
+    """Encodes a JWK whose kid is its thumbprint (RFC 7638): SHA-256 of the required members, sorted, without spaces."""
     required = _required(public)
     thumbprint = sha256(json.dumps(required, sort_keys=True, separators=(",", ":")).encode()).digest()
     return json.dumps(required | {"kid": _base64url(thumbprint)}, sort_keys=True, separators=(",", ":"))

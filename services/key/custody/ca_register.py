@@ -1,4 +1,4 @@
-"""Register of the CA certificates of each key, in KEYS_SECRETS: added when one is signed or bound."""
+"""Register of the CA certificates of each key, in KEYS_SECRETS. Signing or binding a CA certificate adds it."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class CaRegister:
             if len(content) > _MAX_DOCUMENT_BYTES:
                 raise NotSignableError("its key has more CA certificates than can be stored")
             try:
-                await self._bucket.put(_key(fingerprint), content, revision)
+                await self._bucket.put(_kv_key(fingerprint), content, revision)
             except Conflict:
                 continue
             self._cache(fingerprint, kept)
@@ -113,7 +113,7 @@ class CaRegister:
         raise Conflict(f"the CA certificates of key {fingerprint} were changed concurrently at every attempt")
 
     async def _read(self, fingerprint: str) -> tuple[tuple[CaCertificate, ...], int]:
-        document = await self._bucket.get(_key(fingerprint))
+        document = await self._bucket.get(_kv_key(fingerprint))
         if document is None:
             return (), 0
         try:
@@ -132,5 +132,5 @@ class CaRegister:
         return ca_certificates
 
 
-def _key(fingerprint: str) -> str:
+def _kv_key(fingerprint: str) -> str:
     return f"authority.{fingerprint}"

@@ -82,7 +82,7 @@ class Custodian:
         """Registers a CA certificate of a key that another CA issued; returns the certificate's fingerprint.
 
         Raises NotSignableError for any other certificate. The issuer's signature is not verified, except that
-        of a root: the issuer's key is not at hand.
+        of a root: the other CA's key may be unknown here.
         """
         key = self._key(key_id, public_key)
         try:
@@ -156,4 +156,4 @@ def _require_signed_by_itself(certificate: x509.Certificate) -> None:
     try:
         certificate.verify_directly_issued_by(certificate)
     except (InvalidSignature, *PARSE_ERRORS):
-        raise NotSignableError("it is self-issued, and its signature is not of its own key") from None
+        raise NotSignableError("it is self-issued, and its own key did not sign it") from None

@@ -33,9 +33,11 @@ _PREFIXES = {
 def require_nats_jwt(message: bytes, purpose: Purpose, public_key: CertificatePublicKeyTypes) -> None:
     """Checks the signing input of a JWT: header and claims in base64url, joined by a dot (RFC 7515, 5.1)."""
     if purpose not in _SUBJECTS:
-        raise NotSignableError(f"a key for {purpose} signs nothing here: its holder proves itself with its own copy")
+        raise NotSignableError(
+            f"a key for {purpose} signs nothing here: its holder authenticates with an exported copy"
+        )
     if not isinstance(public_key, ed25519.Ed25519PublicKey):
-        raise NotSignableError("a key of NATS is an Ed25519 key")
+        raise NotSignableError("a NATS key is an Ed25519 key")
     parts = message.split(b".")
     if len(parts) != 2:  # noqa: PLR2004 - a header and claims
         raise NotSignableError("no signing input of a JWT: header.claims, each in base64url")
@@ -44,13 +46,13 @@ def require_nats_jwt(message: bytes, purpose: Purpose, public_key: CertificatePu
         raise NotSignableError(f"the header of the JWT must be {json.dumps(_HEADER)}")
     # nats-server matches field names without case, and the last duplicate counts.
     if unknown := sorted(claims.keys() - _CLAIMS):
-        raise NotSignableError(f"the JWT's claim {unknown[0]!r} is not one of a NATS token")
+        raise NotSignableError(f"the JWT's claim {unknown[0]!r} is not one that a NATS JWT has")
     own = public_nkey(purpose, public_key.public_bytes_raw())
     if claims.get("iss") != own:
-        raise NotSignableError("the JWT's iss is another key: it must be this public key, as NATS writes it")
+        raise NotSignableError("the JWT's iss is another key: it must be this public key, as an nkey")
     nats = claims.get("nats")
     if not isinstance(nats, dict) or not all(_FIELD.fullmatch(name) for name in nats):
-        raise NotSignableError("the JWT has no nats object with fields of NATS")
+        raise NotSignableError("the JWT has no nats object with lower-case field names")
     if nats.get("version") != _VERSION:
         raise NotSignableError(f"the JWT's nats.version must be {_VERSION}")
     _require_subject(claims.get("sub"), nats.get("type"), purpose, own)
@@ -80,7 +82,7 @@ def _object(part: bytes) -> dict[str, object]:
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(pairs)
     if len(content) != len(pairs):
-        raise ValueError("a field is there twice")
+        raise ValueError("a field occurs twice")
     return content
 
 

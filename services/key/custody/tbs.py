@@ -47,15 +47,15 @@ class NotSignableError(ValueError):
 
     def __init__(self, reason: str) -> None:
         """Takes a *reason* that may quote the message, which is untrusted."""
-        plain = "".join(each if each.isprintable() else "?" for each in reason[:_MAX_REASON_LENGTH])
+        plain = "".join(character if character.isprintable() else "?" for character in reason[:_MAX_REASON_LENGTH])
         super().__init__(plain)
 
 
-class _OpenEndedError(Exception):
+class _IndefiniteLengthError(Exception):
     """An element of indefinite length, which DER forbids (X.690, 8.1.3.6)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TbsCertificate:
     """A parsed TBSCertificate. *issuer* and *subject* are DER, because names are compared octet for octet."""
 
@@ -124,13 +124,13 @@ def split_certificate(certificate: x509.Certificate, tbs: bytes) -> TbsCertifica
             parts.append(tbs[at:end])
             at = end
         return TbsCertificate(
-            parts[3],
-            parts[5],
-            certificate.subject,
-            certificate.public_key(),
-            certificate.not_valid_before_utc,
-            certificate.not_valid_after_utc,
-            tuple(certificate.extensions),
+            issuer=parts[3],
+            subject=parts[5],
+            subject_name=certificate.subject,
+            public_key=certificate.public_key(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            extensions=tuple(certificate.extensions),
         )
     except PARSE_ERRORS as error:
         raise NotSignableError(f"the TBSCertificate does not parse: {describe_error(error)}") from None
@@ -155,7 +155,7 @@ def resembles_tbs(message: bytes) -> bool:
         return message[name] == _SEQUENCE and message[_end_of(message, name)] in (_SEQUENCE, *_TIMES)
     except IndexError:  # it is truncated
         return False
-    except _OpenEndedError:  # BER, which no honest client signs
+    except _IndefiniteLengthError:  # BER, which no honest client signs
         return True
 
 
@@ -183,14 +183,14 @@ def _whole_crl(crl: x509.CertificateRevocationList, message: bytes) -> TbsCertLi
         if message[at] == _INTEGER:  # the version
             at = _end_of(message, at)
         name = _end_of(message, at)  # after the AlgorithmIdentifier
-        listed = TbsCertList(message[name : _end_of(message, name)], tuple(crl.extensions), crl)
-        whole = crl.tbs_certlist_bytes == message
+        tbs = TbsCertList(message[name : _end_of(message, name)], tuple(crl.extensions), crl)
+        is_whole = crl.tbs_certlist_bytes == message
         _ = crl.last_update_utc, [entry.extensions for entry in crl]
     except PARSE_ERRORS as error:
         raise NotSignableError(f"the TBSCertList does not parse: {describe_error(error)}") from None
-    if not whole:
+    if not is_whole:
         raise NotSignableError("there is more than one TBSCertList")
-    return listed
+    return tbs
 
 
 def _content_of(encoded: bytes, at: int) -> int:
@@ -203,7 +203,7 @@ def _end_of(encoded: bytes, at: int) -> int:
     """Returns where the element at *at* ends."""
     length, content = encoded[at + 1], _content_of(encoded, at)
     if length == _INDEFINITE:
-        raise _OpenEndedError
+        raise _IndefiniteLengthError
     return content + (int.from_bytes(encoded[at + 2 : content]) if length & 0x80 else length)
 
 

@@ -14,7 +14,6 @@ from shared.errors import Conflict
 from shared.nats.kv import KeyValue
 
 _CACHED_KEYS = 64
-_MOST_CONFLICTS = 10
 StoredKey = tuple[Entry, PrivateKey]
 
 
@@ -31,32 +30,32 @@ class Entries:
         self.cache: OrderedDict[str, StoredKey] = OrderedDict()
 
     async def find(self, key_id: str) -> StoredKey | None:
-        """Raises GoneError for a destroyed key, UnreadableError for one that does not decrypt."""
-        if (cache := self.cache.get(key_id)) is not None:
+        """Returns the key of that id. Raises DestroyedError, or UnreadableError if it does not decrypt."""
+        if (cached := self.cache.get(key_id)) is not None:
             self.cache.move_to_end(key_id)
-            return cache
-        found = await self._open(_place(key_id), key_id)
+            return cached
+        found = await self._open(_kv_key(key_id), key_id)
         return None if found is None else self._cache(found)
 
-    async def existing(self, key_id: str) -> StoredKey:
+    async def require(self, key_id: str) -> StoredKey:
         found = await self.find(key_id)
         if found is None:
             raise UnreadableError("it has no entry in KEYS_SECRETS; restore the bucket")
         return found
 
-    async def keep(self, new: NewKey, private: PrivateKey) -> StoredKey:
-        """Seal *private* under its id. If another process was first, return its key."""
-        entry = await self._put(_place(new.key_id), new, private)
-        return await self.existing(new.key_id) if entry is None else self._cache((entry, private))
+    async def create(self, new: NewKey, private: PrivateKey) -> StoredKey:
+        """Seals *private* under its id. If another process was first, returns the key of that process."""
+        entry = await self._put(_kv_key(new.key_id), new, private)
+        return await self.require(new.key_id) if entry is None else self._cache((entry, private))
 
     async def recipient(self, key_id: str) -> PrivateKey | None:
-        """The one-time private key of an import under *key_id*; None if it was used or never prepared."""
-        place = _recipient_place(key_id)
-        found = await self._open(place, place)
+        """Returns the one-time private key of an import under *key_id*; None if it was used or never prepared."""
+        kv_key = recipient_name(key_id)
+        found = await self._open(kv_key, kv_key)
         return None if found is None else found[1]
 
-    async def keep_recipient(self, new: NewKey, private: PrivateKey) -> PrivateKey:
-        """Store a one-time key. Its associated data is its own name, so that it and a key cannot be exchanged."""
+    async def create_recipient(self, new: NewKey, private: PrivateKey) -> PrivateKey:
+        """Stores a one-time key. Its associated data is its own name, so that nobody can swap it with another key."""
         await self._put(new.key_id, new, private)
         found = await self._open(new.key_id, new.key_id)
         if found is None:
@@ -64,37 +63,37 @@ class Entries:
         return found[1]
 
     async def erase_recipient(self, key_id: str) -> None:
-        await self._bucket.erase_all(_recipient_place(key_id))
+        await self._bucket.erase_all(recipient_name(key_id))
 
-    async def put_once(self, place: str, value: bytes) -> bytes:
-        """Create *place* with *value* and return its content, which may be an earlier one."""
+    async def put_once(self, kv_key: str, value: bytes) -> bytes:
+        """Creates an entry with *value* and returns the stored content, which may be an earlier one."""
         try:
-            await self._bucket.put(place, value, revision=0)
+            await self._bucket.put(kv_key, value, revision=0)
         except Conflict:
-            document = await self._bucket.get(place)
+            document = await self._bucket.get(kv_key)
             if document is None:
                 raise
             return document.value
         return value
 
-    async def read(self, place: str) -> bytes | None:
-        document = await self._bucket.get(place)
+    async def read(self, kv_key: str) -> bytes | None:
+        document = await self._bucket.get(kv_key)
         return None if document is None else document.value
 
     async def erase_key(self, key_id: str) -> None:
         self.cache.pop(key_id, None)
         await erase_key(self._bucket, key_id)
 
-    async def _put(self, place: str, new: NewKey, private: PrivateKey) -> Entry | None:
+    async def _put(self, kv_key: str, new: NewKey, private: PrivateKey) -> Entry | None:
         entry = seal(self._keyring, new, to_pkcs8(private))
         try:
-            await put_sealed(self._bucket, self._keyring, place, entry.model_dump_json().encode())
+            await put_sealed(self._bucket, self._keyring, kv_key, entry.model_dump_json().encode())
         except Conflict:
             return None
         return entry
 
-    async def _open(self, place: str, sealed_as: str) -> StoredKey | None:
-        document = await self._bucket.get(place)
+    async def _open(self, kv_key: str, sealed_as: str) -> StoredKey | None:
+        document = await self._bucket.get(kv_key)
         if document is None:
             return None
         entry = read(document.value)
@@ -111,14 +110,10 @@ class Entries:
         return found
 
 
-def recipient_of(key_id: str) -> str:
-    """Name and place of the one-time key of an import."""
-    return _recipient_place(key_id)
-
-
-def _place(key_id: str) -> str:
+def _kv_key(key_id: str) -> str:
     return f"key.{key_id}"
 
 
-def _recipient_place(key_id: str) -> str:
+def recipient_name(key_id: str) -> str:
+    """Returns the name of the one-time key of an import, which is also its key in KEYS_SECRETS."""
     return f"import.{key_id}"

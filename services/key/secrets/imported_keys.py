@@ -30,7 +30,7 @@ from services.key.effects import (
     PrepareRecipient,
     RecipientPrepared,
 )
-from services.key.secrets.entries import Entries, StoredKey, recipient_of
+from services.key.secrets.entries import Entries, StoredKey, recipient_name
 from services.key.secrets.sealing import UnreadableError
 from shared.contracts.key.value_types import Algorithm, Purpose, import_proof, sealing_info
 
@@ -43,29 +43,29 @@ class ImportedKeys:
     def __init__(self, entries: Entries) -> None:
         self._entries = entries
         # One derivation uses 256 MiB: run one at a time.
-        self._deriving = asyncio.Semaphore(1)
+        self._derivations = asyncio.Semaphore(1)
 
     async def prepare(self, request: PrepareRecipient) -> NewKeyResult:
-        name = recipient_of(request.key_id)
+        name = recipient_name(request.key_id)
         new = NewKey(key_id=name, algorithm=Algorithm.X25519, purpose=Purpose.KEY_MANAGEMENT)
-        one_time = await self._entries.keep_recipient(new, generate(Algorithm.X25519))
+        one_time = await self._entries.create_recipient(new, generate(Algorithm.X25519))
         return RecipientPrepared(request, _public(one_time))
 
-    async def take(self, request: ImportKeyPair | DeriveKeyPair) -> NewKeyResult:
+    async def perform(self, request: ImportKeyPair | DeriveKeyPair) -> NewKeyResult:
         found = await self._entries.find(request.key_id)  # raises DestroyedError
-        served = await self._entries.read(_served_place(request.key_id))
-        if served is None:
+        stored_digest = await self._entries.read(_digest_kv_key(request.key_id))
+        if stored_digest is None:
             try:
-                private = await self._opened(request)
+                private = await self._open(request)
             except (ForeignKeyError, PassphraseInvalidError) as error:
                 return ImportFailed(request, str(error))
-            if not _is(found or await self._entries.keep(request, private), request, private):
+            if not _matches(found or await self._entries.create(request, private), request, private):
                 return ConcurrentKeyPair(request)
-            served = await self._entries.put_once(_served_place(request.key_id), _digest(request))
-        if served != _digest(request):
+            stored_digest = await self._entries.put_once(_digest_kv_key(request.key_id), _digest(request))
+        if stored_digest != _digest(request):
             return ConcurrentKeyPair(request)
         await self._entries.erase_recipient(request.key_id)
-        _, private = await self._entries.existing(request.key_id)
+        _, private = await self._entries.require(request.key_id)
         public = public_key_info(private)
         if isinstance(request, ImportKeyPair):
             return KeyPairImported(request, public.pem, public.fingerprint_sha256)
@@ -77,25 +77,25 @@ class ImportedKeys:
             derivation=derivation,
         )
 
-    async def _opened(self, request: ImportKeyPair | DeriveKeyPair) -> PrivateKey:
+    async def _open(self, request: ImportKeyPair | DeriveKeyPair) -> PrivateKey:
         one_time = await self._entries.recipient(request.key_id)
         if not isinstance(one_time, X25519PrivateKey):
             raise UnreadableError("the one-time key of this import is not in KEYS_SECRETS; restore the bucket")
         if isinstance(request, ImportKeyPair):
-            content = _unsealed(request.sealed_key, one_time, request.key_id, "sealed_key")
+            content = _unseal(request.sealed_key, one_time, request.key_id, "sealed_key")
             # Validating an RSA key takes 84 ms.
             private = await asyncio.to_thread(load_foreign_key, content, request.algorithm, request.public_key_pem)
             if request.algorithm is not Algorithm.X25519:
                 message = import_proof(request.key_id, _public(one_time))
                 require_proof(private, request.algorithm, request.proof or b"", message)
             return private
-        passphrase = _unsealed(request.sealed_passphrase, one_time, request.key_id, "sealed_passphrase")
+        passphrase = _unseal(request.sealed_passphrase, one_time, request.key_id, "sealed_passphrase")
         derivation = derivation_of(request.organization, request.path)
-        async with self._deriving:
+        async with self._derivations:
             return await asyncio.to_thread(derive, passphrase, derivation, request.algorithm)
 
 
-def _unsealed(sealed: bytes, one_time: X25519PrivateKey, key_id: str, field: str) -> bytes:
+def _unseal(sealed: bytes, one_time: X25519PrivateKey, key_id: str, field: str) -> bytes:
     try:
         return SUITE.decrypt(sealed, one_time, sealing_info(key_id))
     except (InvalidTag, ValueError):
@@ -105,9 +105,9 @@ def _unsealed(sealed: bytes, one_time: X25519PrivateKey, key_id: str, field: str
         ) from None
 
 
-def _is(held: StoredKey, request: NewKey, private: PrivateKey) -> bool:
-    entry, kept = held
-    same_key = public_key_info(kept) == public_key_info(private)
+def _matches(stored: StoredKey, request: NewKey, private: PrivateKey) -> bool:
+    entry, stored_private = stored
+    same_key = public_key_info(stored_private) == public_key_info(private)
     return same_key and (entry.algorithm, entry.purpose) == (request.algorithm, request.purpose)
 
 
@@ -116,8 +116,8 @@ def _digest(request: ImportKeyPair | DeriveKeyPair) -> bytes:
     return sha256(to_json(asdict(request), bytes_mode="base64")).hexdigest().encode()
 
 
-def _served_place(key_id: str) -> str:
-    return f"{recipient_of(key_id)}.served"
+def _digest_kv_key(key_id: str) -> str:
+    return f"{recipient_name(key_id)}.served"
 
 
 def _public(private: PrivateKey) -> bytes:

@@ -11,27 +11,26 @@ from services.key.secrets.source import MIN_PASSPHRASE_LENGTH, KeyFile, Passphra
 from shared.errors import Conflict, Unusable
 from shared.nats.kv import KeyValue
 
-_MOST_CONFLICTS = 10
+_MAX_CONFLICTS = 10
 
 
 async def unlock(bucket: KeyValue, secret: Secret, previous: Secret | None = None) -> Keyring:
-    """Return the keyring of *bucket*. The first start creates the KEK; when only *previous* matches the bucket, the KEK
-    of *secret* becomes its successor.
+    """Returns the keyring of *bucket*, and creates the KEK at the first start.
 
-    Raises Unusable when the secrets do not match the bucket.
+    If only *previous* matches the bucket, the KEK of *secret* becomes the successor. Raises Unusable if none matches.
     """
-    for one in (secret, previous):
-        if isinstance(one, Passphrase) and len(one.text) < MIN_PASSPHRASE_LENGTH:
+    for given in (secret, previous):
+        if isinstance(given, Passphrase) and len(given.text) < MIN_PASSPHRASE_LENGTH:
             raise Unusable(f"the passphrase is shorter than {MIN_PASSPHRASE_LENGTH} characters: use a longer one")
-    for _ in range(_MOST_CONFLICTS):
+    for _ in range(_MAX_CONFLICTS):
         try:
-            return await _Unlocking(bucket, secret, previous).run()
+            return await _UnlockAttempt(bucket, secret, previous).run()
         except Conflict:  # another process changed the records
             await asyncio.sleep(0.05)
-    raise Unusable(f"the key-encryption key records of {bucket.bucket} keep changing: stop whatever else writes there")
+    raise Unusable(f"the key-encryption key records of {bucket.bucket} keep changing: stop all other writers")
 
 
-class _Unlocking:
+class _UnlockAttempt:
     """One attempt. Raises Conflict when a record changed since it was read."""
 
     def __init__(self, bucket: KeyValue, secret: Secret, previous: Secret | None) -> None:
@@ -41,26 +40,26 @@ class _Unlocking:
 
     async def run(self) -> Keyring:
         if await self._bucket.get(kek_records.ANY) is None:
-            return await self._begin()
+            return await self._create_first_kek()
         records = await kek_records.read_records(self._bucket)
         current = await _matching_kek(records, self._secret)
-        former = await _matching_kek(records, self._previous) if self._previous is not None else None
-        if current is None and former is None:
+        predecessor = await _matching_kek(records, self._previous) if self._previous is not None else None
+        if current is None and predecessor is None:
             raise Unusable(self._mismatch(records))
-        if current is None and former is not None:
-            return await self._record_successor(records, former)
+        if current is None and predecessor is not None:
+            return await self._record_successor(records, predecessor)
         assert current is not None
         await self._require_current(records[current.kek_id], current)
-        others = {kek_id: one for kek_id, one in records.items() if kek_id != current.kek_id}
-        if former is not None and former.kek_id in others:
-            if not kek_records.is_endorsed(others[former.kek_id], former):
-                raise Unusable(f"{self._bucket.bucket}/kek.{former.kek_id} was altered: restore it")
-            return Keyring(current, former)
+        others = {kek_id: record for kek_id, record in records.items() if kek_id != current.kek_id}
+        if predecessor is not None and predecessor.kek_id in others:
+            if not kek_records.is_endorsed(others[predecessor.kek_id], predecessor):
+                raise Unusable(f"{self._bucket.bucket}/kek.{predecessor.kek_id} was altered: restore it")
+            return Keyring(current, predecessor)
         if others:
-            await self._finish(others)
+            await self._retire(others)
         return Keyring(current)
 
-    async def _begin(self) -> Keyring:
+    async def _create_first_kek(self) -> Keyring:
         if await self._bucket.get("key.*") is not None:
             name = self._bucket.bucket
             raise Unusable(f"{name} holds keys but no record of their key-encryption key: restore the bucket")
@@ -69,35 +68,35 @@ class _Unlocking:
         await kek_records.put_record(self._bucket, facts, unique=kek_records.ANY)
         return Keyring(kek)
 
-    async def _record_successor(self, records: dict[str, KekRecord], former: KeyEncryptionKey) -> Keyring:
-        """Only the holder of the current KEK can name its successor."""
-        last = records[former.kek_id]
+    async def _record_successor(self, records: dict[str, KekRecord], predecessor: KeyEncryptionKey) -> Keyring:
+        """Records the successor of the current KEK, which only a holder of that KEK can do."""
+        last = records[predecessor.kek_id]
         if last.facts.successor is not None or len(records) > 1:
             raise Unusable(
                 f"{self._bucket.bucket} is being rewrapped under a secret other than this {_kind_of(self._secret)}: "
                 "finish that change first, with the secret that it was begun with"
             )
         facts, kek = await asyncio.to_thread(kek_records.create_kek, self._secret)
-        await kek_records.record_successor(self._bucket, last, former, facts)
-        return Keyring(kek, former)
+        await kek_records.record_successor(self._bucket, last, predecessor, facts)
+        return Keyring(kek, predecessor)
 
-    async def _require_current(self, one: KekRecord, kek: KeyEncryptionKey) -> None:
-        """Raises Unusable when *one* has a successor; writes its record if a crash left it out."""
-        if one.facts.successor is not None:
-            if not kek_records.is_endorsed(one, kek):
-                raise Unusable(f"{self._bucket.bucket}/{one.key} was altered: restore it")
+    async def _require_current(self, record: KekRecord, kek: KeyEncryptionKey) -> None:
+        """Raises Unusable if the KEK of *record* has a successor. Writes *record* if a crash prevented that."""
+        if record.facts.successor is not None:
+            if not kek_records.is_endorsed(record, kek):
+                raise Unusable(f"{self._bucket.bucket}/{record.key} was altered: restore it")
             raise Unusable(
                 f"the {_kind_of(self._secret)} was replaced: start with the new secret, and this one as the previous"
             )
-        if not one.revision:
-            await kek_records.put_record(self._bucket, one.facts)
+        if not record.revision:
+            await kek_records.put_record(self._bucket, record.facts)
 
-    async def _finish(self, others: dict[str, KekRecord]) -> None:
-        """Complete a finished change that another process left behind. Raises Unusable for an unfinished one."""
-        under, of_all = await kek_records.retire(self._bucket, others)
-        if not under:
+    async def _retire(self, others: dict[str, KekRecord]) -> None:
+        """Completes a change of secrets whose entries are all rewrapped. Raises Unusable if some are not."""
+        remaining, total = await kek_records.retire(self._bucket, others)
+        if not remaining:
             return
-        entries = f"{under} of {of_all} entries in {self._bucket.bucket} are still sealed under the previous secret"
+        entries = f"{remaining} of {total} entries in {self._bucket.bucket} are still sealed under the previous secret"
         if self._previous is None:
             raise Unusable(f"{entries}: set that secret too, as KEY_PREVIOUS_PASSPHRASE_FILE or KEY_PREVIOUS_KEK_FILE")
         raise Unusable(f"{entries}, and the previous {_kind_of(self._previous)} is a different one")
@@ -107,7 +106,7 @@ class _Unlocking:
         if self._previous is not None:
             previous = _kind_of(self._previous)
             return f"neither the {kind} nor the previous {previous} is the one that {name} was sealed with"
-        kinds = {type(one.facts) for one in records.values()}
+        kinds = {type(record.facts) for record in records.values()}
         if kinds == {PassphraseKek} and isinstance(self._secret, KeyFile):
             return f"{name} was sealed with a passphrase, not with a key file: give the passphrase"
         if kinds == {KeyFileKek} and isinstance(self._secret, Passphrase):
@@ -116,17 +115,17 @@ class _Unlocking:
 
 
 async def _matching_kek(records: dict[str, KekRecord], secret: Secret) -> KeyEncryptionKey | None:
-    """The KEK of *secret*, if one of the records is its own."""
-    for one in records.values():
-        match one.facts, secret:
+    """Returns the KEK of *secret*, if one of the records describes it."""
+    for record in records.values():
+        match record.facts, secret:
             case PassphraseKek() as facts, Passphrase():
                 key = await asyncio.to_thread(facts.derive, secret)
             case KeyFileKek(), KeyFile():
                 key = secret.key
             case _:
                 continue
-        kek = KeyEncryptionKey(one.facts.kek_id, key)
-        if one.facts.proves(kek):
+        kek = KeyEncryptionKey(record.facts.kek_id, key)
+        if record.facts.proves(kek):
             return kek
     return None
 

@@ -82,7 +82,7 @@ class KekRecord:
 
 
 def create_kek(secret: Secret) -> tuple[Facts, KeyEncryptionKey]:
-    """Create a KEK from *secret*. Blocks for as long as Argon2id takes."""
+    """Creates a KEK from *secret*. Blocks for as long as Argon2id takes."""
     kek_id = str(new_id())
     facts: Facts
     match secret:
@@ -98,14 +98,14 @@ def create_kek(secret: Secret) -> tuple[Facts, KeyEncryptionKey]:
 
 
 async def read_records(bucket: KeyValue) -> dict[str, KekRecord]:
-    """All records of *bucket* by KEK id. Raises Unusable for an unreadable one."""
+    """Reads all records of *bucket* by KEK id. Raises Unusable for an unreadable one."""
     found: dict[str, KekRecord] = {}
     async for document in bucket.all(ANY):
         facts = _read(bucket, document.key, document.value)
         found[facts.kek_id] = KekRecord(facts, document.revision)
-    for one in list(found.values()):
-        if one.facts.successor is not None:
-            facts = _read(bucket, one.key, one.facts.successor)
+    for record in list(found.values()):
+        if record.facts.successor is not None:
+            facts = _read(bucket, record.key, record.facts.successor)
             found.setdefault(facts.kek_id, KekRecord(facts, 0))
     return found
 
@@ -115,7 +115,7 @@ async def put_record(bucket: KeyValue, facts: Facts, unique: str | None = None) 
 
 
 async def record_successor(bucket: KeyValue, last: KekRecord, kek: KeyEncryptionKey, successor: Facts) -> None:
-    """Make *successor* the successor of *last*, whose KEK is *kek*. Raises Conflict when the record changed."""
+    """Makes *successor* the successor of *last*, whose KEK is *kek*. Raises Conflict if the record changed."""
     content = _write(successor)
     endorsed = {"successor": content, "endorsement": kek.wrap(_digest(content))}
     await bucket.put(last.key, _write(last.facts.model_copy(update=endorsed)), last.revision)
@@ -123,13 +123,13 @@ async def record_successor(bucket: KeyValue, last: KekRecord, kek: KeyEncryption
 
 
 def is_endorsed(last: KekRecord, kek: KeyEncryptionKey) -> bool:
-    """The holder of the KEK named the successor in *last*."""
+    """Tells whether a holder of *kek* recorded the successor in *last*."""
     successor, endorsement = last.facts.successor, last.facts.endorsement
     return successor is not None and endorsement is not None and kek.is_wrapped(endorsement, _digest(successor))
 
 
 async def put_sealed(bucket: KeyValue, keyring: Keyring, key: str, value: bytes) -> int:
-    """Create an entry sealed with *keyring* at *key* and return its revision.
+    """Creates an entry sealed with *keyring* at *key* and returns its revision.
 
     Raises Transient when the current KEK has been replaced: no process would rewrap the entry.
     """
@@ -142,30 +142,30 @@ async def put_sealed(bucket: KeyValue, keyring: Keyring, key: str, value: bytes)
 
 
 async def count_sealed_under(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
-    """The number of entries sealed under one of *kek_ids*, and of all sealed entries.
+    """Counts the entries sealed under one of *kek_ids*, and all sealed entries.
 
-    Raises Conflict when the answering replica lags: it must have the record that ends these KEKs.
+    Raises Conflict if the reading replica lags, and does not have the successor of each of these KEKs yet.
     """
-    under = of_all = 0
+    under = total = 0
     async for document in bucket.all():
         if document.key.startswith("kek."):
             facts = _read(bucket, document.key, document.value)
             if facts.kek_id in kek_ids and facts.successor is None:
                 raise Conflict(f"{bucket.bucket} has a replica on which {document.key} has no successor yet")
         elif (wrapped := wrapping_of(document)) is not None:
-            of_all += 1
+            total += 1
             under += wrapped.kek_id in kek_ids
-    return under, of_all
+    return under, total
 
 
 async def retire(bucket: KeyValue, kek_ids: Collection[str]) -> tuple[int, int]:
-    """Erase the records of *kek_ids* if no revision of any entry is sealed under them. Returns the counts."""
-    under, of_all = await count_sealed_under(bucket, kek_ids)
+    """Erases the records of *kek_ids* if no revision of any entry is sealed under them. Returns the counts."""
+    under, total = await count_sealed_under(bucket, kek_ids)
     if not under:
         await bucket.erase_overwritten()
         for kek_id in kek_ids:
             await bucket.erase_all(f"kek.{kek_id}")
-    return under, of_all
+    return under, total
 
 
 class Wrapping(BaseModel):

@@ -24,11 +24,11 @@ class KeyEncryptionKey:
         return aes_key_wrap_with_padding(self._key, data_key)
 
     def unwrap(self, wrapped: bytes) -> bytes:
-        """Raises InvalidUnwrap for a data key that another KEK wrapped, or that was altered."""
+        """Unwraps a data key. Raises InvalidUnwrap if another KEK wrapped it, or if it was altered."""
         return aes_key_unwrap_with_padding(self._key, wrapped)
 
     def is_wrapped(self, wrapped: bytes, content: bytes) -> bool:
-        """*wrapped* is *content* wrapped under this KEK."""
+        """Tells whether *wrapped* is *content* wrapped under this KEK."""
         try:
             return self.unwrap(wrapped) == content
         except InvalidUnwrap:
@@ -50,7 +50,7 @@ class Keyring:
         return self.current.wrap(data_key)
 
     def unwrap(self, kek_id: str, wrapped: bytes) -> bytes:
-        """Raises Transient for an unknown KEK: a process with the newer secret has it."""
+        """Unwraps a data key. Raises Transient for an unknown KEK: a process with the newer secret has it."""
         for kek in (self.current, self.previous):
             if kek is not None and kek.kek_id == kek_id:
                 return kek.unwrap(wrapped)

@@ -23,9 +23,10 @@ from services.key.custody.custodian import Custodian
 from services.key.custody.tbs import NotSignableError
 from services.key.effects import (
     AlgorithmDisabled,
-    AuthorityRecorded,
     BatchSigned,
     BindCertificate,
+    CaCertificateInvalid,
+    CaCertificateRegistered,
     CertificatesInvalid,
     CreateKeyPair,
     DeriveKeyPair,
@@ -34,7 +35,6 @@ from services.key.effects import (
     KeyIdTaken,
     KeyPairCreated,
     KeystoreEffect,
-    NotAnAuthority,
     Outcome,
     PrepareRecipient,
     PrivateKeyDestroyed,
@@ -64,11 +64,11 @@ class Keystore:
 
     def __init__(self, bucket: KeyValue, keyring: Keyring, *, ml_dsa: bool = False) -> None:
         self._entries = Entries(bucket, keyring)
-        self._importing = ImportedKeys(self._entries)
+        self._imported_keys = ImportedKeys(self._entries)
         self._custodian = Custodian(bucket)
         self._ml_dsa = ml_dsa
-        # asyncio.to_thread has four more threads than processors; key generation leaves those to shorter work.
-        self._generating = asyncio.Semaphore(os.cpu_count() or 1)
+        # asyncio.to_thread has four more threads than processors; key generation leaves those four to shorter work.
+        self._generations = asyncio.Semaphore(os.cpu_count() or 1)
 
     async def perform(self, effect: KeystoreEffect) -> Outcome:
         if isinstance(effect, ErasePrivateKey):
@@ -88,10 +88,10 @@ class Keystore:
                     return AlgorithmDisabled(effect, effect.algorithm)
                 if isinstance(effect, CreateKeyPair):
                     return await self._create(effect)
-                return await self._importing.take(effect)
+                return await self._imported_keys.perform(effect)
             case PrepareRecipient():
                 await self._entries.find(effect.key_id)  # raises DestroyedError: a destroyed id is not prepared again
-                return await self._importing.prepare(effect)
+                return await self._imported_keys.prepare(effect)
             case Sign() | SignMessages():
                 if effect.signature_algorithm is SignatureAlgorithm.ML_DSA_65 and not self._ml_dsa:
                     return AlgorithmDisabled(effect, Algorithm.ML_DSA_65)
@@ -104,25 +104,25 @@ class Keystore:
                 assert_never(effect)
 
     async def _create(self, request: CreateKeyPair) -> Outcome:
-        """Create the key pair; a repeated request returns the same public key."""
+        """Creates the key pair; a repeated request returns the same public key."""
         found = await self._entries.find(request.key_id)
         if found is None:
-            found = await self._entries.keep(request, await self._generated(request.algorithm))
+            found = await self._entries.create(request, await self._generate(request.algorithm))
         entry, private = found
         if (entry.algorithm, entry.purpose) != (request.algorithm, request.purpose):
             return KeyIdTaken(request, entry.algorithm, entry.purpose)
         public = public_key_info(private)
         return KeyPairCreated(request, public.pem, public.fingerprint_sha256)
 
-    async def _generated(self, algorithm: Algorithm) -> PrivateKey:
+    async def _generate(self, algorithm: Algorithm) -> PrivateKey:
         if not is_rsa(algorithm):
             return generate(algorithm)
-        async with self._generating:
+        async with self._generations:
             return await asyncio.to_thread(generate, algorithm)
 
     async def _sign(self, request: Sign | SignMessages) -> Outcome:
-        """The only way to a signature: the custodian examines every message first."""
-        entry, private = await self._entries.existing(request.key_id)
+        """Signs after the custodian has examined every message; no other method signs."""
+        entry, private = await self._entries.require(request.key_id)
         messages = (request.message,) if isinstance(request, Sign) else request.messages
         public, algorithm = private.public_key(), request.signature_algorithm
         try:
@@ -146,13 +146,13 @@ class Keystore:
     async def _stored_signature(
         self, entry: Entry, private: PrivateKey, algorithm: SignatureAlgorithm, message: bytes
     ) -> bytes:
-        """The stored signature of *message*, or a new one: randomized algorithms sign the same bytes once."""
-        place = _signature_place(entry, algorithm, message)
-        stored = await self._entries.read(place)
-        return stored if stored is not None else await self._entries.put_once(place, sign(private, algorithm, message))
+        """Returns the stored signature of *message*, or a new one: randomized algorithms sign the same bytes once."""
+        kv_key = _signature_kv_key(entry, algorithm, message)
+        stored = await self._entries.read(kv_key)
+        return stored if stored is not None else await self._entries.put_once(kv_key, sign(private, algorithm, message))
 
     async def _seal_to_recipient(self, request: SealPrivateKey) -> Outcome:
-        entry, private = await self._entries.existing(request.key_id)
+        entry, private = await self._entries.require(request.key_id)
         recipient = X25519PublicKey.from_public_bytes(request.recipient_public_key)
         try:
             content = encode_private_key(private, entry.purpose, request.format, request.certificates_pem)
@@ -165,14 +165,14 @@ class Keystore:
         return PrivateKeySealed(request, sealed, entry.algorithm)
 
     async def _bind(self, request: BindCertificate) -> Outcome:
-        _, private = await self._entries.existing(request.key_id)
+        _, private = await self._entries.require(request.key_id)
         try:
             fingerprint = await self._custodian.bind(request.key_id, private.public_key(), request.certificate_pem)
         except NotSignableError as error:
-            return NotAnAuthority(request, str(error))
-        return AuthorityRecorded(request, fingerprint)
+            return CaCertificateInvalid(request, str(error))
+        return CaCertificateRegistered(request, fingerprint)
 
 
-def _signature_place(entry: Entry, algorithm: SignatureAlgorithm, message: bytes) -> str:
-    place = f"signature.{entry.key_id}.{sha256(message).hexdigest()}"
-    return place if algorithm is SIGNATURE_ALGORITHMS[entry.algorithm][0] else f"{place}.{algorithm}"
+def _signature_kv_key(entry: Entry, algorithm: SignatureAlgorithm, message: bytes) -> str:
+    kv_key = f"signature.{entry.key_id}.{sha256(message).hexdigest()}"
+    return kv_key if algorithm is SIGNATURE_ALGORITHMS[entry.algorithm][0] else f"{kv_key}.{algorithm}"

@@ -12,12 +12,12 @@ from services.key.secrets.keyring import KeyEncryptionKey, Keyring
 from shared.errors import Conflict
 from shared.nats.kv import Document, KeyValue
 
-_PAUSE = 1.0
+_RETRY_INTERVAL_S = 1.0
 log = logging.getLogger(__name__)
 
 
 async def rewrap_until_done(bucket: KeyValue, keyring: Keyring, *, changing: bool) -> None:
-    """Rewrap until every entry of *bucket* is under the current KEK. Idempotent, also for concurrent processes.
+    """Rewraps until every entry of *bucket* is under the current KEK. Idempotent, also for concurrent processes.
 
     *changing*: a previous secret is configured; log when it can be removed.
     """
@@ -27,13 +27,13 @@ async def rewrap_until_done(bucket: KeyValue, keyring: Keyring, *, changing: boo
             rewrapped = await _rewrap_all(bucket, keyring.current, keyring.previous) if keyring.previous else 0
             if not changing or await _finish(bucket, keyring, rewrapped):
                 return
-        except Exception as error:  # noqa: BLE001 - any failure is retried; commands are served meanwhile
+        except Exception as error:  # noqa: BLE001 - any failure is retried; the service handles commands all the time
             log.warning("rewrapping KEYS_SECRETS failed and is retried: %s", error or type(error).__name__)
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(_RETRY_INTERVAL_S)
 
 
 async def _rewrap_all(bucket: KeyValue, current: KeyEncryptionKey, previous: KeyEncryptionKey) -> int:
-    """Rewrap one pass and return the number of entries. A conflict means that another process was first."""
+    """Does one pass and returns the number of rewrapped entries. After a Conflict another process was first."""
     rewrapped = 0
     async for document in bucket.all():
         wrapping = wrapping_of(document)
@@ -59,15 +59,15 @@ async def _rewrap(
 
 
 async def _finish(bucket: KeyValue, keyring: Keyring, rewrapped: int) -> bool:
-    """Retire the previous KEK; False while entries are sealed under it."""
-    under, of_all = await retire(bucket, [keyring.previous.kek_id] if keyring.previous else [])
-    if not under:
+    """Retires the previous KEK; returns False while entries are sealed under it."""
+    remaining, total = await retire(bucket, [keyring.previous.kek_id] if keyring.previous else [])
+    if not remaining:
         log.info(
             "the previous secret can be removed: all %d entries in %s are under key-encryption key %s (%d rewrapped in "
             "this pass)",
-            of_all,
+            total,
             bucket.bucket,
             keyring.kek_id,
             rewrapped,
         )
-    return not under
+    return not remaining

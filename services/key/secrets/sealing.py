@@ -73,7 +73,7 @@ def seal(keyring: Keyring, request: NewKey, pkcs8: bytes) -> Entry:
 
 
 def open_entry(keyring: Keyring, entry: Entry, key_id: str) -> bytes:
-    """Decrypt the PKCS#8 in *entry*, which must belong to *key_id*. Raises UnreadableError."""
+    """Decrypts the PKCS#8 in *entry*, which must belong to *key_id*. Raises UnreadableError."""
     try:
         data_key = keyring.unwrap(entry.kek_id, entry.wrapped_data_key)
         return AESGCM(data_key).decrypt(
@@ -84,6 +84,6 @@ def open_entry(keyring: Keyring, entry: Entry, key_id: str) -> bytes:
 
 
 def _associated_data(key_id: str, algorithm: Algorithm, purpose: Purpose) -> bytes:
-    """Associated data: an entry moved to another id, or relabelled, does not decrypt."""
+    """Returns the associated data: an entry moved to another id, or relabelled, does not decrypt."""
     facts = {"v": 1, "key_id": key_id, "algorithm": algorithm, "purpose": purpose}
     return json.dumps(facts, sort_keys=True, separators=(",", ":")).encode()

@@ -3,7 +3,7 @@
 import pytest
 
 from services.key.domain import KEY
-from services.key.effects import AuthorityRecorded, BindCertificate, NotAnAuthority
+from services.key.effects import BindCertificate, CaCertificateInvalid, CaCertificateRegistered
 from shared.contracts.key.commands import BindAuthority
 from shared.contracts.key.events import AuthorityBound, KeyGenerated, KeyRevoked
 from shared.contracts.key.value_types import Algorithm, Provenance, Purpose
@@ -38,11 +38,11 @@ def test_the_custodian_reads_the_certificate_and_notes_the_authority(history):
 
 
 def test_what_is_noted_is_told():
-    key.given(generated()).when(AuthorityRecorded(EFFECT, PRINT)).then(BOUND)
+    key.given(generated()).when(CaCertificateRegistered(EFFECT, PRINT)).then(BOUND)
 
 
 def test_a_certificate_that_makes_no_authority_of_the_key_is_refused_for_its_reason():
-    key.given(generated()).when(NotAnAuthority(EFFECT, "another key")).then_refuses(
+    key.given(generated()).when(CaCertificateInvalid(EFFECT, "another key")).then_refuses(
         RejectionCode.INVALID, "certificate_pem", ID, "another key"
     )
 

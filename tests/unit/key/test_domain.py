@@ -277,7 +277,7 @@ def test_a_key_that_is_not_exportable_stays():
 def test_a_certificate_signing_key_stays_even_if_its_event_says_exportable():
     history = generated(purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given(history).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "certificate-signing", "never leaves")
+    key.given(history).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "certificate-signing", "is never exported")
 
 
 def test_what_does_not_exist_cannot_be_exported():

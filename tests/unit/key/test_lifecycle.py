@@ -11,9 +11,9 @@ from services.key.crypto.nkeys import ed25519_of
 from services.key.domain import KEY
 from services.key.effects import (
     AlgorithmDisabled,
-    AuthorityRecorded,
     BatchSigned,
     BindCertificate,
+    CaCertificateRegistered,
     CertificatesInvalid,
     ConcurrentKeyPair,
     CreateKeyPair,
@@ -155,7 +155,9 @@ def test_these_algorithms_fit():
 
 @pytest.mark.parametrize("purpose", SIGNING)
 def test_an_authority_s_key_is_never_exportable(purpose):
-    key.given().when(command(purpose=purpose, exportable=True)).then_refuses(RejectionCode.NOT_ALLOWED, "never leaves")
+    key.given().when(command(purpose=purpose, exportable=True)).then_refuses(
+        RejectionCode.NOT_ALLOWED, "never exported"
+    )
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.KEY_MANAGEMENT}))
@@ -463,7 +465,7 @@ def test_a_key_of_nats_leaves_as_a_seed_too(purpose):
     key.given(generated(Algorithm.ED25519, purpose)).when(ask).then_performs(
         SealPrivateKey(key_id=ID, recipient_public_key=RECIPIENT, format=PrivateKeyFormat.NKEY_SEED)
     )
-    key.given(generated(Algorithm.ED25519)).when(ask).then_refuses(RejectionCode.INVALID, "only a key of NATS")
+    key.given(generated(Algorithm.ED25519)).when(ask).then_refuses(RejectionCode.INVALID, "only a NATS key")
 
 
 def test_a_public_key_is_shown_in_the_form_that_is_asked_for():
@@ -493,7 +495,7 @@ def test_a_certificate_signing_key_is_bound_to_the_certificate_that_it_signs_for
     authority = generated(purpose=Purpose.CERTIFICATE_SIGNING, exportable=False)
 
     key.given(authority).when(BindAuthority(key_id=ID, certificate_pem=pem)).then_performs(BindCertificate(ID, pem))
-    key.given(authority).when(AuthorityRecorded(BindCertificate(ID, pem), PRINT)).then(
+    key.given(authority).when(CaCertificateRegistered(BindCertificate(ID, pem), PRINT)).then(
         AuthorityBound(key_id=ID, certificate_pem=pem, fingerprint_sha256=PRINT)
     )
 
@@ -597,7 +599,7 @@ def test_what_is_over_is_put_away_and_then_only_destroyed(state):
     history = (*HISTORIES[state], KeyArchived(key_id=ID))
 
     key.given(*HISTORIES[state]).when(ArchiveKey(key_id=ID)).then(KeyArchived(key_id=ID))
-    key.given(*history).when(RevokeKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "only destroying")
+    key.given(*history).when(RevokeKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "can only be destroyed")
     key.given(*history).when(RevokeKey(key_id=ID, void_if_absent=True)).then_it_stands()
 
 
