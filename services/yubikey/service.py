@@ -72,6 +72,8 @@ class _Edge:
 
     async def start(self, client: Client, host: Host) -> None:
         settings = self._settings
+        bucket = KeyValue(client.jetstream(), BUCKET)
+        await require_readable(bucket, self._sealing)
         home = await StateDirectory.claim(settings.state_directory, self._predecessor_s)
         configuration = AgentConfiguration(
             name=settings.agent,
@@ -80,8 +82,6 @@ class _Edge:
             prompt_timeout_s=settings.patience_s,
         )
         self._agent = Agent(configuration, home, client, host.background)
-        bucket = KeyValue(client.jetstream(), BUCKET)
-        await require_readable(bucket, self._sealing)
         if settings.previous_secret is not None:
             host.background(reseal_documents(bucket, self._sealing, self._agent.leases))
         host.on_stopping(self._agent.stop_prompts)

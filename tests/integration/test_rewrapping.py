@@ -170,7 +170,7 @@ async def test_it_is_said_when_the_previous_secret_can_be_taken_away_and_how_man
 
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 2
-    assert all("the previous secret can be taken away: all 4 entries" in line for line in said)
+    assert all("the previous secret can be removed: all 4 entries" in line for line in said)
 
 
 async def test_one_change_after_another(bucket):
@@ -209,7 +209,7 @@ async def test_before_the_change_is_complete_the_new_secret_alone_is_refused_wit
 
     with pytest.raises(Unusable, match="5 of 7 entries in KEYS_SECRETS are still sealed under the previous secret"):
         await unlock(bucket, NEW)
-    with pytest.raises(Unusable, match=r"5 of 7 .* the previous key file that was given is not that one"):
+    with pytest.raises(Unusable, match=r"5 of 7 .* the previous key file is a different one"):
         await unlock(bucket, NEW, OTHER)
 
 
@@ -267,7 +267,7 @@ async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(b
     await bucket.put(broken.key, json.dumps(altered).encode(), broken.revision)
 
     settling = asyncio.create_task(rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True))
-    await until(lambda: "was altered and cannot be wrapped again" in caplog.text)
+    await until(lambda: "was altered and cannot be rewrapped" in caplog.text)
     settling.cancel()
 
     assert f"KEYS_SECRETS/{broken.key} was altered" in caplog.text
