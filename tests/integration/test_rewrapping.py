@@ -402,7 +402,7 @@ async def test_killed_in_the_middle_again_and_again_the_process_comes_to_its_end
         await require_all_sign(bucket, await unlock(bucket, NEW, OLD), some)
     async with _process(server) as process, asyncio.timeout(60):
         async for line in process.stderr:
-            if b"can be taken away" in line:
+            if b"can be removed" in line:
                 break
         process.terminate()
         await process.communicate()
