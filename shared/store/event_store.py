@@ -156,10 +156,10 @@ class EventStore(Generic[State, E]):
                     return True
         return False
 
-    async def save_forever(self) -> None:
+    async def save_forever(self, interval_s: float = _FLUSH_INTERVAL_S) -> None:
         """Writes changed snapshots to KEYS_SNAPSHOTS a few times a second; nothing waits for it, and it may be lost."""
         while True:
-            await asyncio.sleep(_FLUSH_INTERVAL_S)
+            await asyncio.sleep(interval_s)
             await self.save()
 
     async def save(self) -> None:

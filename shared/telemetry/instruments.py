@@ -28,19 +28,30 @@ DURATION_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1
 _TEMPLATE = "messaging.destination.template"
 Labels = tuple[tuple[str, str], ...]
 log = logging.getLogger(__name__)
-_meter = metrics.get_meter("cim-keys")
-_handling_durations = _meter.create_histogram(
-    "messaging.process.duration",
-    "s",
-    "Duration of the handling of a message",
-    explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
-)
-_command_durations = _meter.create_histogram(
-    "cim_keys.command.duration",
-    "s",
-    "Time from the storage of a command to its outcome",
-    explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
-)
+METER = metrics.get_meter("cim-keys")
+"""The meter of this process: a proxy until the SDK is configured."""
+
+
+class Instruments:
+    """Tracer and histograms of handled messages."""
+
+    def __init__(self, meter: metrics.Meter, tracer: trace.Tracer) -> None:
+        self.tracer = tracer
+        self.handling_durations = meter.create_histogram(
+            "messaging.process.duration",
+            "s",
+            "Duration of the handling of a message",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
+        )
+        self.command_durations = meter.create_histogram(
+            "cim_keys.command.duration",
+            "s",
+            "Time from the storage of a command to its outcome",
+            explicit_bucket_boundaries_advisory=DURATION_BUCKETS_S,
+        )
+
+
+_INSTRUMENTS = Instruments(METER, trace.get_tracer("cim-keys"))
 
 
 class Gauge:
@@ -49,9 +60,9 @@ class Gauge:
     OpenTelemetry's own gauge exports each label set for ever, also of things that are gone.
     """
 
-    def __init__(self, name: str, unit: str, description: str) -> None:
+    def __init__(self, name: str, unit: str, description: str, *, meter: metrics.Meter = METER) -> None:
         self._values: dict[str, Mapping[Labels, float]] = {}
-        _meter.create_observable_gauge(name, [self._observe], unit, description)
+        meter.create_observable_gauge(name, [self._observe], unit, description)
 
     def set(self, source: str, values: Mapping[Labels, float]) -> None:
         """Replaces all values of *source*."""
@@ -95,9 +106,16 @@ def is_on() -> bool:
     return _Switch.is_on
 
 
-def observe(message: Msg, durable: str) -> AbstractContextManager[None]:
-    """Observes the handling of *message* of the consumer *durable*; messages that it causes continue the trace."""
-    return _observing(message, durable) if _Switch.is_on else nullcontext()
+def observe(message: Msg, durable: str, instruments: Instruments | None = None) -> AbstractContextManager[None]:
+    """Observes the handling of *message* of the consumer *durable*; messages that it causes continue the trace.
+
+    *instruments*: default are those of this process, once observation is on.
+    """
+    if instruments is None:
+        if not _Switch.is_on:
+            return nullcontext()
+        instruments = _INSTRUMENTS
+    return _observing(message, durable, instruments)
 
 
 def record_outcome(event_type: str, code: str | None = None) -> None:
@@ -106,10 +124,11 @@ def record_outcome(event_type: str, code: str | None = None) -> None:
         current.event_type, current.code = event_type, code
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Observation:
     """Span, labels and times of one handled message."""
 
+    instruments: Instruments
     span: trace.Span
     labels: dict[str, str]
     stored: datetime
@@ -123,9 +142,10 @@ class _Observation:
         if error:
             self.span.set_status(trace.StatusCode.ERROR)
         self.span.end()
-        _handling_durations.record(seconds, {**self.labels, **failed})
+        self.instruments.handling_durations.record(seconds, {**self.labels, **failed})
         if outcome:
-            _command_durations.record(max((datetime.now(UTC) - self.stored).total_seconds(), 0.0), outcome)
+            seconds_since_stored = (datetime.now(UTC) - self.stored).total_seconds()
+            self.instruments.command_durations.record(max(seconds_since_stored, 0.0), outcome)
 
 
 @contextmanager
@@ -138,10 +158,10 @@ def best_effort(what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _observing(message: Msg, durable: str) -> Iterator[None]:
+def _observing(message: Msg, durable: str, instruments: Instruments) -> Iterator[None]:
     observation: _Observation | None = None
     with best_effort(durable):
-        observation = _begin_observation(message, durable)
+        observation = _begin_observation(message, durable, instruments)
     if observation is None:
         yield
         return
@@ -158,10 +178,16 @@ def _observing(message: Msg, durable: str) -> Iterator[None]:
             observation.end(time.perf_counter() - started, failed)
 
 
-def _begin_observation(message: Msg, durable: str) -> _Observation:
+def _begin_observation(message: Msg, durable: str, instruments: Instruments) -> _Observation:
     labels = {_TEMPLATE: template_of(message.subject), "messaging.consumer.group.name": durable}
     current = ObservedMessage(str(spans.correlation_id_of(message)))
-    return _Observation(spans.start_span(message, durable, labels), labels, message.metadata.timestamp, current)
+    return _Observation(
+        instruments=instruments,
+        span=spans.start_span(message, durable, labels, instruments.tracer),
+        labels=labels,
+        stored=message.metadata.timestamp,
+        current=current,
+    )
 
 
 def template_of(subject: str) -> str:

@@ -28,7 +28,6 @@ _MAX_AGE = timedelta(hours=1)
 _MAX_CHARACTERS = 256
 _PROPAGATOR = TraceContextTextMapPropagator()
 _MESSAGE_IDS = (Header.COMMAND_ID, Header.EVENT_ID)
-_tracer = trace.get_tracer("cim-keys")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +65,9 @@ def message_id(message: Msg) -> UUID:
     return found or id_from_stream_position(metadata.stream, metadata.sequence.stream, metadata.timestamp)
 
 
-def start_span(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
+def start_span(message: Msg, durable: str, labels: Mapping[str, str], tracer: trace.Tracer) -> trace.Span:
     """Starts the span of *message* and writes it into the headers, so that messages it causes are children."""
-    span = _start(message, durable, labels)
+    span = _start(message, durable, labels, tracer)
     trace_headers: dict[str, str] = {}
     _PROPAGATOR.inject(trace_headers, trace.set_span_in_context(span))
     other_headers = {name: value for name, value in (message.headers or {}).items() if name not in _PROPAGATOR.fields}
@@ -76,7 +75,7 @@ def start_span(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.S
     return span
 
 
-def _start(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
+def _start(message: Msg, durable: str, labels: Mapping[str, str], tracer: trace.Tracer) -> trace.Span:
     own_id, reader, fresh = message_id(message), catalog().consumers[durable].reader, _is_fresh(message)
     context = extract_context(message.headers or {})
     origin = trace.get_current_span(context).get_span_context()
@@ -86,7 +85,7 @@ def _start(message: Msg, durable: str, labels: Mapping[str, str]) -> trace.Span:
         links.append(trace.Link(origin, {"cim.link": "origin"}))
     token = span_ids.set(SpanIds(span_id(own_id, reader, message.metadata.num_delivered), new_trace))
     try:
-        return _tracer.start_span(
+        return tracer.start_span(
             f"process {labels['messaging.destination.template']}",
             context=context if goes_on else trace.set_span_in_context(trace.INVALID_SPAN),
             kind=trace.SpanKind.CONSUMER,

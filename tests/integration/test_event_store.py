@@ -1,4 +1,4 @@
-"""Where an aggregate stands, and who may append to it."""
+"""The event store: state, versions and appends with optimistic concurrency."""
 
 import asyncio
 import json
@@ -219,12 +219,11 @@ async def test_what_has_not_changed_is_not_saved_again(js, key_id):
     assert json.loads(document.value)["state"]["reasons"] == []
 
 
-async def test_saving_goes_on_after_it_could_not(js, key_id, monkeypatch):
-    monkeypatch.setattr("shared.store.event_store._FLUSH_INTERVAL_S", 0.01)
+async def test_saving_goes_on_after_it_could_not(js, key_id):
     store, too_much = ledger_store(js), str(new_id())
     standing = Versioned(Ledger(reasons=("x" * 2_000_000,)))
     await store.append(standing, generated(too_much), Lineage.root(new_id()), "key")
-    saving = asyncio.create_task(store.save_forever())
+    saving = asyncio.create_task(store.save_forever(interval_s=0.01))
     await asyncio.sleep(0.05)
 
     await _append(store, generated(key_id))

@@ -259,16 +259,16 @@ async def test_a_new_secret_that_is_the_old_one_changes_nothing(bucket):
     assert await messages(bucket) == 2
 
 
-async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(bucket, caplog, monkeypatch):
-    monkeypatch.setattr(rewrap, "_PAUSE", 0.01)
+async def test_an_entry_that_was_altered_keeps_the_old_key_in_use_and_is_named(bucket, caplog):
     keys = await made(bucket, await unlock(bucket, OLD), 2)
     broken = await bucket.get(f"key.{next(iter(keys))}")
     altered = from_json(broken.value) | {"wrapped_data_key": "A" * 56}
     await bucket.put(broken.key, json.dumps(altered).encode(), broken.revision)
 
-    settling = asyncio.create_task(rewrap_until_done(bucket, await unlock(bucket, NEW, OLD), changing=True))
+    keyring = await unlock(bucket, NEW, OLD)
+    rewrapping = asyncio.create_task(rewrap_until_done(bucket, keyring, changing=True, retry_delay_s=0.01))
     await until(lambda: "was altered and cannot be rewrapped" in caplog.text)
-    settling.cancel()
+    rewrapping.cancel()
 
     assert f"KEYS_SECRETS/{broken.key} was altered" in caplog.text
     with pytest.raises(Unusable, match="1 of 2 entries"):

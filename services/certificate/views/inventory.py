@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime
 from typing import get_args
 
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
+from opentelemetry.metrics import Meter
 
 from shared.contracts.certificate.events import (
     CertificateExpired,
@@ -25,7 +27,7 @@ from shared.contracts.certificate.events import (
 from shared.errors import Poison
 from shared.messages.envelope import decode_event
 from shared.nats.log_reader import LogReader
-from shared.telemetry.instruments import Gauge
+from shared.telemetry.instruments import METER, Gauge, Labels
 
 _InventoryEvent = (
     CertificateSigned
@@ -43,11 +45,32 @@ _PATTERNS = tuple(
 WITHIN_DAYS = (0, 1, 7, 30, 90, 365)
 _INTERVAL_S = 15.0
 
-_certificates = Gauge(
-    "cim_keys.certificates", "{certificate}", "Certificates neither revoked nor replaced, by days to their end"
-)
-_crls = Gauge("cim_keys.crl.remaining", "s", "How long the last CRL is good yet, of an issuer that makes CRLs")
 log = logging.getLogger(__name__)
+
+
+class InventoryGauges:
+    """Gauges of certificates and CRLs."""
+
+    def __init__(self, meter: Meter = METER) -> None:
+        self._certificates = Gauge(
+            "cim_keys.certificates", "{certificate}", "Valid certificates by days to expiry", meter=meter
+        )
+        self._crls = Gauge("cim_keys.crl.remaining", "s", "Remaining validity of each issuer's last CRL", meter=meter)
+
+    def report(self, inventory: Inventory, now: datetime) -> None:
+        counts = inventory.count(now.date()).items()
+        certificates: dict[Labels, float] = {
+            (("cim.profile", profile), ("cim.expires_within_days", within)): number
+            for (profile, within), number in counts
+        }
+        self._certificates.set("inventory", certificates)
+        crls: dict[Labels, float] = {
+            (("cim.issuer.id", issuer),): remaining_s for issuer, remaining_s in inventory.crls(now).items()
+        }
+        self._crls.set("inventory", crls)
+
+
+_GAUGES = InventoryGauges()
 
 
 class Inventory:
@@ -65,13 +88,16 @@ class Inventory:
             event = decode_event(message, _EVENTS)[1]
         except Poison as error:
             log.warning("%s is left out of the inventory: %s", message.subject, error)
-            return
+        else:
+            self.apply_event(event)
+
+    def apply_event(self, event: _InventoryEvent) -> None:
         match event:
             case CertificateSigned() | CertificateImported():
                 self._valid[event.certificate_id] = str(event.profile), event.not_after.date()
             case CrlPublished():
                 self._crls[event.certificate_id] = event.next_update, self._last_day_of(event.certificate_id)
-            case CertificateSuperseded():  # it is no longer used, but it still issues CRLs
+            case CertificateSuperseded():  # a superseded issuer still issues CRLs
                 self._valid.pop(event.certificate_id, None)
             case CertificateRevoked() | CertificateExpired():
                 self._valid.pop(event.certificate_id, None)
@@ -107,29 +133,24 @@ def _within(days: int) -> str:
     return next((str(limit) for limit in WITHIN_DAYS if days <= limit), "more")
 
 
-async def report_forever(js: JetStreamContext, interval_s: float = _INTERVAL_S) -> None:
-    """Reads the log and sets the gauges every *interval_s*, until it is cancelled."""
+async def report_forever(js: JetStreamContext) -> None:
+    """Reads the log and sets the gauges, until it is cancelled."""
     inventory = Inventory()
     reader = LogReader(js, _PATTERNS, inventory.apply, inventory.reset)
+    await keep_reporting(reader.catch_up, lambda: _GAUGES.report(inventory, datetime.now(UTC)))
+
+
+async def keep_reporting(
+    catch_up: Callable[[], Awaitable[object]], report: Callable[[], None], interval_s: float = _INTERVAL_S
+) -> None:
+    """Calls *catch_up* and *report* every *interval_s*; reports go on while `catch_up` fails."""
     is_complete = False
     while True:
         try:
-            await reader.catch_up()
+            await catch_up()
             is_complete = True
         except Exception as error:  # noqa: BLE001 - the loop must survive any error
             log.warning("inventory not updated, retrying: %s", error if str(error) else type(error).__name__)
         if is_complete:  # days to expiry change without new events
-            _report(inventory, datetime.now(UTC))
+            report()
         await asyncio.sleep(interval_s)
-
-
-def _report(inventory: Inventory, now: datetime) -> None:
-    counts = inventory.count(now.date()).items()
-    _certificates.set(
-        "inventory",
-        {
-            (("cim.profile", profile), ("cim.expires_within_days", within)): number
-            for (profile, within), number in counts
-        },
-    )
-    _crls.set("inventory", {(("cim.issuer.id", issuer),): left for issuer, left in inventory.crls(now).items()})

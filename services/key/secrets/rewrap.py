@@ -12,11 +12,13 @@ from services.key.secrets.keyring import KeyEncryptionKey, Keyring
 from shared.errors import Conflict
 from shared.nats.kv import Document, KeyValue
 
-_RETRY_INTERVAL_S = 1.0
+_RETRY_DELAY_S = 1.0
 log = logging.getLogger(__name__)
 
 
-async def rewrap_until_done(bucket: KeyValue, keyring: Keyring, *, changing: bool) -> None:
+async def rewrap_until_done(
+    bucket: KeyValue, keyring: Keyring, *, changing: bool, retry_delay_s: float = _RETRY_DELAY_S
+) -> None:
     """Rewraps until every entry of *bucket* is under the current KEK. Idempotent, also for concurrent processes.
 
     *changing*: a previous secret is configured; log when it can be removed.
@@ -29,7 +31,7 @@ async def rewrap_until_done(bucket: KeyValue, keyring: Keyring, *, changing: boo
                 return
         except Exception as error:  # noqa: BLE001 - any failure is retried; the service handles commands all the time
             log.warning("rewrapping KEYS_SECRETS failed and is retried: %s", error or type(error).__name__)
-        await asyncio.sleep(_RETRY_INTERVAL_S)
+        await asyncio.sleep(retry_delay_s)
 
 
 async def _rewrap_all(bucket: KeyValue, current: KeyEncryptionKey, previous: KeyEncryptionKey) -> int:

@@ -1,4 +1,4 @@
-"""Whatever a message brings: it is handled, its span can be exported, and the labels of its measures are few."""
+"""Telemetry of handled messages: any message is handled, its span can be exported, and labels are bounded."""
 
 import asyncio
 from unittest.mock import Mock
@@ -49,18 +49,18 @@ SUBJECTS = ANY_TEXT | st.lists(
 LONGEST = 256
 
 
-class Seen:
-    """What observers are told."""
+class Exported:
+    """Instruments with in-memory exporters."""
 
-    def __init__(self, monkeypatch):
+    def __init__(self):
         self.exporter, self.reader = InMemorySpanExporter(), InMemoryMetricReader()
         traces = TracerProvider(id_generator=DerivedIds(), shutdown_on_exit=False)
         traces.add_span_processor(SimpleSpanProcessor(self.exporter))
         meter = MeterProvider([self.reader], shutdown_on_exit=False).get_meter("test")
-        monkeypatch.setattr(spans, "_tracer", traces.get_tracer("test"))
-        monkeypatch.setattr(instruments, "_handling_durations", meter.create_histogram("handling"))
-        monkeypatch.setattr(instruments, "_command_durations", meter.create_histogram("answering"))
-        monkeypatch.setattr("shared.telemetry.instruments._Switch.is_on", True)
+        self.instruments = instruments.Instruments(meter, traces.get_tracer("test"))
+
+    def observe(self, observed, durable="key"):
+        return instruments.observe(observed, durable, self.instruments)
 
     @property
     def spans(self):
@@ -74,8 +74,7 @@ class Seen:
 
 @pytest.fixture(name="seen", scope="module")
 def _seen():
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        yield Seen(monkeypatch)
+    return Exported()
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +92,7 @@ def message(headers, subject="keys.commands.key.generate", deliveries=1):
 def test_any_message_is_handled_and_its_span_is_small_and_can_be_exported(seen, headers, subject, deliveries):
     seen.exporter.clear()
     handled = message(headers, subject, deliveries)
-    with instruments.observe(handled, "key"):
+    with seen.observe(handled):
         instruments.record_outcome("KeyGenerated")
     (span,) = seen.spans
     encode_spans([span]).SerializeToString()
@@ -124,28 +123,27 @@ def test_of_subjects_there_are_as_many_labels_as_the_catalog_has_lines(subject):
 )
 def test_what_cannot_be_observed_is_handled_all_the_same(seen, odd):
     handled = []
-    with instruments.observe(odd, "key"):
+    with seen.observe(odd):
         handled.append(odd)
     assert handled == [odd]
     assert seen.spans == ()
 
 
 def test_a_consumer_that_is_not_in_the_catalog_is_read_all_the_same(seen):
-    with instruments.observe(message({}), "somebody-elses"):
+    with seen.observe(message({}), "somebody-elses"):
         pass
     assert seen.spans == ()
 
 
-@pytest.mark.usefixtures("seen")
-def test_an_instrument_that_fails_hinders_nothing(monkeypatch):
-    monkeypatch.setattr(instruments, "_handling_durations", Mock(record=Mock(side_effect=RuntimeError)))
-    with instruments.observe(message({}), "key"):
+def test_an_instrument_that_fails_hinders_nothing(seen):
+    failing = Mock(create_histogram=Mock(return_value=Mock(record=Mock(side_effect=RuntimeError))))
+    with instruments.observe(message({}), "key", instruments.Instruments(failing, seen.instruments.tracer)):
         pass
 
 
 @pytest.mark.parametrize("error", [ValueError("secret"), asyncio.CancelledError("secret")])
-def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
-    with pytest.raises(type(error)), instruments.observe(message({}), "key"):
+def test_of_an_error_the_type_is_recorded_and_not_the_text(seen, error):
+    with pytest.raises(type(error)), seen.observe(message({})):
         raise error
     (span,) = seen.spans
     assert span.attributes["error.type"] == type(error).__name__
@@ -153,38 +151,36 @@ def test_of_what_fails_the_type_is_told_and_not_the_text(seen, error):
     assert {"error.type": type(error).__name__}.items() <= {item for labels in seen.labels() for item in labels.items()}
 
 
-@pytest.mark.usefixtures("seen")
-def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either():
+def test_the_state_of_a_trace_that_is_not_carried_on_is_not_carried_on_either(seen):
     begun_anew = message({"traceparent": "rubbish", "tracestate": "vendor=1"})
-    with instruments.observe(begun_anew, "key"):
+    with seen.observe(begun_anew):
         pass
     assert "tracestate" not in begun_anew.headers
     carried_on = message({"traceparent": TRACEPARENT, "tracestate": "vendor=1", "CIM-Timestamp": "2999-01-01"})
-    with instruments.observe(carried_on, "key"):
+    with seen.observe(carried_on):
         pass
     assert "tracestate" not in carried_on.headers
 
 
-@pytest.mark.usefixtures("seen")
-def test_a_log_line_belongs_to_a_conversation_only_under_an_id_of_ours():
+def test_a_log_line_belongs_to_a_conversation_only_under_an_id_of_ours(seen):
     own = uuid4()
-    for told, expected in ((str(own), own), ("x" * 100_000, spans.message_id(message({})))):
-        with instruments.observe(message({"CIM-Correlation-Id": told}), "key"):
+    for header, expected in ((str(own), own), ("x" * 100_000, spans.message_id(message({})))):
+        with seen.observe(message({"CIM-Correlation-Id": header})):
             assert instruments.current_message.get().correlation_id == str(expected)
 
 
-def test_a_gauge_does_not_say_what_it_is_not_told_any_more(monkeypatch):
+def test_a_gauge_exports_the_values_of_its_last_set_only():
     reader = InMemoryMetricReader()
-    monkeypatch.setattr(instruments, "_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter("test"))
-    gauge = instruments.Gauge("pending", "", "")
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    gauge = instruments.Gauge("pending", "", "", meter=meter)
 
-    def said():
+    def exported():
         data = reader.get_metrics_data()
         metrics = data.resource_metrics[0].scope_metrics[0].metrics if data and data.resource_metrics else []
         return {point.attributes["name"]: point.value for each in metrics for point in each.data.data_points}
 
     gauge.set("key", {(("name", "key"),): 5})
     gauge.set("saga", {(("name", "saga"),): 7})
-    assert said() == {"key": 5, "saga": 7}
+    assert exported() == {"key": 5, "saga": 7}
     gauge.set("key", {})
-    assert said() == {"saga": 7}
+    assert exported() == {"saga": 7}
