@@ -1,7 +1,7 @@
 """ASN.1 structures of RFC 5280 that this service encodes in DER: CRLs, their entries, and signed objects.
 
 Encoding is a function of the values, so equal values give equal octets. `cryptography`'s own builders do not fit: the
-CRL builder wants a private key and every entry again for each CRL, and the OCSP builder reads the clock (ADR 0014).
+CRL builder requires a private key and every entry again for each CRL, and the OCSP builder reads the clock (ADR 0014).
 """
 
 from collections.abc import Mapping, Sequence

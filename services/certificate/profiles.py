@@ -87,7 +87,7 @@ class CertificateProfile:
     version: int = 1
 
     @property
-    def is_authority(self) -> bool:
+    def is_ca(self) -> bool:
         return self.path_length is not None
 
 

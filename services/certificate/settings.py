@@ -30,7 +30,7 @@ class CertificateSettings(ServiceSettings):
 
     @property
     def policy(self) -> Policy:
-        """The rules for X.509 certificates."""
+        """Returns the rules for X.509 certificates."""
         return replace(self._policies.x509, ml_dsa=self.ml_dsa)
 
     @property

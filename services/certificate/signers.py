@@ -28,6 +28,11 @@ def signer_of(certificate_pem: str) -> Signer:
         raise TypeError("an issuer's key must be a signing key")
     try:
         identifier = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
-    except x509.ExtensionNotFound:  # imported authorities may lack the extension
+    except x509.ExtensionNotFound:  # imported CA certificates may lack the extension
         identifier = x509.SubjectKeyIdentifier.from_public_key(key).digest
-    return Signer(certificate.subject.public_bytes(), key, identifier, signature_algorithm(key))
+    return Signer(
+        name=certificate.subject.public_bytes(),
+        key=key,
+        key_identifier=identifier,
+        algorithm=signature_algorithm(key),
+    )

@@ -130,7 +130,7 @@ async def test_what_is_said_after_an_answer_is_heard_before_the_next(log):
     revoked = await log.revoke(log.leaf)
 
     assert good(before)
-    assert (await log.ask(at=revoked)).reason == "it was revoked by then"
+    assert (await log.ask(at=revoked)).reason == "it was revoked at that instant"
     assert good(await log.ask(at=revoked - SECOND))
 
 

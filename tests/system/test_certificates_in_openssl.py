@@ -28,7 +28,7 @@ AUTHORITIES = [
 LEAVES = [
     (profile, algorithm)
     for profile, rules in PROFILES.items()
-    if not rules.is_authority
+    if not rules.is_ca
     for algorithm in Algorithm
     if algorithm is not Algorithm.ML_DSA_65  # OpenSSL 3.0 does not know it; 3.5 does
     if check_key(profile, KEY_TYPES[algorithm], RSA_BITS.get(algorithm)) is None

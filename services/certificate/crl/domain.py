@@ -90,16 +90,16 @@ def evolve(crl: CrlState | None, event: CrlCreated | CrlPublished) -> CrlState |
             assert_never(event)
 
 
-def no_further_crl(issuer_id: str, why: str) -> AlreadyDone:
-    """Answers a timer, or a revocation in flight, that comes too late: nobody's mistake (docs/adr/0009, Timers)."""
-    return AlreadyDone({"because": f"{issuer_id} is {why} and issues no further CRL"})
+def no_further_crl(issuer_id: str, status: str) -> AlreadyDone:
+    """Accepts a late timer, or a late request after a revocation, without a CRL (ADR 0009, Timers)."""
+    return AlreadyDone({"because": f"{issuer_id} is {status} and issues no further CRL"})
 
 
 def _gather_revocations(issuer: CrlIssuer, context: Context) -> CrlDecision:
     if context.at > issuer.not_after:
         return no_further_crl(issuer.certificate_id, "expired")
-    if not PROFILES[issuer.profile].is_authority:
-        problem = f"{issuer.certificate_id} is a {issuer.profile} certificate, not that of an authority: it has no CRL"
+    if not PROFILES[issuer.profile].is_ca:
+        problem = f"{issuer.certificate_id} is a {issuer.profile} certificate and not a CA certificate: it has no CRL"
         return Rejection(RejectionCode.NOT_ALLOWED, problem)
     if issuer.key_id is None:
         problem = f"the key of {issuer.certificate_id} has no key_id, so no key here can sign its CRL"
@@ -112,8 +112,8 @@ def _build(crl: CrlState | None, gathered: RevocationsGathered, context: Context
     published = None if crl is None else crl.published
     if published is not None and gathered.last_change <= published.through and context.at < published.next_at:
         return AlreadyDone({"number": published.number})
-    listed = [each for each in gathered.revocations if _is_listed(each, published)]
-    listed.sort(key=lambda each: each.serial)
+    listed = [entry for entry in gathered.revocations if _is_listed(entry, published)]
+    listed.sort(key=lambda entry: entry.serial)
     this_update = _this_update(context.at, crl, listed)
     return Perform(
         BuildCrl(
@@ -151,7 +151,7 @@ def _created_event(built: CrlBuilt) -> CrlCreated | Rejection:
         problem = (
             f"the CRL of {effect.issuer_id} would list {len(effect.revocations)} certificates"
             f" in {len(built.tbs)} octets; the limit is {MAX_TBS_BYTES}. "
-            "Issue further certificates with another authority: expired certificates leave this CRL"
+            "Issue further certificates with another CA: expired certificates leave this CRL"
         )
         return Rejection(RejectionCode.CONFLICT, problem)
     return CrlCreated(

@@ -52,7 +52,7 @@ class LintInput:
     extensions: dict[x509.ObjectIdentifier, x509.Extension[x509.ExtensionType]]
 
     @property
-    def is_authority(self) -> bool:
+    def is_ca(self) -> bool:
         basic = self.get(x509.BasicConstraints)
         return basic is not None and basic.ca
 
@@ -73,7 +73,7 @@ def _serial(draft: LintInput) -> Iterator[str]:
     if draft.certificate.serial_number <= 0 or bits > _MAX_SERIAL_BITS:
         yield "the serial number is not positive, or longer than 20 octets (RFC 5280, 4.1.2.2)"
     elif bits < _MIN_SERIAL_BITS:
-        yield f"the serial number has {bits} bits: it cannot have been drawn with {_MIN_SERIAL_BITS} random ones"
+        yield f"the serial number has {bits} bits; {_MIN_SERIAL_BITS} random ones are required"
 
 
 def _validity(draft: LintInput) -> Iterator[str]:
@@ -123,10 +123,10 @@ def _key_usage(draft: LintInput) -> Iterator[str]:
     if not found.critical:
         yield "its keyUsage is not critical (RFC 5280, 4.2.1.3)"
     usages = frozenset(each for each in _USAGES if getattr(usage, each))
-    if ("key_cert_sign" in usages) is not draft.is_authority:
-        yield "keyCertSign belongs to an authority, and to every authority (RFC 5280, 4.2.1.3 and 4.2.1.9)"
-    if "crl_sign" in usages and not draft.is_authority:
-        yield "cRLSign belongs to an authority"
+    if ("key_cert_sign" in usages) is not draft.is_ca:
+        yield "keyCertSign is required in CA certificates and forbidden in all others (RFC 5280, 4.2.1.3 and 4.2.1.9)"
+    if "crl_sign" in usages and not draft.is_ca:
+        yield "cRLSign is for CA certificates only"
     for impossible in sorted(usages - _possible(draft.certificate.public_key())):
         yield f"a key of this kind cannot be used for {impossible}"
     if not usages:
@@ -148,7 +148,7 @@ def _possible(key: object) -> frozenset[str]:
 
 
 def _key_identifiers(draft: LintInput) -> Iterator[str]:
-    """RFC 5280, 4.2.1.1 and 4.2.1.2."""
+    """Checks key identifiers (RFC 5280, 4.2.1.1 and 4.2.1.2)."""
     subject, authority = draft.get(x509.SubjectKeyIdentifier), draft.get(x509.AuthorityKeyIdentifier)
     if subject is None:
         yield "it has no subjectKeyIdentifier"
@@ -172,12 +172,12 @@ def _no_revocation(draft: LintInput) -> Iterator[str]:
     """Forbids noRevAvail beside revocation URLs (RFC 9608, 2)."""
     if _NO_REV_AVAIL not in draft.extensions:
         return
-    if draft.is_authority:
-        yield "noRevAvail is not for authorities (RFC 9608, 2)"
+    if draft.is_ca:
+        yield "noRevAvail is not for CA certificates (RFC 9608, 2)"
     access = draft.get(x509.AuthorityInformationAccess)
     ocsp = access is not None and any(each.access_method == x509.OID_OCSP for each in access)
     if ocsp or {ExtensionOID.CRL_DISTRIBUTION_POINTS, ExtensionOID.FRESHEST_CRL} & draft.extensions.keys():
-        yield "it says that there is no revocation information, and where that is (RFC 9608, 2)"
+        yield "it has both noRevAvail and revocation URLs (RFC 9608, 2)"
 
 
 def _extended_key_usage(draft: LintInput) -> Iterator[str]:
@@ -185,14 +185,14 @@ def _extended_key_usage(draft: LintInput) -> Iterator[str]:
     usage = draft.get(x509.ExtendedKeyUsage)
     purposes = frozenset(usage) if usage is not None else frozenset()
     if Purpose.ANY_EXTENDED_KEY_USAGE in purposes:
-        yield "anyExtendedKeyUsage says nothing: name what it is for"
+        yield "anyExtendedKeyUsage allows every use: list the intended ones"
     responds = Purpose.OCSP_SIGNING in purposes
     if responds and len(purposes) > 1:
-        yield "an OCSP responder's certificate is for nothing else"
+        yield "an OCSP responder's certificate must have no other extended key usage"
     if responds is not (ExtensionOID.OCSP_NO_CHECK in draft.extensions):
         yield "id-pkix-ocsp-nocheck belongs to an OCSP responder's certificate, and to no other (RFC 6960, 4.2.2.2.1)"
-    if draft.is_authority and {Purpose.CODE_SIGNING, Purpose.OCSP_SIGNING} & purposes:
-        yield "an authority signs neither code nor OCSP answers by its own certificate"
+    if draft.is_ca and {Purpose.CODE_SIGNING, Purpose.OCSP_SIGNING} & purposes:
+        yield "a CA certificate must have neither codeSigning nor OCSPSigning"
 
 
 def _pointers(draft: LintInput) -> Iterator[str]:
@@ -210,8 +210,8 @@ def _pointers(draft: LintInput) -> Iterator[str]:
 
 def _name_constraints(draft: LintInput) -> Iterator[str]:
     found = draft.extensions.get(ExtensionOID.NAME_CONSTRAINTS)
-    if found is not None and not (draft.is_authority and found.critical):
-        yield "name constraints are for authorities, and critical (RFC 5280, 4.2.1.10)"
+    if found is not None and not (draft.is_ca and found.critical):
+        yield "name constraints are for CA certificates only, and must be critical (RFC 5280, 4.2.1.10)"
 
 
 def _names(draft: LintInput) -> Iterator[str]:
@@ -258,11 +258,11 @@ def name_problems(
     yield from _subject(subject)
     names = _san_names(alternatives)
     if not len(subject) and (alternatives is None or not alternatives.critical):
-        yield "without a subject the alternative names must be there, and critical (RFC 5280, 4.1.2.6)"
+        yield "without a subject, alternative names are required and must be critical (RFC 5280, 4.1.2.6)"
     if len(subject) and alternatives is not None and alternatives.critical:
         yield "beside a subject the alternative names must not be critical (RFC 5280, 4.2.1.6)"
     if len({_folded(name) for name in names}) != len(names):
-        yield "an alternative name is there twice"
+        yield "an alternative name occurs twice"
     for name in names:
         if isinstance(name, x509.DNSName):
             yield from _host(name.value)
@@ -291,7 +291,7 @@ def _subject(subject: x509.Name) -> Iterator[str]:
         if isinstance(value, str) and (not value.strip() or value != value.strip()):
             yield f"the subject's {attribute.rfc4514_attribute_name} is blank, or begins or ends with a blank"
     if any(len(rdn) > 1 for rdn in subject.rdns):
-        yield "the subject has a name of several parts in one: relying parties differ about their order"
+        yield "the subject has a multi-valued RDN: relying parties differ about the order of its attributes"
 
 
 def _host(value: str) -> Iterator[str]:

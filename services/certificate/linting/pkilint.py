@@ -1,4 +1,4 @@
-"""pkilint, an independent linter, in a process of its own: its milliseconds would block the event loop."""
+"""pkilint, an independent linter, in a separate process: its run time would block the event loop."""
 
 import asyncio
 import multiprocessing
@@ -42,7 +42,7 @@ class Pkilint:
 
     def warm_up(self) -> None:
         """Starts the process and its imports, which take a second, before the first certificate."""
-        self._pool.submit(_import)
+        self._pool.submit(_import_pkilint)
 
     async def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
@@ -50,21 +50,23 @@ class Pkilint:
 
 def _pool() -> ProcessPoolExecutor:
     # spawn, not fork: a fork would inherit locks held by other threads
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(
+        1, multiprocessing.get_context("spawn"), initializer=_watch_parent, initargs=(os.getpid(),)
+    )
 
 
-def _begin(service: int) -> None:
+def _watch_parent(service: int) -> None:
     """Starts a thread that polls the parent: nothing else tells this process that the service was killed."""
-    threading.Thread(target=_exit_with, args=(service,), daemon=True).start()
+    threading.Thread(target=_exit_after, args=(service,), daemon=True).start()
 
 
-def _exit_with(service: int) -> None:
+def _exit_after(service: int) -> None:
     while os.getppid() == service:
         time.sleep(_PARENT_CHECK_S)
     os._exit(0)
 
 
-def _import() -> None:
+def _import_pkilint() -> None:
     _linter()
 
 

@@ -39,7 +39,7 @@ def is_address_within(address: str, network: str) -> bool:
     return ip_address(address) in ip_network(network)
 
 
-def check(constraints: NameConstraints) -> str | None:
+def check_constraints(constraints: NameConstraints) -> str | None:
     """Returns what is wrong with the syntax of *constraints*, or None."""
     if constraints == NameConstraints():
         return "name_constraints constrain nothing; leave them out, or permit or exclude something"
@@ -65,7 +65,7 @@ def is_subtree(kind: SanKind, subtree: str) -> bool:
             return False
 
 
-def violation(names: AlternativeNames, constraints: NameConstraints) -> str | None:
+def find_violation(names: AlternativeNames, constraints: NameConstraints) -> str | None:
     """Returns the first name that a CA with these constraints may not certify, and why, or None."""
     for name in names:
         if name.kind not in _KINDS:

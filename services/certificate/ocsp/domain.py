@@ -171,9 +171,9 @@ def _prepared_event(built: ResponsesBuilt) -> OcspPrepared:
 def _attach_signatures(batch: OcspBatch, command: PublishOcsp) -> OcspDecision:
     match batch:
         case Unborn():
-            return Rejection(RejectionCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare makes one")
+            return Rejection(RejectionCode.NOT_FOUND, f"there is no batch {command.batch_id}; ocsp.prepare creates one")
         case Prepared(answers=responses) if len(responses) != len(command.signatures):
-            problem = f"the batch has {len(responses)} answers: it needs as many signatures, in the same order"
+            problem = f"the batch has {len(responses)} responses: it needs as many signatures, in the same order"
             return Rejection(RejectionCode.INVALID, problem)
         case Prepared():
             return Perform(AttachSignatures(command.batch_id, batch, command.signatures))

@@ -178,7 +178,9 @@ class OcspPerformer:
             try:
                 verify(key, batch.signature_algorithm, signature, tbs)
             except InvalidSignature:
-                problem = f"signature {index} does not verify with the responder's public key over the answer's tbs"
+                problem = (
+                    f"signature {index} does not verify with the responder's public key over the tbs of its response"
+                )
                 return BatchInvalid(RejectionCode.INVALID, problem)
             if self._revocations.register.last_change(batch.issuer_id, int(unsigned.serial, 16)) > batch.through:
                 continue  # revoked, held or released since: a newer batch has the new status, do not overwrite it

@@ -27,7 +27,7 @@ _HOUR = timedelta(hours=1)
 
 def _domain(value: str) -> str:
     if not subtrees.is_subtree(SanKind.DNS, value):
-        raise ValueError("must be a domain, like example.org: it and all below it are meant")
+        raise ValueError("must be a domain, like example.org; it includes all domains below")
     return value
 
 

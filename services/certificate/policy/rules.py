@@ -89,7 +89,7 @@ class IssuanceRule:
         return any(is_within(value, pattern) for pattern in patterns or ())
 
     def _overlaps(self, kind: SanKind, value: str) -> bool:
-        """Also matches a wildcard that covers a denied host beside others."""
+        """Tells whether *value* matches, or is a wildcard that covers a denied host beside others."""
         covers = kind is SanKind.DNS and any(subtrees.wildcard_covers(value, each) for each in self.dns or ())
         return covers or self._matches(kind, value)
 
@@ -169,8 +169,8 @@ def check_ssh_request(rules: tuple[SshRule, ...], actor: str, request: CreateSsh
 class Policy:
     """The policy for X.509 certificates.
 
-    *issuers* pairs issuer ids (None: any) with their settings; the first match counts. *ml_dsa* says that ML-DSA keys
-    are enabled.
+    *issuers* pairs issuer ids (None: any) with their settings; the first match counts. *ml_dsa* enables ML-DSA
+    keys.
     """
 
     issuers: tuple[tuple[str | None, IssuerPolicy], ...] = ()

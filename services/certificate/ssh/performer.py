@@ -66,7 +66,7 @@ def _build(effect: BuildSshTbs) -> SshTbsBuilt:
     request, serial = effect.request, secrets.randbits(_SERIAL_BITS) + 1
     key, ca_key = _subject_key(request.public_key), _ca_key(request.ca_public_key_pem)
     if key == ca_key:
-        raise ValueError("public_key is the authority's own; certify another key")
+        raise ValueError("public_key is the CA's own key; certify another one")
     key_type, fields = _split(_blob(key))
     tbs = b"".join(
         (

@@ -36,7 +36,7 @@ class _State:
 def check_policies(path: Sequence[ParsedCertificate]) -> str | None:
     """Returns which certificate lacks a required policy, or None."""
     never = len(path)
-    state = _State(never, never, never)
+    state = _State(explicit=never, mapping=never, any_policy=never)
     for depth in range(len(path) - 2, -1, -1):
         certificate, is_last = path[depth], depth == 0
         _process_policies(state, certificate, is_last=is_last)

@@ -22,7 +22,7 @@ class Element:
     whole: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Skeleton:
     """Raw parts of a certificate: *serial* is the content of the INTEGER, the others are whole elements."""
 
@@ -36,7 +36,7 @@ class Skeleton:
 def read_skeleton(certificate: bytes) -> Skeleton:
     """Splits a certificate into its raw parts. Raises ValueError for bytes that are not a certificate."""
     parts = _parts(certificate)
-    tbs, outer, signature = _exactly(parts, 3)
+    tbs, outer, signature = _require_length(parts, 3)
     if signature.tag != _BIT_STRING or signature.content[:1] != _ALL_BITS:
         raise ValueError("its signature is no BIT STRING of whole octets")  # or two encodings would be one certificate
     fields = list(elements(tbs.content))
@@ -46,7 +46,13 @@ def read_skeleton(certificate: bytes) -> Skeleton:
         raise ValueError("it is no TBSCertificate")
     extensions = next((field for field in fields if field.tag == _EXTENSIONS), None)
     values = {} if extensions is None else _extensions(extensions)
-    return Skeleton(fields[0].content, fields[1].whole, outer.whole, fields[5].whole, values)
+    return Skeleton(
+        serial=fields[0].content,
+        inner_algorithm=fields[1].whole,
+        outer_algorithm=outer.whole,
+        spki=fields[5].whole,
+        extensions=values,
+    )
 
 
 def has_distances(name_constraints: bytes) -> bool:
@@ -59,7 +65,7 @@ def policy_mapping_pairs(policy_mappings: bytes) -> list[tuple[str, str]]:
     """Returns the issuer and subject domain policy of each mapping (RFC 5280, 4.2.1.5), dotted."""
     found = []
     for mapping in _parts(policy_mappings):
-        issuers, subjects = _exactly(list(elements(mapping.content)), 2)
+        issuers, subjects = _require_length(list(elements(mapping.content)), 2)
         found.append((_dotted(issuers), _dotted(subjects)))
     return found
 
@@ -97,7 +103,7 @@ def elements(content: bytes) -> Iterator[Element]:
 def _extensions(field: Element) -> dict[bytes, bytes]:
     """Returns the extension values by the encoded OID."""
     found = {}
-    for extension in elements(_exactly(list(elements(field.content)), 1)[0].content):
+    for extension in elements(_require_length(list(elements(field.content)), 1)[0].content):
         oid, *_, value = elements(extension.content)
         if value.tag == _OCTET_STRING:
             found[oid.content] = value.content
@@ -105,13 +111,13 @@ def _extensions(field: Element) -> dict[bytes, bytes]:
 
 
 def _parts(encoded: bytes) -> list[Element]:
-    (outermost,) = _exactly(list(elements(encoded)), 1)
+    (outermost,) = _require_length(list(elements(encoded)), 1)
     if outermost.tag != _SEQUENCE:
         raise ValueError("it is no SEQUENCE")
     return list(elements(outermost.content))
 
 
-def _exactly(found: list[Element], expected: int) -> list[Element]:
+def _require_length(found: list[Element], expected: int) -> list[Element]:
     if len(found) != expected:
         raise ValueError("it does not have the parts that it must have")
     return found

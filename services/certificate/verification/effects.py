@@ -19,7 +19,7 @@ class CheckPath:
 class PathChecked:
     """The result: *reason* is None for a valid certificate, whose *path* leads from it to its root."""
 
-    plan: CheckPath
+    effect: CheckPath
     reason: str | None
     path: tuple[str, ...] = ()
 

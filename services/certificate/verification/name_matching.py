@@ -11,7 +11,7 @@ from typing import assert_never
 from cryptography import x509
 
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)")
-_LONGEST = 253
+_MAX_HOST_LENGTH = 253
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ def parse_peer_name(text: str) -> PeerName:
 def is_host(name: str) -> bool:
     """Tells whether *name* has the preferred name syntax (RFC 5280, 4.2.1.6) and no number at its end (RFC 1123)."""
     labels = name.split(".")
-    return len(name) <= _LONGEST and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    return len(name) <= _MAX_HOST_LENGTH and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
 
 def is_host_or_wildcard(name: str) -> bool:
@@ -82,9 +82,9 @@ def matches_peer(name: PeerName, certificate_names: tuple[x509.GeneralName, ...]
             assert_never(name)
 
 
-def same_mailbox(one: str, other: str) -> bool:
+def same_mailbox(first: str, second: str) -> bool:
     """Compares the local part exactly and the domain without case (RFC 5280, 7.5)."""
-    (local, _, domain), (other_local, _, other_domain) = one.rpartition("@"), other.rpartition("@")
+    (local, _, domain), (other_local, _, other_domain) = first.rpartition("@"), second.rpartition("@")
     return local == other_local and domain.lower() == other_domain.lower()
 
 

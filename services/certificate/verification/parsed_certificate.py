@@ -45,7 +45,7 @@ class Unreadable(Malformed):
     """Bytes that are not a certificate, or one that this suite cannot parse."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ParsedCertificate:
     """A certificate and its values for comparison.
 
@@ -89,7 +89,7 @@ class ParsedCertificate:
 
     @property
     def title(self) -> str:
-        """The name of the certificate in messages."""
+        """Returns the name of the certificate in messages."""
         text = self.name.rfc4514_string() if len(self.subject) < _MAX_TITLE_LENGTH else ""
         return text[:_MAX_TITLE_LENGTH] or f"sha256:{self.fingerprint[:16]}"
 
@@ -136,15 +136,25 @@ def _parse(encoded: bytes, skeleton: Skeleton) -> ParsedCertificate:
         mappings = _policy_mappings(skeleton.extensions.get(_POLICY_MAPPINGS, b"\x30\x00"))
         distances = has_distances(skeleton.extensions.get(_NAME_CONSTRAINTS, b"\x30\x00"))
     except _PARSE_ERRORS as error:
-        raise Malformed("its extensions are malformed, or one is there twice (RFC 5280, 4.2)") from error
+        raise Malformed("its extensions are malformed, or one occurs twice (RFC 5280, 4.2)") from error
     if parsed.version is not x509.Version.v3:
         raise Malformed("it is not of version 3 (RFC 5280, 4.1.2.1)")
     if has_explicit:
-        raise Malformed("its public key spells its curve out instead of naming it (RFC 5480, 2.1.1)")
+        raise Malformed("its public key has explicit curve parameters instead of a named curve (RFC 5480, 2.1.1)")
     if distances:
         raise Malformed("its name constraints have a minimum or a maximum (RFC 5280, 4.2.1.10)")
     fingerprint = sha256(encoded).hexdigest()
-    return ParsedCertificate(parsed, fingerprint, name, subject, issuer, key, skeleton.spki, extensions, mappings)
+    return ParsedCertificate(
+        parsed=parsed,
+        fingerprint=fingerprint,
+        name=name,
+        subject=subject,
+        issuer=issuer,
+        key=key,
+        spki=skeleton.spki,
+        extensions=extensions,
+        policy_mappings=mappings,
+    )
 
 
 def _policy_mappings(encoded: bytes) -> dict[x509.ObjectIdentifier, frozenset[x509.ObjectIdentifier]]:

@@ -62,7 +62,7 @@ def verify(
     try:
         path = search.run(target)
     except BudgetExceeded as error:
-        return PathFailure(f"it was given up: {error}", budget)
+        return PathFailure(f"path building stopped: {error}", budget)
     if path is None:
         return PathFailure(search.reason, budget)
     return ValidPath(tuple(each.fingerprint for each in path), budget)
@@ -109,7 +109,7 @@ class _PathSearch:
         self._signatures: dict[tuple[str, bytes], bool] = {}
         self._checks: dict[tuple[str, Position], str | None] = {}
         self._progress = 0
-        self.reason = "none of the known certificates issued it"
+        self.reason = "no available certificate is its issuer"
 
     def run(self, leaf: ParsedCertificate) -> tuple[ParsedCertificate, ...] | None:
         """Returns the first valid path from *leaf*, or None and sets *reason*."""

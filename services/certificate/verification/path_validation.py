@@ -89,9 +89,9 @@ def _check_revocation(path: Sequence[ParsedCertificate], options: VerifyOptions,
             case RevocationStatus.GOOD:
                 continue
             case RevocationStatus.REVOKED:
-                return f"{certificate.title}: it was revoked by then"
+                return f"{certificate.title}: it was revoked at that instant"
             case RevocationStatus.ON_HOLD:
-                return f"{certificate.title}: it was on hold then"
+                return f"{certificate.title}: it was on hold at that instant"
             case RevocationStatus.UNDETERMINED:
                 return f"{certificate.title}: no usable CRL tells whether it was revoked"
     return None

@@ -35,21 +35,21 @@ class PathChecker:
     def __init__(self, status_log: StatusLog) -> None:
         self._status_log = status_log
 
-    async def perform(self, plan: CheckPath) -> PathChecked | PathNotChecked:
+    async def perform(self, effect: CheckPath) -> PathChecked | PathNotChecked:
         await self._status_log.catch_up()
-        request = plan.request
+        request = effect.request
         try:
             pem = request.certificate_pem or await self._status_log.certificate_pem(request.certificate_id)
             if pem is None:
-                raise _RejectedRequest(RejectionCode.NOT_FOUND, f"{request.certificate_id} was never a certificate")  # noqa: TRY301 - one exit for every rejection
+                raise _RejectedRequest(RejectionCode.NOT_FOUND, f"there is no certificate {request.certificate_id}")  # noqa: TRY301 - one exit for every rejection
             leaf = _der("certificate_pem", pem)
-            return _check(plan, leaf, _StatusView(self._status_log.history, plan))
+            return _check(effect, leaf, _StatusView(self._status_log.history, effect))
         except _RejectedRequest as rejected:
             return rejected.outcome
 
 
-def _check(plan: CheckPath, leaf: bytes, view: _StatusView) -> PathChecked:
-    request = plan.request
+def _check(effect: CheckPath, leaf: bytes, view: _StatusView) -> PathChecked:
+    request = effect.request
     intermediates = [_der(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)]
     names = _peer_names(request.name)
     if request.certificate_pem is None:
@@ -57,26 +57,26 @@ def _check(plan: CheckPath, leaf: bytes, view: _StatusView) -> PathChecked:
     anchors = view.anchors()
     match view.status_of(sha256(leaf).hexdigest()):
         case RevocationStatus.REVOKED:
-            return PathChecked(plan, "it was revoked by then")
+            return PathChecked(effect, "it was revoked at that instant")
         case RevocationStatus.ON_HOLD:
-            return PathChecked(plan, "it was on hold then")
+            return PathChecked(effect, "it was on hold at that instant")
         case _:
             pass
     if not anchors:
-        return PathChecked(plan, "no trusted root was valid at that instant")
-    options = VerifyOptions(at=plan.at, usage=request.usage, names=names, revocation=view.revocation)
+        return PathChecked(effect, "no trusted root was valid at that instant")
+    options = VerifyOptions(at=effect.at, usage=request.usage, names=names, revocation=view.revocation)
     result = verify(leaf, [*intermediates, *view.intermediates], anchors, options)
     if isinstance(result, PathFailure):
-        return PathChecked(plan, result.reason)
-    return PathChecked(plan, None, result.path)
+        return PathChecked(effect, result.reason)
+    return PathChecked(effect, None, result.path)
 
 
 class _StatusView:
-    """The CA certificates and revocations of the log at the instant of *plan*, indexed for path building."""
+    """The CA certificates and revocations of the log at the instant of *effect*, indexed for path building."""
 
-    def __init__(self, history: StatusHistory, plan: CheckPath) -> None:
+    def __init__(self, history: StatusHistory, effect: CheckPath) -> None:
         self._history = history
-        self._plan = plan
+        self._effect = effect
         self._cas = {each.certificate_id: _decoded(each.certificate_pem) for each in history.cas.values()}
         self._ids = {sha256(encoded).hexdigest(): certificate_id for certificate_id, encoded in self._cas.items()}
         self._issuers: dict[tuple[ComparableName, bytes], list[str]] = {}
@@ -96,7 +96,7 @@ class _StatusView:
 
     def anchors(self) -> list[bytes]:
         """Returns the anchors of the request, or all roots, without those revoked or on hold at the instant."""
-        requested = self._plan.request.anchors
+        requested = self._effect.request.anchors
         for each in requested:
             if each not in self._cas:
                 raise _RejectedRequest(
@@ -124,7 +124,7 @@ class _StatusView:
         return next((each for each in worst_first if each in statuses), RevocationStatus.GOOD)
 
     def _status(self, certificate_id: str) -> RevocationStatus:
-        return self._history.status(certificate_id, self._plan.at)
+        return self._history.status(certificate_id, self._effect.at)
 
 
 def _peer_names(name: str | None) -> tuple[PeerName, ...]:

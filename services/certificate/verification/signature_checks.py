@@ -36,7 +36,7 @@ def key_weakness(key: object) -> str | None:
         case _ if isinstance(key, _WITHOUT_DIGEST):
             return None
         case _:
-            return f"its key is of a kind that is not relied on: {type(key).__name__}"
+            return f"its key type is not accepted: {type(key).__name__}"
 
 
 def baseline_key_weakness(key: object) -> str | None:

@@ -116,8 +116,8 @@ class Projector:
         if len(subjects) > _MAX_SINGLE_READS:
             found = await get_last_of_each(self.client, _BUCKET_STREAM, subjects)
         else:
-            each = await asyncio.gather(*(get_last(self.client, _BUCKET_STREAM, subject) for subject in subjects))
-            found = [stored for stored in each if stored is not None]
+            documents = await asyncio.gather(*(get_last(self.client, _BUCKET_STREAM, subject) for subject in subjects))
+            found = [stored for stored in documents if stored is not None]
         return {stored.subject.removeprefix(_SUBJECT): stored for stored in found}
 
     async def _write(self, view: View, current: StoredMessage | None) -> None:

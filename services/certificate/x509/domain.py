@@ -124,7 +124,7 @@ def _decide_on_outcome(  # noqa: C901, PLR0912 - one case an outcome
 def _decide_crl(
     certificate: Certificate, message: commands.CreateCrl | commands.PublishCrl | CrlOutcome, context: Context
 ) -> CertificateDecision:
-    """Hands an issued certificate over to the CRL decider, as the facts and the state that it decides on."""
+    """Delegates to the CRL decider, with the facts about the issuer and the state of its CRLs."""
     issuer_id = context.aggregate_id
     match certificate:
         case Issued():
@@ -147,7 +147,7 @@ def _decide_crl(
 
 
 def evolve(certificate: Certificate, event: events.CertificateEvent) -> Certificate:
-    """Ignores an event that `decide` cannot have led to from this state."""
+    """Folds one event. Ignores one that `decide` cannot produce from this state."""
     match event:
         case events.CertificateCreated():
             return _created(event)

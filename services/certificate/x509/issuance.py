@@ -242,7 +242,7 @@ def sign_with_issuer(
 
 
 def signed_event(policy: Policy, assembled: CertificateAssembled) -> CertificateSigned:
-    """Sets what the policy says of expiry, renewal and OCSP; a CA is never renewed automatically."""
+    """Applies the issuer's policy on expiry notice, renewal and OCSP; a CA is never renewed automatically."""
     created = assembled.effect.created
     issuer, rules = policy.for_issuer(created.issuer_id), PROFILES[created.profile]
     return CertificateSigned(
@@ -256,6 +256,6 @@ def signed_event(policy: Policy, assembled: CertificateAssembled) -> Certificate
         not_after=created.not_after,
         key_id=created.key_id,
         expiring_at=issuer.expiry_notice_at(created.not_before, created.not_after),
-        renewal=issuer.renew and not rules.is_authority,
+        renewal=issuer.renew and not rules.is_ca,
         ocsp=issuer.ocsp and created.issuer_id is not None and not rules.ocsp_no_check,
     )

@@ -36,16 +36,16 @@ def check_template(template: CertificateTemplate, *, ml_dsa: bool) -> Rejection 
         return invalid(f"a certificate of profile {template.profile} needs an issuer_id")
     if template.validity_days > (max_days := rules.max_validity_days):
         return invalid(f"a certificate of profile {template.profile} may be valid for at most {max_days} days")
-    if not rules.is_authority and (template.path_length is not None or template.name_constraints is not None):
+    if not rules.is_ca and (template.path_length is not None or template.name_constraints is not None):
         return invalid(
-            f"path_length and name_constraints are an authority's; a {template.profile} certificate has none"
+            f"only CA certificates have path_length and name_constraints; a {template.profile} certificate has none"
         )
     problem = _name_constraints_problem(template) or _key_problem(template, ml_dsa=ml_dsa) or _names_problem(template)
     return None if problem is None else invalid(problem)
 
 
 def _name_constraints_problem(template: CertificateTemplate) -> str | None:
-    return None if template.name_constraints is None else subtrees.check(template.name_constraints)
+    return None if template.name_constraints is None else subtrees.check_constraints(template.name_constraints)
 
 
 def _key_problem(template: CertificateTemplate, *, ml_dsa: bool) -> str | None:
@@ -89,9 +89,9 @@ def require_usable_issuer(issuer_id: str, issuer: Certificate) -> Issued | Rejec
 
 def check_path(template: CertificateTemplate, issuer: Profile, path: tuple[PathIssuer, ...]) -> Rejection | None:
     """Checks a template against the certification path that begins with its issuer."""
-    if not PROFILES[issuer].is_authority:
+    if not PROFILES[issuer].is_ca:
         return not_allowed(
-            f"{template.issuer_id} is a {issuer} certificate, not that of an authority: it issues nothing"
+            f"{template.issuer_id} is a {issuer} certificate and not a CA certificate: it issues nothing"
         )
     for above in path[1:]:
         if above.problem is not None:
@@ -106,11 +106,11 @@ def _check_path_length(
     remaining = min((each.path_length - n for n, each in enumerate(path) if each.path_length is not None), default=None)
     if remaining is None:
         return None
-    limit, is_authority = f"the path length of {template.issuer_id} ({issuer})", PROFILES[template.profile].is_authority
-    if remaining < is_authority:
+    limit, is_ca = f"the path length of {template.issuer_id} ({issuer})", PROFILES[template.profile].is_ca
+    if remaining < is_ca:
         return not_allowed(f"{limit} does not allow it to issue: {template.profile}")
-    if is_authority and (template.path_length is None or template.path_length >= remaining):
-        return not_allowed(f"{limit} allows its authorities at most {remaining - 1}")
+    if is_ca and (template.path_length is None or template.path_length >= remaining):
+        return not_allowed(f"{limit} allows the CAs below it at most {remaining - 1}")
     return None
 
 
@@ -122,7 +122,7 @@ def _check_name_constraints(template: CertificateTemplate, path: tuple[PathIssue
                 f"{issuer.certificate_id} constrains names of kinds that cannot be checked here: {kinds}"
             )
         if issuer.name_constraints is not None and (
-            problem := subtrees.violation(template.names or (), issuer.name_constraints)
+            problem := subtrees.find_violation(template.names or (), issuer.name_constraints)
         ):
             return not_allowed(f"by the name constraints of {issuer.certificate_id}, {problem}")
     return None

@@ -92,7 +92,7 @@ def parse_authority(pem: str) -> SubjectContent:
     """Checks and extracts the CA certificate of a cross-certification."""
     certificate = parse(pem, "subject_certificate_pem")
     if (problem := _ca_problem(certificate)) is not None:
-        raise ValueError(f"subject_certificate_pem is not an authority's: {problem}")
+        raise ValueError(f"subject_certificate_pem is not a CA certificate: {problem}")
     if certificate.issuer == certificate.subject:
         _verify_signature(certificate, certificate)
     return _content(certificate)
@@ -128,12 +128,12 @@ def read_certificate(effect: ReadCertificate, issuer: Certificate | None) -> Cer
 
 def _check_profile(certificate: x509.Certificate, profile: Profile) -> None:
     rules, ca_problem = PROFILES[profile], _ca_problem(certificate)
-    if rules.is_authority:
+    if rules.is_ca:
         if ca_problem is not None:
             raise ValueError(f"certificate_pem does not fit profile {profile}: {ca_problem}")
         return
     if ca_problem is None:
-        raise ValueError(f"certificate_pem is an authority's; a {profile} certificate must not be one")
+        raise ValueError(f"certificate_pem is a CA certificate; a {profile} certificate must not be one")
     required = {x509.ObjectIdentifier(each) for each in rules.extended_key_usage}
     if missing := required - _extended_key_usages(certificate):
         oids = ", ".join(sorted(oid.dotted_string for oid in missing))

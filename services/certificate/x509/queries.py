@@ -43,10 +43,10 @@ def verify(certificate: Certificate, command: VerifyCertificate, context: Contex
 
 def verified_event(checked: PathChecked) -> CertificateVerified:
     return CertificateVerified(
-        certificate_id=checked.plan.request.certificate_id,
+        certificate_id=checked.effect.request.certificate_id,
         valid=checked.reason is None,
-        at=checked.plan.at,
-        usage=checked.plan.request.usage,
+        at=checked.effect.at,
+        usage=checked.effect.request.usage,
         reason=checked.reason,
         path=checked.path,
     )

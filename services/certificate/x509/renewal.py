@@ -18,7 +18,7 @@ from shared.contracts.certificate.value_types import Profile
 from shared.decider import Context
 
 _GRACE_PERIOD = timedelta(days=30)
-"""A certificate can be renewed for so long after its expiry, because its holder may have been away."""
+"""The period after expiry in which a certificate can still be renewed: its holder may have been absent."""
 
 
 def renew(policy: Policy, fetched: PredecessorFetched, context: Context) -> CertificateDecision:

@@ -29,7 +29,7 @@ from shared.contracts.certificate.commands import CheckIssuance, CreateCertifica
 from shared.contracts.certificate.value_types import Profile, SanKind
 from shared.contracts.key.value_types import SignatureAlgorithm
 
-_SERIAL_BITS = 127  # 16 octets, positive; RFC 5280 allows 20, the CA/Browser Forum asks for 64 random bits
+_SERIAL_BITS = 127  # 16 octets, positive; RFC 5280 allows 20, the CA/Browser Forum requires 64 random bits
 _ThrowAwayKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | mldsa.MLDSA65PrivateKey
 Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
 """Pairs of an extension and its criticality."""
@@ -163,8 +163,8 @@ def _profile_extensions(template: CertificateTemplate, subject: _Subject) -> Ext
     usages = _usage_extensions(template.profile, key_type(subject.key), has_upn=has_upn)
     if subject.copied:
         return (*subject.copied, *usages)
-    is_authority = PROFILES[template.profile].is_authority
-    basic = x509.BasicConstraints(ca=is_authority, path_length=template.path_length)
+    is_ca = PROFILES[template.profile].is_ca
+    basic = x509.BasicConstraints(ca=is_ca, path_length=template.path_length)
     if template.name_constraints is None:
         return (basic, True), *usages
     return (basic, True), (name_constraints_extension(template.name_constraints), True), *usages
@@ -233,7 +233,7 @@ def _self_issuer(subject: _Subject) -> _Issuer:
 def _throw_away_key(algorithm: SignatureAlgorithm) -> _ThrowAwayKey:
     """Generates a key in place of the issuer's: cryptography's builder returns no TBSCertificate without signing it.
 
-    The signature is dropped. Only the algorithm of the key matters, because the TBSCertificate names it.
+    `build` drops the signature. Only the algorithm of the key matters, because the TBSCertificate names it.
     """
     match algorithm:
         case SignatureAlgorithm.RSA_PKCS1_SHA256 | SignatureAlgorithm.RSA_PKCS1_SHA384:

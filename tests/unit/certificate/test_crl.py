@@ -182,7 +182,7 @@ async def test_only_an_authority_whose_key_is_known_has_crls():
     )
     publisher.states[BOB.certificate_id] = unsigned
 
-    refused(await publisher.create(ALICE), RejectionCode.NOT_ALLOWED, "authority")
+    refused(await publisher.create(ALICE), RejectionCode.NOT_ALLOWED, "not a CA certificate")
     refused(await publisher.create(keyless), RejectionCode.CONFLICT, "key")
     refused(await publisher.create(CAROL), RejectionCode.NOT_FOUND, CAROL.certificate_id)
     refused(await publisher.create(BOB), RejectionCode.CONFLICT, "sign it first")
@@ -268,7 +268,7 @@ async def test_more_than_can_be_signed_is_refused_with_what_to_do():
             )
         )
 
-    refused(await publisher.create(CA), RejectionCode.CONFLICT, "12000", str(MAX_TBS_BYTES), "another authority")
+    refused(await publisher.create(CA), RejectionCode.CONFLICT, "12000", str(MAX_TBS_BYTES), "another CA")
 
 
 async def test_ten_thousand_fit():

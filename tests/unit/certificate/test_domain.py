@@ -326,7 +326,7 @@ def test_an_intermediate_issues_no_other_authority():
 def test_a_leaf_issues_nothing(profile, wanted):
     message = for_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
 
-    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "not that of an authority")
+    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "not a CA certificate")
 
 
 # -- creating: the key that signs -----------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ async def test_a_wrong_signature_or_a_wrong_number_of_them_is_refused():
     def publish(*signatures):
         return batches.ask(PublishOcsp(batch_id=prepared.batch_id, signatures=signatures))
 
-    refused(await publish(good[0]), RejectionCode.INVALID, "2 answers")
+    refused(await publish(good[0]), RejectionCode.INVALID, "2 responses")
     refused(await publish(good[1], good[0]), RejectionCode.INVALID, "signature 0")
     refused(await publish(good[0], sign_with(CA.key, prepared.answers[1].tbs)), RejectionCode.INVALID, "signature 1")
     assert isinstance(await publish(*good), OcspPublished)

@@ -116,7 +116,7 @@ def test_no_two_have_the_same_serial_or_nonce():
         ({"public_key": "ssh-ed25519-cert-v01@openssh.com AAAAIHNzaC1lZDI1NTE5"}, "is a certificate"),
         ({"public_key": _line(ec.generate_private_key(ec.SECP521R1()))}, "P-384"),
         ({"public_key": _line(rsa.generate_private_key(65537, 1024))}, "2048"),  # noqa: S505 - it is to be refused
-        ({"public_key": _line(KEYS[SignatureAlgorithm.ED25519])}, "authority's own"),
+        ({"public_key": _line(KEYS[SignatureAlgorithm.ED25519])}, "CA's own"),
         ({"ca_public_key_pem": "-----BEGIN PUBLIC KEY-----\nMA==\n-----END PUBLIC KEY-----\n"}, "ca_public_key_pem"),
         ({"principals": ("*",)}, "wildcard"),
         ({"source_addresses": ("10.0.0.1/8",)}, "CIDR"),

@@ -105,7 +105,7 @@ async def test_it_must_fit_its_profile():
 
     refused(as_client, RejectionCode.INVALID, "1.3.6.1.5.5.7.3.2")
     refused(as_authority, RejectionCode.INVALID, "basicConstraints")
-    refused(as_leaf, RejectionCode.INVALID, "authority")
+    refused(as_leaf, RejectionCode.INVALID, "is a CA certificate")
 
 
 async def test_what_has_ended_is_not_taken_over():

@@ -63,7 +63,7 @@ def test_one_of_ours_and_one_that_is_handed_in_are_not_asked_about_at_once():
     assert answer.code is RejectionCode.INVALID
 
 
-@pytest.mark.parametrize(("reason", "path"), [(None, ("0" * 64,)), ("it was revoked by then", ())])
+@pytest.mark.parametrize(("reason", "path"), [(None, ("0" * 64,)), ("it was revoked at that instant", ())])
 def test_the_answer_is_an_event_good_or_bad_and_changes_nothing(reason, path):
     answered = CertificateVerified(
         certificate_id=ID, valid=reason is None, at=NOON, usage=VerifiedUsage.TLS_SERVER, reason=reason, path=path

@@ -36,7 +36,7 @@ from tests.support.certificate_linting import findings, server_findings
 from tests.support.in_memory_ca import EVERYTHING, Authority, private_key, public_pem, request, san, sign
 from tests.support.scenario import NOON
 
-LEAVES = [profile for profile, rules in PROFILES.items() if not rules.is_authority]
+LEAVES = [profile for profile, rules in PROFILES.items() if not rules.is_ca]
 FITTING = [
     (profile, algorithm)
     for profile in LEAVES
