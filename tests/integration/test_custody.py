@@ -327,7 +327,7 @@ async def test_an_authority_whose_issuer_is_elsewhere_is_bound(bucket, keystore)
     [
         (lambda _: pem(ELSEWHERE), "the public key in it is not this key's"),
         (lambda public: pem(below(ELSEWHERE, public)), "not a CA certificate"),
-        (lambda public: pem(root(public)), "its signature is not of its own key"),
+        (lambda public: pem(root(public)), "its own key did not sign it"),
         (lambda public: pem(authority_below(ELSEWHERE, public, usages=("crl_sign",))), "keyCertSign"),
         (lambda _: "-----BEGIN CERTIFICATE-----\nnonsense", "PEM"),
     ],
