@@ -107,9 +107,8 @@ class EventStore(Generic[State, E]):
         last = await self._last_sequences.get(aggregate_id)
         if not versioned.sequence and last:
             versioned = await self._snapshot(aggregate_id)
-        if (
-            versioned.sequence > last
-        ):  # the log lost events that the snapshot has (power cut, backup): the log is authoritative
+        # After a power cut or a restored backup the log can lack events of the snapshot: the log is authoritative.
+        if versioned.sequence > last:
             log.error(
                 "snapshot %s.%s is ahead of the log: %d, not %d", self._type, aggregate_id, versioned.sequence, last
             )

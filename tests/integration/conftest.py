@@ -4,7 +4,7 @@ import pytest
 
 from deploy.settings import LocalSuite
 from shared.nats.streams import declare
-from tests.support.fake_services import StandIn
+from tests.support.fake_services import FakeServices
 from tests.support.suite import Suite
 
 
@@ -12,7 +12,7 @@ from tests.support.suite import Suite
 async def _services(client):
     """In the place of the services that the coordinator asks: toys that answer, or not, as a test wants it."""
     await declare(client)
-    services = StandIn(client)
+    services = FakeServices(client)
     await services.listen()
     return services
 

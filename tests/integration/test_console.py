@@ -31,7 +31,7 @@ from shared.messages.ids import derive_id, new_id
 from shared.nats.client import flush_subscriptions
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.fake_services import StandIn, coordinating
+from tests.support.fake_services import FakeServices, coordinating
 from tests.support.nats import free_port
 from tests.support.toy_services import ISSUER_ID
 from tests.support.waiting import until
@@ -623,7 +623,7 @@ async def test_a_saga_that_is_not_there_is_said_not_to_be(suite):
 
 
 async def test_what_a_saga_waits_for_is_shown_and_said(suite):
-    services = StandIn(suite.client)
+    services = FakeServices(suite.client)
     await services.listen()
     saga_id, name = str(new_id()), DistinguishedName(common_name="www")
     how = {"profile": Profile.TLS_SERVER, "csr_pem": PEM, "validity_days": 90, "approvals": 1}

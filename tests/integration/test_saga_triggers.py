@@ -25,7 +25,7 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.certificates import StartCertificateIssuance, StartPkiBootstrap
 from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
-from tests.support.fake_services import REQUEST, StandIn, coordinating
+from tests.support.fake_services import REQUEST, FakeServices, coordinating
 from tests.support.nats import connected
 from tests.support.toy_services import ISSUER_ID, key_generated
 from tests.support.waiting import until
@@ -158,7 +158,7 @@ async def test_a_beginning_survives_the_kill_of_the_server_while_nobody_listens(
     await server.start()
 
     async with connected(server.url) as client, coordinating(server.url, KEY_EXPIRY):
-        again = StandIn(client)
+        again = FakeServices(client)
         await again.listen()
 
         assert (await log.end_of(saga_id)).tokens[4] == "completed"
@@ -219,7 +219,7 @@ async def test_two_people_approve_and_the_saga_goes_on_whatever_dies_between_the
     server.kill()
     await server.start()
     async with connected(server.url) as client, coordinating(server.url, CERTIFICATE_ISSUANCE):
-        again = StandIn(client)
+        again = FakeServices(client)
         again.toys = services.toys
         await again.listen()
         second = await say(log, "bob", saga_id, asked["message_sha256"])

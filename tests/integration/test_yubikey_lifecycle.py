@@ -16,7 +16,7 @@ from services.yubikey.state.sealing import SUITE
 from shared.contracts.yubikey.slot_operations import plaintext_info
 from shared.messages.ids import new_id
 from tests.support.device_client import READER, RECIPIENT, DeviceClient
-from tests.support.in_process_suite import SECRET, DevicesInHand
+from tests.support.in_process_suite import SECRET, ControllableDevices
 from tests.support.service_client import running
 from tests.support.settings import yubikey_settings
 
@@ -56,7 +56,7 @@ def _settings(server, tmp_path):
 
 
 def serving(settings, yubikeys):
-    return running(yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)]))
+    return running(yubikey_service(settings, lambda _: [ControllableDevices(yubikeys)]))
 
 
 @pytest.fixture(name="talk")

@@ -23,7 +23,7 @@ from shared.contracts.yubikey.secrets import ConfigurePin, ConfigurePuk, RotateM
 from shared.errors import Transient
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.in_process_suite import SECRET, DevicesInHand
+from tests.support.in_process_suite import SECRET, ControllableDevices
 
 SERIAL, NAME = 42_000_001, "42000001"
 COMMANDS = {
@@ -48,7 +48,9 @@ class Bench:
         bucket = KeyValue(js, "KEYS_DEVICES")
         self.credentials = Credentials(bucket, DocumentSealing(bytes(32), PURPOSE))
         keeping = DeviceConfiguration(self.credentials, read_roles(None))
-        self._service = DevicePerformer([DevicesInHand(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping)
+        self._service = DevicePerformer(
+            [ControllableDevices(self.yubikeys)], Intents(bucket), SealingKey(SECRET), keeping
+        )
 
     async def ask(self, which, operation_id="op"):
         """Delivers the command until it has an outcome."""

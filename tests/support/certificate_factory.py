@@ -1,4 +1,4 @@
-"""Certificates and CRLs made to order, for what has to judge them: a conforming one, but for what a test says."""
+"""Certificates and CRLs for path validation: conforming ones, except for a test's changes."""
 
 import itertools
 from datetime import UTC, datetime, timedelta
@@ -34,7 +34,7 @@ def key_usage(*bits):
 
 
 class Party:
-    """Somebody with a key and a certificate; *extensions* come on top, or in the place of those of the same type."""
+    """A key with its certificate; *extensions* are added, or replace those of the same type."""
 
     def __init__(
         self,

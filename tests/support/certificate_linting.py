@@ -1,4 +1,4 @@
-"""What pkilint, an independent linter, says of a certificate, and of a certificate beside its issuer's."""
+"""Findings of pkilint, an independent linter, on a certificate and on a pair of certificate and issuer."""
 
 from functools import lru_cache
 
@@ -27,7 +27,7 @@ def _linter():
 
 
 def findings(pem, issuer_pem, worst=ValidationFindingSeverity.WARNING):
-    """All that is *worst* or worse, as `lint_pkix_cert` and `lint_pkix_signer_signee_cert_chain` of pkilint find it."""
+    """Returns findings of at least *worst* by `lint_pkix_cert` and `lint_pkix_signer_signee_cert_chain`."""
     results = _linter().validate(loader.load_pem_certificate(pem, "certificate").root)
     documents = {}
     documents["issuer"] = issuer = loader.load_pem_certificate(issuer_pem, "issuer", "issuer", documents)
@@ -47,7 +47,7 @@ def _server_linter():
 
 
 def server_findings(pem, worst=ValidationFindingSeverity.WARNING):
-    """What `lint_cabf_serverauth_cert` finds: the CA/Browser Forum's rules for servers on the public web."""
+    """Returns findings of `lint_cabf_serverauth_cert`: the CA/Browser Forum's baseline requirements."""
     results = _server_linter().validate(loader.load_pem_certificate(pem, "certificate").root)
     results, _ = finding_filter.filter_results(serverauth.create_serverauth_finding_filters(_SERVER), results)
     return _told(results, worst)

@@ -1,4 +1,4 @@
-"""Certificates built by hand, right in all but what a test changes."""
+"""Certificates that conform except for a test's changes."""
 
 from datetime import UTC, datetime, timedelta
 

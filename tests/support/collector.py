@@ -1,4 +1,4 @@
-"""An OpenTelemetry collector for tests: takes OTLP over HTTP, and tells what it was sent."""
+"""An OpenTelemetry collector for tests: receives OTLP over HTTP and returns the spans and points."""
 
 import itertools
 import json
@@ -14,7 +14,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Span:
-    """As exported; ids in hexadecimal, times in nanoseconds."""
+    """An exported span; ids in hexadecimal, times in nanoseconds."""
 
     service: str
     name: str
@@ -30,7 +30,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Point:
-    """The last of a metric's values under one set of labels; *count* and *buckets* of a histogram, with its sum as
+    """The last value of a metric under one set of labels; *count* and *buckets* of a histogram, with its sum as
     *value*; *value* alone of anything else."""
 
     service: str
@@ -53,7 +53,7 @@ class Collector:
 
     @property
     def environment(self):
-        """What a process is told whose telemetry is to come here, without much delay."""
+        """Returns the environment of a process that exports here, with short intervals."""
         return {
             "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{self.port}",
             "OTEL_METRIC_EXPORT_INTERVAL": "300",
@@ -64,7 +64,7 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def values(self, name, **labels):
-        """The points of a metric that have these labels (a dot is written as two underscores)."""
+        """Returns the points of a metric with these labels; two underscores stand for a dot."""
         wanted = {key.replace("__", "."): value for key, value in labels.items()}
         return [each for each in self.points.values() if each.name == name and wanted.items() <= each.labels.items()]
 
@@ -105,7 +105,7 @@ def _value(point, kind):
 
 
 def exposition(points):
-    """The points in Prometheus's words, by OpenTelemetry's rules: units and kinds become endings, dots underscores."""
+    """Returns the points in Prometheus's text format, named by OpenTelemetry's rules for Prometheus."""
     lines = []
     for point in points:
         name = point.name.replace(".", "_") + ("_seconds" if point.unit == "s" else "")

@@ -1,4 +1,4 @@
-"""What pkilint, an independent linter, says of a CRL."""
+"""Findings of pkilint, an independent linter, on a CRL."""
 
 from functools import lru_cache
 
@@ -23,7 +23,7 @@ def _crl_linter():
 
 
 def crl_findings(pem, worst=ValidationFindingSeverity.WARNING):
-    """All that is *worst* or worse, as `lint_crl lint -t CRL -p PKIX` of pkilint finds it."""
+    """Returns findings of at least *worst* by `lint_crl lint -t CRL -p PKIX`."""
     document = loader.RFC5280CertificateListDocumentLoader().load_pem_document(pem, "crl")
     return [
         f"{found.finding.severity.name} {found.finding.code}: {found.message}"

@@ -1,4 +1,4 @@
-"""The way into operator mode as the documentation types it, and who is let in there."""
+"""Operator mode by the commands of the documentation, and checks of authentication."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SERIALS = [str(serial) for serial in range(42000001, 42000009)]
 
 @asynccontextmanager
 async def typed_up(command, state, **more):
-    """The suite that the command starts, on free ports, till it is told to stop."""
+    """Runs the documented start command on free ports until the body ends."""
     local = LocalSuite(state, free_port(), free_port(), **more)
     settings = {"STATE_DIR": str(state), "NATS_PORT": str(local.port), "HTTP_PORT": str(local.http_port)}
     settings |= {"VIRTUAL_YUBIKEYS": ",".join(SERIALS)}
@@ -48,7 +48,7 @@ async def typed_up(command, state, **more):
 
 
 async def typing(suite, directory):
-    """A shell beside that suite's `.state`, in which this tree's commands are found."""
+    """Opens a shell in the directory of the suite's `.state`, with the commands of this working tree."""
     typist = Typist(suite, directory)
     (directory / ".state").symlink_to(suite.local.state)
     (directory / ".venv" / "bin" / "nats-server").symlink_to(BINARY)
@@ -57,14 +57,14 @@ async def typing(suite, directory):
 
 
 def rerun(directory=".state/secrets/operator", more=""):
-    """The command once more, now that the server knows the operator by its file."""
+    """Returns the documented command for a server that is in operator mode already."""
     return (
         f"NATS_CREDS=.state/secrets/operator/operator.creds {MAKE.split()[1]} -m deploy.nats_creds {directory} {more}"
     )
 
 
 async def lets_in(suite, path, role):
-    """Whether the server lets that file in, and hears its ping."""
+    """Returns true if the server accepts the credentials file and a flush."""
     try:
         client = await Access(credentials=path).connect(suite.local.url, role, allow_reconnect=False, error_cb=quiet)
     except nats.errors.Error:
@@ -89,7 +89,7 @@ def creds(suite, role):
 
 
 async def issued_by_another(suite, saga, role, **more):
-    """A role's next user, by that saga of the command's own, asked for by somebody whom its seed is sealed to."""
+    """Starts the saga of a role's next user with the command's saga id and another recipient."""
     identities = await Identities.load_or_create(suite.client.jetstream())
     return await suite.start_saga(
         "nats-user-issuance",

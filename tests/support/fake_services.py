@@ -1,4 +1,4 @@
-"""The other end of the wire, for the coordinator's tests: it answers with toys, or not, as a test wants it."""
+"""Fake services on the wire for tests of the coordinator: they send the outcomes of toy services, or none."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ AUTHORITY = {"common_name": "Toy CA", "algorithm": "ec-p256", "validity_days": 3
 REQUEST = {"organization": "Acme", "root": AUTHORITY, "intermediate": AUTHORITY}
 
 
-class StandIn:
-    """*silent*: steps it does not answer; *refusing*: how often it refuses one, retryably; *copies*: of an answer."""
+class FakeServices:
+    """*silent*: steps without an outcome; *refusing*: retryable rejections by step; *copies*: messages an outcome."""
 
     def __init__(self, client):
         self._client = client
@@ -77,7 +77,7 @@ class StandIn:
         await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
 
     def steps_asked(self, saga_id):
-        """Each question that was asked, in order, however often it was sent."""
+        """Returns the steps of all commands in order, without repeats."""
         return [step for (saga, step, _) in dict.fromkeys(self.asked) if saga == saga_id]
 
     async def begin(self, **changes):
@@ -93,13 +93,13 @@ class StandIn:
         return (await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")).seq
 
     async def waits_for(self, saga_id):
-        """What the saga's entry says it has to have answered next, and how much it has told."""
+        """Returns the pending commands of the saga's entry and its number of announcements."""
         entry = await self.js.get_msg("KV_KEYS_SAGAS", subject=f"$KV.KEYS_SAGAS.*.{saga_id}")
         saga = json.loads(entry.data)
         return saga["phase"], saga["questions"], saga["sequence"]
 
     async def everything_is_heard(self):
-        """Whether the coordinator has nothing to hear that it has not settled."""
+        """Returns true if the coordinator has acknowledged all messages."""
         infos = [
             await self.js.consumer_info(stream, durable)
             for stream, durable in (("KEYS_EVENTS", "saga-events"), ("KEYS_COMMANDS", "saga"))
@@ -108,7 +108,7 @@ class StandIn:
 
 
 def impatient(definition, **within):
-    """The same definition, some of whose steps (by the name of what they ask) wait less."""
+    """Returns the definition with shorter timeouts of some steps, by command name."""
     steps = tuple(
         replace(step, timeout=within[name]) if (name := step.command.__name__) in within else step
         for step in definition.steps

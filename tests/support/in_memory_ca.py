@@ -1,4 +1,4 @@
-"""A certification authority in memory: the certificate decider and its performer, with the test's private keys."""
+"""A CA in memory: the certificate decider and its performer, with the test's private keys."""
 
 from functools import lru_cache
 

@@ -1,4 +1,4 @@
-"""The four services in the test's own process, on a real server, with the virtual devices in hand."""
+"""Four services in the test's process, on a real server, with virtual devices under the test's control."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.support.suite import Suite
 SECRET = bytes(range(32))
 
 
-class DevicesInHand(VirtualDevices):
+class ControllableDevices(VirtualDevices):
     """Virtual devices that a test may unplug, fail and touch."""
 
     def __init__(self, yubikeys: VirtualYubiKeys) -> None:
@@ -46,7 +46,7 @@ class Together:
     yubikeys: VirtualYubiKeys
 
     async def logged(self, serial: int) -> dict[str, str]:
-        """Slots and the public keys that the log says are in them."""
+        """Returns the slots and their public keys according to the log."""
         state: Any = YUBIKEY.initial
         for event in await self.suite.events(f"keys.events.yubikey.*.{serial}"):
             state = YUBIKEY.evolve(
@@ -55,7 +55,7 @@ class Together:
         return {str(slot): content.public_key_pem for slot, content in state.slots.items()}
 
     def found(self, serial: int, slots: Iterable[str]) -> dict[str, bytes]:
-        """Slots and the public keys (SPKI) that the device has in them."""
+        """Returns the slots of the device and their public keys (SPKI)."""
         self.yubikeys.inject_faults(serial, None)
         session, keys = PivSession(self.yubikeys.open(serial)), {}
         for slot in slots:
@@ -67,7 +67,7 @@ class Together:
         return keys
 
     async def agree(self, serial: int, slots: Iterable[str] = ("9a", "9c", "9d", "9e")) -> bool:
-        """Whether the device has what the log says, and nothing else."""
+        """Returns true if device and log agree."""
         logged = {slot: spki(load_pem_public_key(pem.encode())) for slot, pem in (await self.logged(serial)).items()}
         return logged == self.found(serial, slots)
 
@@ -81,7 +81,7 @@ async def together(
     applications = (
         key_service(key_settings(server.url, passphrase="correct horse battery staple")),
         certificate_service(certificate_settings(server.url)),
-        yubikey_service(settings, lambda _: [DevicesInHand(yubikeys)]),
+        yubikey_service(settings, lambda _: [ControllableDevices(yubikeys)]),
         saga_service(saga_settings(server.url), definitions),
     )
     async with AsyncExitStack() as stack, connected(server.url) as client:

@@ -1,4 +1,4 @@
-"""The key service, asked on the wire as any client would."""
+"""A client of the key service on the wire."""
 
 from base64 import b64encode
 
@@ -10,7 +10,7 @@ from shared.messages.ids import new_id
 
 
 async def ask(client, verb, key_id=None, **fields):
-    """A command to the key service; the verb of the event that it led to, and what that says."""
+    """Sends a command to the key service; returns verb and body of the event that it causes."""
     js, command_id = client.jetstream(), str(new_id())
     body = fields if key_id is None else {"key_id": key_id, **fields}
     await js.publish(f"keys.commands.key.{verb}", to_json(body), headers={Header.COMMAND_ID: command_id})
@@ -25,7 +25,7 @@ async def ask(client, verb, key_id=None, **fields):
 
 
 async def ask_to_sign(client, key_id, message=b"hello"):
-    """A signature of *message* with an EC key for digital signatures."""
+    """Requests a signature of *message* with an EC key for digital signatures."""
     return await ask(
         client,
         "sign",

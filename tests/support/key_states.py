@@ -1,4 +1,4 @@
-"""Keys in each state that they can be in, and every command that can be given to them."""
+"""Keys in every state, and every command to a key."""
 
 from __future__ import annotations
 

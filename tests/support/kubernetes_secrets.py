@@ -1,4 +1,4 @@
-"""The Secrets of the suite on Kubernetes, by the tools that make them, without a suite that issues certificates."""
+"""The suite's Kubernetes Secrets, created by its tools; certificates are substitutes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploy.nats_users import write_users
 
 
 def made_in(directory: Path) -> dict[str, Files]:
-    """What is in each of them. For TLS any certificate will do: it is the one of the routes."""
+    """Returns the files of each Secret. The certificate of the routes substitutes for those of TLS."""
     users, tls, kept = (directory / name for name in ("users", "tls", "kept"))
     write_users(users)
     create_missing(kept)

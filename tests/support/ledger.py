@@ -1,4 +1,4 @@
-"""A decider as small as can be, over events of the contract: a key is generated once, and revoked again and again."""
+"""A minimal decider over events of the contract: a key is generated once and revoked any number of times."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The manifests as kustomize renders them, and the ways to look at what is in them."""
+"""Kubernetes manifests rendered by kustomize, and queries on them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Manifest = dict[str, Any]
 
 
 def missing() -> str | None:
-    """Why the manifests cannot be rendered here; None: they can."""
+    """Returns the reason why kubectl cannot render manifests here; None: it can."""
     return None if shutil.which("kubectl") else WITHOUT_KUBECTL
 
 
 @cache
 def rendered(name: str) -> list[Manifest]:
-    """An overlay by its name; EVERYTHING; or another directory under deploy/kubernetes."""
+    """Renders an overlay by its name, EVERYTHING, or another directory under deploy/kubernetes."""
     if name == EVERYTHING:
         with tempfile.TemporaryDirectory() as directory:
             copy = Path(shutil.copytree(KUBERNETES, Path(directory).resolve() / "kubernetes"))
@@ -56,7 +56,7 @@ def workloads(manifests: list[Manifest]) -> dict[str, Manifest]:
 
 
 def pods(manifests: list[Manifest]) -> dict[str, Manifest]:
-    """What each workload has its pods be."""
+    """Returns the pod template of each workload."""
     return {name: each["spec"]["template"] for name, each in workloads(manifests).items()}
 
 
@@ -65,12 +65,12 @@ def containers(pod: Manifest) -> list[Manifest]:
 
 
 def ours(pod: Manifest) -> Iterator[Manifest]:
-    """The container that runs one of the suite's own services, if it is such a pod."""
+    """Returns the pod's container with an image of the suite, if it has one."""
     return (each for each in pod["spec"]["containers"] if each["name"] == "service")
 
 
 def says(container: Manifest) -> dict[str, str]:
-    """Its environment; where a value is the cluster's to say, `from` and what of."""
+    """Returns a container's environment; values from the cluster as `from` and the source."""
     return {
         each["name"]: each["value"] if "value" in each else f"from {each['valueFrom']['fieldRef']['fieldPath']}"
         for each in container.get("env", [])

@@ -1,4 +1,4 @@
-"""A real nats-server: the wheel's, beside the venv's python, on a free port of the loopback."""
+"""A real nats-server from the wheel, on a free port of the loopback."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def nats_server(store: Path) -> AsyncIterator[NatsServer]:
 async def connected(
     url: str, access: Access = ANONYMOUS, role: str = "test", client_class: type[C] = nats.aio.client.Client
 ) -> AsyncIterator[C]:
-    """A connection of nats-py's own client, which is independent of the suite's, or of *client_class*."""
+    """Connects nats-py's own client, which is independent of the suite's, or one of *client_class*."""
 
     async def quiet(_: Exception) -> None: ...
 

@@ -1,5 +1,7 @@
-"""Three nats-servers, each on a network of its own behind one bridge: killed, cut off from one another or from
-everybody, and given an empty disk. What is cut off hears nothing, not even that it is. Needs root and iproute2.
+"""A cluster of three nats-servers in network namespaces behind one bridge, for faults.
+
+Servers can be killed, partitioned and given an empty disk. A partition drops packets without a reset. It needs root
+and iproute2.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ NODES = (1, 2, 3)
 
 
 def missing():
-    """Why no cluster can be had here; None: it can."""
+    """Returns the reason why no cluster can run here; None: it can."""
     if os.geteuid() != 0 or shutil.which("ip") is None:
         return "left out: three servers on networks of their own need root and iproute2"
     return None
@@ -70,15 +72,15 @@ class Node:
         self.process.wait()
 
     def wipe(self):
-        """An empty disk, of a node that does not run."""
+        """Deletes the storage of a stopped node."""
         shutil.rmtree(self._directory / "store")
 
     def cut_off(self):
-        """From everybody, as when the cable is pulled: nobody is told."""
+        """Partitions the node from all others, dropping its packets."""
         _ip("-n", self._names.space(self.number), "link", "set", "eth0", "down")
 
     def cut_off_from(self, *others):
-        """What is sent to *others* is lost; who else there is hears it yet."""
+        """Drops packets to *others*; the rest of the cluster stays reachable."""
         for other in others:
             _ip("-n", self._names.space(self.number), "route", "add", "blackhole", f"{other.address}/32")
 
@@ -93,7 +95,7 @@ class Node:
             )
 
     async def told(self, path):
-        """What its monitoring says; raises OSError while it does not."""
+        """Returns its monitoring document; raises OSError if the port does not answer."""
 
         def fetched():
             with urllib.request.urlopen(f"http://{self.address}:8222{path}", timeout=2) as answer:
@@ -102,7 +104,7 @@ class Node:
         return await asyncio.to_thread(fetched)
 
     async def is_healthy(self):
-        """Up, and up to date in all that it keeps (the server's own judgement)."""
+        """Returns true if `/healthz` reports it up and its replicas current."""
         try:
             return (await self.told("/healthz"))["status"] == "ok"
         except OSError:
@@ -110,7 +112,7 @@ class Node:
 
 
 class _Names:
-    """One cluster's own, so that tests that run side by side do not meet."""
+    """Names of one cluster, unique so that tests can run in parallel."""
 
     def __init__(self):
         self._mark = os.getpid() % 200 + 20
@@ -162,7 +164,7 @@ class Cluster:
         await until(all_are, within=within)
 
     async def leader_of(self, client, stream):
-        """The node that leads *stream*."""
+        """Returns the leader of *stream*."""
         answer = json.loads((await client.request(f"$JS.API.STREAM.INFO.{stream}", b"", timeout=5)).data)
         return next(node for node in self.nodes if node.name == answer["cluster"]["leader"])
 

@@ -1,4 +1,4 @@
-"""A nats-server that knows nobody but by JWTs (operator mode), and clients that come with what a saga gave them."""
+"""A nats-server in operator mode, which authenticates by JWT only, and clients with credentials issued by sagas."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.nats import NatsServer
 
 @dataclass(frozen=True)
 class Recipient:
-    """Who asks for a user: what is sealed to it, only it can open."""
+    """The recipient of a user's sealed seed, with the private key that opens it."""
 
     key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
 
@@ -28,13 +28,13 @@ class Recipient:
         return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
 
     def seed_in(self, told: dict[str, str]) -> bytes:
-        """The user's seed, as NATS writes it, out of the end of the saga that made the user."""
+        """Opens the user's seed from the result of the saga that issued it."""
         sealed = base64.b64decode(told["sealed_user_seed"])
         return SUITE.decrypt(sealed, self.key, sealing_info(told["user_key_id"]))
 
 
 def config(completed: dict[str, str], store: Path) -> str:
-    """What nats-server is told, out of the end of the saga `nats-provisioning`."""
+    """Returns nats-server's configuration from the result of the saga `nats-provisioning`."""
     accounts = {completed[f"{who}_nkey"]: completed[f"{who}_jwt"] for who in ("system_account", "account")}
     return f"""
         operator: {completed["operator_jwt"]}
@@ -47,7 +47,7 @@ def config(completed: dict[str, str], store: Path) -> str:
 
 @asynccontextmanager
 async def operated(completed, store):
-    """The server that the provisioned operator runs."""
+    """Runs a server with the provisioned operator."""
     path = store / "nats.conf"
     path.write_text(config(completed, store))
     server = NatsServer(store / "jetstream", "-c", str(path))
@@ -60,7 +60,7 @@ async def operated(completed, store):
 
 @asynccontextmanager
 async def let_in(server, jwt, seed):
-    """A client with that JWT and that seed. Raises what nats-py raises if the server does not let it in."""
+    """Connects with a JWT and seed. Raises nats-py's error if the server rejects them."""
     raw = base64.b32decode(seed + b"=" * (-len(seed) % 8))[2:34]
     key = Ed25519PrivateKey.from_private_bytes(raw)
     refusals = []

@@ -1,4 +1,4 @@
-"""A small PKI made with cryptography alone, and the events that the certificate service would tell of it."""
+"""A small PKI made with cryptography alone, and the certificate service's events about it."""
 
 from __future__ import annotations
 
@@ -204,7 +204,7 @@ def bundle_published(*roots, version=1, bundle_id=None):
 
 
 async def tell(js, *events):
-    """Put events into the log as the certificate service would; returns their sequences."""
+    """Appends events to the log like the certificate service; returns their sequences."""
     sequences = []
     for event in events:
         sealed = encode_event(event, Lineage.root(new_id()), "certificate")

@@ -1,7 +1,7 @@
-"""The restricted profile of the Pod Security Standards (v1.32), as data: where in a pod, and what may stand there.
+"""The restricted profile of the Pod Security Standards (v1.32) as data: fields of a pod and their allowed values.
 
-`*` is every container, the initial ones too; None is what is not said. Where a pod may say it for its containers, the
-rule is in INHERITED.
+`*` is every container, including init containers; None is an absent field. INHERITED has the rules that a pod's field
+satisfies for its containers.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ INHERITED: dict[str, set[Any]] = {
 
 
 def breaches(pod: Manifest) -> list[str]:
-    """Where the pod asks for more than the profile allows."""
+    """Returns the fields of the pod that violate the profile."""
     spec = pod["spec"]
     found = [
         f"{where} is {value}"

@@ -1,4 +1,4 @@
-"""Processes of a suite, told apart and ended by their ids."""
+"""Processes of a suite by their ids."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def pids_of(state):
-    """What STATE_DIR/pids says: the process id of each process, by its name."""
+    """Returns process ids by name from STATE_DIR/pids."""
     return {name: int(pid) for name, pid in (line.split() for line in (state / "pids").read_text().splitlines())}
 
 
@@ -19,7 +19,7 @@ def kill(pid, number=signal.SIGKILL):
 
 
 def is_alive(pid):
-    """Whether it runs: a process that nobody has waited for yet does not."""
+    """Returns true if the process runs; a zombie does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:

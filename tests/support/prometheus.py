@@ -1,4 +1,4 @@
-"""A Prometheus with our rules in it, that takes the numbers which a collector of ours was told; and promtool."""
+"""A Prometheus with the suite's rules that scrapes the test collector, and promtool."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _BESIDE_PYTHON = Path(sys.prefix) / "prometheus"
 
 
 def tool(name):
-    """Where the program is: what .ci/prometheus has fetched, or what the machine has; None: nowhere."""
+    """Returns the program's path from .ci/prometheus or PATH; None: not found."""
     own = _BESIDE_PYTHON / name
     return str(own) if own.exists() else shutil.which(name)
 
 
 def missing():
-    """What was left out, and why, in one line; None: nothing is missing."""
+    """Returns the skipped tests and the reason in one line; None: nothing is missing."""
     if tool("prometheus") and tool("promtool"):
         return None
     return "left out: alerts and dashboard in a Prometheus: .ci/prometheus fetches one (Debian)"
@@ -36,7 +36,7 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{port}"
 
     async def query(self, expression):
-        """The series that *expression* is now."""
+        """Evaluates *expression* now and returns its series."""
         answer = await self.asked(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         return answer["result"]
 
@@ -57,7 +57,7 @@ class Prometheus:
 
 @asynccontextmanager
 async def prometheus_up(directory, rules, collector):
-    """It asks *collector* each second, as it asks the collector of docker-compose.yml."""
+    """Runs a Prometheus that scrapes *collector* each second, like the one of docker-compose.yml."""
     port, config = free_port(), directory / "prometheus.yml"
     asking = {"job_name": "cim-keys", "honor_labels": True, "scrape_interval": "1s"}
     asking["static_configs"] = [{"targets": [f"127.0.0.1:{collector.port}"]}]

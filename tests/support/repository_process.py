@@ -1,4 +1,4 @@
-"""The repository as a process of its own, and curl: what relying parties see of it."""
+"""The repository in a process of its own, and curl as a relying party."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.support.waiting import until
 
 
 @dataclass
-class Seen:
-    """One answer: its status, its headers by their names in lower case, its body."""
+class HttpResponse:
+    """An HTTP response: status, headers by lower-case names, body."""
 
     status: int
     headers: dict[str, str]
@@ -48,7 +48,7 @@ class RepositoryProcess:
             return False
 
     async def curl(self, path, *options):
-        """Ask with curl. Raises ConnectionError where it gets no answer at all."""
+        """Sends a request with curl. Raises ConnectionError without a response."""
         command = ["curl", "-sS", "-i", "--path-as-is", "--max-time", "20", *options, f"{self.url}{path}"]
         running = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         output, problem = await running.communicate()
@@ -59,10 +59,10 @@ class RepositoryProcess:
             head, _, body = body.partition(b"\r\n\r\n")
         first, *lines = head.decode().split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
-        return Seen(int(first.split()[1]), headers, body)
+        return HttpResponse(int(first.split()[1]), headers, body)
 
     def stop(self):
-        """Told to, it ends; returns how."""
+        """Sends SIGTERM and returns the exit status."""
         self.process.terminate()
         return self.process.wait(timeout=20)
 

@@ -1,4 +1,4 @@
-"""A small PKI, made with cryptography's builder, with the states and events that it has in the service."""
+"""A small PKI made with cryptography's builders, with its states and events of the service."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta

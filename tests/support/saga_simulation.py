@@ -1,7 +1,6 @@
-"""The saga engine without wire or clock, among services that are toys by their contracts; the yubikey's is its own.
+"""A simulation of a saga without NATS or clock, among toy services and the real YubiKey decider.
 
-Commands and events lie in heaps from which a test takes them in any
-order, as often as it likes: at-least-once delivery at its worst.
+A test delivers commands and events in any order and any number of times: at-least-once delivery at its worst.
 """
 
 from __future__ import annotations
@@ -57,7 +56,7 @@ class Sent:
 
 
 def _of_device(command: Any) -> Event:
-    """What a device's own commands lead to, where nothing goes wrong."""
+    """Returns the outcomes of a device's effects without faults."""
     about = {"serial": command.serial, "simulated": True}
     match command:
         case ResetYubiKey():
@@ -78,7 +77,7 @@ def _of_device(command: Any) -> Event:
 
 
 def told_of(sent: Sent) -> dict[str, str]:
-    """What a rejection, or the answer that it stands already, says of its command."""
+    """Returns the reply for a command: a rejection or an "already done"."""
     command = sent.command
     kind = type(command).__name__
     return {"command_id": str(sent.command_id), "command_type": kind, "aggregate_id": command.identity}
@@ -86,7 +85,7 @@ def told_of(sent: Sent) -> dict[str, str]:
 
 @dataclass
 class World:
-    """One saga among real deciders. *broken*: command types that the world refuses, whoever asks."""
+    """One saga among deciders. *broken*: command types that are always rejected."""
 
     definition: AnyDefinition
     saga: Saga[Any]
@@ -115,7 +114,7 @@ class World:
         return self.toys.log
 
     def send(self) -> None:
-        """Send what the saga's state asks for: what the coordinator does after saving, and again after a crash."""
+        """Sends the pending commands of the saga's state, like the coordinator after saving and after a crash."""
         for announced in self.saga.announcements:
             if announced.event not in self.told:
                 self.told.append(announced.event)
@@ -128,12 +127,12 @@ class World:
                 self.commands.append(sent)
 
     def crash(self) -> None:
-        """The coordinator dies and finds what it had saved; whatever is pending is sent again."""
+        """Restarts the coordinator from its saved state; pending commands are sent again."""
         self.saga = store.decode_entry(self.definition, from_json(store.encode_entry(self.saga)))
         self.send()
 
     def deliver(self, sent: Sent) -> None:
-        """A service is given a command, perhaps not for the first time."""
+        """Delivers a command to its service, perhaps again."""
         if sent.command_id in self.answers:
             return
         event = self._answer(sent)
@@ -150,12 +149,12 @@ class World:
         self.events.append(heard)
 
     def hear(self, message: EventReceived | TimerFired | OperatorCommandReceived | SignalReceived) -> None:
-        """The coordinator is given a message, perhaps not for the first time."""
+        """Delivers a message to the coordinator, perhaps again."""
         self.saga = machine.advance(self.definition, self.saga, message)
         self.send()
 
     def pass_time(self) -> None:
-        """Time goes on to whatever is due next, and its timer fires."""
+        """Advances the clock to the next timer and fires it."""
         if self.saga.timer_at is not None:
             self.now = max(self.now, self.saga.timer_at) + timedelta(milliseconds=1)
             self.hear(TimerFired(derive_id(START, self.now.isoformat()), self.now))
@@ -164,13 +163,13 @@ class World:
         self.order(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
 
     def order(self, command: OperatorCommand, number: int = 0) -> OperatorCommandReceived:
-        """An operator orders it; with another *number*, once more."""
+        """Sends an operator's command; another *number* makes it a new one."""
         order = OperatorCommandReceived(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
         self.hear(order)
         return order
 
     def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> SignalReceived:
-        """One person says it (of what is waited for, unless *sha256* is given), perhaps not for the first time."""
+        """Sends one person's signal, about the awaited content unless *sha256* is given."""
         awaited = next((pending.people.message_sha256 for pending in self.saga.pending if pending.people), None)
         command_id = derive_id(START, f"{actor}/{awaited}/{number}")
         said = SignalReceived(
@@ -185,9 +184,9 @@ class World:
         return said
 
     def settle(self) -> None:
-        """Everybody gets everything at last, in order; then whatever still lies about is delivered too, late.
+        """Delivers everything in order, and then all late copies.
 
-        A saga that only an operator can move any more is tried again, but where the world is broken.
+        A saga that waits for an operator is retried, except where a command type is broken.
         """
         for number in range(300):
             if self.saga.is_finished or (self.stuck and self.broken):
@@ -289,14 +288,14 @@ class World:
     # -- what is left in the world -----------------------------------------------------------------------------------
 
     def holders(self) -> list[str]:
-        """Who has a device, or under what it is registered."""
+        """Returns the holders of devices, or their registrations."""
         state = YUBIKEY.initial
         for event in self.log["yubikey", "42000001"]:
             state = YUBIKEY.evolve(state, event)
         return [said for said in (state.lifecycle.label, state.lifecycle.person_id) if said is not None]
 
     def living_keys(self) -> list[str]:
-        """This saga's keys whose private half exists: generated and not destroyed."""
+        """Returns this saga's keys that are generated and not destroyed."""
         return [who for who in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if who != ISSUER_ID]
 
     def living_certificates(self) -> list[str]:

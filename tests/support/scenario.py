@@ -1,4 +1,4 @@
-"""given / when / then: how every decider test reads."""
+"""given / when / then: the style of every decider test."""
 
 from __future__ import annotations
 

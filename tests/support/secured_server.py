@@ -1,4 +1,4 @@
-"""A server that knows the roles of the catalog only, and clients that come as one of them and hear what is refused."""
+"""A server that admits only the roles of the catalog, and clients that record its permission errors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tests.support.nats import NatsServer
 _REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 
 
-class Impostor:
-    """Somebody with a role's credentials."""
+class RoleClient:
+    """A client with a role's credentials."""
 
     def __init__(self, client, problems):
         self.client = client
         self._problems = problems
 
     async def refused(self):
-        """All that was refused up to now, as pairs of what was tried and its subject, in small letters."""
+        """Returns the permission errors so far: pairs of operation and subject, in lower case."""
         await flush_subscriptions(self.client)
         found = [_REFUSED.search(problem) for problem in self._problems]
         return {(match[1].lower(), match[2].lower()) for match in found if match}
@@ -33,7 +33,7 @@ class Impostor:
 
 @asynccontextmanager
 async def secured_server(directory: Path):
-    """The server, with every stream declared, and an impostor for each role."""
+    """Yields the server, with every stream declared, and a client for each role."""
     server = NatsServer(directory / "jetstream", "-c", str(write_users(directory / "users")))
     await server.start()
     try:
@@ -56,6 +56,6 @@ async def _as(server, users, role):
 
     client = await Access(nkey=seed_file(users, role)).connect(server.url, role, error_cb=heard, allow_reconnect=False)
     try:
-        yield Impostor(client, problems)
+        yield RoleClient(client, problems)
     finally:
         await client.close()

@@ -1,4 +1,4 @@
-"""Blocks of shell that a page shows, typed one after the other into one shell's world, against a running suite."""
+"""Shell blocks of documentation pages, run one after the other in one shell against a running suite."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ asyncio.run(main())
 
 
 def blocks(page, heading=None):
-    """The shell blocks of a page, of one section of it where a heading is given."""
+    """Returns the shell blocks of a page, or of its section *heading*."""
     text = page.read_text()
     if heading is not None:
         text = re.split(r"^## ", text.split(f"## {heading}\n", 1)[1], maxsplit=1, flags=re.MULTILINE)[0]
@@ -29,7 +29,7 @@ def blocks(page, heading=None):
 
 
 class Typist:
-    """What a block sets and writes, the next one has; commands of ours are this tree's, port 8080 is the suite's."""
+    """A shell that keeps variables and files between blocks; port 8080 is replaced by the suite's."""
 
     def __init__(self, suite, directory):
         self._suite, self._directory = suite, directory
@@ -45,7 +45,7 @@ class Typist:
         self._environment = {**os.environ, "NATS_URL": suite.local.url, "PATH": f"{own}:{os.environ['PATH']}"}
 
     async def type(self, block, within=60):
-        """Its exit status and all that it printed."""
+        """Runs a block; returns exit status and output."""
         block = block.replace("http://127.0.0.1:8080", self._suite.local.public_url)
         script = f"touch world; . ./world; set -eo pipefail -a\n{block}\nset +a; export -p > world\n"
         process = await asyncio.create_subprocess_exec(
@@ -60,7 +60,7 @@ class Typist:
         return process.returncode, said
 
     async def succeeds(self, block):
-        """Blocks that only look are typed again: what is looked for may be on its way."""
+        """Runs a block that must succeed; a block that only reads is repeated until it does."""
         only_looks = not re.search(r"cim-keys|nats pub", block)
         for _ in range(40 if only_looks else 1):
             status, said = await self.type(block)

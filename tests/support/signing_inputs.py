@@ -1,4 +1,4 @@
-"""What custodians are asked to sign, made with cryptography: certificates, CRLs, status answers, SSH certificates."""
+"""TBS bytes for custodians, made with cryptography: X.509 certificates, CRLs, OCSP responses, SSH certificates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ YEAR = timedelta(days=365)
 
 @lru_cache
 def key(which: Any = 0) -> ec.EllipticCurvePrivateKey:  # noqa: ARG001 - it is the key of the cache
-    """The same P-256 key for the same argument."""
+    """Returns the same P-256 key for the same argument."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
@@ -41,7 +41,7 @@ def extension(content: x509.ExtensionType, *, critical: bool = False) -> tuple[x
 
 @dataclass(frozen=True)
 class Certificate:
-    """A TBSCertificate in the making; *aki* empty: there is none. *extensions* come after the usual ones."""
+    """A builder of a TBSCertificate; *aki* empty: no extension. *extensions* follow the usual ones."""
 
     subject: x509.Name
     issuer: x509.Name
@@ -84,7 +84,7 @@ class Certificate:
         return self.builder().sign(signer, _digest(signer))
 
     def tbs(self, signer: Any = None) -> bytes:
-        """What is to be signed; *signer* says with which algorithm."""
+        """Returns the TBS bytes; *signer* determines the algorithm."""
         return self.finished(signer).tbs_certificate_bytes
 
 
@@ -105,7 +105,7 @@ def authority_below(issuer: Certificate, public: Any, common_name: str = "Issuin
 
 
 def crl(issuer: Certificate, **changes: Any) -> bytes:
-    """A TBSCertList. *changes*: begins, ends, extensions (instead of the usual two), entry (an extension of it)."""
+    """Returns a TBSCertList. *changes*: begins, ends, extensions (replace the usual two), entry (its extension)."""
     begins = changes.get("begins", NOW)
     usual = (
         extension(x509.AuthorityKeyIdentifier(identifier(issuer.public), None, None)),
@@ -127,7 +127,7 @@ def crl(issuer: Certificate, **changes: Any) -> bytes:
 
 
 def status_answer(responder: Any, **changes: Any) -> bytes:
-    """A ResponseData of one good answer by *responder*, a public key."""
+    """Returns a ResponseData with one good status by *responder*, a public key."""
     signer = key("stand-in")
     issuer = root(key("status issuer").public_key())
     own = below(issuer, signer.public_key(), "responder").finished()

@@ -1,4 +1,4 @@
-"""A client of NATS in the fewest lines: the words of the protocol on a socket, and no library."""
+"""A minimal NATS client: the protocol on a socket, without a library."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ class PlainSocket:
         self._port = port
 
     async def publish(self, subject, body):
-        """Until JetStream says that it is stored: told again, it is known by its id."""
+        """Publishes until JetStream acknowledges; repeats are deduplicated by their id."""
         message_id = uuid4().hex
         while True:
             try:

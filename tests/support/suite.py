@@ -1,4 +1,4 @@
-"""The whole suite as `make up` runs it, on a free port, and what one can learn of it from outside."""
+"""The whole suite, like `make up`, on free ports, and its observation from outside."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ENDS = frozenset({"completed", "compensated", "failed"})
 
 @dataclass
 class Told:
-    """One event as the stream keeps it."""
+    """A stored event."""
 
     sequence: int
     subject: str
@@ -56,7 +56,7 @@ class Suite:
         return {n: int(p) for n, p in (line.split() for line in self.local.pids.read_text().splitlines())}[name]
 
     async def publish(self, command: str, body: Any, headers: dict[str, str] | None = None) -> None:
-        """Publish as a client that knows that servers die: again, with the same id, until it is stored."""
+        """Publishes with the same id until the message is stored."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {NatsHeader.MSG_ID: str(uuid4()), **(headers or {})}
         while True:
@@ -75,7 +75,7 @@ class Suite:
         return saga_id
 
     async def doomed_issuer(self) -> str:
-        """An authority whose key is revoked, which shows only when it is to sign: provisionings fail half-way."""
+        """Returns an issuer whose key is revoked: provisioning sagas fail when it must sign."""
         if not self.doomed_id:
             authority = {"common_name": "Doomed", "algorithm": "ec-p256", "validity_days": 3650}
             saga_id = await self.start_saga(
@@ -102,7 +102,7 @@ class Suite:
         return await self.told(f"keys.events.saga.*.*.{saga_id}", within, ENDS)
 
     async def told(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> Told:
-        """The last event under *pattern*, once there is one (of *kinds*: the fifth token of its subject)."""
+        """Waits for an event on *pattern* and returns the last (of *kinds*: the fifth token of its subject)."""
         async with asyncio.timeout(within):
             while True:
                 with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
@@ -113,7 +113,7 @@ class Suite:
                 await asyncio.sleep(0.02)
 
     async def ask(self, command: str, body: Any, headers: dict[str, str] | None = None, within: float = 20) -> Told:
-        """Publish a command under an id of its own; return the first event that it caused."""
+        """Publishes a command with a new id; returns the first event that it causes."""
         command_id = (headers or {}).get(Header.COMMAND_ID) or str(new_id())
         inbox = await self.client.subscribe("keys.events.>")
         try:
@@ -128,7 +128,7 @@ class Suite:
             await inbox.unsubscribe()
 
     async def events(self, pattern: str = "keys.events.>") -> list[Told]:
-        """All that the log has under *pattern*, in order: as far as its leader has it, which a replica may not yet."""
+        """Returns the log's events on *pattern* in order, read from the leader, which is ahead of replicas."""
         js = self.client.jetstream()
         try:
             last = (await js.get_msg("KEYS_EVENTS", subject=pattern)).seq or 0
@@ -149,11 +149,11 @@ class Suite:
                 return found
 
     async def announced(self, saga_id: str) -> list[Told]:
-        """What a saga said of itself, in the order of the log."""
+        """Returns a saga's announcements in the order of the log."""
         return [event for event in await self.events("keys.events.saga.>") if event.body["saga_id"] == saga_id]
 
     async def sees_in_slot(self, serial: str, slot: str) -> Told:
-        """What verify-slot says is on the device."""
+        """Returns the outcome of verify-slot."""
         return await self.ask("yubikey.verify-slot", {"serial": serial, "slot": slot})
 
     async def bootstrap(self, **changes: Any) -> None:
@@ -173,7 +173,7 @@ class Suite:
 
 @asynccontextmanager
 async def suite_up(state: Path, serials: list[int], **more: Any) -> AsyncIterator[Suite]:
-    """*more*: other fields of LocalSuite."""
+    """Runs a suite; *more*: other fields of LocalSuite."""
     ports = {"port": free_port(), "http_port": free_port()}
     local = LocalSuite(**{"state": state, "virtual_yubikeys": ",".join(map(str, serials)), **ports, **more})
     supervisor = Supervisor(local)

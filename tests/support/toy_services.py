@@ -1,7 +1,7 @@
-"""The key and certificate services as toys: what the contracts say of their answers, and nothing that costs time.
+"""Toy key and certificate services: outcomes that satisfy the contracts, without cryptography.
 
-They keep what a saga relies on: an id is used once, a void id is never used, a key that wants approvals gets them,
-what is asked again under the same command id is answered the same.
+They keep the rules that a saga relies on: ids are used once, void ids never; approvals are counted; a repeated command
+id has the same outcome.
 """
 
 # ruff: noqa: N802, ARG002 - a method is named like the command that it answers, and all take the same
@@ -48,7 +48,7 @@ def digest(message: bytes) -> str:
 
 @dataclass
 class Toys:
-    """*log*: what happened to each aggregate. *life*: what signed certificates say of their end, as policy would."""
+    """*log*: events of each aggregate. *life*: validity of signed certificates, which policy would set."""
 
     log: dict[tuple[str, str], list[Event]] = field(default_factory=lambda: defaultdict(list))
     life: dict[str, Any] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class Toys:
     # -- other sagas -------------------------------------------------------------------------------------------------
 
     def _child(self, c: StartSaga, log: list[Event], saga_type: str, completed: type[Event], **made: Any) -> Any:
-        """One that takes no time: all of it is done when it answers, or it failed and left something over."""
+        """Runs a child saga in no time: its outcome is completion, or failure with a leftover."""
         about = {"saga_id": c.saga_id, "saga_type": saga_type, "sequence": len(log)}
         if self.withdrawn(log):
             return _taken()
@@ -290,7 +290,7 @@ class Toys:
         return self._nats(c, log)
 
     def _nats(self, command: Any, log: list[Event]) -> Any:
-        """The decider itself; every signature is good. The issuer's key is an account's that there is."""
+        """Runs the real decider with valid signatures and an existing account as issuer."""
         state, context = NATS_JWT.initial, Context(UUID(ISSUER_ID), command.nats_jwt_id, BORN)
         there_before = [ACCOUNT_JWT, ACCOUNT_SIGNED] if command.nats_jwt_id == ISSUER_ID else []
         for event in [*there_before, *log]:

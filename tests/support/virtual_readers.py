@@ -30,7 +30,7 @@ def missing() -> str | None:
 def beside_a_yubikey(
     directory: Path, script: str, firmware: str = "5.7.4", kept: tuple[Path, Path] | None = None
 ) -> str:
-    """Output of a bash *script*, run in *directory* beside a device, with ykman in its PATH.
+    """Returns the output of a bash *script* that runs in *directory* beside a device, with ykman in its PATH.
 
     *kept*: the directory that keeps the device, and the file with the key that seals it.
     """

@@ -1,11 +1,11 @@
-"""Waiting for what another task or process does: by looking, and not for ever."""
+"""Polling with a timeout for effects of other tasks and processes."""
 
 import asyncio
 import inspect
 
 
 async def until(condition, within=15):
-    """Look every few milliseconds until *condition* (a function, or one that returns an awaitable) holds."""
+    """Polls *condition*, a function or coroutine function, every few milliseconds until it is true."""
     async with asyncio.timeout(within):
         while not await _value(condition):  # noqa: ASYNC110 - what is waited for can set no Event here
             await asyncio.sleep(0.005)
