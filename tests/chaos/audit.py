@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
-from tests.support.suite import ENDS, Suite, Told
+from tests.support.suite import ENDS, StoredEvent, Suite
 
 _ONCE = {
     "key.generated",
@@ -31,8 +31,8 @@ async def audit(suite: Suite, sagas: dict[str, dict[str, Any]]) -> Counter[str]:
     return Counter(end.tokens[4] for end in ends.values())
 
 
-def each_saga_ended_once(events: list[Told], sagas: set[str]) -> dict[str, Told]:
-    announced: dict[str, list[Told]] = defaultdict(list)
+def each_saga_ended_once(events: list[StoredEvent], sagas: set[str]) -> dict[str, StoredEvent]:
+    announced: dict[str, list[StoredEvent]] = defaultdict(list)
     for event in events:
         if event.tokens[2] == "saga":
             announced[event.body["saga_id"]].append(event)
@@ -47,7 +47,7 @@ def each_saga_ended_once(events: list[Told], sagas: set[str]) -> dict[str, Told]
     return ends
 
 
-def nothing_was_done_twice(events: list[Told]) -> None:
+def nothing_was_done_twice(events: list[StoredEvent]) -> None:
     ids = Counter(event.headers["CIM-Event-Id"] for event in events)
     assert not [i for i, n in ids.items() if n > 1], "an event was stored twice"
     for kind in _ONCE:
@@ -61,13 +61,13 @@ def nothing_was_done_twice(events: list[Told]) -> None:
     assert not [i for i, n in populated.items() if n > 1], "a slot was populated twice with one key"
 
 
-def every_command_has_one_answer(events: list[Told]) -> None:
+def every_command_has_one_answer(events: list[StoredEvent]) -> None:
     """Of what sagas asked: one event caused by each command."""
     causes = Counter(e.headers["CIM-Causation-Id"] for e in events if e.tokens[2] != "saga")
     assert not [i for i, n in causes.items() if n > 1], "a command has two answers"
 
 
-def all_is_undone(events: list[Told], saga_id: str) -> None:
+def all_is_undone(events: list[StoredEvent], saga_id: str) -> None:
     mine = [event for event in events if event.headers.get("CIM-Saga-Id") == saga_id and event.tokens[2] != "saga"]
     kinds = defaultdict(set)
     for event in mine:
@@ -79,7 +79,7 @@ def all_is_undone(events: list[Told], saga_id: str) -> None:
         assert put[-1] == "slot-cleared", f"{saga_id} left a slot: {[e.subject for e in mine]}"
 
 
-async def devices_agree_with_the_log(suite: Suite, events: list[Told]) -> None:
+async def devices_agree_with_the_log(suite: Suite, events: list[StoredEvent]) -> None:
     """Each slot holds what the log says was last put there: asked of the device itself."""
     slots: dict[tuple[str, str], str | None] = {}
     for event in events:

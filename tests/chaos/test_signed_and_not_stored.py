@@ -39,7 +39,7 @@ from tests.chaos.audit import audit, every_command_has_one_answer, nothing_was_d
 from tests.chaos.test_kill_nine import kill_at_random
 from tests.support.in_memory_ca import private_key, public_pem
 from tests.support.processes import pids_of
-from tests.support.suite import KekRecord, suite_up
+from tests.support.suite import StoredEvent, suite_up
 
 ISSUANCES = 50  # by each of four authorities: 200
 BEFORE, AFTER = "before it is stored", "after it is stored"
@@ -144,7 +144,7 @@ class Services:
         js = self.client.jetstream()
         found = await js.subscribe("keys.events.>", stream="KEYS_EVENTS", ordered_consumer=True)
         return [
-            KekRecord(each.metadata.sequence.stream, each.subject, dict(each.headers), json.loads(each.data))
+            StoredEvent(each.metadata.sequence.stream, each.subject, dict(each.headers), json.loads(each.data))
             async for each in read_until_end(found)
         ]
 

@@ -25,7 +25,7 @@ FAULTS = {
 """What is over once it has happened: the device can be used again at once."""
 IMPATIENT = replace(
     CERTIFICATE_PROVISIONING,
-    steps=tuple(replace(step, within=timedelta(seconds=3)) for step in CERTIFICATE_PROVISIONING.steps),
+    steps=tuple(replace(step, timeout=timedelta(seconds=3)) for step in CERTIFICATE_PROVISIONING.steps),
 )
 MOST_APDUS = 70
 

@@ -29,7 +29,7 @@ ENDS = frozenset({"completed", "compensated", "failed"})
 
 
 @dataclass
-class Told:
+class StoredEvent:
     """A stored event."""
 
     sequence: int
@@ -49,7 +49,7 @@ class Suite:
     issuer_id: str = ""
     doomed_id: str = ""
     bootstrap_request: dict[str, Any] = field(default_factory=dict)
-    bootstrapped: Told | None = None
+    bootstrapped: StoredEvent | None = None
     chain: list[str] = field(default_factory=list)
 
     def pid(self, name: str) -> int:
@@ -98,21 +98,25 @@ class Suite:
         }
         return await self.start_saga("certificate-provisioning", saga_id, **{**standard, **body})
 
-    async def end_of(self, saga_id: str, within: float = 60) -> Told:
+    async def end_of(self, saga_id: str, within: float = 60) -> StoredEvent:
         return await self.told(f"keys.events.saga.*.*.{saga_id}", within, ENDS)
 
-    async def told(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> Told:
+    async def told(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> StoredEvent:
         """Waits for an event on *pattern* and returns the last (of *kinds*: the fifth token of its subject)."""
         async with asyncio.timeout(within):
             while True:
                 with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
                     last = await self.client.jetstream().get_msg("KEYS_EVENTS", subject=pattern)
-                    event = Told(last.seq or 0, last.subject or "", last.headers or {}, json.loads(last.data or b""))
+                    event = StoredEvent(
+                        last.seq or 0, last.subject or "", last.headers or {}, json.loads(last.data or b"")
+                    )
                     if kinds is None or event.tokens[4] in kinds:
                         return event
                 await asyncio.sleep(0.02)
 
-    async def ask(self, command: str, body: Any, headers: dict[str, str] | None = None, within: float = 20) -> Told:
+    async def ask(
+        self, command: str, body: Any, headers: dict[str, str] | None = None, within: float = 20
+    ) -> StoredEvent:
         """Publishes a command with a new id; returns the first event that it causes."""
         command_id = (headers or {}).get(Header.COMMAND_ID) or str(new_id())
         inbox = await self.client.subscribe("keys.events.>")
@@ -123,11 +127,11 @@ class Suite:
                     message = await inbox.next_msg(timeout=within)
                     told = dict(message.headers or {})
                     if told.get(Header.CAUSATION_ID) == command_id:
-                        return Told(0, message.subject, told, json.loads(message.data))
+                        return StoredEvent(0, message.subject, told, json.loads(message.data))
         finally:
             await inbox.unsubscribe()
 
-    async def events(self, pattern: str = "keys.events.>") -> list[Told]:
+    async def events(self, pattern: str = "keys.events.>") -> list[StoredEvent]:
         """Returns the log's events on *pattern* in order, read from the leader, which is ahead of replicas."""
         js = self.client.jetstream()
         try:
@@ -137,7 +141,7 @@ class Suite:
         while True:
             subscription = await ordered_subscribe(js, "KEYS_EVENTS", pattern, ConsumerConfig())
             found = [
-                Told(
+                StoredEvent(
                     message.metadata.sequence.stream,
                     message.subject,
                     dict(message.headers or {}),
@@ -148,11 +152,11 @@ class Suite:
             if found and found[-1].sequence >= last:
                 return found
 
-    async def announced(self, saga_id: str) -> list[Told]:
+    async def announced(self, saga_id: str) -> list[StoredEvent]:
         """Returns a saga's announcements in the order of the log."""
         return [event for event in await self.events("keys.events.saga.>") if event.body["saga_id"] == saga_id]
 
-    async def sees_in_slot(self, serial: str, slot: str) -> Told:
+    async def sees_in_slot(self, serial: str, slot: str) -> StoredEvent:
         """Returns the outcome of verify-slot."""
         return await self.ask("yubikey.verify-slot", {"serial": serial, "slot": slot})
 
