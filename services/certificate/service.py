@@ -105,7 +105,8 @@ async def _certificate_performer(
 async def _ocsp_performer(
     policy: OcspPolicy, revocation_logs: RevocationLogs, js: JetStreamContext, stores: Stores
 ) -> Callable[[OcspEffect], Awaitable[OcspOutcome]]:
-    return OcspPerformer(js, revocation_logs(js), _current_certificate(stores), policy).perform
+    performer = OcspPerformer(js, revocations=revocation_logs(js), current=_current_certificate(stores), policy=policy)
+    return performer.perform
 
 
 async def _trust_bundle_performer(

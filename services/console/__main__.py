@@ -51,7 +51,7 @@ async def _send(terminal: Terminal, options: Namespace) -> int:
     return Exit.DONE
 
 
-async def _commands(terminal: Terminal, _: Namespace) -> int:
+async def _list_commands(terminal: Terminal, _: Namespace) -> int:
     terminal.print(aligned([(name, _field_names(name)) for name in command_names()]))
     return Exit.DONE
 
@@ -93,7 +93,7 @@ async def _watch_messages(terminal: Terminal, options: Namespace) -> None:
         await watch(client, WatchFilter(saga, options.correlation, options.since_start), show, on_ready)
 
 
-async def _sagas(terminal: Terminal, options: Namespace) -> int:
+async def _use_sagas(terminal: Terminal, options: Namespace) -> int:
     problems: list[str] = []
     async with terminal.connected(problems.append) as client:
         js = client.jetstream()
@@ -144,9 +144,9 @@ async def _full_id(js: JetStreamContext, saga_id: str) -> str:
 
 _ACTIONS = {
     "send": _send,
-    "commands": _commands,
+    "commands": _list_commands,
     "watch": _watch,
-    "sagas": _sagas,
+    "sagas": _use_sagas,
     "devices": actions.use_device_secrets,
     "dead-letters": actions.use_dead_letters,
 }

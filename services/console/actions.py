@@ -1,4 +1,4 @@
-"""Operator actions beside sending commands: device secrets and dead letters."""
+"""Actions of an operator on device secrets and dead letters."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def use_dead_letters(terminal: Terminal, options: Namespace) -> int:
             else:
                 terminal.print(dead_letters.list_lines(found))
             return Exit.DONE
-        dead_letter = await dead_letters.find(client, options.letter)
+        dead_letter = await dead_letters.find(client, options.key)
         match options.verb:
             case "show":
                 terminal.print(dead_letters.detail_lines(dead_letter, body=options.body))

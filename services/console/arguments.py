@@ -93,7 +93,7 @@ def _add_dead_letters(verbs: Any) -> None:
     replaying = verbs.add_parser("replay", help="process it again, after the cause is removed")
     dropping = verbs.add_parser("drop", help="delete it")
     for parser in (showing, replaying, dropping):
-        parser.add_argument("letter", metavar="LETTER")
+        parser.add_argument("key", metavar="KEY", help="the first column of the list")
     _add_waiting(replaying)
     replaying.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
 

@@ -71,7 +71,7 @@ async def replay(client: Client, dead_letter: DeadLetter) -> str | None:
 
 def list_lines(dead_letters: list[DeadLetter]) -> Iterator[Text]:
     rows = [(stored.key, format_clock(stored.at), stored.subject, stored.reason) for stored in dead_letters]
-    return table(("LETTER", "AT", "SUBJECT", "REASON"), rows)
+    return table(("KEY", "AT", "SUBJECT", "REASON"), rows)
 
 
 def detail_lines(dead_letter: DeadLetter, *, body: bool) -> Iterator[str | Text]:

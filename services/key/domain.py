@@ -125,7 +125,12 @@ def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case 
             return Escrowed(key.traits) if isinstance(key, Active | Rotated) else key
         case KeyRotated():
             if isinstance(key, Active):
-                return Rotated(key.traits, event.successor_id, event.overlap_until, key.exported)
+                return Rotated(
+                    traits=key.traits,
+                    successor_id=event.successor_id,
+                    overlap_until=event.overlap_until,
+                    exported=key.exported,
+                )
             return key
         case KeyRotationCancelled():
             return Active(key.traits, key.exported) if isinstance(key, Rotated) else key

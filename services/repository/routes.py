@@ -141,8 +141,8 @@ class _Endpoints:
 
     async def all_bundles(self, _: str) -> Response:
         """Returns each root of any bundle once, in the order of the bundles' ids, so that the ETag is stable."""
-        stored = sorted(await self._documents.matching("bundle.*"), key=lambda document: document.subject)
-        roots = dict.fromkeys(pem.strip() for document in stored for pem in _PEM.findall(document.data.decode()))
+        stored = sorted(await self._documents.matching("bundle.*"), key=lambda bundle: bundle.subject)
+        roots = dict.fromkeys(pem.strip() for bundle in stored for pem in _PEM.findall(bundle.data.decode()))
         if not roots:
             return _not_found()
         return _document("".join(f"{pem}\n" for pem in roots).encode(), "application/x-pem-file", REVALIDATE)

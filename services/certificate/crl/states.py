@@ -1,4 +1,4 @@
-"""State of an issuer's CRLs. It is stored inside the snapshot of the issuer's certificate."""
+"""State of an issuer's CRLs, which is part of the snapshot of the issuer's certificate."""
 
 from dataclasses import dataclass
 from datetime import datetime

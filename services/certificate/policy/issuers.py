@@ -7,7 +7,7 @@ from services.certificate.profiles import CRL, CrlProfile
 
 DEFAULT_EXPIRY_NOTICE = timedelta(days=30)
 _NOTICE_SHARE = 3
-"""Notice of expiry is given in the last third of a certificate's validity at the earliest."""
+"""The service announces expiry in the last third of a certificate's validity at the earliest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,6 @@ class IssuerPolicy:
 
 @dataclass(frozen=True, slots=True)
 class OcspPolicy:
-    """Validity of OCSP responses. They are signed again when half of it has passed."""
+    """Validity of OCSP responses. After half of it, new responses replace them."""
 
     validity: timedelta = timedelta(days=7)

@@ -37,7 +37,7 @@ class RevocationLog:
     def __init__(self, js: JetStreamContext) -> None:
         self.register = RevocationRegister(crl_entry)
         self._js = js
-        self._reader = LogReader(js, _PATTERNS, self._on_event, self._on_reset)
+        self._reader = LogReader(js, _PATTERNS, on_event=self._on_event, on_reset=self._on_reset)
         self._completion = asyncio.Lock()
         self._incomplete: list[tuple[int, datetime, CertificateRevoked]] = []
 

@@ -70,7 +70,7 @@ class RevocationRegister:
                     del issuer.entries[serial]
             case CertificateRevoked():
                 if not (event.existed and event.signed):
-                    return  # the certificate never existed, so nobody can present it
+                    return  # there was no signed certificate, so no client can present it
                 if present is not None and present.reason is not None:
                     return
                 # X.509, 9.5.3.1: a hold that becomes a revocation keeps the date of the hold

@@ -111,7 +111,7 @@ def _create(
 
 
 def _invalid_field(request: CreateSshCertificate) -> str | None:
-    """Describes the first field that PROTOCOL.certkeys or sshd would not accept, whatever the key."""
+    """Describes the first field that PROTOCOL.certkeys or sshd would reject, or returns None."""
     if request.kind is SshCertificateKind.HOST:
         if request.extensions or request.force_command or request.source_addresses:
             return "a host's certificate has no extensions, no force_command and no source_addresses"

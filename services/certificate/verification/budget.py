@@ -24,7 +24,7 @@ DEFAULT_LIMITS = PathLimits()
 
 
 class BudgetExceeded(Exception):
-    """A path building needs more work than its limits allow; no honest certificate does."""
+    """A path building needs more work than its limits allow. Legitimate certificates stay far below them."""
 
 
 class Budget:

@@ -66,7 +66,7 @@ class StatusHistory:
                 assert_never(event)
 
     def status(self, certificate_id: str, at: datetime) -> RevocationStatus:
-        """Returns the status at that instant. A revocation is final, whatever holds and releases follow."""
+        """Returns the status at that instant. A revocation is final: later holds and releases do not change it."""
         changes = [each for each in self._changes.get(certificate_id, ()) if each.at <= at]
         if any(each.status is RevocationStatus.REVOKED for each in changes):
             return RevocationStatus.REVOKED

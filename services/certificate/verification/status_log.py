@@ -44,7 +44,7 @@ class StatusLog:
     def __init__(self, js: JetStreamContext) -> None:
         self.history = StatusHistory()
         self._js = js
-        self._reader = LogReader(js, _PATTERNS, self._on_event, self._on_reset)
+        self._reader = LogReader(js, _PATTERNS, on_event=self._on_event, on_reset=self._on_reset)
 
     async def catch_up(self) -> None:
         """Reads the log to its end. Raises Poison for an event that cannot be parsed."""

@@ -87,7 +87,7 @@ class Inventory:
         try:
             event = decode_event(message, _EVENTS)[1]
         except Poison as error:
-            log.warning("%s is left out of the inventory: %s", message.subject, error)
+            log.warning("the inventory skips %s: %s", message.subject, error)
         else:
             self.apply_event(event)
 
@@ -120,7 +120,7 @@ class Inventory:
     def crls(self, now: datetime) -> dict[str, float]:
         """Returns the remaining validity in seconds of each issuer's last CRL, negative if out of date.
 
-        An expired issuer publishes no more CRLs and is left out.
+        It omits expired issuers, which publish no more CRLs.
         """
         return {
             issuer: (until - now).total_seconds()
@@ -136,7 +136,7 @@ def _within(days: int) -> str:
 async def report_forever(js: JetStreamContext) -> None:
     """Reads the log and sets the gauges, until it is cancelled."""
     inventory = Inventory()
-    reader = LogReader(js, _PATTERNS, inventory.apply, inventory.reset)
+    reader = LogReader(js, _PATTERNS, on_event=inventory.apply, on_reset=inventory.reset)
     await keep_reporting(reader.catch_up, lambda: _GAUGES.report(inventory, datetime.now(UTC)))
 
 

@@ -83,10 +83,10 @@ class Projector:
         try:
             await self.handle(message)
         except Poison as error:
-            log.error("%s is left out of the views: %s", message.subject, error)  # noqa: TRY400 - the message names the problem
+            log.error("the views skip %s: %s", message.subject, error)  # noqa: TRY400 - the message names the problem
 
     async def _current_views(self, message: Msg, sequence: int) -> tuple[View, ...]:
-        """Returns the documents of a certificate; none if a later event exists, which is handled in turn."""
+        """Returns the documents of a certificate; none if a later event exists, which the projector handles next."""
         _, event = decode_event(message, _CHANGES)
         _require_own_subject(message, event)
         history = await self._history(event.certificate_id, sequence)
@@ -132,7 +132,7 @@ class Projector:
 
 
 def _views_of(message: Msg, sequence: int) -> tuple[View, ...]:
-    """Returns the documents that follow from the event alone; later changes of status are handled in turn."""
+    """Returns the documents that follow from this event alone; each later change of status has its own event."""
     _, event = decode_event(message, _OTHERS)
     _require_own_subject(message, event)
     match event:

@@ -37,7 +37,7 @@ Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """*copied* are CA extensions that a renewal takes over unchanged from the predecessor."""
+    """*copied* holds CA extensions that a renewal copies unchanged from the predecessor."""
 
     name: x509.Name
     key: SubjectKey
@@ -58,7 +58,7 @@ class _Issuer:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A built TBSCertificate, and for linting the same as a certificate, which is signed with a throw-away key."""
+    """A built TBSCertificate and, for the linters, a certificate with it that a throw-away key signed."""
 
     built: TbsBuilt
     certificate: x509.Certificate

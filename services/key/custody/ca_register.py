@@ -39,7 +39,7 @@ class CaCertificate(BaseModel):
     source: Source
 
     def covers(self, other: CaCertificate) -> bool:
-        """Tells whether *other* differs only in a validity that lies within this one's."""
+        """Tells whether *other* is the same except for a validity within that of this certificate."""
         inside = self.not_before <= other.not_before and other.not_after <= self.not_after
         return inside and self == other.model_copy(update={"not_before": self.not_before, "not_after": self.not_after})
 

@@ -44,7 +44,7 @@ class _Key:
 
 
 class Custodian:
-    """Checks messages before they are signed, and registers the CA certificates among them."""
+    """Checks messages before a key signs them, and registers the CA certificates among them."""
 
     def __init__(self, bucket: KeyValue) -> None:
         self._register = CaRegister(bucket)

@@ -155,7 +155,7 @@ def resembles_tbs(message: bytes) -> bool:
         return message[name] == _SEQUENCE and message[_end_of(message, name)] in (_SEQUENCE, *_TIMES)
     except IndexError:  # it is truncated
         return False
-    except _IndefiniteLengthError:  # BER, which no honest client signs
+    except _IndefiniteLengthError:  # BER, which no legitimate client sends
         return True
 
 

@@ -55,7 +55,7 @@ class Entries:
         return None if found is None else found[1]
 
     async def create_recipient(self, new: NewKey, private: PrivateKey) -> PrivateKey:
-        """Stores a one-time key. Its associated data is its own name, so that nobody can swap it with another key."""
+        """Stores a one-time key. Its associated data is its name: moved to another entry, it does not decrypt."""
         await self._put(new.key_id, new, private)
         found = await self._open(new.key_id, new.key_id)
         if found is None:

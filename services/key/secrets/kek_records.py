@@ -71,7 +71,7 @@ _FACTS: TypeAdapter[Facts] = TypeAdapter(Annotated[Facts, Field(discriminator="k
 
 @dataclass(frozen=True, slots=True)
 class KekRecord:
-    """One KEK record. Revision 0: only its predecessor's record contains it so far."""
+    """One KEK record. Revision 0: it has no entry yet, only a copy in its predecessor's record."""
 
     facts: Facts
     revision: int

@@ -29,7 +29,7 @@ async def rewrap_until_done(
             rewrapped = await _rewrap_all(bucket, keyring.current, keyring.previous) if keyring.previous else 0
             if not changing or await _finish(bucket, keyring, rewrapped):
                 return
-        except Exception as error:  # noqa: BLE001 - any failure is retried; the service handles commands all the time
+        except Exception as error:  # noqa: BLE001 - any failure is retried, and commands do not depend on this task
             log.warning("rewrapping KEYS_SECRETS failed and is retried: %s", error or type(error).__name__)
         await asyncio.sleep(retry_delay_s)
 
