@@ -238,7 +238,7 @@ def test_what_is_told_again_within_two_minutes_is_recognised(name):
 
 
 def _bound():
-    """What the streams are bound to; the buckets' own subjects ($KV.…) are not in the algebra."""
+    """Subjects of the streams; those of buckets ($KV.…) are not in the algebra."""
     configs = stream_configs(catalog())
     return {name: [Subject.parse(text) for text in configs[name]["subjects"]] for name in catalog().streams}
 

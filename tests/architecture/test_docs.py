@@ -1,4 +1,4 @@
-"""What the pages under docs/ and the README say of this repository is so: paths, tables, commands, the policy."""
+"""Pages under docs/ and the README agree with the repository: paths, tables, commands, the policy."""
 
 import re
 import tomllib

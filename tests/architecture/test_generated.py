@@ -1,4 +1,4 @@
-"""What is generated is what is checked in."""
+"""Generated files are up to date."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Who may import whom: the contracts of ``[tool.importlinter]`` in pyproject.toml hold."""
+"""Import rules: the contracts of ``[tool.importlinter]`` in pyproject.toml hold."""
 
 import subprocess
 import sys

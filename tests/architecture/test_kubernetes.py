@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes takes, name nothing that there is not, and promise what docs/kubernetes.md says."""
+"""Manifests are valid, refer to existing things only, and agree with docs/kubernetes.md."""
 
 import re
 from pathlib import Path

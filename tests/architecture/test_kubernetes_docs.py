@@ -1,4 +1,4 @@
-"""The page on Kubernetes names what there is."""
+"""The page on Kubernetes refers to existing things only."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Who may speak to whom in the cluster: what docs/kubernetes.md promises, and no more."""
+"""Network policies allow the connections that docs/kubernetes.md lists, and no others."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a pod is given: the rights of the restricted profile, settings that its process reads, secrets of its own."""
+"""Pods: the restricted profile, settings that their process reads, their own secrets."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What is secret on Kubernetes: made once, to each process its own; and by what the servers know each other."""
+"""Secrets on Kubernetes: generated once, one set a process; mutual TLS between servers."""
 
 import base64
 import subprocess

@@ -49,7 +49,7 @@ STREAM, DURABLE, LIMIT = "KEYS_COMMANDS", "key", 256  # the limit is PullOptions
 
 
 class Work:
-    """What is done for each command, and what it took."""
+    """The work of one command, and its duration."""
 
     def __init__(self, js, messages):
         self._js, self._left = js, messages

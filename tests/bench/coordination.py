@@ -1,4 +1,4 @@
-"""What coordinating costs: a decision, sagas a second, recovery after kill -9, lateness; each beside its raw ceiling.
+"""Costs of coordination: a decision, sagas a second, recovery after kill -9, lateness; each beside its raw ceiling.
 
 ``python -m tests.bench coordination``. The saga has four steps without cryptography, which the key service answers.
 """
@@ -93,7 +93,7 @@ async def _loads(coordinators: int, sagas: dict[int, int]) -> list[Row]:
 
 
 def report(coordination: Coordination) -> None:
-    """As Markdown."""
+    """Returns the figures in Markdown."""
     print("| coordinators | in flight | sagas/s | p50 ms | p99 ms | raw sagas/s | raw p50 ms | raw p99 ms | ratio |")
     print("|---|---|---|---|---|---|---|---|---|")
     for row in coordination.rows:

@@ -71,7 +71,7 @@ def _missing() -> str | None:
 
 
 def _postgres() -> Path | None:
-    """Where its programs are: on the path, or where Debian has them."""
+    """Returns the directory of PostgreSQL's programs: from PATH, or Debian's."""
     if (found := shutil.which("initdb")) is not None:
         return Path(found).parent
     return max((path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")), default=None)
@@ -188,7 +188,7 @@ async def _until_it_listens(port: int) -> None:
 
 
 def report(rows: list[Row] | str) -> None:
-    """As Markdown."""
+    """Returns the figures in Markdown."""
     if isinstance(rows, str):
         print(rows)
         return

@@ -97,7 +97,7 @@ def raw_cost() -> tuple[int, float]:
 
 
 def _provision(devices: _Counting, serial: int, issuer) -> None:
-    """What the saga's steps have the device do: look, generate, attest, import, verify; a conversation each."""
+    """Runs the device operations of the saga's steps: inspect, generate, attest, import, verify."""
     slot, algorithm, policies = Slot.AUTHENTICATION, Algorithm.EC_P256, (PinPolicy.ONCE, TouchPolicy.NEVER)
 
     def conversation(work: Callable) -> object:

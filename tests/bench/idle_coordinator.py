@@ -53,7 +53,7 @@ def asleep() -> Definition[StartPkiBootstrap]:
 
 
 def start(_: int, saga: str, organization: str = "Bench") -> tuple[str, bytes, dict[str, str]]:
-    """What begins one: subject, body, headers."""
+    """Returns the start command: subject, body, headers."""
     body = {
         "saga_id": saga,
         "organization": organization,

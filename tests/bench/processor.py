@@ -26,7 +26,7 @@ def since(before: dict[str, float]) -> dict[str, float]:
 
 
 def below(pid: int) -> float:
-    """What the children of that process have spent, those included that have ended."""
+    """Returns CPU time of the process's children, including those that have exited."""
     total = sum(int(ticks) for ticks in _fields(pid)[13:15]) / _TICK
     for directory in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,4 @@
-"""What issuing is held against: raw `cryptography`, `cfssl serve` with and without its database, `openssl ca`."""
+"""Alternatives to compare issuance with: raw `cryptography`, `cfssl serve` with and without database, `openssl ca`."""
 
 from __future__ import annotations
 

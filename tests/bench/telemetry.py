@@ -55,7 +55,7 @@ def ignoring_collector():
 
 
 def look_ns(number: int = 200_000) -> float:
-    """What a message costs that nobody observes, in nanoseconds."""
+    """Returns the cost of an unobserved message in nanoseconds."""
 
     def looked() -> None:
         with instruments.observe(None, "key"):  # type: ignore[arg-type] # it is not looked at

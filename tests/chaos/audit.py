@@ -1,4 +1,4 @@
-"""What must be true of the log and of the devices when every saga is over, whoever was killed meanwhile."""
+"""Invariants of log and devices once every saga is finished, whichever processes were killed."""
 
 from __future__ import annotations
 

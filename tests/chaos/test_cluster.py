@@ -66,7 +66,7 @@ async def longest_silence(suite):
 
 
 async def the_disks_agree(cluster):
-    """Whether each server counts the same messages, bytes and sequences in every stream."""
+    """Returns true if all servers report the same messages, bytes and sequences of every stream."""
     said = set()
     for node in cluster.nodes:
         (account,) = (await node.told("/jsz?streams=true&accounts=true"))["account_details"]

@@ -1,4 +1,4 @@
-"""A backup of one server is restored on three, and one of three on one: every stream on as many as are asked for."""
+"""A backup of one server is restored to three, and of three to one, with the requested replicas."""
 
 import json
 

@@ -17,7 +17,7 @@ RECIPIENT = base64.b64encode(bytes(range(32))).decode()
 
 
 class Lives:
-    """What happens to people, keys and identities, one thing after another; what came of each."""
+    """A random sequence of sagas about people, keys and identities, with their results."""
 
     def __init__(self, suite):
         self._suite, self._client = suite, PlainSocket(suite.local.port)

@@ -96,7 +96,7 @@ class Services:
         return store, CommandService(service, DECIDERS[service], perform, store, Replies(js, service))
 
     async def ask(self, command, body):
-        """What is told in the end, when the first process that was given the command has died of it."""
+        """Returns the final events of a command whose first process died while handling it."""
         js, service = self.client.jetstream(), command.partition(".")[0]
         await js.publish(f"keys.commands.{command}", json.dumps(body).encode())
         dying, first = await self.process(service, mortal=True)

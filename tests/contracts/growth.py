@@ -1,4 +1,4 @@
-"""What a change to a message's JSON schema may not do: messages change only by addition (style.md, 8.13)."""
+"""Incompatible changes of a message's JSON schema: messages change only by addition."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the coordinator on a server: the other end of the wire, and what the log says in the end."""
+"""Fixtures for tests of the coordinator on a server: fake services and the final log."""
 
 import pytest
 

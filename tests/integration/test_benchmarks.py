@@ -1,4 +1,4 @@
-"""Each part of `make bench` in its smallest form, so that none rots. What it takes is nobody's business here."""
+"""Each part of `make bench` in its smallest form; figures are not checked."""
 
 import pytest
 

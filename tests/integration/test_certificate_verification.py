@@ -1,4 +1,4 @@
-"""`certificate.verify` on a real server: what was good when, as the log of events has it."""
+"""`certificate.verify` on a real server: validity at a time, according to the log."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ BIRTH = NOW - 30 * DAY
 
 
 class Told(Authority):
-    """What it answers is told in the log."""
+    """Outcomes appear in the log."""
 
     def __init__(self, tell):
         super().__init__()
@@ -235,7 +235,7 @@ async def test_what_cannot_be_answered_is_refused_with_what_is_wrong(log, wish, 
 
 
 async def test_a_log_that_lost_its_end_is_read_anew(log, client):
-    """As after a backup was restored: nothing of the log that was heard before stands any longer."""
+    """Replaces the log, like a restored backup: events that were read before are gone."""
     revoked = await log.revoke(log.leaf)
     assert not good(await log.ask(at=revoked))
 

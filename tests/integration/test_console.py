@@ -1,4 +1,4 @@
-"""The console against a real server: every test is a person at a terminal, and the suite is a few lines that answer."""
+"""The console against a real server and a minimal fake suite."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Everything is handled, nothing is lost, nobody spins: whatever handlers, servers and stops do."""
+"""The durable consumer: no message is lost and no loop spins, despite failing handlers, servers and stops."""
 
 import asyncio
 import signal

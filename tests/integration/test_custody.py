@@ -1,4 +1,4 @@
-"""Custody on a real server: who is an authority is learned by signing, by every replica, and for good."""
+"""Custody on a real server: every replica records permanently that a key has become a CA's by signing."""
 
 import asyncio
 import subprocess

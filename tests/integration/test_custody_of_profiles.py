@@ -1,4 +1,4 @@
-"""What the certificate service builds, the custodian of its issuer's key signs: every profile, from the root down."""
+"""The custodian signs the TBS of every certificate profile, from the root down."""
 
 import pytest
 from cryptography.hazmat.primitives.serialization import load_pem_public_key

@@ -1,4 +1,4 @@
-"""What cannot be processed is answered, kept once with the reason, and processed when the cause is gone."""
+"""Dead letters: a poison message is rejected, stored once with its reason, and can be processed later."""
 
 import asyncio
 import json

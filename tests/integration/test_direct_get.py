@@ -1,4 +1,4 @@
-"""Messages of a stream, read by subject in one request."""
+"""Direct gets: messages of a stream, read by subject in one request."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Importing and deriving on a real server: once, by who has the key, whatever crashes in between."""
+"""Import and derivation of keys on a real server: exactly once, despite crashes."""
 
 import asyncio
 from dataclasses import replace

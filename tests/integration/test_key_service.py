@@ -1,4 +1,4 @@
-"""The key service in one process on a real server: what it answers to commands, good and bad, told once and twice."""
+"""The key service in one process on a real server: outcomes of valid, invalid and repeated commands."""
 
 import asyncio
 import base64
@@ -240,7 +240,7 @@ class Key:
         return _raw((await self.do("sign", **command, **more))["signature"])
 
     async def exported(self, **more):
-        """What is inside the sealing when it is opened by its recipient."""
+        """Opens the sealed key with the recipient's private key."""
         recipient = X25519PrivateKey.generate()
         told = await self.do("export", recipient_public_key=_base64(recipient.public_key().public_bytes_raw()), **more)
         return SUITE.decrypt(_raw(told["sealed_key"]), recipient, sealing_info(self.key_id))

@@ -1,4 +1,4 @@
-"""The keystore on a real server: what it makes stands once, opens for one secret only, and is gone when destroyed."""
+"""The keystore on a real server: keys are created once, open with one secret only, and are erased when destroyed."""
 
 import asyncio
 from base64 import b64decode

@@ -1,4 +1,4 @@
-"""Documents in a bucket: changed only over what was read, unique over a pattern, erased without trace."""
+"""Documents of a bucket: optimistic concurrency, uniqueness over a pattern, erasure."""
 
 import asyncio
 

@@ -30,7 +30,7 @@ def everybody_but(*named):
 
 
 def attacks():
-    """Who publishes or subscribes to what, and must not."""
+    """Returns forbidden publishes and subscriptions by role."""
     yield from forging()
     yield from writing()
     yield from prying()

@@ -1,4 +1,4 @@
-"""The repository as relying parties see it: a process of its own, asked by curl and by openssl."""
+"""The repository in a process of its own, with curl and openssl as relying parties."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""What is revoked, as the log of a real server says it: all of it, whatever became of the server in between."""
+"""The revocation register on a real server: complete, despite restarts of the server."""
 
 import asyncio
 import shutil
@@ -56,7 +56,7 @@ async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_positi
 
 
 async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_understood_by_what_was_signed(js):
-    """As version 0.1.0 told them."""
+    """Events of version 0.1.0 lack the issuer."""
     revocations = RevocationLog(js)
     of_before = {"issuer_id": None, "not_after": None}
     await tell(js, *ALICE.told(), ALICE.revoked().model_copy(update=of_before))

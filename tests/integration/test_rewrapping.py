@@ -1,4 +1,4 @@
-"""Another key-encryption key, while commands are served: no key is lost, nothing stays under the old one."""
+"""Change of the key-encryption key in operation: no key is lost, none stays wrapped by the old one."""
 
 import asyncio
 import contextlib
@@ -458,7 +458,7 @@ async def _process(server):
 
 
 async def _standing_still(process, look):
-    """What *look* sees once the process is stopped: however long looking takes, it is as far as that, and stays so."""
+    """Returns the result of *look* while the process is suspended."""
     assert process.returncode is None
     process.send_signal(signal.SIGSTOP)
     return await look()

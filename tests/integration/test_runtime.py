@@ -1,4 +1,4 @@
-"""A service at work: every command is answered once, whatever is told twice, late, in the wrong order or badly."""
+"""The command service: one outcome a command, despite duplicates, delays, disorder and malformed messages."""
 
 import asyncio
 import json

@@ -111,7 +111,7 @@ async def test_the_suite_s_own_two_versions_run_side_by_side(server, services, l
 
 @pytest.fixture(name="hurried")
 def _hurried(monkeypatch):
-    """What is delivered a third time is given up."""
+    """Makes the third delivery of a message its last."""
     monkeypatch.setattr(consumer, "MOST_DELIVERIES", 2)
 
 

@@ -1,4 +1,4 @@
-"""What streams.yaml says is what the server has, or nobody runs."""
+"""Streams on the server match streams.yaml, or no service starts."""
 
 import asyncio
 import json

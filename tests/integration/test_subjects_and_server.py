@@ -1,4 +1,4 @@
-"""What the algebra says is what a real nats-server does."""
+"""The subject algebra agrees with a real nats-server."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings

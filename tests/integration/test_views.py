@@ -1,4 +1,4 @@
-"""KEYS_VIEWS on a real server: whatever the order, whoever else writes, the documents are those that the log makes."""
+"""KEYS_VIEWS on a real server: documents follow from the log, in any order and with concurrent writers."""
 
 import asyncio
 import json
@@ -217,7 +217,7 @@ class Heard:
 
 
 def lives():
-    """What may happen to a certificate after it was signed."""
+    """Generates event sequences of a certificate after its signature."""
     happening = st.sampled_from(["held", "released", "superseded", "expired", "revoked"])
     return st.lists(happening, max_size=4)
 

@@ -1,4 +1,4 @@
-"""Whatever is sent to a service is answered, once, with what is wrong and what is right; and the service goes on."""
+"""Malformed commands: each has one rejection that names the defect and the correction, and the service continues."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WRONG_TYPE = {"key": ["algorithm", 7], "certificate": ["reason", []], "yubikey":
 
 
 def of_every_service():
-    """What can be wrong with any command, whoever it is for: the body, and what the rejection must say."""
+    """Defects of commands to any service: the body, and the required text of the rejection."""
     for service, (command, good) in A_COMMAND_OF.items():
         wrong = dict([WRONG_TYPE[service]])
         yield "not JSON", command, b"algorithm: ec-p256", "malformed", ["one JSON object", *good]

@@ -1,4 +1,4 @@
-"""What another implementation makes of our certificates: `openssl verify -x509_strict`.
+"""Certificates pass `openssl verify -x509_strict`.
 
 A machine may have python3 and make only: where there is no openssl, this module is left out, by its name.
 """

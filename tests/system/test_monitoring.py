@@ -1,4 +1,4 @@
-"""Alerts and dashboard, judged by Prometheus: the rules by promtool, every query by what a suite at work tells."""
+"""Alerts and dashboard: promtool checks the rules, Prometheus evaluates every query on a working suite."""
 
 import asyncio
 import os

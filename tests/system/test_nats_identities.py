@@ -1,4 +1,4 @@
-"""The sagas of NATS, judged by nats-server itself: what they make lets the right one in, for the right things."""
+"""The sagas of NATS identities: nats-server accepts their credentials with the right permissions."""
 
 import asyncio
 import base64
@@ -29,7 +29,7 @@ async def _recipient():
 
 @pytest_asyncio.fixture(name="provisioned", scope="module", loop_scope="module")
 async def _provisioned(suite, recipient):
-    """What `nats-provisioning` ended with: an operator, and in its account a user who may not do everything."""
+    """Returns the result of `nats-provisioning`: an operator, and a user with limited permissions."""
     return await completed(
         suite,
         "nats-provisioning",

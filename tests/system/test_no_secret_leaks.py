@@ -308,5 +308,5 @@ async def test_a_rejection_does_not_repeat_what_was_sent(lived):
 
 
 def _without_the_users_own_words(needles):
-    """What a user sent in the wrong place stands in the file of the command stream, until its block is dropped."""
+    """Excludes secrets in the file of the command stream, where a user sent them by mistake."""
     return {name: spelled for name, spelled in needles.items() if name not in {"PIN as JSON", "begins PEM"}}

@@ -1,4 +1,4 @@
-"""From a server with a users' file to one in operator mode, as docs/security.md types it, and what then works there."""
+"""The migration of docs/security.md from a users' file to operator mode, and the suite afterwards."""
 
 import asyncio
 import os
@@ -47,7 +47,7 @@ def _state(tmp_path_factory):
 
 @pytest_asyncio.fixture(name="first", scope="module", loop_scope="module")
 async def _first(state):
-    """What the command said, while the suite ran that is moved thereafter."""
+    """Returns the command's output against the suite that is then migrated."""
     async with typed_up(BOOTSTRAP, state, secured=True) as suite:
         typist = await typing(suite, state.parent / "before")
         said = await typist.succeeds(MAKE)
@@ -198,7 +198,7 @@ async def test_a_renewal_that_broke_off_is_gone_on_with(suite, typist):
 
 
 async def test_a_role_that_the_catalog_allows_other_things_than_its_jwt_is_named(suite, typist):
-    """As after an upgrade: what stands may do what another release's catalog said."""
+    """A user with the permissions of another release, like after an upgrade."""
     limited = {"subscribe_allow": ["keys.events.>"]}
     await suite.end_of(await issued_by_another(suite, "auditor/2", "auditor", permissions=limited))
 

@@ -1,4 +1,4 @@
-"""People come and go, devices are lost, keys give way to others: by sagas that begin others, in the whole suite."""
+"""Sagas with child sagas in the whole suite: onboarding, lost devices, key rotation."""
 
 import pytest
 

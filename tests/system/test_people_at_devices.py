@@ -1,4 +1,4 @@
-"""A saga whose device wants to be touched: people are told, in the saga's own conversation, and it ends well."""
+"""A saga whose device needs a touch: prompts belong to the saga's conversation, and it completes."""
 
 from yubikit.piv import DEFAULT_MANAGEMENT_KEY, MANAGEMENT_KEY_TYPE
 

@@ -1,4 +1,4 @@
-"""What docs/pki.md says to type, typed from its beginning to its end; openssl, curl and ssh-keygen are the judges."""
+"""The commands of docs/pki.md run from beginning to end; openssl, curl and ssh-keygen verify the results."""
 
 import re
 

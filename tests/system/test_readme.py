@@ -1,4 +1,4 @@
-"""What the README says to type, typed."""
+"""The commands of the README run."""
 
 from __future__ import annotations
 

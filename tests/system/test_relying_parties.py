@@ -1,4 +1,4 @@
-"""What those see who only speak HTTP and TLS: chains, CRLs, OCSP answers, handshakes - before a revocation and after.
+"""Relying parties over HTTP and TLS: chains, CRLs, OCSP responses, handshakes, before and after a revocation.
 
 Judges: openssl and curl; where one is missing, this module is left out, by its name.
 """
@@ -125,7 +125,7 @@ class Judge:
         return await self.run("openssl", "ocsp", *asked, *trust, ok=False)
 
     async def until(self, look, word):
-        """What *look* says once it says *word*: relying parties see a revocation when it is published."""
+        """Polls *look* until its output contains *word*: a revocation takes effect when it is published."""
         said = b""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(20):

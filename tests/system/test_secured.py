@@ -98,7 +98,7 @@ async def test_the_suite_s_own_authority_has_server_and_processes_know_each_othe
 
 
 def another_seed_for(suite, role, tmp_path_factory):
-    """As docs/operations.md says; returns where the earlier one is."""
+    """Rotates a seed by the steps of docs/operations.md; returns the earlier seed's path."""
     seed, earlier = seed_file(suite.local.users, role), tmp_path_factory.mktemp("earlier") / "seed"
     seed.rename(earlier)
     write_users(suite.local.users)
@@ -126,7 +126,7 @@ async def quiet(_):
 
 
 async def test_nobody_was_refused_anything(suite):
-    """What a process tries and may not shows in its log; none of them tried."""
+    """A permission error would appear in the log of its process."""
     for name in ("key", "certificate", "yubikey", "saga", "repository"):
         assert "violation" not in suite.local.log(name).read_text().lower(), name
 

@@ -1,4 +1,4 @@
-"""What operators see, judged by what a collector is sent: one trace a saga, numbers that are true, logs that belong."""
+"""Exported telemetry of a suite: one trace a saga, correct metrics, correlated logs."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Sagas that do not succeed, are started twice, or are cancelled: what was done is undone, and nothing else."""
+"""Sagas that fail, are started twice or are cancelled: completed steps are rolled back, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ FAILING = {
 
 
 async def everything_is_undone(suite, saga_id, serial, slot):
-    """As the log tells it, and as the device does."""
+    """Checks the rollback in the log and on the device."""
     mine = [event for event in await suite.events() if event.headers.get("CIM-Saga-Id") == saga_id]
     ids = {
         kind: {event.tokens[-1] for event in mine if event.tokens[2:4] == kind.split(".")}

@@ -1,4 +1,4 @@
-"""`make up`, as a person or a program runs it: what it prints and writes, what it survives, and how it ends."""
+"""`make up`: its output and files, the failures it survives, and its shutdown."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Up:
             yield Suite(self.suite, client)
 
     async def kill_everything(self):
-        """As a power cut would: no process has a say in it."""
+        """Kills all processes, like a power cut."""
         kill(pid := self.python())
         await until(lambda: not is_alive(pid))
 
@@ -80,7 +80,7 @@ def _command(pid):
 
 
 async def found(run, path):
-    """What relying parties find there, once the view is written."""
+    """Returns the HTTP response once the view is written."""
 
     def fetched():
         try:

@@ -1,4 +1,4 @@
-"""What a subscriber hears of the main job: the headers of every event, the tree they make, and what sagas announce."""
+"""Events of the main job: their headers, their causal tree, and the sagas' announcements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What docs/yubikeys.md says to type, typed from its beginning to its end."""
+"""The commands of docs/yubikeys.md run from beginning to end."""
 
 import pytest
 import pytest_asyncio

@@ -1,4 +1,4 @@
-"""What is wrong with a certificate is said before anybody signs it: one deliberate mistake a rule."""
+"""Linting before the signature: one deliberate defect a rule."""
 
 from ipaddress import ip_address
 

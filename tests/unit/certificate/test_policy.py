@@ -1,4 +1,4 @@
-"""Who may have which certificates: the rules, and the file that they stand in."""
+"""The issuance policy: its rules and its file."""
 
 from dataclasses import replace
 from datetime import timedelta

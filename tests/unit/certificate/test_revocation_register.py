@@ -1,4 +1,4 @@
-"""Which certificates are revoked: a fold over the log, the same for whoever folds it, whenever they began."""
+"""The revocation register: a fold over the log with the same result from any starting point."""
 
 from datetime import timedelta
 

@@ -1,4 +1,4 @@
-"""What relying parties may know: each document follows from what the log says of a certificate."""
+"""Views for relying parties: each document follows from the log."""
 
 import ipaddress
 import json

@@ -1,4 +1,4 @@
-"""What a person at a device is told by who watches."""
+"""Prompts for people at a device, as `watch` prints them."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a certificate must be so that the key of an authority signs it: each rule, by a deliberate mistake."""
+"""Custody of a CA key for certificates: each rule, by a deliberate defect."""
 
 from datetime import timedelta
 from ipaddress import ip_address, ip_network
@@ -40,7 +40,7 @@ def parsed(certificate):
 
 
 def noted(certificate, issuer=None):
-    """What is noted of an authority: of one without *issuer* that names itself, that it is a root."""
+    """Returns the custody record of a CA; without *issuer*, of a root."""
     tbs = parsed(certificate)
     source = "self" if issuer is None and tbs.issuer == tbs.subject else "signed"
     return ca_certificate_of(tbs, source, issuer)
@@ -252,7 +252,7 @@ CASES = [
 
 
 def judged(constraint, *names, subject=None):
-    """What is wrong with a leaf of these names under an authority of this constraint; None: nothing."""
+    """Returns the defect of a leaf with these names under a CA with this constraint, or None."""
     authority = noted(ISSUING.but(extensions=(constraint,)))
     leaf = LEAF.but(subject=subject or x509.Name([]), extensions=alternatives(*names) if names else ())
     return find_violation(authority.constraints[0], names_of(parsed(leaf)))

@@ -1,4 +1,4 @@
-"""What a CRL must be so that the key of an authority signs it: each rule, by a deliberate mistake."""
+"""Custody of a CA key for CRLs: each rule, by a deliberate defect."""
 
 from datetime import timedelta
 

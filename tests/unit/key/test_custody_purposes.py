@@ -1,4 +1,4 @@
-"""What keys for other purposes sign: status answers, SSH certificates, JWTs of NATS. Each rule, by a mistake."""
+"""Custody of keys for OCSP responses, SSH certificates and NATS JWTs: each rule, by a deliberate defect."""
 
 import base64
 import json

@@ -1,4 +1,4 @@
-"""What a key's purpose lets it be, how it comes to be, gives way and ends: given, when, then."""
+"""The life of a key: purpose, creation, rotation and end."""
 
 from datetime import timedelta
 from hashlib import sha256

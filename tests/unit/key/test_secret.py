@@ -1,4 +1,4 @@
-"""Where the secret of the key-encryption key comes from, and that it is in no message."""
+"""The secret of the key-encryption key: its sources; no message contains it."""
 
 from base64 import b64encode
 

@@ -48,7 +48,7 @@ def verifies(group, algorithm, test):
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signatures_verify_just_where_they_should(name):
-    """Where a vector says "acceptable" (an RSA DigestInfo without its NULL), refusing is as good."""
+    """A vector marked "acceptable" (an RSA DigestInfo without NULL) may be rejected."""
     wrong = [
         (test["tcId"], test["comment"])
         for group in groups(name)

@@ -27,7 +27,7 @@ def resolve(step, outcome="undone", **answer_of_it):
 
 
 def answered(world, command, number=0):
-    """What the operator is answered whose order changed nothing; None: it is announced."""
+    """Returns the reply to an operator command that changed nothing, or None if it was announced."""
     order = world.order(command, number)
     return reply_to_operator(world.definition, world.saga, order)
 

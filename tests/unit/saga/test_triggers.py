@@ -45,7 +45,7 @@ def event(name: str, **facts: Any) -> Event:
 
 
 def begins(name: str, **facts: Any) -> list[tuple[str, dict[str, Any], datetime | None]]:
-    """What an event begins: the request's type, what it says beside its id, and when."""
+    """Returns the sagas that an event triggers: request type, fields beside the id, and time."""
     found = triggers.triggered_starts(TRIGGERS.get(name, ()), START, event(name, **facts), at(STORED))
     return [
         (

@@ -1,4 +1,4 @@
-"""A command as it comes from the wire: what is wrong with it becomes a refusal that helps and gives nothing away."""
+"""Decoding of commands: defects become rejections that help and disclose nothing."""
 
 import base64
 import json
@@ -34,7 +34,7 @@ COMMANDS = {name: kind for name, kind in MESSAGES.items() if issubclass(kind, Co
 
 
 def _message(subject, body, headers=None):
-    """As nats-py hands over what JetStream delivers: the fifth message of the stream, for the first time."""
+    """Returns a message like nats-py's: the fifth of the stream, delivered once."""
     reply = "$JS.ACK.KEYS_COMMANDS.key.1.5.5.1795262400000000000.0"
     return Msg(_client=Client(), subject=subject, reply=reply, data=body, headers=headers)
 

@@ -1,4 +1,4 @@
-"""Where a message comes from: what is inherited, what is derived, what is refused (docs/contract.md, section 2)."""
+"""Lineage headers: inherited, derived and rejected values (docs/contract.md, section 2)."""
 
 from uuid import UUID
 

@@ -1,4 +1,4 @@
-"""The suite's client reads and writes the same bytes as nats-py's, and reads what stops nats-py's, too."""
+"""The suite's NATS client: same bytes as nats-py's, and it parses subjects that stop nats-py's parser."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Which files may hold a secret: those that only the process can read, and its group where root gave them to it."""
+"""Permissions of secret files: readable by the process only, or by its group if root owns them."""
 
 import os
 from types import SimpleNamespace

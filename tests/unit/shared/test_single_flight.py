@@ -1,4 +1,4 @@
-"""Many who ask share a question, and nobody gets an answer from before they asked."""
+"""Single-flight reads: concurrent callers share a request that started after they called."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What goes on beside the work ends by no error that nobody hears of."""
+"""Background tasks: every error is logged."""
 
 import asyncio
 import logging

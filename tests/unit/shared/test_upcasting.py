@@ -1,4 +1,4 @@
-"""Events of earlier schemas are lifted, version by version, to what they are today; wherever they are read."""
+"""Upcasts: events of earlier schema versions are converted step by step, wherever they are read."""
 
 import json
 from typing import ClassVar

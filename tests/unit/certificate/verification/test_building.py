@@ -1,4 +1,4 @@
-"""Which path is found, which is not, why, and how much work it takes at most."""
+"""Path building: found paths, reasons for missing ones, and the work limit."""
 
 import subprocess
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What CRLs say, and which of them can be relied on (RFC 5280, 6.3)."""
+"""Revocation by CRLs, and the CRLs that validation accepts (RFC 5280, 6.3)."""
 
 import pytest
 from cryptography import x509
