@@ -136,7 +136,7 @@ def _whole_seconds(at: datetime) -> datetime:
     return utc.replace(microsecond=0) if utc.microsecond else utc
 
 
-def enumerated(value: int) -> bytes:
+def encode_enumerated(value: int) -> bytes:
     """Returns an ENUMERATED of one octet; `asn1` has no such type."""
     return der.element(0x0A, bytes([value]))
 
@@ -144,7 +144,7 @@ def enumerated(value: int) -> bytes:
 def reason_code(reason: RevocationReason | None) -> bytes | None:
     """Returns the CRLReason of *reason*, that of certificateHold for None; None for `unspecified`."""
     code = _REASON_CODES.get(reason)
-    return None if code is None else enumerated(code)
+    return None if code is None else encode_enumerated(code)
 
 
 def _reason_extension(reason: RevocationReason | None) -> list[_Extension]:
@@ -209,7 +209,7 @@ def tbs_cert_list(
     return asn1.encode_der(complete)
 
 
-def signed(tbs: bytes, algorithm: SignatureAlgorithm, signature: bytes) -> bytes:
+def encode_signed(tbs: bytes, algorithm: SignatureAlgorithm, signature: bytes) -> bytes:
     """Encodes a Certificate or CertificateList from its TBS part and its signature."""
     value = _Signed(
         tbs=tlv(tbs),

@@ -18,7 +18,7 @@ from services.console import actions, sagas
 from services.console.arguments import read_arguments
 from services.console.client import CommandRequest, Exit, Failure, display_address, send, store_command
 from services.console.fields import WrongUsage, command_names, fields_of, model_of, value_fields
-from services.console.formatting import Page, aligned, print_line, succeeded
+from services.console.formatting import Page, align, is_success, print_line
 from services.console.settings import ConsoleSettings
 from services.console.terminal import Terminal
 from services.console.watch import WatchFilter, WatchFormatter, watch
@@ -35,7 +35,7 @@ async def _send(terminal: Terminal, options: Namespace) -> int:
     async with terminal.connected(problems.append) as client:
         if not options.no_wait:
             event = await send(client, request, options.timeout, problems)
-            return terminal.outcome(event, options.output, good=succeeded(event))
+            return terminal.outcome(event, options.output, good=is_success(event))
         try:
             async with asyncio.timeout(options.timeout):
                 ack = await store_command(client, request, problems)
@@ -47,12 +47,12 @@ async def _send(terminal: Terminal, options: Namespace) -> int:
         terminal.raw(json.dumps(receipt).encode())
     else:
         terminal.print([f"{request.name} is stored"])
-        terminal.print(aligned([(f"  {name}", str(value)) for name, value in receipt.items()]))
+        terminal.print(align([(f"  {name}", str(value)) for name, value in receipt.items()]))
     return Exit.DONE
 
 
 async def _list_commands(terminal: Terminal, _: Namespace) -> int:
-    terminal.print(aligned([(name, _field_names(name)) for name in command_names()]))
+    terminal.print(align([(name, _field_names(name)) for name in command_names()]))
     return Exit.DONE
 
 
@@ -115,7 +115,7 @@ async def _use_sagas(terminal: Terminal, options: Namespace) -> int:
                 body |= {"comment": options.comment} if options.comment else {}
                 request = CommandRequest(name="saga.signal", body=body, actor=terminal.actor)
                 event = await send(client, request, options.timeout, problems)
-                return terminal.outcome(event, options.output, good=succeeded(event))
+                return terminal.outcome(event, options.output, good=is_success(event))
             case _:
                 body = {"saga_id": await _full_id(js, options.id)}
                 body |= {"reason": options.reason} if options.reason else {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.console import dead_letters, device_secrets
 from services.console.client import CommandRequest, Exit, Failure, send
-from services.console.formatting import succeeded
+from services.console.formatting import is_success
 from services.console.terminal import Terminal
 from services.console.wire_message import WireMessage
 from shared.contracts.yubikey.secrets import DeviceSecret
@@ -37,7 +37,7 @@ async def use_device_secrets(terminal: Terminal, options: Namespace) -> int:
             case _:
                 pin = device_secrets.read_secret("PIN")
                 outcome = await device_secrets.answer_prompt(client.jetstream(), send_command, options.prompt, pin)
-        return terminal.outcome(outcome, options.output, good=succeeded(outcome))
+        return terminal.outcome(outcome, options.output, good=is_success(outcome))
 
 
 async def use_dead_letters(terminal: Terminal, options: Namespace) -> int:
@@ -60,9 +60,9 @@ async def use_dead_letters(terminal: Terminal, options: Namespace) -> int:
             case _:
                 if (request := dead_letters.as_new_command(dead_letter, terminal.actor)) is not None:
                     event = await send(client, request, options.timeout, problems)
-                    if succeeded(event):
+                    if is_success(event):
                         await dead_letters.drop(client, dead_letter)
-                    return terminal.outcome(event, options.output, good=succeeded(event))
+                    return terminal.outcome(event, options.output, good=is_success(event))
                 if (problem := await dead_letters.replay(client, dead_letter)) is not None:
                     raise Failure(Exit.NOT_DONE, f"it was not processed and stays a dead letter: {problem}")
     return Exit.DONE

@@ -60,7 +60,7 @@ def _grammar() -> argparse.ArgumentParser:
         epilog="cim-keys commands lists the commands; cim-keys send COMMAND --help the fields of one. "
         "Exit status: 0 done, 1 rejected, compensated or failed, 2 wrong usage, 3 no outcome, 4 no connection.",
     )
-    _add_sending(sending)
+    _add_send_options(sending)
     sending.add_argument("command", metavar="COMMAND", help="such as key.generate or saga.pki-bootstrap.start")
     sending.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
@@ -73,19 +73,19 @@ def _grammar() -> argparse.ArgumentParser:
     watching.add_argument("--json", action="store_true", help="an object a line: time, subject, headers, body")
 
     looking = actions.add_parser("sagas", help="list, show, cancel or signal sagas")
-    _add_sagas(looking.add_subparsers(dest="verb", required=True, metavar="list|show|cancel|signal"))
+    _add_saga_actions(looking.add_subparsers(dest="verb", required=True, metavar="list|show|cancel|signal"))
 
     devices = actions.add_parser("devices", help="secrets of a device: reveal, choose, or answer a prompt")
-    _add_devices(devices.add_subparsers(dest="verb", required=True, metavar="reveal|choose|answer"))
+    _add_device_actions(devices.add_subparsers(dest="verb", required=True, metavar="reveal|choose|answer"))
 
     dead_letters = actions.add_parser(
         "dead-letters", help="messages that could not be processed: list, show, replay, drop"
     )
-    _add_dead_letters(dead_letters.add_subparsers(dest="verb", required=True, metavar="list|show|replay|drop"))
+    _add_dead_letter_actions(dead_letters.add_subparsers(dest="verb", required=True, metavar="list|show|replay|drop"))
     return parser
 
 
-def _add_dead_letters(verbs: Any) -> None:
+def _add_dead_letter_actions(verbs: Any) -> None:
     listing = verbs.add_parser("list", help="all dead letters, oldest first, with the reason")
     listing.add_argument("--json", action="store_true")
     showing = verbs.add_parser("show", help="one dead letter, with its headers")
@@ -94,11 +94,11 @@ def _add_dead_letters(verbs: Any) -> None:
     dropping = verbs.add_parser("drop", help="delete it")
     for parser in (showing, replaying, dropping):
         parser.add_argument("key", metavar="KEY", help="the first column of the list")
-    _add_waiting(replaying)
+    _add_wait_options(replaying)
     replaying.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
 
 
-def _add_devices(verbs: Any) -> None:
+def _add_device_actions(verbs: Any) -> None:
     revealing = verbs.add_parser("reveal", help="show the stored PIN, PUK or management key of a device")
     revealing.add_argument("serial", metavar="SERIAL")
     revealing.add_argument("secret", choices=("pin", "puk", "management-key"))
@@ -108,11 +108,11 @@ def _add_devices(verbs: Any) -> None:
     answering = verbs.add_parser("answer", help="enter the PIN for a prompt (cim-keys watch shows prompts)")
     answering.add_argument("prompt", metavar="PROMPT")
     for parser in (revealing, choosing, answering):
-        _add_waiting(parser)
+        _add_wait_options(parser)
         parser.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
 
 
-def _add_sagas(verbs: Any) -> None:
+def _add_saga_actions(verbs: Any) -> None:
     listing = verbs.add_parser("list", help="all sagas, oldest first")
     listing.add_argument("--type", metavar="TYPE", help="only sagas of this type, such as pki-bootstrap")
     listing.add_argument("--phase", choices=PHASES, help="only sagas in this phase")
@@ -125,22 +125,22 @@ def _add_sagas(verbs: Any) -> None:
     signalling.add_argument("--sha256", metavar="HEX", help="hash of what you approve; default: as named by the saga")
     signalling.add_argument("--comment", metavar="TEXT")
     for parser in (cancelling, signalling):
-        _add_waiting(parser)
+        _add_wait_options(parser)
         parser.set_defaults(timeout=_DEFAULT_TIMEOUT_S, output="text")
     for parser in (showing, cancelling, signalling):
         parser.add_argument("id", metavar="ID", help="the id of the saga, or the end of it")
     signalling.add_argument("signal", metavar="SIGNAL", help="such as approve")
 
 
-def _add_sending(parser: argparse.ArgumentParser) -> None:
+def _add_send_options(parser: argparse.ArgumentParser) -> None:
     bodies = parser.add_mutually_exclusive_group()
     bodies.add_argument("--json", metavar="JSON", default=argparse.SUPPRESS, help="the body; flags override its fields")
     bodies.add_argument("--file", metavar="PATH", default=argparse.SUPPRESS, help="the same from a file; - is stdin")
     parser.add_argument("--no-wait", action="store_true", default=argparse.SUPPRESS, help="do not wait for the outcome")
-    _add_waiting(parser)
+    _add_wait_options(parser)
 
 
-def _add_waiting(parser: argparse.ArgumentParser) -> None:
+def _add_wait_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, metavar="SECONDS", default=argparse.SUPPRESS, help=f"default {_DEFAULT_TIMEOUT_S:g}"
     )
@@ -156,7 +156,7 @@ def _read_command(options: argparse.Namespace) -> None:
         description=model.__doc__ if "__doc__" in vars(model) else None,
     )
     _add_fields(parser, model.__name__, fields)
-    _add_sending(parser)
+    _add_send_options(parser)
     parser.set_defaults(json=None, file=None, no_wait=False, timeout=_DEFAULT_TIMEOUT_S, output="text")
     _, unrecognized = parser.parse_known_args(normalize_flags(options.rest, fields), options)
     if unrecognized:
@@ -164,10 +164,10 @@ def _read_command(options: argparse.Namespace) -> None:
         if flag is None:
             raise WrongUsage(f"{unrecognized[0][:64]!r} has no flag before it: type every field as --FIELD VALUE")
         raise unknown_flag(name, flag.partition("=")[0], fields)
-    given = {
+    values = {
         key.removeprefix(_FIELD): texts for key, texts in vars(options).items() if key.startswith(_FIELD) and texts
     }
-    options.body = build(fields, given, _base(options))
+    options.body = build(fields, values, _base(options))
 
 
 def _add_fields(parser: argparse.ArgumentParser, title: str, fields: Sequence[Field]) -> None:

@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from rich.text import Text
 
 from services.console.client import CommandRequest, Exit, Failure
-from services.console.formatting import aligned, format_clock, table
+from services.console.formatting import align, format_clock, table
 from shared.messages.headers import Header
 from shared.nats.kv import KeyValue
 from shared.store.dead_letters import BUCKET, DeadLetter, DeadLetters, summary
@@ -76,8 +76,8 @@ def list_lines(dead_letters: list[DeadLetter]) -> Iterator[Text]:
 
 def detail_lines(dead_letter: DeadLetter, *, body: bool) -> Iterator[str | Text]:
     """Formats a dead letter. Its body, which may contain a misplaced secret, is added only with *body*."""
-    yield from aligned([(f"  {name}", str(value)) for name, value in summary(dead_letter).items()])
-    yield from aligned([(f"  {name}", value) for name, value in sorted(dead_letter.headers.items())])
+    yield from align([(f"  {name}", str(value)) for name, value in summary(dead_letter).items()])
+    yield from align([(f"  {name}", value) for name, value in sorted(dead_letter.headers.items())])
     if body:
         yield base64.b64decode(dead_letter.body).decode(errors="replace")
 

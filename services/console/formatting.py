@@ -100,7 +100,7 @@ def _prompt_summary(body: Mapping[str, Any]) -> str:
     return f"{request} · {body.get('command_type')} waits until {until}"
 
 
-def summary(message: WireMessage, *, good: bool) -> Iterator[Text]:
+def outcome_lines(message: WireMessage, *, good: bool) -> Iterator[Text]:
     """Lines of an outcome: kind and fields, then PEM blocks. Long values are cut; `--output json` has them."""
     yield Text.assemble((message.kind, "bold green" if good else "bold red"), ("  " + format_clock(message.at), "dim"))
     fields = dict(flatten(message.body))
@@ -116,13 +116,13 @@ def summary(message: WireMessage, *, good: bool) -> Iterator[Text]:
             yield Text("\n".join(map(printable, value.strip().splitlines())))
 
 
-def succeeded(message: WireMessage) -> bool:
+def is_success(message: WireMessage) -> bool:
     """Tells whether the outcome is neither a rejection nor a failure."""
     verb = message.kind.rsplit(".", 1)[-1]
     return verb not in ("rejected", "compensated", "failed") and not verb.endswith("-failed")
 
 
-def aligned(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
+def align(rows: Sequence[Sequence[str]]) -> Iterator[Text]:
     """Formats *rows* in aligned columns, without a header."""
     return _render(Table.grid(padding=(0, 2, 0, 0)), rows)
 

@@ -15,7 +15,7 @@ from pydantic_core import from_json
 from rich.text import Text
 
 from services.console.client import Exit, Failure, last_event, read_events
-from services.console.formatting import aligned, flatten, format_age, format_clock, summarize, table
+from services.console.formatting import align, flatten, format_age, format_clock, summarize, table
 from services.console.wire_message import WireMessage
 from shared.contracts.saga.view import SCHEMAS, PendingStepView, SagaView
 from shared.messages.ids import timestamp_of
@@ -140,9 +140,9 @@ def detail_lines(entry: Entry, announcements: list[WireMessage]) -> Iterator[str
     view = entry.view
     yield f"{view.saga_type} {view.saga_id}  {view.phase}"
     origin = [("  actor", view.origin.actor), ("  conversation", view.origin.correlation_id)]
-    yield from aligned(origin + [(f"  {name}", value) for name, value in flatten(view.request)])
+    yield from align(origin + [(f"  {name}", value) for name, value in flatten(view.request)])
     yield "timeline"
-    yield from aligned(
+    yield from align(
         [
             (f"  {event.body.get('sequence')}", format_clock(event.at), *_announcement_cells(event))
             for event in announcements

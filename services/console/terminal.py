@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from services.console.client import Exit, connected
-from services.console.formatting import print_line, printable, summary
+from services.console.formatting import outcome_lines, print_line, printable
 from services.console.wire_message import WireMessage
 from shared.nats.connection import ANONYMOUS, Access
 
@@ -47,6 +47,6 @@ class Terminal:
         if output == "json":
             self.raw(event.data)
         else:
-            for line in summary(event, good=good):
+            for line in outcome_lines(event, good=good):
                 print_line(self.out, line)
         return Exit.DONE if good else Exit.NOT_DONE

@@ -93,8 +93,8 @@ async def _show_stored(
         config = await _start_position(js, watch_filter)
         if config is None:
             return shown, None
-        async with aclosing(read_events(js, config)) as past:
-            async for message in past:
+        async with aclosing(read_events(js, config)) as stored_events:
+            async for message in stored_events:
                 if watch_filter.includes(message):
                     await show(message)
                     shown.add(message.event_id)

@@ -135,17 +135,17 @@ def evolve(key: Key, event: KeyEvent) -> Key:  # noqa: C901, PLR0912 - one case 
         case KeyRotationCancelled():
             return Active(key.traits, key.exported) if isinstance(key, Rotated) else key
         case KeyTransferred():
-            return _transferred(key, event)
+            return _transfer(key, event)
         case KeyRevoked(existed=False):
             return Voided()
         case KeyRotationCompleted():
-            return _deactivated(key, DeactivationReason.ROTATION_COMPLETED)
+            return _deactivate(key, DeactivationReason.ROTATION_COMPLETED)
         case KeyExpired():
-            return _deactivated(key, DeactivationReason.EXPIRED)
+            return _deactivate(key, DeactivationReason.EXPIRED)
         case KeyRevoked():
-            return _deactivated(key, DeactivationReason.REVOKED)
+            return _deactivate(key, DeactivationReason.REVOKED)
         case KeyArchived():
-            return _deactivated(key, DeactivationReason.ARCHIVED)
+            return _deactivate(key, DeactivationReason.ARCHIVED)
         case KeyDestroyed():
             return Destroyed()
         case _:
@@ -169,7 +169,7 @@ def _traits(event: KeyGenerated | KeyImported) -> Traits:
     )
 
 
-def _deactivated(key: Key, end: DeactivationReason) -> Key:
+def _deactivate(key: Key, end: DeactivationReason) -> Key:
     """Deactivates a key. An absent or destroyed key is not changed: `decide` produces no such history."""
     match key:
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits) | Deactivated(traits=traits):
@@ -180,7 +180,7 @@ def _deactivated(key: Key, end: DeactivationReason) -> Key:
             assert_never(key)
 
 
-def _transferred(key: Key, event: KeyTransferred) -> Key:
+def _transfer(key: Key, event: KeyTransferred) -> Key:
     if isinstance(key, Active | Rotated | Escrowed):
         return replace(key, traits=replace(key.traits, owner=event.to_owner, owner_kind=event.to_owner_kind))
     return key

@@ -76,7 +76,7 @@ def import_key(key: Key, command: ImportKey, context: Context) -> Decision:
                 )
             )
         case Unborn():
-            return _unprepared(command.key_id)
+            return _reject_unprepared(command.key_id)
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             same_key = der_of(traits.public_key_pem) == der_of(command.public_key_pem)
             if same_key and traits.provenance is Provenance.IMPORTED and _matches(traits, command, purpose):
@@ -107,7 +107,7 @@ def derive(key: Key, command: DeriveKey, context: Context) -> Decision:
                 )
             )
         case Unborn():
-            return _unprepared(command.key_id)
+            return _reject_unprepared(command.key_id)
         case Active(traits=traits) | Rotated(traits=traits) | Escrowed(traits=traits):
             same_key = (traits.organization, traits.path) == (command.organization, command.path)
             if same_key and _matches(traits, command, purpose):
@@ -178,7 +178,7 @@ def _matches(traits: Traits, command: GenerateKey | ImportKey | DeriveKey, purpo
     return (traits.algorithm, traits.purpose, traits.approvals) == (command.algorithm, purpose, command.approvals)
 
 
-def _unprepared(key_id: str) -> Rejection:
+def _reject_unprepared(key_id: str) -> Rejection:
     return not_found(
         key_id,
         ", and none was prepared: send key.prepare-import first, and seal to the recipient_public_key in its event",

@@ -51,9 +51,9 @@ from shared.decider import Rejection
 def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 - one case an outcome
     match outcome:
         case KeyPairCreated() | KeyPairDerived():
-            return _generated(outcome)
+            return _generated_event(outcome)
         case KeyPairImported():
-            return _imported(outcome)
+            return _imported_event(outcome)
         case RecipientPrepared(request=prepare):
             return KeyImportPrepared(key_id=prepare.key_id, recipient_public_key=outcome.recipient_public_key)
         case KeyIdTaken(request=new):
@@ -68,7 +68,7 @@ def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 
                 "choose another algorithm"
             )
         case Signed() | BatchSigned() | SigningDenied():
-            return _signed(outcome)
+            return _decide_on_signature(outcome)
         case PrivateKeySealed(request=seal):
             return KeyExported(
                 key_id=seal.key_id,
@@ -98,7 +98,7 @@ def decide_on_result(outcome: EffectResult) -> Decision:  # noqa: C901, PLR0912 
             assert_never(outcome)
 
 
-def _generated(outcome: KeyPairCreated | KeyPairDerived) -> KeyGenerated:
+def _generated_event(outcome: KeyPairCreated | KeyPairDerived) -> KeyGenerated:
     new = outcome.request
     derivation = outcome.derivation if isinstance(outcome, KeyPairDerived) else None
     return KeyGenerated(
@@ -119,7 +119,7 @@ def _generated(outcome: KeyPairCreated | KeyPairDerived) -> KeyGenerated:
     )
 
 
-def _imported(outcome: KeyPairImported) -> KeyImported:
+def _imported_event(outcome: KeyPairImported) -> KeyImported:
     new = outcome.request
     return KeyImported(
         key_id=new.key_id,
@@ -142,7 +142,7 @@ def _nkey(purpose: Purpose, public_key_pem: str) -> str | None:
     return public_nkey(purpose, ed25519_of(public_key_pem)) if PURPOSE_RULES[purpose].nkey else None
 
 
-def _signed(outcome: Signed | BatchSigned | SigningDenied) -> Decision:
+def _decide_on_signature(outcome: Signed | BatchSigned | SigningDenied) -> Decision:
     match outcome:
         case Signed(request=sign):
             return KeySigned(

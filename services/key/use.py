@@ -211,15 +211,15 @@ def _require_signing_key(
         case Unborn() | Prepared():
             return not_found(key_id)
         case Active(traits=traits) | Rotated(traits=traits):
-            fitting = SIGNATURE_ALGORITHMS[traits.algorithm]
+            allowed = SIGNATURE_ALGORITHMS[traits.algorithm]
             if not PURPOSE_RULES[traits.purpose].signs:
                 return not_allowed(f"key {key_id} is for {traits.purpose} and signs nothing: use a signing key")
             if purpose is not traits.purpose:
                 return not_allowed(f"key {key_id} is for {traits.purpose}, not for {purpose}: name its own purpose")
-            if signature_algorithm not in fitting:
+            if signature_algorithm not in allowed:
                 return invalid(
                     f"key {key_id} is {traits.algorithm} and cannot sign with {signature_algorithm}; "
-                    f"allowed: {', '.join(fitting)}"
+                    f"allowed: {', '.join(allowed)}"
                 )
             if traits.expires_at is not None and context.at >= traits.expires_at:
                 return conflict(

@@ -30,10 +30,10 @@ class Documents:
         self._client = client
 
     async def get(self, key: str) -> StoredMessage | None:
-        return _unless_deleted(await get_last(self._connected(), _STREAM, f"$KV.{_BUCKET}.{key}"))
+        return _unless_deleted(await get_last(self._connection(), _STREAM, f"$KV.{_BUCKET}.{key}"))
 
-    async def matching(self, pattern: str) -> list[StoredMessage]:
-        found = await get_last_of_each(self._connected(), _STREAM, [f"$KV.{_BUCKET}.{pattern}"])
+    async def get_matching(self, pattern: str) -> list[StoredMessage]:
+        found = await get_last_of_each(self._connection(), _STREAM, [f"$KV.{_BUCKET}.{pattern}"])
         return [stored for stored in found if _unless_deleted(stored)]
 
     def metadata(self, stored: StoredMessage, parse: ParseMetadata) -> DocumentMetadata:
@@ -45,7 +45,7 @@ class Documents:
                 self._metadata.popitem(last=False)
         return cached
 
-    def _connected(self) -> Client:
+    def _connection(self) -> Client:
         if self._client is None or not self._client.is_connected:
             raise Transient("there is no connection to a nats-server")
         return self._client

@@ -141,7 +141,7 @@ class _Endpoints:
 
     async def all_bundles(self, _: str) -> Response:
         """Returns each root of any bundle once, in the order of the bundles' ids, so that the ETag is stable."""
-        stored = sorted(await self._documents.matching("bundle.*"), key=lambda bundle: bundle.subject)
+        stored = sorted(await self._documents.get_matching("bundle.*"), key=lambda bundle: bundle.subject)
         roots = dict.fromkeys(pem.strip() for bundle in stored for pem in _PEM.findall(bundle.data.decode()))
         if not roots:
             return _not_found()

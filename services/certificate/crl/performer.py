@@ -24,7 +24,7 @@ from services.certificate.crl.effects import (
     GatherRevocations,
     RevocationsGathered,
 )
-from services.certificate.der import signed, tbs_cert_list
+from services.certificate.der import encode_signed, tbs_cert_list
 from services.certificate.profiles import CrlProfile
 from services.certificate.revocation.log import RevocationLog
 from services.certificate.signatures import verify
@@ -117,7 +117,7 @@ def _attach(effect: AttachCrlSignature, policy: CrlProfile) -> CrlAssembled | Cr
         verify(signer_of(effect.issuer_certificate_pem).key, algorithm, effect.signature, tbs)
     except InvalidSignature:
         return CrlSignatureInvalid(effect)
-    encoded = signed(tbs, algorithm, effect.signature)
+    encoded = encode_signed(tbs, algorithm, effect.signature)
     crl = x509.load_der_x509_crl(encoded)
     if crl.signature != effect.signature or len(crl) != effect.crl.entries:
         raise Poison(f"the assembled CRL {effect.crl.number} of {effect.issuer_id} differs from the signed one")

@@ -103,8 +103,8 @@ def _basic_constraints(draft: LintInput) -> Iterator[str]:
         return
     if not found.critical:
         yield "its basicConstraints are not critical (RFC 5280, 4.2.1.9)"
-    above = _path_length(draft.issuer)
-    if basic.ca and above is not None and (basic.path_length is None or basic.path_length >= above):
+    max_length = _path_length(draft.issuer)
+    if basic.ca and max_length is not None and (basic.path_length is None or basic.path_length >= max_length):
         yield "its path length is not below its issuer's (RFC 5280, 4.2.1.9)"
 
 
@@ -161,8 +161,8 @@ def _key_identifiers(draft: LintInput) -> Iterator[str]:
 
 
 def _issuer(draft: LintInput) -> Iterator[str]:
-    above = draft.certificate.subject if draft.issuer is None else draft.issuer.subject
-    if draft.certificate.issuer.public_bytes() != above.public_bytes():
+    expected = draft.certificate.subject if draft.issuer is None else draft.issuer.subject
+    if draft.certificate.issuer.public_bytes() != expected.public_bytes():
         yield "its issuer's name is not, octet for octet, the subject of its issuer's certificate (RFC 5280, 4.1.2.4)"
     if draft.issuer is not None and draft.certificate.public_key() == draft.issuer.public_key():
         yield "its public key is its issuer's own"
@@ -261,7 +261,7 @@ def name_problems(
         yield "without a subject, alternative names are required and must be critical (RFC 5280, 4.1.2.6)"
     if len(subject) and alternatives is not None and alternatives.critical:
         yield "beside a subject the alternative names must not be critical (RFC 5280, 4.2.1.6)"
-    if len({_folded(name) for name in names}) != len(names):
+    if len({_fold_case(name) for name in names}) != len(names):
         yield "an alternative name occurs twice"
     for name in names:
         if isinstance(name, x509.DNSName):
@@ -275,7 +275,7 @@ def _san_names(alternatives: Alternatives) -> list[x509.GeneralName]:
     return list(alternatives.value)
 
 
-def _folded(name: x509.GeneralName) -> object:
+def _fold_case(name: x509.GeneralName) -> object:
     """Normalises a name for comparison: host names have no case (RFC 5280, 7.2)."""
     return ("dns", name.value.lower()) if isinstance(name, x509.DNSName) else name
 

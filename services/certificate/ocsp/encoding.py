@@ -10,7 +10,7 @@ from cryptography.x509 import ObjectIdentifier
 from services.certificate.der import (
     AlgorithmIdentifier,
     algorithm_identifier,
-    enumerated,
+    encode_enumerated,
     generalized_time,
     reason_code,
     tlv,
@@ -21,7 +21,7 @@ from shared.contracts.key.value_types import SignatureAlgorithm
 _SHA_1: Final = ObjectIdentifier("1.3.14.3.2.26")
 _SHA_256: Final = ObjectIdentifier("2.16.840.1.101.3.4.2.1")
 _ID_PKIX_OCSP_BASIC: Final = ObjectIdentifier("1.3.6.1.5.5.7.48.1.1")
-_SUCCESSFUL: Final = tlv(enumerated(0))
+_SUCCESSFUL: Final = tlv(encode_enumerated(0))
 _GOOD: Final = asn1.Null()
 
 

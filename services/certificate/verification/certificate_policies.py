@@ -58,10 +58,10 @@ def _process_policies(state: _State, certificate: ParsedCertificate, *, is_last:
     """Does steps (d) and (e) of RFC 5280, 6.1.3."""
     policies = {each.policy_identifier for each in certificate.find(x509.CertificatePolicies) or ()}
     expected = {each for expected in state.valid.values() for each in expected}
-    left = {each for each in policies if each != _ANY and (each in expected or _ANY in state.valid)}
+    remaining = {each for each in policies if each != _ANY and (each in expected or _ANY in state.valid)}
     if _ANY in policies and (state.any_policy > 0 or (not is_last and certificate.is_self_issued)):
-        left |= expected
-    state.valid = {each: {each} for each in left}
+        remaining |= expected
+    state.valid = {each: {each} for each in remaining}
 
 
 def _process_mappings(state: _State, certificate: ParsedCertificate) -> None:

@@ -66,11 +66,11 @@ def policy_mapping_pairs(policy_mappings: bytes) -> list[tuple[str, str]]:
     found = []
     for mapping in _parts(policy_mappings):
         issuers, subjects = _require_length(list(elements(mapping.content)), 2)
-        found.append((_dotted(issuers), _dotted(subjects)))
+        found.append((_decode_oid(issuers), _decode_oid(subjects)))
     return found
 
 
-def _dotted(identifier: Element) -> str:
+def _decode_oid(identifier: Element) -> str:
     """Decodes an OBJECT IDENTIFIER (X.690, 8.19)."""
     if identifier.tag != _OBJECT_IDENTIFIER or not identifier.content or identifier.content[-1] & _MORE:
         raise ValueError("it is no OBJECT IDENTIFIER")

@@ -102,7 +102,7 @@ ComparableName = tuple[ComparableRdn, ...]
 
 def comparable_name(name: x509.Name) -> ComparableName:
     """Converts a name for comparison without regard to case, width and repeated spaces (RFC 5280, 7.1)."""
-    return tuple(frozenset((each.oid.dotted_string, _prepared(each.value)) for each in rdn) for rdn in name.rdns)
+    return tuple(frozenset((each.oid.dotted_string, _prepare(each.value)) for each in rdn) for rdn in name.rdns)
 
 
 def is_within_subtree(name: ComparableName, subtree: ComparableName) -> bool:
@@ -110,7 +110,7 @@ def is_within_subtree(name: ComparableName, subtree: ComparableName) -> bool:
     return name[: len(subtree)] == subtree
 
 
-def _prepared(value: str | bytes) -> str:
+def _prepare(value: str | bytes) -> str:
     """Prepares a value for comparison by the main steps of RFC 4518: NFKC, case folding, single spaces."""
     if isinstance(value, bytes):
         return value.hex()

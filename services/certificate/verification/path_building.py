@@ -51,7 +51,9 @@ def verify(
         target = parse(leaf)
     except Malformed as error:
         return PathFailure(str(error), budget)
-    search = _PathSearch(_parsed(intermediates), _parsed(anchors), options, rules=rules, limits=limits, budget=budget)
+    search = _PathSearch(
+        _parse_all(intermediates), _parse_all(anchors), options, rules=rules, limits=limits, budget=budget
+    )
     reason = (
         search.check(target, Position.LEAF)
         or check_key_purpose(target, options.usage)
@@ -68,7 +70,7 @@ def verify(
     return ValidPath(tuple(each.fingerprint for each in path), budget)
 
 
-def _parsed(encoded: Iterable[bytes]) -> list[ParsedCertificate]:
+def _parse_all(encoded: Iterable[bytes]) -> list[ParsedCertificate]:
     """Parses certificates, without duplicates and without malformed ones, which no path can contain."""
     certificates = {}
     for each in encoded:

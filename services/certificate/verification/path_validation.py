@@ -45,16 +45,16 @@ def check_path(path: Sequence[ParsedCertificate], options: VerifyOptions, budget
 
 def _check_length(path: Sequence[ParsedCertificate]) -> str | None:
     """Applies pathLenConstraint; self-issued certificates do not count (RFC 5280, 6.1.4 (l) and (m))."""
-    left: int | None = None
+    remaining: int | None = None
     for ca in reversed(path[1:]):
-        if ca is not path[-1] and not ca.is_self_issued and left is not None:
-            if left == 0:
+        if ca is not path[-1] and not ca.is_self_issued and remaining is not None:
+            if remaining == 0:
                 return f"{ca.title}: one of its issuers allows no further CA (RFC 5280, 4.2.1.9)"
-            left -= 1
+            remaining -= 1
         basic = ca.find(x509.BasicConstraints)
         own = None if basic is None else basic.path_length
         if own is not None:
-            left = own if left is None else min(left, own)
+            remaining = own if remaining is None else min(remaining, own)
     return None
 
 

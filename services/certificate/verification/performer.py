@@ -42,7 +42,7 @@ class PathChecker:
             pem = request.certificate_pem or await self._status_log.certificate_pem(request.certificate_id)
             if pem is None:
                 raise _RejectedRequest(RejectionCode.NOT_FOUND, f"there is no certificate {request.certificate_id}")  # noqa: TRY301 - one exit for every rejection
-            leaf = _der("certificate_pem", pem)
+            leaf = _load_certificate("certificate_pem", pem)
             return _check(effect, leaf, _StatusView(self._status_log.history, effect))
         except _RejectedRequest as rejected:
             return rejected.outcome
@@ -50,7 +50,9 @@ class PathChecker:
 
 def _check(effect: CheckPath, leaf: bytes, view: _StatusView) -> PathChecked:
     request = effect.request
-    intermediates = [_der(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)]
+    intermediates = [
+        _load_certificate(f"intermediates_pem[{n}]", pem) for n, pem in enumerate(request.intermediates_pem)
+    ]
     names = _peer_names(request.name)
     if request.certificate_pem is None:
         view.add(leaf, request.certificate_id)
@@ -77,7 +79,7 @@ class _StatusView:
     def __init__(self, history: StatusHistory, effect: CheckPath) -> None:
         self._history = history
         self._effect = effect
-        self._cas = {each.certificate_id: _decoded(each.certificate_pem) for each in history.cas.values()}
+        self._cas = {each.certificate_id: _decode_pem(each.certificate_pem) for each in history.cas.values()}
         self._ids = {sha256(encoded).hexdigest(): certificate_id for certificate_id, encoded in self._cas.items()}
         self._issuers: dict[tuple[ComparableName, bytes], list[str]] = {}
         for certificate_id, encoded in self._cas.items():
@@ -134,9 +136,9 @@ def _peer_names(name: str | None) -> tuple[PeerName, ...]:
         raise _RejectedRequest(RejectionCode.INVALID, f"name: {error}") from error
 
 
-def _der(field: str, pem: str) -> bytes:
+def _load_certificate(field: str, pem: str) -> bytes:
     """Decodes a certificate. Rejects the command if it is unreadable; one that breaks a rule is validated."""
-    encoded = _decoded(pem)
+    encoded = _decode_pem(pem)
     if not encoded:
         raise _RejectedRequest(RejectionCode.INVALID, f"{field} must be one certificate in PEM")
     try:
@@ -148,7 +150,7 @@ def _der(field: str, pem: str) -> bytes:
     return encoded
 
 
-def _decoded(pem: str) -> bytes:
+def _decode_pem(pem: str) -> bytes:
     """Returns the DER of exactly one certificate in PEM (RFC 7468), else no bytes."""
     blocks = _PEM.findall(pem)
     try:

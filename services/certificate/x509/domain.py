@@ -24,7 +24,7 @@ from services.certificate.policy.rules import Policy
 from services.certificate.verification.effects import PathChecked, PathNotChecked
 from services.certificate.x509 import import_existing, issuance, lifecycle, queries, renewal
 from services.certificate.x509.effects import (
-    AuthorityRead,
+    CaCertificateRead,
     CertificateAssembled,
     CertificateDecision,
     CertificateRead,
@@ -89,7 +89,7 @@ def _decide_on_outcome(  # noqa: C901, PLR0912 - one case an outcome
             return issuance.build_with_issuer(policy, outcome, context)
         case PredecessorFetched():
             return renewal.renew(policy, outcome, context)
-        case AuthorityRead():
+        case CaCertificateRead():
             return renewal.cross_certify(policy, outcome, context)
         case TbsBuilt():
             return issuance.created_event(outcome)
@@ -150,13 +150,13 @@ def evolve(certificate: Certificate, event: events.CertificateEvent) -> Certific
     """Folds one event. Ignores one that `decide` cannot produce from this state."""
     match event:
         case events.CertificateCreated():
-            return _created(event)
+            return _on_created(event)
         case events.CertificateSigned():
-            return _signed(certificate, event) if isinstance(certificate, Created) else certificate
+            return _on_signed(certificate, event) if isinstance(certificate, Created) else certificate
         case events.CertificateImported():
-            return _imported(event)
+            return _on_imported(event)
         case events.CertificateRevoked():
-            return _revoked(certificate, event)
+            return _on_revoked(certificate, event)
         case _:
             return _evolve_issued(certificate, event) if isinstance(certificate, Issued) else certificate
 
@@ -179,7 +179,7 @@ def _evolve_issued(certificate: Issued, event: events.CertificateEvent) -> Issue
             return certificate  # checks, exports and verifications change nothing
 
 
-def _created(event: events.CertificateCreated) -> Created:
+def _on_created(event: events.CertificateCreated) -> Created:
     return Created(
         tbs=base64.b64encode(event.tbs).decode(),
         profile=event.profile,
@@ -195,7 +195,7 @@ def _created(event: events.CertificateCreated) -> Created:
     )
 
 
-def _signed(created: Created, event: events.CertificateSigned) -> Issued:
+def _on_signed(created: Created, event: events.CertificateSigned) -> Issued:
     return Issued(
         profile=event.profile,
         certificate_pem=event.certificate_pem,
@@ -212,7 +212,7 @@ def _signed(created: Created, event: events.CertificateSigned) -> Issued:
     )
 
 
-def _imported(event: events.CertificateImported) -> Issued:
+def _on_imported(event: events.CertificateImported) -> Issued:
     return Issued(
         profile=event.profile,
         certificate_pem=event.certificate_pem,
@@ -227,7 +227,7 @@ def _imported(event: events.CertificateImported) -> Issued:
     )
 
 
-def _revoked(certificate: Certificate, event: events.CertificateRevoked) -> Revoked:
+def _on_revoked(certificate: Certificate, event: events.CertificateRevoked) -> Revoked:
     revoked = Revoked(
         serial=event.serial, existed=event.existed, reason=event.reason, invalidity_date=event.invalidity_date
     )

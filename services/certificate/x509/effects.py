@@ -102,14 +102,14 @@ class PredecessorFetched:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadAuthority:
+class ReadCaCertificate:
     """Parse the CA certificate that is to be cross-certified."""
 
     request: CrossCertify
 
 
 @dataclass(frozen=True, slots=True)
-class AuthorityRead:
+class CaCertificateRead:
     request: CrossCertify
     content: SubjectContent
 
@@ -219,7 +219,7 @@ class ExportRendered:
 CertificateEffect = (
     FetchIssuer
     | FetchPredecessor
-    | ReadAuthority
+    | ReadCaCertificate
     | ReadCertificate
     | BuildTbs
     | FetchRelated
@@ -229,7 +229,7 @@ CertificateEffect = (
 CertificateOutcome = (
     IssuerFetched
     | PredecessorFetched
-    | AuthorityRead
+    | CaCertificateRead
     | CertificateRead
     | TbsBuilt
     | RequestInvalid

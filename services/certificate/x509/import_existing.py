@@ -31,26 +31,26 @@ def read_certificate(policy: Policy, certificate: Certificate, command: ImportCe
 
 
 def import_certificate(
-    policy: Policy, certificate: Certificate, read: CertificateRead, context: Context
+    policy: Policy, certificate: Certificate, parsed: CertificateRead, context: Context
 ) -> CertificateDecision:
     """Imports a parsed certificate that is new, valid and allowed by the policy."""
-    command = read.request
+    command = parsed.request
     if isinstance(certificate, Issued):
-        if certificate.certificate_pem == read.certificate_pem and command.key_id in (None, certificate.key_id):
+        if certificate.certificate_pem == parsed.certificate_pem and command.key_id in (None, certificate.key_id):
             return AlreadyDone()
         return conflict(f"{command.certificate_id} is another certificate already; import under a new id")
-    if read.existing_id not in (None, command.certificate_id):
-        return conflict(f"this certificate is stored already, as {read.existing_id}: serial numbers are unique")
-    if isinstance(read.issuer, Unborn | Created):
+    if parsed.existing_id not in (None, command.certificate_id):
+        return conflict(f"this certificate is stored already, as {parsed.existing_id}: serial numbers are unique")
+    if isinstance(parsed.issuer, Unborn | Created):
         return not_found(command.issuer_id or "", " that is signed; import the issuer first")
-    if context.at > read.not_after:
-        return conflict(f"it expired on {read.not_after.isoformat()}; an expired certificate cannot be imported")
-    days = max(1, (read.not_after - read.not_before).days)
+    if context.at > parsed.not_after:
+        return conflict(f"it expired on {parsed.not_after.isoformat()}; an expired certificate cannot be imported")
+    days = max(1, (parsed.not_after - parsed.not_before).days)
     request = IssuanceRequest(
         actor=context.actor,
         profile=command.profile,
         issuer_id=command.issuer_id,
-        names=read.content.names,
+        names=parsed.content.names,
         validity_days=days,
     )
     if (problem := policy.check_request(request)) is not None:
@@ -59,13 +59,13 @@ def import_certificate(
     return CertificateImported(
         certificate_id=command.certificate_id,
         profile=command.profile,
-        certificate_pem=read.certificate_pem,
-        serial=read.serial,
-        fingerprint_sha256=read.fingerprint_sha256,
+        certificate_pem=parsed.certificate_pem,
+        serial=parsed.serial,
+        fingerprint_sha256=parsed.fingerprint_sha256,
         issuer_id=command.issuer_id,
         key_id=command.key_id,
-        not_before=read.not_before,
-        not_after=read.not_after,
-        expiring_at=issuer.expiry_notice_at(read.not_before, read.not_after),
+        not_before=parsed.not_before,
+        not_after=parsed.not_after,
+        expiring_at=issuer.expiry_notice_at(parsed.not_before, parsed.not_after),
         ocsp=issuer.ocsp and command.issuer_id is not None and not rules.ocsp_no_check,
     )

@@ -21,7 +21,7 @@ from services.certificate.x509.effects import (
     FetchRelated,
     IssuanceCommand,
     IssuerFetched,
-    ReadAuthority,
+    ReadCaCertificate,
     TbsBuilt,
 )
 from services.certificate.x509.rejections import conflict, not_allowed, not_found
@@ -84,7 +84,7 @@ def _first_step(policy: Policy, command: IssuanceCommand, context: Context) -> C
         case RenewCertificate():
             return Perform(FetchPredecessor(command))
         case CrossCertify():
-            return Perform(ReadAuthority(command))
+            return Perform(ReadCaCertificate(command))
         case _:
             assert_never(command)
 

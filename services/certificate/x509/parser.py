@@ -88,7 +88,7 @@ def issuer_limits(certificate_pem: str) -> IssuerLimits:
     return IssuerLimits(None if basic is None else basic.path_length, *name_constraints_of(certificate))
 
 
-def parse_authority(pem: str) -> SubjectContent:
+def parse_ca_certificate(pem: str) -> SubjectContent:
     """Checks and extracts the CA certificate of a cross-certification."""
     certificate = parse(pem, "subject_certificate_pem")
     if (problem := _ca_problem(certificate)) is not None:

@@ -21,8 +21,8 @@ from services.certificate.public_keys import SigningKey, require_signing_key
 from services.certificate.signatures import verify
 from services.certificate.x509.effects import (
     AttachSignature,
-    AuthorityRead,
     BuildTbs,
+    CaCertificateRead,
     CertificateAssembled,
     CertificateEffect,
     CertificateOutcome,
@@ -34,7 +34,7 @@ from services.certificate.x509.effects import (
     IssuerFetched,
     PathIssuer,
     PredecessorFetched,
-    ReadAuthority,
+    ReadCaCertificate,
     ReadCertificate,
     RelatedFetched,
     RenderExport,
@@ -42,7 +42,7 @@ from services.certificate.x509.effects import (
     SignatureInvalid,
     TbsBuilt,
 )
-from services.certificate.x509.parser import extract_content, issuer_limits, parse_authority, read_certificate
+from services.certificate.x509.parser import extract_content, issuer_limits, parse_ca_certificate, read_certificate
 from services.certificate.x509.states import Certificate, CurrentCertificate, Issued, Revoked
 from services.certificate.x509.tbs import build
 from shared import der
@@ -85,8 +85,8 @@ class CertificatePerformer:
             case FetchPredecessor(request=renewal):
                 predecessor = await self._current(renewal.predecessor_id)
                 return PredecessorFetched(renewal, predecessor, extract_content(predecessor))
-            case ReadAuthority():
-                return _read_authority(effect)
+            case ReadCaCertificate():
+                return _read_ca_certificate(effect)
             case ReadCertificate():
                 return await self._read(effect)
             case RenderExport(request=export):
@@ -154,9 +154,9 @@ def _status_problem(issuer: Issued | Revoked) -> str | None:
             assert_never(issuer)
 
 
-def _read_authority(effect: ReadAuthority) -> AuthorityRead | RequestInvalid:
+def _read_ca_certificate(effect: ReadCaCertificate) -> CaCertificateRead | RequestInvalid:
     try:
-        return AuthorityRead(effect.request, parse_authority(effect.request.subject_certificate_pem))
+        return CaCertificateRead(effect.request, parse_ca_certificate(effect.request.subject_certificate_pem))
     except ValueError as error:
         return RequestInvalid(str(error))
 

@@ -7,7 +7,7 @@ from services.certificate.policy.rules import Policy
 from services.certificate.profiles import PROFILES
 from services.certificate.x509 import issuance
 from services.certificate.x509.effects import (
-    AuthorityRead,
+    CaCertificateRead,
     CertificateDecision,
     CertificateTemplate,
     PredecessorFetched,
@@ -71,15 +71,15 @@ def _renew_issued(
     return issuance.apply_template(policy, template, context)
 
 
-def cross_certify(policy: Policy, read: AuthorityRead, context: Context) -> CertificateDecision:
+def cross_certify(policy: Policy, parsed: CaCertificateRead, context: Context) -> CertificateDecision:
     """Certifies the key of another CA under its own name, as an intermediate of this issuer."""
-    request = read.request
+    request = parsed.request
     template = CertificateTemplate(
         request=request,
         profile=Profile.INTERMEDIATE,
         issuer_id=request.issuer_id,
         validity_days=request.validity_days,
-        common_name=read.content.common_name,
+        common_name=parsed.content.common_name,
         names=(),
         path_length=request.path_length,
         name_constraints=request.name_constraints,

@@ -51,13 +51,13 @@ def derive(passphrase: bytes, derivation: Derivation, algorithm: Algorithm) -> P
         iterations=derivation.iterations,
         lanes=derivation.lanes,
         memory_cost=derivation.memory_kib,
-    ).derive(_normalized(passphrase))
+    ).derive(_normalize(passphrase))
     for segment in derivation.path.split("/"):
         seed = _expand(seed, segment.encode(), _SEED_OCTETS)
     return _key(seed, algorithm)
 
 
-def _normalized(passphrase: bytes) -> bytes:
+def _normalize(passphrase: bytes) -> bytes:
     """Normalizes to NFC, like OpaqueString of RFC 8265, so that all keyboards give the same key."""
     try:
         text = unicodedata.normalize("NFC", passphrase.decode())

@@ -38,7 +38,7 @@ def load_foreign_key(pkcs8: bytes, algorithm: Algorithm, public_key_pem: str) ->
         )
     if found is not algorithm:
         raise ForeignKeyError(f"the sealed key is {found}, not {algorithm}: set algorithm to {found}")
-    validated = _validated(private, pkcs8)
+    validated = _validate(private, pkcs8)
     try:
         public = load_pem_public_key(public_key_pem.encode())
     except _UNREADABLE:
@@ -75,7 +75,7 @@ def require_proof(private: PrivateKey, algorithm: Algorithm, proof: bytes, messa
         ) from None
 
 
-def _validated(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
+def _validate(private: PrivateKey, pkcs8: bytes) -> PrivateKey:
     """Returns the key after checking RSA parameters, or with the EC public key derived from the private value."""
     match private:
         case rsa.RSAPrivateKey():

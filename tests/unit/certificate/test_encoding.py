@@ -19,10 +19,10 @@ from pyasn1_alt_modules import rfc5280, rfc6960
 from services.certificate.der import (
     algorithm_identifier,
     crl_entry,
-    enumerated,
+    encode_enumerated,
+    encode_signed,
     generalized_time,
     reason_code,
-    signed,
     tbs_cert_list,
     time,
 )
@@ -89,7 +89,7 @@ def test_a_crl_is_octet_for_octet_the_one_of_cryptography_s_builder(entries, beg
     )
 
     assert tbs == theirs.tbs_certlist_bytes
-    assert x509.load_der_x509_crl(signed(tbs, SignatureAlgorithm.ECDSA_SHA384, theirs.signature)) == theirs
+    assert x509.load_der_x509_crl(encode_signed(tbs, SignatureAlgorithm.ECDSA_SHA384, theirs.signature)) == theirs
 
 
 @settings(deadline=None)
@@ -193,5 +193,5 @@ def test_every_signature_algorithm_has_an_identifier(algorithm):
 
 def test_unspecified_has_no_code_and_a_hold_is_six():
     assert reason_code(RevocationReason.UNSPECIFIED) is None
-    assert reason_code(None) == enumerated(6)
+    assert reason_code(None) == encode_enumerated(6)
     assert len({reason_code(reason) for reason in RevocationReason}) == len(RevocationReason)
