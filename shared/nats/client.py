@@ -52,8 +52,8 @@ class Client(nats.aio.client.Client):
     Raises Unusable for an unsupported version of nats-py.
     """
 
-    def __init__(self) -> None:
-        require_supported_nats_py(INSTALLED_NATS_PY)
+    def __init__(self, nats_py_version: str = INSTALLED_NATS_PY) -> None:
+        require_supported_nats_py(nats_py_version)
         super().__init__()
         self._ps: MessageParser = MessageParser(self)
         self._inline: dict[int, Callable[[Msg], None]] = {}
