@@ -11,7 +11,7 @@ from shared.contracts.key.value_types import SignatureAlgorithm
 
 
 class Signer(NamedTuple):
-    """*name* is the DER of the subject, octet for octet as in the certificate."""
+    """An issuer or OCSP responder. *name* is the DER of the subject, octet for octet as in the certificate."""
 
     name: bytes
     key: VerifyingKey

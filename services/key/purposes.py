@@ -14,7 +14,7 @@ _SIGNING = (*_CLASSICAL, Algorithm.ML_DSA_65)
 
 @dataclass(frozen=True, slots=True)
 class PurposeRules:
-    """*batches*: one command may sign many messages. *approvable*: each signature may need approvals by people."""
+    """The rules of a purpose. *batches*: one command may sign many messages. *approvable*: a key may need approvals."""
 
     algorithms: tuple[Algorithm, ...]
     signs: bool = True

@@ -31,7 +31,10 @@ class GatherRevocations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RevocationsGathered:
-    """*through* is the last log sequence that was read; *last_change* that of the last event about this issuer."""
+    """The revocations of an issuer.
+
+    *through* is the last log sequence that was read, *last_change* that of the last event about this issuer.
+    """
 
     effect: GatherRevocations
     through: int

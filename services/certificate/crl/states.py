@@ -33,7 +33,7 @@ class PublishedCrl:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrlState:
-    """*number* and *this_update* are those of the newest CRL, published or not."""
+    """The CRLs of an issuer. *number* and *this_update* are those of the newest CRL, published or not."""
 
     number: int
     this_update: datetime

@@ -18,7 +18,7 @@ class Unborn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """*tbs* is base64. *request* has the limits of the newest revision."""
+    """Built, not signed. *tbs* is base64. *request* has the limits of the newest revision."""
 
     request: CreateNatsJwt
     tbs: str

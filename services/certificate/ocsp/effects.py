@@ -22,7 +22,7 @@ class FetchResponder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResponderFetched:
-    """*responder_id* is None if the request names no responder and the issuer has none."""
+    """The responder; *responder_id* is None if the request names no responder and the issuer has none."""
 
     request: PrepareOcsp
     issuer: Certificate
@@ -55,7 +55,7 @@ class FetchStatuses:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateStatus:
-    """Good if *revoked_at* is None; on hold if it is set and *reason* is None."""
+    """The status of a certificate: good without *revoked_at*; on hold with *revoked_at* and without *reason*."""
 
     certificate_id: str
     serial: str
@@ -65,7 +65,7 @@ class CertificateStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StatusesFetched:
-    """*unknown* holds the requested ids that are not certificates of this issuer.
+    """The statuses for a batch. *unknown* holds the requested ids that are not certificates of this issuer.
 
     *through* is the last log sequence that was read.
     """

@@ -23,7 +23,7 @@ class UnsignedResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """*through* is the last log sequence that the responses take into account.
+    """Built, not signed. *through* is the last log sequence that the responses take into account.
 
     *everyone*: the batch is one page of all certificates of the issuer; *more_after* is the cursor of the next page.
     """

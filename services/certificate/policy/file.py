@@ -173,7 +173,7 @@ def _read(path: Path) -> _File:
     except ValidationError as error:
         errors = error.errors(include_url=False, include_input=False, include_context=False)
         problems = "; ".join(f"line {_line(root, each['loc'])}, {_path(each['loc'])}: {each['msg']}" for each in errors)
-        raise Unusable(f"the policy file {path} does not fit: {problems}") from error
+        raise Unusable(f"the policy file {path} is invalid: {problems}") from error
 
 
 def _path(location: tuple[int | str, ...]) -> str:

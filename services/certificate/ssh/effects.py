@@ -37,7 +37,7 @@ class AttachSshSignature:
 
 @dataclass(frozen=True, slots=True)
 class SshCertificateAssembled:
-    """*certificate* is one line in OpenSSH's public key format."""
+    """The signed certificate: one line in OpenSSH's public key format."""
 
     effect: AttachSshSignature
     certificate: str

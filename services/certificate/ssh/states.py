@@ -15,7 +15,7 @@ class Unborn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """*tbs* is base64. *kind* is the state; *certificate_kind* tells users from hosts."""
+    """Built, not signed. *tbs* is base64. *kind* is the state, *certificate_kind* user or host."""
 
     certificate_kind: SshCertificateKind
     tbs: str

@@ -80,7 +80,7 @@ class FetchIssuer:
 
 @dataclass(frozen=True, slots=True)
 class IssuerFetched:
-    """*path* leads from the issuer to its root; it is empty if the issuer has no certificate."""
+    """The issuer, and the *path* from it to its root, which is empty if the issuer has no certificate."""
 
     template: CertificateTemplate
     issuer: Certificate
@@ -94,7 +94,7 @@ class FetchPredecessor:
 
 @dataclass(frozen=True, slots=True)
 class PredecessorFetched:
-    """*content* is None if the predecessor has no certificate, or one with names of an unsupported kind."""
+    """The predecessor; *content* is None if it has no certificate, or one with names of an unsupported kind."""
 
     request: RenewCertificate
     predecessor: Certificate

@@ -20,7 +20,7 @@ class Unborn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """*tbs* is base64."""
+    """Built, not signed. *tbs* is base64."""
 
     tbs: str
     profile: Profile
@@ -38,7 +38,9 @@ class Created:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """*key_id* is the certified key, with which a CA signs; *signing_key_id* is the issuer's key, None if imported.
+    """Signed or imported, and not revoked.
+
+    *key_id* is the certified key, with which a CA signs; *signing_key_id* is the issuer's key, None if imported.
 
     *expiring_at* is the date of the expiry notice and *announced* tells that it was given; *renewal* and *ocsp* are the
     issuer's policy at issuance. *held* is certificateHold. *crl* is the state of the CRLs that a CA issues.
@@ -66,7 +68,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revoked:
-    """*existed* is False if the id was voided before it had a certificate. The other fields serve views and export."""
+    """Revoked; *existed* is False if the id was voided before it had a certificate."""
 
     serial: str | None
     existed: bool

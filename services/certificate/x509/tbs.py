@@ -37,7 +37,7 @@ Extensions = tuple[tuple[x509.ExtensionType, bool], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Subject:
-    """*copied* holds CA extensions that a renewal copies unchanged from the predecessor."""
+    """A subject. *copied* holds CA extensions that a renewal copies unchanged from the predecessor."""
 
     name: x509.Name
     key: SubjectKey
