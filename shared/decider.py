@@ -7,7 +7,7 @@ returns and a performer carries out; ``decide`` gets its outcome next.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import datetime
 from typing import Generic, TypeVar, final
 from uuid import UUID
@@ -25,7 +25,7 @@ Outcome = TypeVar("Outcome")
 Effect_co = TypeVar("Effect_co", covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """Metadata of a command: its id, its aggregate's id, the time at which it was stored, its actor."""
 
@@ -50,6 +50,7 @@ class Rejection:
 
     code: RejectionCode
     message: str
+    _: KW_ONLY
     details: Mapping[str, JsonValue] = field(default_factory=dict)
     retryable: bool = False
 

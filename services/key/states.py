@@ -49,7 +49,7 @@ class Active:
     kind: Literal["active"] = "active"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rotated:
     """Rotation has begun; until it is completed, the key and its successor are both in use."""
 

@@ -46,7 +46,7 @@ def sign(key: Key, command: SignWithKey, context: Context) -> Decision:
             f"key {command.key_id} needs the approval of {traits.approvals} different people for the hash of "
             f"the message: "
             f"{missing} of them {'is' if missing == 1 else 'are'} missing",
-            {"message_sha256": digest, "missing": missing, "approved_by": list(approvers)},
+            details={"message_sha256": digest, "missing": missing, "approved_by": list(approvers)},
         )
     return Perform(
         Sign(

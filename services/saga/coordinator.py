@@ -195,7 +195,7 @@ class Coordinator:
             await self._replies.send(received, AlreadyDone(summary))
         else:
             problem = f"saga {request.saga_id} exists already, with another request; choose another saga_id"
-            await self._replies.send(received, Rejection(RejectionCode.CONFLICT, problem, summary))
+            await self._replies.send(received, Rejection(RejectionCode.CONFLICT, problem, details=summary))
 
     async def _on_signal(self, received: ReceivedCommand[Any], signal: SignalSaga, actor: str) -> None:
         if actor in ("", "anonymous"):

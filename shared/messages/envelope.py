@@ -48,7 +48,7 @@ class OutgoingMessage:
     headers: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedCommand(Generic[C]):
     """A decoded command, or the rejection of a malformed one; *aggregate_id* is None if the body does not name it.
 
@@ -63,7 +63,12 @@ class ReceivedCommand(Generic[C]):
     named: bool = False
 
     def context(self) -> Context:
-        return Context(self.lineage.message_id, self.aggregate_id or "", self.at, self.lineage.actor)
+        return Context(
+            command_id=self.lineage.message_id,
+            aggregate_id=self.aggregate_id or "",
+            at=self.at,
+            actor=self.lineage.actor,
+        )
 
 
 def subject_of(message: Message) -> Subject:
@@ -121,19 +126,35 @@ def decode_command(message: Msg, service: str, command_types: Mapping[str, type[
         require_content(message.headers or _NO_HEADERS)
     except Poison as error:
         rejection = Rejection(RejectionCode.MALFORMED, str(error))
-        return ReceivedCommand(Lineage.root(stored), message.subject, None, at, rejection)
+        return ReceivedCommand(
+            lineage=Lineage.root(stored), command_type=message.subject, aggregate_id=None, at=at, body=rejection
+        )
     name = catalog().commands.get(message.subject)
     kind = command_types.get(name) if name else _unlisted(message.subject, command_types)
     if kind is None:
-        return ReceivedCommand(lineage, name or message.subject, None, at, _unknown(message.subject, service))
+        return ReceivedCommand(
+            lineage=lineage,
+            command_type=name or message.subject,
+            aggregate_id=None,
+            at=at,
+            body=_unknown(message.subject, service),
+        )
     body = _read_body(message.data, kind)
     if isinstance(body, Rejection):
-        return ReceivedCommand(lineage, kind.__name__, _aggregate_id_in(message.data, kind), at, body)
+        return ReceivedCommand(
+            lineage=lineage,
+            command_type=kind.__name__,
+            aggregate_id=_aggregate_id_in(message.data, kind),
+            at=at,
+            body=body,
+        )
     if not body.identity:
         derived = str(derive_id(lineage.message_id, body.identified_by))
         body = body.model_copy(update={body.identified_by: derived})
     named = Header.COMMAND_ID in (message.headers or _NO_HEADERS) and lineage.saga is None
-    return ReceivedCommand(lineage, kind.__name__, body.identity, at, body, named)
+    return ReceivedCommand(
+        lineage=lineage, command_type=kind.__name__, aggregate_id=body.identity, at=at, body=body, named=named
+    )
 
 
 def _unlisted(subject: str, command_types: Mapping[str, type[C]]) -> type[C] | None:
@@ -152,11 +173,13 @@ def _read_body(data: bytes, kind: type[C]) -> C | Rejection:
             return Rejection(
                 RejectionCode.MALFORMED,
                 f"the body must be one JSON object (UTF-8) with the fields of {kind.__name__}",
-                {"fields": list(kind.model_fields)},
+                details={"fields": list(kind.model_fields)},
             )
         problems = _problems(error, kind)
         summary = "; ".join(f"{p['field']}: {p['problem']}" for p in problems)
-        return Rejection(RejectionCode.INVALID, f"not a valid {kind.__name__}: {summary}", {"problems": [*problems]})
+        return Rejection(
+            RejectionCode.INVALID, f"not a valid {kind.__name__}: {summary}", details={"problems": [*problems]}
+        )
 
 
 def _aggregate_id_in(data: bytes, kind: type[Command]) -> str | None:
@@ -188,5 +211,5 @@ def _unknown(subject: str, service: str) -> Rejection:
     return Rejection(
         RejectionCode.UNKNOWN_COMMAND,
         f"{subject[:200]} is no command of the {service} service; its commands are {', '.join(known)}",
-        {"known": [*known]},
+        details={"known": [*known]},
     )

@@ -65,7 +65,7 @@ class SagaContext:
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
     """A message's id, its conversation, its cause, and the actor that began the conversation."""
 
@@ -79,7 +79,7 @@ class Lineage:
     @classmethod
     def root(cls, message_id: UUID, actor: str = "anonymous") -> Lineage:
         """Lineage of a message without a cause: its id is also its correlation id and causation id."""
-        return cls(message_id, message_id, message_id, actor)
+        return cls(message_id=message_id, correlation_id=message_id, causation_id=message_id, actor=actor)
 
     def cause(self, consequence: str) -> Lineage:
         """Lineage of a message that this one causes; its id is derived, so a redelivered cause has the same effect."""
@@ -117,12 +117,12 @@ def command_lineage(headers: Mapping[str, str], if_absent: UUID) -> Lineage:
     """Reads the lineage of a command; *if_absent* is its id where it has none. Raises Poison naming the bad header."""
     message_id = _uuid(headers, Header.COMMAND_ID) or if_absent
     return Lineage(
-        message_id,
-        _uuid(headers, Header.CORRELATION_ID) or message_id,
-        _uuid(headers, Header.CAUSATION_ID) or message_id,
-        _actor(headers),
-        _saga(headers),
-        _trace(headers),
+        message_id=message_id,
+        correlation_id=_uuid(headers, Header.CORRELATION_ID) or message_id,
+        causation_id=_uuid(headers, Header.CAUSATION_ID) or message_id,
+        actor=_actor(headers),
+        saga=_saga(headers),
+        trace=_trace(headers),
     )
 
 
@@ -133,7 +133,14 @@ def event_lineage(headers: Mapping[str, str]) -> Lineage:
     )
     if event_id is None or correlation is None or causation is None:
         raise Poison("an event must carry CIM-Event-Id, CIM-Correlation-Id and CIM-Causation-Id")
-    return Lineage(event_id, correlation, causation, _actor(headers), _saga(headers), _trace(headers))
+    return Lineage(
+        message_id=event_id,
+        correlation_id=correlation,
+        causation_id=causation,
+        actor=_actor(headers),
+        saga=_saga(headers),
+        trace=_trace(headers),
+    )
 
 
 def schema_version(headers: Mapping[str, str] | None) -> str:

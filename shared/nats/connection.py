@@ -31,7 +31,7 @@ def inbox_prefix(role: str) -> bytes:
     return f"_INBOX.{role}".encode()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
     """Identity for NATS: at most one of *credentials* (JWT and seed), *nkey* (seed) and *user*; optionally TLS."""
 

@@ -21,7 +21,7 @@ _TIMEOUT_S = 2.0
 _NOT_FOUND, _END_OF_BATCH = "404", "204"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMessage:
     """A message of a stream; *at* is the time at which the server stored it."""
 
@@ -74,7 +74,11 @@ def _to_stored(message: Msg, stream: str) -> StoredMessage | None:
         case "":
             at = datetime.fromisoformat(headers[NatsHeader.TIME_STAMP]).astimezone(UTC)
             return StoredMessage(
-                headers[NatsHeader.SUBJECT], message.data, int(headers[NatsHeader.SEQUENCE]), at, headers
+                subject=headers[NatsHeader.SUBJECT],
+                data=message.data,
+                sequence=int(headers[NatsHeader.SEQUENCE]),
+                at=at,
+                headers=headers,
             )
         case status if status.startswith((_NOT_FOUND, _END_OF_BATCH)):
             return None

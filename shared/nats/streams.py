@@ -87,7 +87,7 @@ def require_server(client: Client) -> None:
         raise Unusable("the nats-server runs without JetStream; start it with -js")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Declaration:
     """API subjects, request and expected configuration of a stream or consumer, and its error code if missing."""
 
@@ -109,7 +109,9 @@ async def declare(client: Client, service: str | None = None, replicas: int | No
     for name in catalog().streams_of(service) if service in catalog().services else configs:
         config = configs[name]
         info, create = f"STREAM.INFO.{name}", f"STREAM.CREATE.{name}"
-        actual = await _declare(client, _Declaration(info, create, config, config, _STREAM_NOT_FOUND))
+        actual = await _declare(
+            client, _Declaration(info=info, create=create, request=config, config=config, missing=_STREAM_NOT_FOUND)
+        )
         single_copies += [name] if actual["num_replicas"] == 1 else []
     if single_copies and replicas is None and client._server_info.get("cluster"):  # noqa: SLF001 - not exposed
         remedy = "to store it on three servers of the cluster: STREAM_REPLICAS=3 python -m deploy.declare"
@@ -134,7 +136,9 @@ async def declare_consumer(client: Client, durable: str) -> str:
     info, create = f"CONSUMER.INFO.{stream}.{durable}", f"CONSUMER.CREATE.{stream}.{durable}"
     if "filter_subject" in config:
         create += f".{config['filter_subject']}"
-    await _declare(client, _Declaration(info, create, request, config, _CONSUMER_NOT_FOUND))
+    await _declare(
+        client, _Declaration(info=info, create=create, request=request, config=config, missing=_CONSUMER_NOT_FOUND)
+    )
     return stream
 
 

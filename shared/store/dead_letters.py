@@ -22,7 +22,7 @@ from shared.nats.kv import Document, KeyValue
 BUCKET = "KEYS_DEAD_DOCUMENTS"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """A message that could not be processed; *reply* is its ack subject, which contains its stream position."""
 

@@ -41,12 +41,12 @@ async def accept(_: Msg) -> bool:
     return False
 
 
-async def with_context(message: Any, broker: Annotated[Any, Context("broker")]) -> None:
+async def with_context(message: Any, broker: Annotated[Any, Context(command_id="broker")]) -> None:
     """Handles a message with the broker injected."""
 
 
 async def with_dependency(
-    message: Any, broker: Annotated[Any, Context("broker")], one: Annotated[int, Depends(lambda: 1)]
+    message: Any, broker: Annotated[Any, Context(command_id="broker")], one: Annotated[int, Depends(lambda: 1)]
 ) -> None:
     """Handles a message with the broker and a dependency injected."""
 

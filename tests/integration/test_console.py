@@ -69,9 +69,9 @@ class Suite:
     async def announce(self, origin, saga_id, kind, sequence, **fields):
         """*origin* is the command that began the saga, or the one that this announcement answers."""
         lineage = Lineage(
-            new_id(),
-            origin,
-            origin if kind in (SagaStarted, SagaCompensating) else new_id(),
+            message_id=new_id(),
+            correlation_id=origin,
+            causation_id=origin if kind in (SagaStarted, SagaCompensating) else new_id(),
             saga=SagaContext("pki-bootstrap", saga_id, fields.get("step") or ""),
         )
         event = kind(saga_id=saga_id, saga_type="pki-bootstrap", sequence=sequence, **fields)
@@ -435,7 +435,12 @@ async def test_watching_prints_a_line_at_once_and_ends_well_when_told_to(suite, 
 async def test_a_watched_saga_is_shown_step_by_step_and_ends_the_watch(suite):
     origin, saga_id = new_id(), str(new_id())
     watching = await Watching.begin(suite, "--saga", saga_id)
-    in_saga = Lineage(new_id(), origin, new_id(), saga=SagaContext("pki-bootstrap", saga_id, STEPS[0]))
+    in_saga = Lineage(
+        message_id=new_id(),
+        correlation_id=origin,
+        causation_id=new_id(),
+        saga=SagaContext("pki-bootstrap", saga_id, STEPS[0]),
+    )
 
     await suite.begin(origin, saga_id)
     await suite.tell(generated(in_saga, {}), in_saga)

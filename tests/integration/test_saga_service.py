@@ -160,7 +160,12 @@ async def test_answers_told_twice_and_strangers_answers_change_nothing(server, s
         saga_id = await services.begin()
         await log.end_of(saga_id)
         before = await services.revision(saga_id)
-        stranger = Lineage(new_id(), new_id(), new_id(), saga=SagaContext("pki-bootstrap", saga_id, "undo"))
+        stranger = Lineage(
+            message_id=new_id(),
+            correlation_id=new_id(),
+            causation_id=new_id(),
+            saga=SagaContext("pki-bootstrap", saga_id, "undo"),
+        )
         await services.tell(KeyDestroyed(key_id=str(new_id())), stranger)
         await until(services.everything_is_heard)
 

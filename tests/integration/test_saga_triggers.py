@@ -58,7 +58,7 @@ def begun_by(definition, event, lineage):
 
 
 def lineage():
-    return Lineage(new_id(), new_id(), new_id(), "ada", trace=TRACE)
+    return Lineage(message_id=new_id(), correlation_id=new_id(), causation_id=new_id(), actor="ada", trace=TRACE)
 
 
 async def stored(services, subject):

@@ -196,7 +196,9 @@ class TestAPin:
         await declare(client)
         prompts = Prompts(store_of(client.jetstream(), "prompt", PROMPT), 30, retry_interval_s=0.05)
         lineage = Lineage.root(new_id())
-        current_command.set(ReceivedCommand(lineage, "SignWithSlot", str(SERIAL), NOON, None))
+        current_command.set(
+            ReceivedCommand(lineage=lineage, command_type="SignWithSlot", aggregate_id=str(SERIAL), at=NOON, body=None)
+        )
         return prompts
 
     async def raised(self, fleet):

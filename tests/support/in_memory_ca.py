@@ -107,7 +107,7 @@ class Authority:
 
     async def ask(self, command: Command, at=NOON, actor="anonymous") -> Event | Rejection | AlreadyDone:
         state = await self._current(command.identity)
-        context = Context(new_id(), command.identity, at, actor)
+        context = Context(command_id=new_id(), aggregate_id=command.identity, at=at, actor=actor)
         answer = await run(self._decider, self._performer.perform, state, command, context)
         if isinstance(answer, Event):
             self.certificates[command.identity] = self._decider.evolve(state, answer)

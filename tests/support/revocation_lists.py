@@ -55,7 +55,7 @@ class CrlPublisher:
 
     async def ask(self, command, at=NOON):
         state = await self.current(command.identity)
-        context = Context(new_id(), command.identity, at)
+        context = Context(command_id=new_id(), aggregate_id=command.identity, at=at)
         answer = await run(CERTIFICATE, self._performer.perform, state, command, context)
         if isinstance(answer, Event):
             self.states[command.identity] = CERTIFICATE.evolve(state, answer)
@@ -99,7 +99,13 @@ class OcspBatches:
 
     async def ask(self, command, at=NOON):
         state = self.batches.get(command.identity, OCSP.initial)
-        answer = await run(OCSP, self._performer.perform, state, command, Context(new_id(), command.identity, at))
+        answer = await run(
+            OCSP,
+            self._performer.perform,
+            state,
+            command,
+            Context(command_id=new_id(), aggregate_id=command.identity, at=at),
+        )
         if isinstance(answer, Event):
             self.batches[command.identity] = OCSP.evolve(state, answer)
         return answer

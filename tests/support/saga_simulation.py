@@ -234,7 +234,7 @@ class World:
         log, state = self.log["yubikey", sent.command.identity], YUBIKEY.initial
         for event in log:
             state = YUBIKEY.evolve(state, event)
-        context = Context(sent.command_id, sent.command.identity, self.now)
+        context = Context(command_id=sent.command_id, aggregate_id=sent.command.identity, at=self.now)
         output = YUBIKEY.decide(state, sent.command, context)
         while isinstance(output, Perform):
             output = YUBIKEY.decide(state, self._perform_on_device(output.effect), context)

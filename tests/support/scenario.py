@@ -30,7 +30,10 @@ class Scenario:
     def when(self, message: Any, at: datetime = NOON, command_id: UUID = COMMAND_ID) -> Scenario:
         state = reduce(self.decider.evolve, self.history, self.decider.initial)
         identity = getattr(message, "identity", "")
-        return replace(self, answer=self.decider.decide(state, message, Context(command_id, identity, at)))
+        return replace(
+            self,
+            answer=self.decider.decide(state, message, Context(command_id=command_id, aggregate_id=identity, at=at)),
+        )
 
     def then(self, event: Event) -> None:
         assert self.answer == event

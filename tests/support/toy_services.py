@@ -291,7 +291,8 @@ class Toys:
 
     def _nats(self, command: Any, log: list[Event]) -> Any:
         """Runs the real decider with valid signatures and an existing account as issuer."""
-        state, context = NATS_JWT.initial, Context(UUID(ISSUER_ID), command.nats_jwt_id, BORN)
+        state = NATS_JWT.initial
+        context = Context(command_id=UUID(ISSUER_ID), aggregate_id=command.nats_jwt_id, at=BORN)
         there_before = [ACCOUNT_JWT, ACCOUNT_SIGNED] if command.nats_jwt_id == ISSUER_ID else []
         for event in [*there_before, *log]:
             state = NATS_JWT.evolve(state, event)

@@ -319,7 +319,7 @@ def reply_to_signal(saga: Saga[R], received: SignalReceived) -> Rejection | Alre
             if digest
             else "must be left out: this step has no bytes to approve"
         )
-        return Rejection(RejectionCode.INVALID, f"message_sha256 {right}", {"message_sha256": digest})
+        return Rejection(RejectionCode.INVALID, f"message_sha256 {right}", details={"message_sha256": digest})
     actors = (signal.actor.casefold() for signal in saga.signals if signal.step == pending.step)
     return AlreadyDone() if received.actor.casefold() in actors else None
 
@@ -483,7 +483,7 @@ def _resolved(saga: Saga[R], command: protocol.ResolveSaga) -> protocol.SagaReso
 
 
 def _conflict(saga: Saga[R], problem: str) -> Rejection:
-    return Rejection(RejectionCode.CONFLICT, problem, summary_of(saga))
+    return Rejection(RejectionCode.CONFLICT, problem, details=summary_of(saga))
 
 
 def summary_of(saga: Saga[R]) -> dict[str, JsonValue]:

@@ -66,7 +66,7 @@ def _ask(command, *history, at=NOON):
     state = SSH_CERTIFICATE.initial
     for event in history:
         state = SSH_CERTIFICATE.evolve(state, event)
-    context = Context(COMMAND_ID, ID, at)
+    context = Context(command_id=COMMAND_ID, aggregate_id=ID, at=at)
     return asyncio.run(run(SSH_CERTIFICATE, performer.perform, state, command, context))
 
 

@@ -52,13 +52,15 @@ def test_what_there_is_not_is_not_verified():
 def test_a_revoked_one_may_be_asked_about_for_it_may_have_been_good():
     state = Revoked(serial="1", existed=True, reason=RevocationReason.SUPERSEDED)
 
-    assert verify(state, OURS, Context(COMMAND_ID, ID, NOON)) == Perform(CheckPath(OURS, NOON))
+    assert verify(state, OURS, Context(command_id=COMMAND_ID, aggregate_id=ID, at=NOON)) == Perform(
+        CheckPath(OURS, NOON)
+    )
 
 
 def test_one_of_ours_and_one_that_is_handed_in_are_not_asked_about_at_once():
     state = Revoked(serial="1", existed=True, reason=RevocationReason.SUPERSEDED)
 
-    answer = verify(state, THEIRS, Context(COMMAND_ID, ID, NOON))
+    answer = verify(state, THEIRS, Context(command_id=COMMAND_ID, aggregate_id=ID, at=NOON))
 
     assert answer.code is RejectionCode.INVALID
 

@@ -399,7 +399,7 @@ STATES = [
     Prepared("AAAA"),
     Active(EC),
     Active(FULL, exported=True),
-    Rotated(FULL, ID, NOON),
+    Rotated(traits=FULL, successor_id=ID, overlap_until=NOON),
     Escrowed(EC),
     *(Deactivated(EC, end) for end in DeactivationReason),
     Voided(),

@@ -104,7 +104,7 @@ def live(steps):
     state, at = KEY.initial, NOON
     for command, days in steps:
         at += timedelta(days=days)
-        context = Context(COMMAND_ID, ID, at)
+        context = Context(command_id=COMMAND_ID, aggregate_id=ID, at=at)
         answer = command if isinstance(command, Event) else KEY.decide(state, command, context)
         if isinstance(answer, Perform):
             yield state, at, answer.effect

@@ -22,12 +22,12 @@ TRACES = st.sampled_from(
 )
 LINEAGES = st.builds(
     Lineage,
-    st.uuids(),
-    st.uuids(),
-    st.uuids(),
-    WORDS,
-    st.none() | st.builds(SagaContext, TOKENS, TOKENS, WORDS),
-    TRACES,
+    message_id=st.uuids(),
+    correlation_id=st.uuids(),
+    causation_id=st.uuids(),
+    actor=WORDS,
+    saga=st.none() | st.builds(SagaContext, TOKENS, TOKENS, WORDS),
+    trace=TRACES,
 )
 
 

@@ -58,7 +58,7 @@ def decided(history, command):
     state = YUBIKEY.initial
     for event in history:
         state = YUBIKEY.evolve(state, event)
-    return YUBIKEY.decide(state, command, Context(START, SERIAL, NOON, "ada"))
+    return YUBIKEY.decide(state, command, Context(command_id=START, aggregate_id=SERIAL, at=NOON, actor="ada"))
 
 
 @pytest.mark.parametrize(
