@@ -1,6 +1,6 @@
 """Decider of X.509 certificates and of the CRLs of their issuers. Pure: no clock, no randomness, no IO.
 
-`decide` has one case for every command and every outcome; the cases are in `issuance`, `renewal`, `import_existing`,
+`decide` has one case for every command and every outcome; the cases are in `issuance`, `renewal`, `certificate_import`,
 `lifecycle`, `queries` and the package `crl`.
 """
 
@@ -22,7 +22,7 @@ from services.certificate.crl.effects import (
 )
 from services.certificate.policy.rules import Policy
 from services.certificate.verification.effects import PathChecked, PathNotChecked
-from services.certificate.x509 import import_existing, issuance, lifecycle, queries, renewal
+from services.certificate.x509 import certificate_import, issuance, lifecycle, queries, renewal
 from services.certificate.x509.effects import (
     CaCertificateRead,
     CertificateAssembled,
@@ -56,7 +56,7 @@ def decide(  # noqa: C901, PLR0912 - one case a command
         ):
             return issuance.request_issuance(policy, certificate, message, context)
         case commands.ImportCertificate():
-            return import_existing.read_certificate(policy, certificate, message)
+            return certificate_import.read_certificate(policy, certificate, message)
         case commands.SignCertificate():
             return issuance.sign(certificate, message)
         case commands.HoldCertificate():
@@ -96,7 +96,7 @@ def _decide_on_outcome(  # noqa: C901, PLR0912 - one case an outcome
         case RequestInvalid(reason=reason):
             return invalid(reason)
         case CertificateRead():
-            return import_existing.import_certificate(policy, certificate, outcome, context)
+            return certificate_import.import_certificate(policy, certificate, outcome, context)
         case RelatedFetched(request=request, certificate=related):
             if isinstance(request, commands.SignCertificate):
                 return issuance.sign_with_issuer(certificate, request, related, context)
