@@ -69,7 +69,7 @@ async def the_disks_agree(cluster):
     """Returns true if all servers report the same messages, bytes and sequences of every stream."""
     said = set()
     for node in cluster.nodes:
-        (account,) = (await node.told("/jsz?streams=true&accounts=true"))["account_details"]
+        (account,) = (await node.monitoring("/jsz?streams=true&accounts=true"))["account_details"]
         streams = {stream["name"]: stream["state"] for stream in account["stream_detail"]}
         counted = ("messages", "bytes", "first_seq", "last_seq")
         said.add(json.dumps({name: [state[key] for key in counted] for name, state in sorted(streams.items())}))

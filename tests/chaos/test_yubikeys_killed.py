@@ -82,7 +82,7 @@ async def test_the_devices_and_the_log_agree(server, client, tmp_path):
         for member in members:
             await member.end()
 
-        answered = Counter(headers["CIM-Causation-Id"] for _, _, headers in await fleet.told())
+        answered = Counter(headers["CIM-Causation-Id"] for _, _, headers in await fleet.events())
         asked = [command_id for slot in slots for command_id in slot.commands]
         print(f"{len(asked)} commands, {KILLS} kills")
         assert {command_id: answered[command_id] for command_id in asked} == dict.fromkeys(asked, 1)
@@ -91,7 +91,7 @@ async def test_the_devices_and_the_log_agree(server, client, tmp_path):
 
 
 async def in_the_log(fleet, serial):
-    told = await fleet.told(f"keys.events.yubikey.*.{serial}")
+    told = await fleet.events(f"keys.events.yubikey.*.{serial}")
     events = [MESSAGES[headers["CIM-Event-Type"]].model_validate(body, strict=False) for _, body, headers in told]
     device = reduce(YUBIKEY.evolve, events, YUBIKEY.initial)
     return {slot: device.slots[slot].public_key_pem if slot in device.slots else None for slot in SLOTS}

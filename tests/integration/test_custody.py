@@ -29,7 +29,7 @@ from shared.der import bit_string, sequence
 from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
-from tests.support.signing_inputs import NOW, YEAR, authority_below, below, crl, extension, key, root, status_answer
+from tests.support.signing_inputs import NOW, YEAR, authority_below, below, crl, extension, key, response_data, root
 
 ECDSA = SignatureAlgorithm.ECDSA_SHA256
 PEM = Encoding.PEM
@@ -271,7 +271,7 @@ async def test_no_other_key_is_a_hidden_authority(keystore, purpose):
 async def test_a_responders_key_signs_status_answers_and_nothing_else(keystore):
     who = await held(keystore, Purpose.OCSP_SIGNING)
 
-    await signs(keystore, who, status_answer(who.public))
+    await signs(keystore, who, response_data(who.public))
     await refuses(keystore, who, b"hello", "no ResponseData")
     await refuses(keystore, who, root(who.public).tbs(), "no ResponseData")
 

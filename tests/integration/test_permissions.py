@@ -137,59 +137,59 @@ def consuming():
         yield role, "subscribe", "$KEYS.yubikey.*.handle"
 
 
-@pytest_asyncio.fixture(name="impostors", scope="module", loop_scope="module")
+@pytest_asyncio.fixture(name="clients_by_role", scope="module", loop_scope="module")
 async def _impostors(tmp_path_factory):
-    async with secured_server(tmp_path_factory.mktemp("secured")) as impostors:
-        yield impostors
+    async with secured_server(tmp_path_factory.mktemp("secured")) as clients_by_role:
+        yield clients_by_role
 
 
-async def ask(impostor, subject, **request):
-    answer = await impostor.client.request(subject, json.dumps(request).encode(), timeout=5)
+async def ask(role_client, subject, **request):
+    answer = await role_client.client.request(subject, json.dumps(request).encode(), timeout=5)
     return json.loads(answer.data)
 
 
 @pytest.mark.parametrize("role", ALL)
-async def test_a_role_publishes_what_its_lines_say_and_nothing_more(impostors, role):
+async def test_a_role_publishes_what_its_lines_say_and_nothing_more(clients_by_role, role):
     filled = {text: ".".join("1" if token == "*" else token for token in line.tokens) for text, line in LINES.items()}
     for subject in filled.values():
-        await impostors[role].client.publish(subject, b"{}")
+        await clients_by_role[role].client.publish(subject, b"{}")
 
-    refused = {subject for verb, subject in await impostors[role].refused() if verb == "publish"}
+    refused = {subject for verb, subject in await clients_by_role[role].violations() if verb == "publish"}
 
     must_not = {filled[text] for text, route in catalog().routes.items() if role not in route.publishers}
     assert refused & set(filled.values()) == must_not
 
 
 @pytest.mark.parametrize("role", ALL)
-async def test_people_hear_what_their_lines_say_and_services_their_consumers_only(impostors, role):
+async def test_people_hear_what_their_lines_say_and_services_their_consumers_only(clients_by_role, role):
     for text in LINES:
-        await (await impostors[role].client.subscribe(text)).unsubscribe()
+        await (await clients_by_role[role].client.subscribe(text)).unsubscribe()
 
-    refused = {subject for verb, subject in await impostors[role].refused() if verb == "subscription"}
+    refused = {subject for verb, subject in await clients_by_role[role].violations() if verb == "subscription"}
 
     hears = set() if role in SERVICES else {text for text, route in catalog().routes.items() if role in route.readers}
     assert refused & LINES.keys() == LINES.keys() - hears
 
 
 @pytest.mark.parametrize("role", ALL)
-async def test_no_attack_with_a_role_s_own_credentials_gets_through(impostors, role):
+async def test_no_attack_with_a_role_s_own_credentials_gets_through(clients_by_role, role):
     tried = {(verb, subject) for who, verb, subject in attacks() if who == role}
     for verb, subject in tried:
         if verb == "publish":
-            await impostors[role].client.publish(subject, b"{}")
+            await clients_by_role[role].client.publish(subject, b"{}")
         else:
-            await impostors[role].client.subscribe(subject)
+            await clients_by_role[role].client.subscribe(subject)
 
-    refused = await impostors[role].refused()
+    refused = await clients_by_role[role].violations()
 
     wanted = {("publish" if verb == "publish" else "subscription", subject.lower()) for verb, subject in tried}
     assert len(wanted) > 50
     assert wanted - refused == set()
 
 
-async def test_nobody_comes_without_credentials_or_with_a_seed_that_is_nobody_s(impostors, tmp_path):
+async def test_nobody_comes_without_credentials_or_with_a_seed_that_is_nobody_s(clients_by_role, tmp_path):
     write_users(tmp_path)
-    url = impostors["key"].client.connected_url.geturl()
+    url = clients_by_role["key"].client.connected_url.geturl()
     with pytest.raises((nats.errors.Error, OSError)):
         await Access().connect(url, "key", allow_reconnect=False, error_cb=quiet)
     with pytest.raises((nats.errors.Error, OSError)):
@@ -198,7 +198,7 @@ async def test_nobody_comes_without_credentials_or_with_a_seed_that_is_nobody_s(
 
 @pytest.mark.parametrize("role", ["operator", "auditor", "key", "certificate"])
 @pytest.mark.parametrize("field", ["durable_name", "name"])
-async def test_reading_the_log_in_order_takes_over_no_consumer(impostors, role, field):
+async def test_reading_the_log_in_order_takes_over_no_consumer(clients_by_role, role, field):
     """The server lets the subject name one consumer and the request another only where it refuses that."""
     config = {
         field: "saga-events",
@@ -208,16 +208,16 @@ async def test_reading_the_log_in_order_takes_over_no_consumer(impostors, role, 
     }
     request = {"stream_name": "KEYS_EVENTS", "config": config, "action": "update"}
 
-    answer = await ask(impostors[role], f"{API}.CONSUMER.CREATE.KEYS_EVENTS.spy.keys.events.x", **request)
+    answer = await ask(clients_by_role[role], f"{API}.CONSUMER.CREATE.KEYS_EVENTS.spy.keys.events.x", **request)
 
     assert "error" in answer
-    stands = await ask(impostors["saga"], f"{API}.CONSUMER.INFO.KEYS_EVENTS.saga-events")
+    stands = await ask(clients_by_role["saga"], f"{API}.CONSUMER.INFO.KEYS_EVENTS.saga-events")
     assert sorted(stands["config"]["filter_subjects"]) == sorted(catalog().consumers["saga-events"].filters)
 
 
-async def test_what_is_read_in_order_goes_on_where_something_was_lost(impostors):
+async def test_what_is_read_in_order_goes_on_where_something_was_lost(clients_by_role):
     """nats-py begins such a consumer anew, and under the same name it could not."""
-    client = impostors["certificate"].client
+    client = clients_by_role["certificate"].client
     for number in range(3):
         await client.jetstream().publish(f"keys.events.certificate.checked.{number}", b"{}")
     subscription = await ordered_subscribe(
@@ -234,7 +234,7 @@ async def test_what_is_read_in_order_goes_on_where_something_was_lost(impostors)
     await subscription.unsubscribe()
 
 
-async def test_the_log_is_not_delivered_into_itself(impostors):
+async def test_the_log_is_not_delivered_into_itself(clients_by_role):
     """A consumer delivers wherever it is told; not onto subjects of its own stream, where it would forge events."""
     config = {
         "name": "spy",
@@ -244,7 +244,7 @@ async def test_the_log_is_not_delivered_into_itself(impostors):
     }
 
     answer = await ask(
-        impostors["operator"], f"{API}.CONSUMER.CREATE.KEYS_EVENTS.spy", stream_name="KEYS_EVENTS", config=config
+        clients_by_role["operator"], f"{API}.CONSUMER.CREATE.KEYS_EVENTS.spy", stream_name="KEYS_EVENTS", config=config
     )
 
     assert "cycle" in answer["error"]["description"]

@@ -86,7 +86,7 @@ async def test_a_device_that_is_taken_away_is_left_over_and_put_right_when_it_is
 
         for saga_id in failed.values():
             await world.suite.ask("saga.retry", {"saga_id": saga_id, "reason": "it is back"})
-            await world.suite.told(f"keys.events.saga.*.undone.*.{saga_id}")
+            await world.suite.last_event(f"keys.events.saga.*.undone.*.{saga_id}")
         for n in range(number):
             assert not await world.logged(FIRST + n)
             assert await world.agree(FIRST + n), n

@@ -31,8 +31,8 @@ from tests.support.pki import (
     ocsp_request,
     ocsp_response,
     pem,
+    publish_events,
     root,
-    tell,
 )
 from tests.support.repository_process import RepositoryProcess, repository_up
 from tests.support.settings import certificate_settings
@@ -372,7 +372,7 @@ async def test_what_is_no_http_is_refused_and_the_next_is_answered(repository):
                 assert b" 4" in await asyncio.wait_for(reader.readline(), 30)
 
         assert (await repository.curl(CRL_PATH)).status == 200
-    assert len(repository.said.splitlines()) == 1  # that it serves: rubbish is not worth a line
+    assert len(repository.log_text.splitlines()) == 1  # that it serves: rubbish is not worth a line
 
 
 async def test_without_a_server_it_says_so_and_with_it_it_goes_on(repository, server, tmp_path):
@@ -431,7 +431,7 @@ async def test_told_to_end_it_ends_well(repository, number):
         repository.process.send_signal(number)
 
         assert await asyncio.to_thread(repository.process.wait, 20) == 0
-    assert "Traceback" not in repository.said
+    assert "Traceback" not in repository.log_text
 
 
 async def test_it_may_start_before_the_server_and_waits(server, js, tmp_path):  # noqa: ARG001 - js: what it serves
@@ -477,7 +477,7 @@ async def test_what_is_told_to_the_log_is_served(server, client, tmp_path):
     await app.start()
     try:
         async with repository_up(server.url, tmp_path) as repository:
-            await tell(client.jetstream(), ROOT.signed, ALICE.signed, CRL, ALICE.revoked())
+            await publish_events(client.jetstream(), ROOT.signed, ALICE.signed, CRL, ALICE.revoked())
 
             async def is_revoked():
                 seen = await repository.curl(f"/certificate/{ALICE.certificate_id}")

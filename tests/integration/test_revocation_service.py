@@ -39,7 +39,7 @@ class RevocationClient(ServiceClient):
     async def begin(cls, client, *holders):
         self = await cls(client).connect(from_log=True)
         for each in holders:
-            await self.store(*each.told())
+            await self.store(*each.issuance_events())
         return self
 
     async def create_crl(self):
@@ -215,7 +215,7 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
         f"issued.{CA.certificate_id}.f0",
         json.dumps({"certificate_id": forged, "not_after": (now() + DAY).isoformat()}).encode(),
     )
-    await people.store(*(event for each in (expired, *leaves) for event in each.told()))
+    await people.store(*(event for each in (expired, *leaves) for event in each.issuance_events()))
     await people.store(leaves[3].revoked(), leaves[-1].held())
     await people.projected()
 
@@ -242,7 +242,7 @@ async def test_all_certificates_of_an_issuer_are_answered_for_page_by_page(peopl
 
 async def test_exactly_one_page_has_no_page_after_it(people):
     leaves = [holder(Profile.PIV_AUTHENTICATION, CA, since=SINCE) for _ in range(MAX_CERTIFICATES - 3)]
-    await people.store(*(event for each in leaves for event in each.told()))
+    await people.store(*(event for each in leaves for event in each.issuance_events()))
     await people.projected()
 
     _, prepared = await people.prepare(responder_id=RESPONDER.certificate_id)
@@ -262,7 +262,7 @@ async def test_a_batch_that_one_process_prepared_another_publishes(server, clien
 
 async def test_a_trust_bundle_has_versions(people):
     successor = holder(Profile.ROOT, days=3650, since=SINCE)
-    await people.store(*successor.told())
+    await people.store(*successor.issuance_events())
     bundle = {"bundle_id": str(new_id()), "organization": "CIM"}
 
     async def publish(*roots):

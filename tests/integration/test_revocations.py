@@ -44,7 +44,9 @@ async def test_an_empty_log_is_heard_to_its_end(js):
 
 async def test_all_that_the_log_holds_is_heard_and_nothing_else_moves_the_position(js):
     revocations = RevocationLog(js)
-    await tell(js, *ALICE.told(), ALICE.revoked(), *BOB.told(), BOB.held(), *CAROL.told())
+    await tell(
+        js, *ALICE.issuance_events(), ALICE.revoked(), *BOB.issuance_events(), BOB.held(), *CAROL.issuance_events()
+    )
 
     assert await revocations.catch_up() == 6
     assert listed(revocations) == {ALICE.serial, BOB.serial}
@@ -59,7 +61,7 @@ async def test_a_revocation_that_does_not_say_whose_the_certificate_was_is_under
     """Events of version 0.1.0 lack the issuer."""
     revocations = RevocationLog(js)
     of_before = {"issuer_id": None, "not_after": None}
-    await tell(js, *ALICE.told(), ALICE.revoked().model_copy(update=of_before))
+    await tell(js, *ALICE.issuance_events(), ALICE.revoked().model_copy(update=of_before))
     await tell(js, BOB.revoked().model_copy(update=of_before))  # of which nothing was ever signed
 
     assert await revocations.catch_up() == 4
@@ -92,7 +94,7 @@ async def test_whoever_begins_later_comes_to_the_same(js):
     early = RevocationLog(js)
     leaves = [holder(Profile.PIV_AUTHENTICATION, ROOT) for _ in range(30)]
     for leaf in leaves:
-        await tell(js, *leaf.told(), leaf.held() if int(leaf.serial, 16) % 3 else leaf.revoked())
+        await tell(js, *leaf.issuance_events(), leaf.held() if int(leaf.serial, 16) % 3 else leaf.revoked())
         await early.catch_up()
     await tell(js, *(leaf.released() for leaf in leaves if int(leaf.serial, 16) % 3 == 1))
     late = RevocationLog(js)

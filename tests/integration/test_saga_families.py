@@ -46,10 +46,10 @@ async def begun(services):
 
 async def child_of(log, parent_id):
     """The id of the saga that the parent began, once it has."""
-    told = await log.told("keys.events.saga.pki-bootstrap.started.*")
+    told = await log.last_event("keys.events.saga.pki-bootstrap.started.*")
     assert (
         told.headers["CIM-Correlation-Id"]
-        == (await log.told(f"keys.events.saga.*.started.{parent_id}")).headers["CIM-Correlation-Id"]
+        == (await log.last_event(f"keys.events.saga.*.started.{parent_id}")).headers["CIM-Correlation-Id"]
     )
     return told.body["saga_id"]
 
@@ -68,7 +68,7 @@ async def test_a_parent_that_fails_has_its_child_undone_though_that_was_complete
         saga_id = await begun(services)
         end = await log.end_of(saga_id)
         child_id = await child_of(log, saga_id)
-        undone = await log.told(f"keys.events.saga.pki-bootstrap.undone.*.{child_id}")
+        undone = await log.last_event(f"keys.events.saga.pki-bootstrap.undone.*.{child_id}")
 
     assert (end.tokens[4], end.body["undone"]) == ("compensated", ["begin-child"])  # make-key has no undo
     assert len(undone.body["undone"]) == 4
@@ -81,7 +81,7 @@ async def test_a_parent_hears_that_its_child_was_undone_and_turns_back(server, s
     async with coordinating(server.url, parent(CHILD), PKI_BOOTSTRAP_1):
         saga_id = await begun(services)
         child_id = await child_of(log, saga_id)
-        await until(lambda: "create-root-certificate" in services.steps_asked(child_id))
+        await until(lambda: "create-root-certificate" in services.steps_sent(child_id))
         await services.start(CancelSaga(saga_id=child_id, reason="enough"))
         end = await log.end_of(saga_id)
 
@@ -106,7 +106,7 @@ async def test_a_complete_saga_is_withdrawn_by_an_operator(server, services, log
         saga_id = await services.begin()
         await log.end_of(saga_id)
         first = await log.ask("saga.withdraw", {"saga_id": saga_id, "reason": "the wrong organisation"})
-        undone = await log.told(f"keys.events.saga.*.undone.*.{saga_id}")
+        undone = await log.last_event(f"keys.events.saga.*.undone.*.{saga_id}")
         again = await log.ask("saga.withdraw", {"saga_id": saga_id})
 
     assert first.subject.split(".")[4] == "withdrawing"
@@ -118,7 +118,7 @@ async def test_a_saga_sleeps_by_a_timer_of_the_server_and_wakes_in_another_coord
     definition = parent(Sleep("nap", lambda _: timedelta(seconds=1)), KEY)
     async with coordinating(server.url, definition):
         saga_id = await begun(services)
-        await log.told(f"keys.events.saga.*.started.{saga_id}")
+        await log.last_event(f"keys.events.saga.*.started.{saga_id}")
     async with coordinating(server.url, definition):
         end = await log.end_of(saga_id)
 
@@ -130,7 +130,7 @@ async def test_a_paused_saga_goes_on_when_it_is_resumed(server, services, log):
     services.silent.add("create-root-certificate")
     async with coordinating(server.url):
         saga_id = await services.begin()
-        await until(lambda: "create-root-certificate" in services.steps_asked(saga_id))
+        await until(lambda: "create-root-certificate" in services.steps_sent(saga_id))
         paused = await log.ask("saga.pause", {"saga_id": saga_id, "reason": "audit"})
         services.silent.clear()
     async with coordinating(server.url):  # a coordinator that begins anew asks nothing either
@@ -142,12 +142,12 @@ async def test_a_paused_saga_goes_on_when_it_is_resumed(server, services, log):
 
 
 async def test_without_a_way_back_a_step_waits_for_an_operator(server, services, log):
-    services.refusing["make-key"] = 3
+    services.rejections["make-key"] = 3
     at_once = KEY.retry.__class__(delay=timedelta(seconds=0.02))
     step = Step(make_key, kept.KeyGenerated, retry=at_once)
     async with coordinating(server.url, parent(step, forward_only=True)):
         saga_id = await begun(services)
-        stuck = await log.told(f"keys.events.saga.*.stuck.*.{saga_id}")
+        stuck = await log.last_event(f"keys.events.saga.*.stuck.*.{saga_id}")
         retried = await log.ask("saga.retry", {"saga_id": saga_id})
         end = await log.end_of(saga_id)
 
@@ -161,12 +161,12 @@ async def test_an_order_that_is_told_again_is_answered_once(server, services, lo
     services.silent.add("create-root-certificate")
     async with coordinating(server.url):
         saga_id = await services.begin()
-        await until(lambda: "create-root-certificate" in services.steps_asked(saga_id))
+        await until(lambda: "create-root-certificate" in services.steps_sent(saga_id))
         verb, command_id = command.__name__.removesuffix("Saga").lower(), str(new_id())
         for _ in range(3):
             headers = {"CIM-Command-Id": command_id, "Nats-Msg-Id": str(new_id())}
             await log.publish(f"saga.{verb}", {"saga_id": saga_id}, headers)
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
         caused = [event for event in await log.events() if event.headers["CIM-Causation-Id"] == command_id]
 
     answers = [event for event in caused if event.tokens[2] == "command" or event.tokens[4] != "undone"]

@@ -49,8 +49,8 @@ async def stopped_in_the_midst(server, services):
         waiting = [await services.begin() for _ in range(2)]
         family = str(new_id())
         await services.start(StartFamily(saga_id=family))
-        await until(lambda: len([step for _, step, _ in services.asked if step == "sign-root-certificate"]) >= 3)
-        await until(services.everything_is_heard)
+        await until(lambda: len([step for _, step, _ in services.sent if step == "sign-root-certificate"]) >= 3)
+        await until(services.everything_is_processed)
     return [*waiting, family]
 
 
@@ -107,13 +107,13 @@ async def test_what_is_over_is_made_again_as_over_and_begins_no_second_time(serv
     async with coordinating(server.url, *ALL):
         saga_id = await services.begin()
         await log.end_of(saga_id)
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
     await lose(services)
     await recovery.run((), check=False)
 
     async with coordinating(server.url, *ALL):
         await services.start(PKI_BOOTSTRAP_1.request.model_validate({**REQUEST, "saga_id": saga_id}, strict=False))
-        repeated = await log.told("keys.events.command.repeated.*")
+        repeated = await log.last_event("keys.events.command.repeated.*")
 
     assert repeated.body["aggregate_id"] == saga_id
     assert sum(event.tokens[4] == "completed" for event in await log.announced(saga_id)) == 1

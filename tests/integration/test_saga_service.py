@@ -27,7 +27,7 @@ NEWER = replace(PKI_BOOTSTRAP, version=2)
 
 
 async def asked(services, saga_id, step):
-    await until(lambda: step in services.steps_asked(saga_id))
+    await until(lambda: step in services.steps_sent(saga_id))
 
 
 async def announced_once(log, saga_id):
@@ -42,7 +42,7 @@ async def test_a_saga_asks_step_after_step_and_completes(server, services, log):
         saga_id = await services.begin()
 
         assert (await log.end_of(saga_id)).tokens[4] == "completed"
-    assert services.steps_asked(saga_id) == STEPS
+    assert services.steps_sent(saga_id) == STEPS
     assert await announced_once(log, saga_id) == ["started", *["step"] * 8, "completed"]
 
 
@@ -57,7 +57,7 @@ async def test_a_step_that_nobody_answers_times_out_and_is_undone_with_all_befor
     assert end.body["reason"].startswith("timeout: ")
     assert end.body["undone"] == ["create-root-certificate", "generate-root-key"]
     unknown_first = ["undo.create-root-certificate", "undo.generate-root-key", "undo.generate-root-key"]
-    assert services.steps_asked(saga_id)[2:] == unknown_first
+    assert services.steps_sent(saga_id)[2:] == unknown_first
 
 
 async def test_an_answer_that_comes_after_the_time_is_up_changes_nothing(server, services, log):
@@ -70,25 +70,25 @@ async def test_an_answer_that_comes_after_the_time_is_up_changes_nothing(server,
         before = await services.revision(saga_id)
 
         await services.answer(kept[0])
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
         assert await services.revision(saga_id) == before
     assert await announced_once(log, saga_id) == ["started", "compensating", "compensated"]
 
 
 async def test_what_is_refused_for_a_reason_that_may_pass_is_asked_again_and_then_done(server, services, log):
-    services.refusing["sign-root-certificate"] = 2
+    services.rejections["sign-root-certificate"] = 2
     async with coordinating(server.url, RETRYING):
         saga_id = await services.begin()
 
         assert (await log.end_of(saga_id)).tokens[4] == "completed"
-    assert Counter(services.steps_asked(saga_id))["sign-root-certificate"] == 3
-    step = await log.told(f"keys.events.saga.*.step.sign-root-certificate.{saga_id}")
+    assert Counter(services.steps_sent(saga_id))["sign-root-certificate"] == 3
+    step = await log.last_event(f"keys.events.saga.*.step.sign-root-certificate.{saga_id}")
     assert step.body["attempts"] == 3
 
 
 async def test_what_is_refused_too_often_is_undone(server, services, log):
-    services.refusing["sign-root-certificate"] = 3
+    services.rejections["sign-root-certificate"] = 3
     async with coordinating(server.url, RETRYING):
         saga_id = await services.begin()
 
@@ -167,10 +167,10 @@ async def test_answers_told_twice_and_strangers_answers_change_nothing(server, s
             saga=SagaContext("pki-bootstrap", saga_id, "undo"),
         )
         await services.tell(KeyDestroyed(key_id=str(new_id())), stranger)
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
         assert await services.revision(saga_id) == before
-    assert services.steps_asked(saga_id) == STEPS
+    assert services.steps_sent(saga_id) == STEPS
     assert await announced_once(log, saga_id) == ["started", *["step"] * 8, "completed"]
 
 
@@ -180,12 +180,12 @@ async def test_the_whole_log_heard_again_changes_nothing(server, services, log):
         one, other = await services.begin(), await services.begin()
         await asked(services, one, "attach-root-signature")
         await asked(services, other, "attach-root-signature")
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
     before = [await services.waits_for(saga_id) for saga_id in (one, other)], await log.events()
     await services.js.delete_consumer("KEYS_EVENTS", "saga-events")
 
     async with coordinating(server.url):
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
         after = [await services.waits_for(saga_id) for saga_id in (one, other)], await log.events()
     assert after == before
@@ -234,7 +234,7 @@ async def test_three_coordinators_at_once_drive_each_saga_once(server, services,
 
     assert {end.tokens[4] for end in ends} == {"completed"}
     for saga_id in sagas:
-        assert services.steps_asked(saga_id) == STEPS
+        assert services.steps_sent(saga_id) == STEPS
     for saga_id in sagas[:5]:
         assert await announced_once(log, saga_id) == ["started", *["step"] * 8, "completed"]
     assert len(await log.events("keys.events.saga.>")) == 40 * 10

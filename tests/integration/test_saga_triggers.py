@@ -69,7 +69,7 @@ async def stored(services, subject):
 
 
 async def hear_all_again(services):
-    await until(services.everything_is_heard)
+    await until(services.everything_is_processed)
     await services.js.delete_consumer("KEYS_EVENTS", "saga-events")
 
 
@@ -87,7 +87,7 @@ async def test_an_event_that_no_saga_asked_for_begins_one_which_inherits_from_it
     assert started.headers["CIM-Correlation-Id"] == str(told.correlation_id)
     assert started.headers["CIM-Actor"] == "ada"
     assert started.headers["traceparent"] == TRACE[0][1]
-    assert services.steps_asked(saga_id) == ["create-crl", "sign-crl", "publish-crl"]
+    assert services.steps_sent(saga_id) == ["create-crl", "sign-crl", "publish-crl"]
 
 
 async def test_an_event_that_is_heard_again_begins_nothing_again(server, services, log):
@@ -100,7 +100,7 @@ async def test_an_event_that_is_heard_again_begins_nothing_again(server, service
     await hear_all_again(services)
 
     async with coordinating(server.url, AT_ONCE):
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
         assert await log.events("keys.events.saga.*.*.*") == before
 
@@ -134,10 +134,10 @@ async def test_what_is_heard_again_before_its_time_begins_once(server, services,
         await log.end_of(saga_id)
     await hear_all_again(services)
     async with coordinating(server.url, KEY_EXPIRY):
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
     assert [told.tokens[4] for told in await log.announced(saga_id)] == ["started", "step", "completed"]
-    assert services.steps_asked(saga_id) == ["expire-key"]
+    assert services.steps_sent(saga_id) == ["expire-key"]
 
 
 async def test_a_time_that_has_passed_begins_at_once(server, services, log):
@@ -171,7 +171,7 @@ async def test_what_is_far_ahead_costs_one_message(server, services, days):
     async with coordinating(server.url, KEY_EXPIRY):
         await services.tell(event, told)
         await until(lambda: stored(services, f"keys.timers.{saga_id}.begin"))
-        await until(services.everything_is_heard)
+        await until(services.everything_is_processed)
 
     kept = await stored(services, f"keys.timers.{saga_id}.begin")
     assert json.loads(kept.data) == {"saga_id": saga_id, "key_id": event.key_id, "stage": "expired"}
@@ -196,7 +196,7 @@ async def test_three_coordinators_begin_a_triggered_saga_once(server, services, 
 
 
 async def waiting(log, saga_id, step="approve-certificate"):
-    return (await log.told(f"keys.events.saga.*.waiting.{step}.{saga_id}")).body
+    return (await log.last_event(f"keys.events.saga.*.waiting.{step}.{saga_id}")).body
 
 
 async def say(log, actor, saga_id, sha256, **changes):
@@ -323,8 +323,8 @@ async def test_revocations_of_one_second_begin_one_crl_and_it_is_made_after_all_
         for one in events:
             await services.tell(*one)
         told = await log.events("keys.events.certificate.revoked.*")
-        await until(services.everything_is_heard)
-        ended = await log.told("keys.events.saga.crl-publication.completed.*", within=10)
+        await until(services.everything_is_processed)
+        ended = await log.last_event("keys.events.saga.crl-publication.completed.*", within=10)
         await asyncio.sleep(1.5)  # whatever else had begun would have begun by now
 
     begun = await log.events("keys.events.saga.crl-publication.started.*")

@@ -43,7 +43,7 @@ LOAN_2 = Definition("loan", StartLoan, (MAKE, SPARE), version=2)
 async def begin(services):
     saga_id = str(new_id())
     await services.start(StartLoan(saga_id=saga_id))
-    await until(lambda: services.steps_asked(saga_id))
+    await until(lambda: services.steps_sent(saga_id))
     return saga_id
 
 
@@ -132,7 +132,7 @@ async def test_an_answer_for_a_version_that_is_not_here_is_never_given_up(server
     async with coordinating(server.url, LOAN_1, LOAN_2):
         assert (await log.end_of(older)).tokens[4] == "completed"
     assert await steps_told(log, older) == (1, ["make-key", "take-key-back"])
-    assert services.steps_asked(older) == ["make-key", "take-key-back"]
+    assert services.steps_sent(older) == ["make-key", "take-key-back"]
     assert (await services.js.stream_info("KV_KEYS_DEAD_LETTERS")).state.messages == 0
 
 
@@ -147,7 +147,7 @@ async def test_who_orders_something_of_it_is_told_why_it_cannot_be_done(server, 
         await services.js.publish(
             str(subject_of(order)), order.model_dump_json().encode(), headers={"CIM-Command-Id": command_id}
         )
-        refused = await log.told(f"keys.events.command.rejected.{command_id}")
+        refused = await log.last_event(f"keys.events.command.rejected.{command_id}")
 
     assert (refused.body["code"], refused.body["retryable"]) == ("unavailable", True)
     assert "runs on version 1, which this coordinator does not have" in refused.body["message"]

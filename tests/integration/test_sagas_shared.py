@@ -80,13 +80,13 @@ async def sequences(log):
 async def test_sagas_of_three_coordinators_end_once_each_though_one_is_killed(server, services, log):
     async with coordinators(server.url, 3) as processes:
         sagas = [await services.begin() for _ in range(30)]
-        await until(lambda: len(services.asked) > 60)
+        await until(lambda: len(services.sent) > 60)
         processes[0].kill()
         ends = await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
 
     assert {end.tokens[4] for end in ends} == {"completed"}
     steps = [step.name for step in PKI_BOOTSTRAP.steps if isinstance(step, Step)]
-    assert [services.steps_asked(saga_id) for saga_id in sagas] == [steps] * 30
+    assert [services.steps_sent(saga_id) for saga_id in sagas] == [steps] * 30
     assert {saga_id: sorted(told) for saga_id, told in (await sequences(log)).items()} == {
         saga_id: list(range(len(steps) + 2)) for saga_id in sagas
     }
@@ -107,7 +107,7 @@ async def test_who_takes_over_does_not_ask_again_what_was_answered_meanwhile(ser
     async with coordinating(server.url, *DEFINITIONS):
         await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
 
-    asked = Counter(services.asked)
+    asked = Counter(services.sent)
     assert {often for (_, step, _), often in asked.items() if step == "create-root-certificate"} == {1}
 
 
@@ -116,10 +116,10 @@ async def test_what_is_pending_is_not_asked_again_when_what_stands_beside_it_is_
     async with coordinating(server.url, SIDE_BY_SIDE):
         saga_id = str(new_id())
         await services.start(StartKeyExpiry(saga_id=saga_id, key_id=saga_id))
-        await log.told(f"keys.events.saga.key-expiry.step.make-fast.{saga_id}")
-        await until(services.everything_is_heard)
+        await log.last_event(f"keys.events.saga.key-expiry.step.make-fast.{saga_id}")
+        await until(services.everything_is_processed)
 
-    assert Counter(step for _, step, _ in services.asked) == {"make-fast": 1, "make-slow": 1}
+    assert Counter(step for _, step, _ in services.sent) == {"make-fast": 1, "make-slow": 1}
 
 
 async def test_what_was_saved_and_not_told_by_one_is_told_by_the_next_before_what_follows(
@@ -173,10 +173,10 @@ async def test_the_sweep_sends_what_was_left_unsent_once(server, client, service
     services.silent.add("generate-root-key")
 
     await coordinator.sweep()
-    await until(lambda: services.asked)
+    await until(lambda: services.sent)
     await coordinator.sweep()
 
-    assert [saga for saga, _, _ in services.asked] == [saga_id]
+    assert [saga for saga, _, _ in services.sent] == [saga_id]
     assert [event.tokens[4] for event in await log.announced(saga_id)] == ["started"]
     assert not await log.announced(just_now)
 

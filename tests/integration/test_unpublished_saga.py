@@ -62,7 +62,7 @@ async def test_what_is_wrong_with_its_request_is_said(server, services, log):
     async with coordinating(server.url, ONE):
         await services.js.publish("keys.commands.saga.key-for-somebody.start", b'{"who": "ada"}')
 
-        rejected = await log.told("keys.events.command.rejected.*")
+        rejected = await log.last_event("keys.events.command.rejected.*")
 
     assert (rejected.body["code"], rejected.body["command_type"]) == ("invalid", "StartKeyForSomebody")
 
@@ -72,10 +72,10 @@ async def test_the_one_that_the_guide_shows_does_what_it_says(server, log):
     await keys.start()
     async with coordinating(server.url, LENT_KEY):
         await log.start_saga("lent-key", saga_id, recipient_public_key=RECIPIENT)
-        await log.told(f"keys.events.saga.lent-key.waiting.approval.{saga_id}")
+        await log.last_event(f"keys.events.saga.lent-key.waiting.approval.{saga_id}")
         await log.publish("saga.signal", {"saga_id": saga_id, "signal": "approve"}, {"CIM-Actor": "bob"})
 
-        await log.told(f"keys.events.saga.lent-key.step.hand-over.{saga_id}")
+        await log.last_event(f"keys.events.saga.lent-key.step.hand-over.{saga_id}")
     await keys.stop()
 
     made, handed_over = [event.body for event in await log.events("keys.events.key.>")]
@@ -87,7 +87,7 @@ async def test_it_is_another_s_child_also_across_a_restart(server, services, log
     services.silent.add("make-key")
     async with coordinating(server.url, ONE, TWO):
         await services.start(StartKeysForTwo(saga_id=saga_id))
-        await log.told("keys.events.saga.key-for-somebody.started.*")
+        await log.last_event("keys.events.saga.key-for-somebody.started.*")
     services.silent.clear()
     for told_before in services.unanswered:
         await services.answer(told_before)

@@ -23,7 +23,7 @@ from shared.messages.ids import new_id
 from shared.nats.kv import KeyValue
 from shared.nats.streams import declare
 from tests.support.nats import connected
-from tests.support.pki import bundle_published, certify, crl_published, der, ocsp_published, root, tell
+from tests.support.pki import bundle_published, certify, crl_published, der, ocsp_published, publish_events, root
 from tests.support.settings import certificate_settings
 from tests.support.waiting import until
 
@@ -48,7 +48,7 @@ async def _js(client):
     return client.jetstream()
 
 
-async def everything_is_heard(js):
+async def everything_is_processed(js):
     try:
         info = await js.consumer_info("KEYS_EVENTS", "views")
     except nats.js.errors.NotFoundError:
@@ -58,7 +58,7 @@ async def everything_is_heard(js):
 
 async def documents(js):
     """All that stands in the bucket, once everything was heard: bytes and the sequence each says to stand at."""
-    await until(lambda: everything_is_heard(js))
+    await until(lambda: everything_is_processed(js))
     found = {}
     async for each in KeyValue(js, "KEYS_VIEWS").all():
         document = await js.get_msg("KV_KEYS_VIEWS", subject=f"$KV.KEYS_VIEWS.{each.key}")
@@ -79,7 +79,7 @@ def status(found, certified):
 async def test_a_document_for_each_thing_that_relying_parties_ask_for(js, server):
     bundle, crl, answers = bundle_published(ROOT), crl_published(ROOT, 1), ocsp_published(ROOT, [ALICE])
     async with projecting(server.url):
-        sequences = await tell(js, ROOT.signed, ALICE.signed, crl, answers, bundle)
+        sequences = await publish_events(js, ROOT.signed, ALICE.signed, crl, answers, bundle)
 
         found = await documents(js)
 
@@ -97,13 +97,13 @@ async def test_a_document_for_each_thing_that_relying_parties_ask_for(js, server
 
 async def test_what_changes_shows(js, server):
     async with projecting(server.url):
-        await tell(js, ALICE.signed, BOB.signed)
+        await publish_events(js, ALICE.signed, BOB.signed)
         assert status(await documents(js), ALICE) == "issued"
 
-        await tell(js, ALICE.held())
+        await publish_events(js, ALICE.held())
         assert status(await documents(js), ALICE) == "held"
 
-        (revoked,) = await tell(js, ALICE.revoked())
+        (revoked,) = await publish_events(js, ALICE.revoked())
         found = await documents(js)
 
     document = json.loads(found[f"issued.{ROOT.certificate_id}.{ALICE.serial}"][0])
@@ -117,7 +117,7 @@ async def test_the_newest_crl_and_the_newest_answer_stand(js, server):
     answers = [
         ocsp_published(ROOT, [ALICE], status) for status in (ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED)
     ]
-    await tell(js, *crls, *answers)
+    await publish_events(js, *crls, *answers)
 
     async with projecting(server.url, replicas=2):
         found = await documents(js)
@@ -156,8 +156,8 @@ def scripted():
 async def test_views_that_were_dropped_are_built_again_byte_for_byte(js, server):
     async with projecting(server.url):
         for event in scripted():  # each is heard before the next is told
-            await tell(js, event)
-            await until(lambda: everything_is_heard(js))
+            await publish_events(js, event)
+            await until(lambda: everything_is_processed(js))
         before = await documents(js)
 
     for replicas in (1, 2):
@@ -169,7 +169,7 @@ async def test_views_that_were_dropped_are_built_again_byte_for_byte(js, server)
 
 async def test_documents_that_were_deleted_one_by_one_are_built_again_too(js, server):
     async with projecting(server.url):
-        await tell(js, *scripted())
+        await publish_events(js, *scripted())
         before = await documents(js)
     for key in before:
         await js.publish(f"$KV.KEYS_VIEWS.{key}", b"", headers={"KV-Operation": "DEL"})
@@ -181,7 +181,7 @@ async def test_documents_that_were_deleted_one_by_one_are_built_again_too(js, se
 
 async def test_the_operators_command_rebuilds_while_two_services_run(js, server):
     async with projecting(server.url, replicas=2):
-        await tell(js, *scripted())
+        await publish_events(js, *scripted())
         before = await documents(js)
         await js.publish("$KV.KEYS_VIEWS.crl.nobody", b"junk")
 
@@ -231,10 +231,10 @@ async def test_in_whatever_order_and_however_often_it_is_heard_the_documents_are
         [person.signed, *(getattr(person, each)() for each in life)]
         for person, life in zip(people, histories, strict=True)
     ]
-    first = (await tell(js, crl_published(ROOT, 1)))[0]
+    first = (await publish_events(js, crl_published(ROOT, 1)))[0]
     while any(events):
-        await tell(js, chance.choice([life for life in events if life]).pop(0))
-    last = (await tell(js, crl_published(ROOT, 2)))[0]
+        await publish_events(js, chance.choice([life for life in events if life]).pop(0))
+    last = (await publish_events(js, crl_published(ROOT, 2)))[0]
     heard = [Heard(await js.get_msg("KEYS_EVENTS", seq)) for seq in range(first, last + 1)]
 
     found = []
@@ -250,7 +250,7 @@ async def test_in_whatever_order_and_however_often_it_is_heard_the_documents_are
 
 async def test_a_projector_that_is_killed_again_and_again_leaves_no_document_out(js, server):
     people = [certify(f"person {number}", ROOT) for number in range(300)]
-    await asyncio.gather(*(tell(js, person.signed, person.held(), person.revoked()) for person in people))
+    await asyncio.gather(*(publish_events(js, person.signed, person.held(), person.revoked()) for person in people))
 
     for _ in range(5):
         projector = await asyncio.create_subprocess_exec(
@@ -277,16 +277,16 @@ async def heard_so_far(js):
 
 
 async def more_is_heard(js, before):
-    return await everything_is_heard(js) or await heard_so_far(js) > before
+    return await everything_is_processed(js) or await heard_so_far(js) > before
 
 
 async def test_junk_in_the_log_hides_nothing(js, server):
     async with projecting(server.url):
-        await tell(js, ALICE.signed, ALICE.revoked())
+        await publish_events(js, ALICE.signed, ALICE.revoked())
         for kind in ("signed", "revoked", "expired", "crl-published"):
             await js.publish(f"keys.events.certificate.{kind}.{ALICE.certificate_id}", b"junk")
         before = await documents(js)
-        await tell(js, ALICE.expired())
+        await publish_events(js, ALICE.expired())
         found = await documents(js)
 
     assert status(before, ALICE) == status(found, ALICE) == "revoked"
@@ -303,7 +303,7 @@ async def test_what_cannot_be_read_is_passed_over_and_the_rest_is_heard(js, serv
             forged.model_dump_json().encode(),
             headers=names | ids,
         )
-        await tell(js, forged, BOB.signed)
+        await publish_events(js, forged, BOB.signed)
 
         assert status(await documents(js), BOB) == "issued"
 
@@ -312,7 +312,7 @@ async def test_a_document_that_somebody_else_wrote_is_put_right_by_the_next_even
     await js.publish(f"$KV.KEYS_VIEWS.certificate.{ALICE.certificate_id}", b"forged", headers={SEQUENCE: "many"})
 
     async with projecting(server.url):
-        await tell(js, ALICE.signed)
+        await publish_events(js, ALICE.signed)
         assert status(await documents(js), ALICE) == "issued"
 
 
@@ -320,12 +320,12 @@ async def test_what_is_issued_shows_while_the_server_dies_and_comes_back(js, ser
     async with projecting(server.url):
         for number in range(6):
             person = certify(f"person {number}", ROOT)
-            await tell(js, person.signed, person.revoked())
+            await publish_events(js, person.signed, person.revoked())
             if number % 2:
                 server.kill()
                 await server.start()
                 await until(lambda: js._nc.is_connected)  # noqa: SLF001 - the test's own connection
-        await until(lambda: everything_is_heard(js), within=30)
+        await until(lambda: everything_is_processed(js), within=30)
         found = await documents(js)
 
     assert len([key for key in found if key.startswith("certificate.")]) == 6

@@ -68,7 +68,7 @@ async def test_what_is_passed_on_keeps_the_ids_that_follow_from_where_the_stream
 
     await fleet.until(all_told)
 
-    told = await fleet.told("keys.events.yubikey.slot-populated.*")
+    told = await fleet.events("keys.events.yubikey.slot-populated.*")
     assert {headers["CIM-Causation-Id"]: body["key_id"] for _, body, headers in told} == expected
 
 

@@ -20,7 +20,7 @@ from shared.messages.headers import Lineage
 from shared.messages.ids import new_id
 from shared.nats.streams import declare
 from shared.process.runtime import current_command, store_of
-from tests.support.pluggable_devices import Hands
+from tests.support.pluggable_devices import PluggableDevices
 from tests.support.scenario import NOON
 from tests.support.service_client import running
 from tests.support.settings import yubikey_settings
@@ -32,7 +32,7 @@ INSERTED, REMOVED = "yubikey.inserted", "yubikey.removed"
 
 @pytest.fixture(name="hands")
 def _hands(tmp_path):
-    return Hands(tmp_path / "virtual", bytes(32), [SERIAL, OTHER])
+    return PluggableDevices(tmp_path / "virtual", bytes(32), [SERIAL, OTHER])
 
 
 @pytest.fixture(name="settings")
@@ -72,7 +72,7 @@ class TestHotPlug:
             kind, _ = await fleet.ask("yubikey.generate-key", generating(SERIAL, "9a"))
             assert kind == "yubikey.slot-populated"
 
-        (_, inserted, _), *_ = await fleet.told(f"keys.events.yubikey.inserted.{SERIAL}")
+        (_, inserted, _), *_ = await fleet.events(f"keys.events.yubikey.inserted.{SERIAL}")
         assert inserted == {
             "serial": str(SERIAL),
             "agent": "desk",
@@ -80,7 +80,7 @@ class TestHotPlug:
             "firmware": "5.7.4",
             "form_factor": "Keychain (USB-A)",
         }
-        assert not await fleet.told("keys.events.command.repeated.*")
+        assert not await fleet.events("keys.events.command.repeated.*")
 
     async def test_what_was_unplugged_while_the_service_was_away_is_told_when_it_is_back(self, settings, hands, fleet):
         async with serving(settings, hands):
@@ -113,7 +113,7 @@ class TestATouch:
         require_touch(hands)
 
     async def prompts(self, fleet):
-        return await fleet.told("keys.events.prompt.>")
+        return await fleet.events("keys.events.prompt.>")
 
     async def test_it_is_asked_for_before_the_device_waits_and_waited_for(self, settings, hands, fleet):
         hands.untouched[SERIAL] = 2
@@ -206,7 +206,7 @@ class TestAPin:
             return bool(await fleet.kinds("keys.events.prompt.raised.*"))
 
         await fleet.until(is_raised)
-        return (await fleet.told("keys.events.prompt.raised.*"))[-1][1]
+        return (await fleet.events("keys.events.prompt.raised.*"))[-1][1]
 
     def sealed(self, prompt, pin="123456", serial=SERIAL):
         key = X25519PublicKey.from_public_bytes(base64.b64decode(prompt["recipient_public_key"]))
@@ -244,6 +244,6 @@ class TestAPin:
         with pytest.raises(Exception, match="was not given"):
             await asyncio.to_thread(successor.with_pin, SERIAL, None, lambda pin: pin)
 
-        ends = {body["prompt_id"]: body["outcome"] for _, body, _ in await fleet.told("keys.events.prompt.settled.*")}
+        ends = {body["prompt_id"]: body["outcome"] for _, body, _ in await fleet.events("keys.events.prompt.settled.*")}
         assert ends.pop(first["prompt_id"]) == "cancelled"
         assert list(ends.values()) == ["expired"]

@@ -54,15 +54,15 @@ class Party:
         self.name = name(subject) if isinstance(subject, str) else subject
         self.key = key or ec.generate_private_key(ec.SECP256R1())
         signer = issuer or self
-        usual = [
+        defaults = [
             (x509.BasicConstraints(ca=ca, path_length=path_length), True),
             (key_usage("key_cert_sign", "crl_sign") if ca else key_usage("digital_signature"), True),
             (x509.SubjectKeyIdentifier.from_public_key(self.key.public_key()), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.key.public_key()), False),
         ]
         if sans:
-            usual.append((x509.SubjectAlternativeName(sans), False))
-        instead = {type(extension) for extension, _ in extensions} | set(without)
+            defaults.append((x509.SubjectAlternativeName(sans), False))
+        replaced = {type(extension) for extension, _ in extensions} | set(without)
         builder = (
             x509.CertificateBuilder()
             .subject_name(self.name)
@@ -72,7 +72,7 @@ class Party:
             .not_valid_before(begin)
             .not_valid_after(end)
         )
-        for extension, critical in [*(each for each in usual if type(each[0]) not in instead), *extensions]:
+        for extension, critical in [*(each for each in defaults if type(each[0]) not in replaced), *extensions]:
             builder = builder.add_extension(extension, critical)
         digest = hashes.SHA256() if isinstance(signer.key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) else None
         self.certificate = builder.sign(signer.key, digest, rsa_padding=padding)

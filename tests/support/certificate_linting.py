@@ -36,7 +36,7 @@ def findings(pem, issuer_pem, worst=ValidationFindingSeverity.WARNING):
     results += [*decoding.validate(issuer.root), *decoding.validate(subject.root)]
     results += chain.create_issuer_validation_container().validate(issuer.root)
     results += chain.create_subject_validation_container().validate(subject.root)
-    return _told(results, worst)
+    return _messages(results, worst)
 
 
 @lru_cache
@@ -50,10 +50,10 @@ def server_findings(pem, worst=ValidationFindingSeverity.WARNING):
     """Returns findings of `lint_cabf_serverauth_cert`: the CA/Browser Forum's baseline requirements."""
     results = _server_linter().validate(loader.load_pem_certificate(pem, "certificate").root)
     results, _ = finding_filter.filter_results(serverauth.create_serverauth_finding_filters(_SERVER), results)
-    return _told(results, worst)
+    return _messages(results, worst)
 
 
-def _told(results, worst):
+def _messages(results, worst):
     return [
         f"{found.finding.severity.name} {found.finding.code}: {found.message}"
         for result in results

@@ -27,8 +27,8 @@ def name(**attributes):
     return x509.Name([x509.NameAttribute(getattr(NameOID, oid), value) for oid, value in attributes.items()])
 
 
-def key_usage(*said):
-    return x509.KeyUsage(**{each: each in said for each in USAGES})
+def key_usage(*bits):
+    return x509.KeyUsage(**{usage: usage in bits for usage in USAGES})
 
 
 def identifier(key):
@@ -53,15 +53,15 @@ OF_LEAF = {
 
 
 def _build(extensions, key, **changes):
-    facts = {"serial": SERIAL, "subject": name(COMMON_NAME="www.example.org"), "issuer": ROOT_NAME}
-    facts |= {"begin": BEGIN, "end": BEGIN + 90 * DAY} | changes
+    fields = {"serial": SERIAL, "subject": name(COMMON_NAME="www.example.org"), "issuer": ROOT_NAME}
+    fields |= {"begin": BEGIN, "end": BEGIN + 90 * DAY} | changes
     builder = (
         x509.CertificateBuilder()
-        .serial_number(facts["serial"])
-        .subject_name(facts["subject"])
-        .issuer_name(facts["issuer"])
-        .not_valid_before(facts["begin"])
-        .not_valid_after(facts["end"])
+        .serial_number(fields["serial"])
+        .subject_name(fields["subject"])
+        .issuer_name(fields["issuer"])
+        .not_valid_before(fields["begin"])
+        .not_valid_after(fields["end"])
         .public_key(key.public_key())
     )
     for value, critical in extensions.values():
@@ -74,9 +74,9 @@ def root(extensions=None, **changes):
 
 
 def leaf(key=LEAF_KEY, without=(), **changes):
-    ours = {name for name in changes if name not in ("serial", "subject", "issuer", "begin", "end")}
+    replaced = {name for name in changes if name not in ("serial", "subject", "issuer", "begin", "end")}
     extensions = {name: value for name, value in OF_LEAF.items() if name not in without}
-    extensions |= {name: changes.pop(name) for name in ours}
+    extensions |= {name: changes.pop(name) for name in replaced}
     if "ski" not in without:
         extensions["ski"] = (identifier(key), False)
     return _build(extensions, key, **changes)

@@ -64,37 +64,37 @@ class Collector:
         return [span for span in self.spans if span.trace_id == trace_id]
 
     def values(self, name, **labels):
-        """Returns the points of a metric with these labels; two underscores stand for a dot."""
-        wanted = {key.replace("__", "."): value for key, value in labels.items()}
-        return [each for each in self.points.values() if each.name == name and wanted.items() <= each.labels.items()]
+        """Returns the points of a metric with these labels (a dot is written as two underscores)."""
+        required = {key.replace("__", "."): value for key, value in labels.items()}
+        return [each for each in self.points.values() if each.name == name and required.items() <= each.labels.items()]
 
-    def take(self, path, body):
+    def receive(self, path, body):
         self.bodies.append(body)
         if path == "/v1/traces":
-            self._take_spans(ExportTraceServiceRequest.FromString(body))
+            self._receive_spans(ExportTraceServiceRequest.FromString(body))
         else:
-            self._take_metrics(ExportMetricsServiceRequest.FromString(body))
+            self._receive_metrics(ExportMetricsServiceRequest.FromString(body))
 
-    def _take_spans(self, request):
+    def _receive_spans(self, request):
         for resource in request.resource_spans:
-            service = _told(resource.resource.attributes)["service.name"]
+            service = _attributes(resource.resource.attributes)["service.name"]
             for span in (each for scope in resource.scope_spans for each in scope.spans):
                 ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-                links = [(link.trace_id.hex(), link.span_id.hex(), _told(link.attributes)) for link in span.links]
+                links = [(link.trace_id.hex(), link.span_id.hex(), _attributes(link.attributes)) for link in span.links]
                 times = (span.start_time_unix_nano, span.end_time_unix_nano)
                 failed = span.status.code == span.status.STATUS_CODE_ERROR
-                self.spans.append(Span(service, span.name, *ids, *times, failed, _told(span.attributes), links))
+                self.spans.append(Span(service, span.name, *ids, *times, failed, _attributes(span.attributes), links))
 
-    def _take_metrics(self, request):
+    def _receive_metrics(self, request):
         for resource in request.resource_metrics:
-            about = _told(resource.resource.attributes)
+            source = _attributes(resource.resource.attributes)
             for metric in (each for scope in resource.scope_metrics for each in scope.metrics):
                 kind = metric.WhichOneof("data")
                 for point in getattr(metric, kind).data_points:
-                    labels = _told(point.attributes)
-                    key = (about["service.instance.id"], metric.name, tuple(sorted(labels.items())))
-                    told = about["service.name"], about["service.instance.id"], kind, metric.name, labels
-                    self.points[key] = Point(*told, *_value(point, kind), metric.unit)
+                    labels = _attributes(point.attributes)
+                    key = (source["service.instance.id"], metric.name, tuple(sorted(labels.items())))
+                    identity = source["service.name"], source["service.instance.id"], kind, metric.name, labels
+                    self.points[key] = Point(*identity, *_value(point, kind), metric.unit)
 
 
 def _value(point, kind):
@@ -119,11 +119,11 @@ def exposition(points):
 
 
 def _line(name, labels, value):
-    told = ",".join(f"{key.replace('.', '_')}={json.dumps(str(said))}" for key, said in labels.items())
-    return f"{name}{{{told}}} {value}\n"
+    pairs = ",".join(f"{key.replace('.', '_')}={json.dumps(str(label))}" for key, label in labels.items())
+    return f"{name}{{{pairs}}} {value}\n"
 
 
-def _told(attributes):
+def _attributes(attributes):
     return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
 
 
@@ -133,7 +133,7 @@ def collecting() -> Iterator[Collector]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
-            collector.take(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+            collector.receive(self.path, self.rfile.read(int(self.headers["Content-Length"])))
             self.send_response(200)
             self.send_header("Content-Type", "application/x-protobuf")
             self.send_header("Content-Length", "0")

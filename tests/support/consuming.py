@@ -1,4 +1,4 @@
-"""A durable consumer read by a `PullSubscriber` over a connection that the test has, with the usual middlewares."""
+"""A `PullSubscriber` over the connection of a test, with the usual middlewares."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def subscribed(
     limit=256,
     **pull,
 ) -> PullSubscriber:
-    """A subscriber that is ready to start."""
+    """Returns a subscriber that is ready to start."""
     broker = broker or ConnectedBroker(client, grace_s=grace_s)
     await broker.connect()
     source = source or Source(stream="KEYS_COMMANDS", durable="key")
@@ -57,7 +57,7 @@ async def subscribed(
 
 @asynccontextmanager
 async def reading(client: Client, handle, give_up=never, **options):
-    """Has *handle* called with each message for as long as the body runs."""
+    """Calls *handle* with each message while the body runs."""
     subscriber = await subscribed(client, handle, give_up, **options)
     await subscriber.start()
     try:

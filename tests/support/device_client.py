@@ -32,10 +32,10 @@ class DeviceClient(ServiceClient):
         return rejection["code"], rejection["message"]
 
     async def released(self, secret, serial=SERIAL):
-        told = await self.done(
+        released = await self.done(
             "secret-released", "release-secret", serial, secret=secret, recipient_public_key=RECIPIENT
         )
-        sealed, info = base64.b64decode(told["sealed_secret"]), secret_info(str(serial), DeviceSecret(secret))
+        sealed, info = base64.b64decode(released["sealed_secret"]), secret_info(str(serial), DeviceSecret(secret))
         return SUITE.decrypt(sealed, READER, info).decode()
 
     async def sealed(self, secret, text, serial=SERIAL):

@@ -28,10 +28,10 @@ class FakeServices:
     def __init__(self, client):
         self._client = client
         self.js = client.jetstream()
-        self.asked = []
+        self.sent = []
         self.silent = set()
         self.unanswered = []
-        self.refusing = Counter()
+        self.rejections = Counter()
         self.copies = 1
         self.toys = Toys()
         self.toys.log["key", ISSUER_ID].append(ISSUER_KEY)
@@ -39,11 +39,11 @@ class FakeServices:
 
     async def listen(self):
         for aggregate in ("key", "certificate", "ocsp", "ssh-certificate", "trust-bundle"):
-            await self._client.subscribe(f"keys.commands.{aggregate}.>", cb=self._hear)
+            await self._client.subscribe(f"keys.commands.{aggregate}.>", cb=self._on_command)
 
-    async def _hear(self, message):
+    async def _on_command(self, message):
         headers, step = message.headers, message.headers[Header.SAGA_STEP]
-        self.asked.append((headers[Header.SAGA_ID], step, headers[Header.COMMAND_ID]))
+        self.sent.append((headers[Header.SAGA_ID], step, headers[Header.COMMAND_ID]))
         if step in self.silent:
             self.unanswered.append(message)
         else:
@@ -54,9 +54,11 @@ class FakeServices:
         lineage = command_lineage(message.headers, new_id())
         command = MESSAGES[kind].model_validate_json(message.data)
         about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": command.identity}
-        if self.refusing[step] > 0:
-            self.refusing[step] -= 1
-            event = CommandRejected(**about, code=RejectionCode.UNAVAILABLE, message="not now", retryable=True)
+        if self.rejections[step] > 0:
+            self.rejections[step] -= 1
+            event = CommandRejected(
+                **about, code=RejectionCode.UNAVAILABLE, message="not available now", retryable=True
+            )
         else:
             event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)
             self._answers[lineage.message_id] = event
@@ -65,20 +67,20 @@ class FakeServices:
 
     def _decided(self, command, about):
         match self.toys.answer(command):
-            case Rejection() as no:
-                return CommandRejected(**about, code=no.code, message=no.message, retryable=no.retryable)
+            case Rejection(code=code, message=problem, retryable=retryable):
+                return CommandRejected(**about, code=code, message=problem, retryable=retryable)
             case AlreadyDone():
                 return CommandRepeated(**about)
             case event:
                 return event
 
     async def tell(self, event, lineage):
-        sealed = encode_event(event, lineage, "stand-in")
-        await self.js.publish(sealed.subject, sealed.payload, headers=sealed.headers)
+        encoded = encode_event(event, lineage, "stand-in")
+        await self.js.publish(encoded.subject, encoded.payload, headers=encoded.headers)
 
-    def steps_asked(self, saga_id):
-        """Returns the steps of all commands in order, without repeats."""
-        return [step for (saga, step, _) in dict.fromkeys(self.asked) if saga == saga_id]
+    def steps_sent(self, saga_id):
+        """Returns the steps whose commands were sent, in order, without repetitions."""
+        return [step for (saga, step, _) in dict.fromkeys(self.sent) if saga == saga_id]
 
     async def begin(self, **changes):
         saga_id = str(new_id())
@@ -98,8 +100,8 @@ class FakeServices:
         saga = json.loads(entry.data)
         return saga["phase"], saga["questions"], saga["sequence"]
 
-    async def everything_is_heard(self):
-        """Returns true if the coordinator has acknowledged all messages."""
+    async def everything_is_processed(self):
+        """True if the coordinator has acknowledged all its messages."""
         infos = [
             await self.js.consumer_info(stream, durable)
             for stream, durable in (("KEYS_EVENTS", "saga-events"), ("KEYS_COMMANDS", "saga"))

@@ -65,7 +65,7 @@ NAMED = {
     Profile.TLS_SERVER: (("www.example.org", SanKind.DNS),),
     Profile.EMAIL: (("alice@example.org", SanKind.EMAIL),),
 }
-"""Whom a certificate of the profile must name."""
+"""Subject alternative names that the profile requires."""
 EVERYTHING = Policy(ml_dsa=True)
 
 
@@ -125,5 +125,5 @@ class Authority:
         return await self.issue(request(Profile.ROOT, key, **({"key_id": str(new_id())} | fields)), key, at)
 
     async def intermediate(self, key, root: CertificateSigned, root_key, at=NOON, **fields) -> CertificateSigned:
-        wish = {"key_id": str(new_id()), "issuer_id": root.certificate_id} | fields
-        return await self.issue(request(Profile.INTERMEDIATE, key, **wish), root_key, at)
+        fields = {"key_id": str(new_id()), "issuer_id": root.certificate_id} | fields
+        return await self.issue(request(Profile.INTERMEDIATE, key, **fields), root_key, at)

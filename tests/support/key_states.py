@@ -49,18 +49,18 @@ PEM = (
 )
 PRINT = "ab" * 32
 RECIPIENT = bytes(range(32))
-PASSED, TO_COME = NOON - timedelta(days=1), NOON + timedelta(days=1)
+PASSED, FUTURE = NOON - timedelta(days=1), NOON + timedelta(days=1)
 
 
 def generated(algorithm=Algorithm.EC_P256, purpose=Purpose.DIGITAL_SIGNATURE, **more):
-    facts = {"exportable": True, "owner": "Example AG", "owner_kind": OwnerKind.ORGANIZATION, "key_id": ID} | more
+    fields = {"exportable": True, "owner": "Example AG", "owner_kind": OwnerKind.ORGANIZATION, "key_id": ID} | more
     return KeyGenerated(
         algorithm=algorithm,
         public_key_pem=PEM,
         fingerprint_sha256=PRINT,
         purpose=purpose,
         provenance=Provenance.SOFTWARE,
-        **facts,
+        **fields,
     )
 
 
@@ -87,7 +87,7 @@ HISTORIES = {
     "voided": (KeyRevoked(key_id=ID, reason="undone", existed=False),),
     "destroyed": (generated(), REVOKED, KeyDestroyed(key_id=ID)),
 }
-"""What leads to each state."""
+"""Events that lead to each state."""
 
 SIGN = SignWithKey(
     key_id=ID,
@@ -131,4 +131,4 @@ COMMANDS = {
     "transfer": TransferKey(key_id=ID, owner="Other AG", owner_kind=OwnerKind.ORGANIZATION),
     "destroy": DestroyKey(key_id=ID),
 }
-"""One of each."""
+"""One command of each type."""

@@ -20,7 +20,7 @@ from shared.store.replies import Replies
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    born: KeyGenerated | None = None
+    generated: KeyGenerated | None = None
     reasons: tuple[str, ...] = ()
 
 
@@ -38,11 +38,11 @@ def generated(key_id: str, algorithm: Algorithm = Algorithm.EC_P256) -> KeyGener
 
 def decide(state: Ledger, command: GenerateKey | RevokeKey, context: Context) -> Any:
     match command:
-        case GenerateKey() if state.born is None:
+        case GenerateKey() if state.generated is None:
             return generated(context.aggregate_id, command.algorithm)
         case GenerateKey():
             return Rejection(RejectionCode.CONFLICT, "it was generated already")
-        case RevokeKey() if state.born is None:
+        case RevokeKey() if state.generated is None:
             return Rejection(RejectionCode.NOT_FOUND, "there is no such key")
         case RevokeKey(reason="nothing new"):
             return AlreadyDone()
@@ -53,7 +53,7 @@ def decide(state: Ledger, command: GenerateKey | RevokeKey, context: Context) ->
 def evolve(state: Ledger, event: KeyGenerated | KeyRevoked) -> Ledger:
     match event:
         case KeyGenerated():
-            return replace(state, born=event)
+            return replace(state, generated=event)
         case KeyRevoked():
             return replace(state, reasons=(*state.reasons, event.reason))
 

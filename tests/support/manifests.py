@@ -35,9 +35,11 @@ def rendered(name: str) -> list[Manifest]:
     if name == EVERYTHING:
         with tempfile.TemporaryDirectory() as directory:
             copy = Path(shutil.copytree(KUBERNETES, Path(directory).resolve() / "kubernetes"))
-            said = copy / "overlays" / "production" / "kustomization.yaml"
-            said.write_text(re.sub(r"^# (components:|- \.\./)", r"\1", said.read_text(), flags=re.MULTILINE))
-            return _built(said.parent)
+            kustomization = copy / "overlays" / "production" / "kustomization.yaml"
+            kustomization.write_text(
+                re.sub(r"^# (components:|- \.\./)", r"\1", kustomization.read_text(), flags=re.MULTILINE)
+            )
+            return _built(kustomization.parent)
     return _built(KUBERNETES / "overlays" / name if name in OVERLAYS else KUBERNETES / name)
 
 

@@ -23,7 +23,7 @@ BINARY = Path(sys.executable).with_name("nats-server")
 
 
 _PORTS = itertools.cycle(range(20_000 + os.getpid() % 100 * 100, 20_100 + os.getpid() % 100 * 100))
-"""Below what the kernel gives to clients, and another hundred for each process that runs tests at the same time."""
+"""Ports below the ephemeral range: a hundred for each process that runs tests at the same time."""
 
 
 def free_port() -> int:

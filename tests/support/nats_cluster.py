@@ -50,7 +50,7 @@ class Node:
         self._directory.mkdir(parents=True, exist_ok=True)
         config = self._directory / "nats.conf"
         routes = [f"nats://{self._names.address(other)}:6222" for other in NODES]
-        told = {
+        configuration = {
             "server_name": self.name,
             "listen": f"{self.address}:4222",
             "http": f"{self.address}:8222",
@@ -59,7 +59,7 @@ class Node:
             "jetstream": {"store_dir": str(self._directory / "store")},
             "cluster": {"name": "cim", "listen": f"{self.address}:6222", "routes": routes, "no_advertise": True},
         }
-        config.write_text(json.dumps(told))
+        config.write_text(json.dumps(configuration))
         with (self._directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 ["ip", "netns", "exec", self._names.space(self.number), str(BINARY), "-c", str(config)],
@@ -72,15 +72,15 @@ class Node:
         self.process.wait()
 
     def wipe(self):
-        """Deletes the storage of a stopped node."""
+        """Deletes the store of a stopped node."""
         shutil.rmtree(self._directory / "store")
 
     def cut_off(self):
-        """Partitions the node from all others, dropping its packets."""
+        """Takes the network interface down, like a pulled cable."""
         _ip("-n", self._names.space(self.number), "link", "set", "eth0", "down")
 
     def cut_off_from(self, *others):
-        """Drops packets to *others*; the rest of the cluster stays reachable."""
+        """Drops packets to *others*; the remaining nodes still receive them."""
         for other in others:
             _ip("-n", self._names.space(self.number), "route", "add", "blackhole", f"{other.address}/32")
 
@@ -94,8 +94,8 @@ class Node:
                 capture_output=True,
             )
 
-    async def told(self, path):
-        """Returns its monitoring document; raises OSError if the port does not answer."""
+    async def monitoring(self, path):
+        """Reads a page of the monitoring port. Raises OSError while it does not respond."""
 
         def fetched():
             with urllib.request.urlopen(f"http://{self.address}:8222{path}", timeout=2) as answer:
@@ -106,7 +106,7 @@ class Node:
     async def is_healthy(self):
         """Returns true if `/healthz` reports it up and its replicas current."""
         try:
-            return (await self.told("/healthz"))["status"] == "ok"
+            return (await self.monitoring("/healthz"))["status"] == "ok"
         except OSError:
             return False
 

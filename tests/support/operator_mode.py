@@ -27,14 +27,14 @@ class Recipient:
     def public_key(self) -> str:
         return base64.b64encode(self.key.public_key().public_bytes_raw()).decode()
 
-    def seed_in(self, told: dict[str, str]) -> bytes:
-        """Opens the user's seed from the result of the saga that issued it."""
-        sealed = base64.b64decode(told["sealed_user_seed"])
-        return SUITE.decrypt(sealed, self.key, sealing_info(told["user_key_id"]))
+    def seed_in(self, completed: dict[str, str]) -> bytes:
+        """Opens the user's seed, in the encoding of NATS, from the completion event of the saga."""
+        sealed = base64.b64decode(completed["sealed_user_seed"])
+        return SUITE.decrypt(sealed, self.key, sealing_info(completed["user_key_id"]))
 
 
 def config(completed: dict[str, str], store: Path) -> str:
-    """Returns nats-server's configuration from the result of the saga `nats-provisioning`."""
+    """Builds the nats-server configuration from the completion event of `nats-provisioning`."""
     accounts = {completed[f"{who}_nkey"]: completed[f"{who}_jwt"] for who in ("system_account", "account")}
     return f"""
         operator: {completed["operator_jwt"]}
@@ -63,20 +63,20 @@ async def let_in(server, jwt, seed):
     """Connects with a JWT and seed. Raises nats-py's error if the server rejects them."""
     raw = base64.b32decode(seed + b"=" * (-len(seed) % 8))[2:34]
     key = Ed25519PrivateKey.from_private_bytes(raw)
-    refusals = []
+    errors = []
 
-    async def heard(problem):
-        refusals.append(str(problem))
+    async def on_error(problem):
+        errors.append(str(problem))
 
     client = Client()
-    client.refusals = refusals
+    client.errors = errors
     try:
         await client.connect(
             server.url,
             user_jwt_cb=jwt.encode,
             signature_cb=lambda nonce: base64.b64encode(key.sign(nonce.encode())),
             allow_reconnect=False,
-            error_cb=heard,
+            error_cb=on_error,
         )
         yield client
     finally:

@@ -33,12 +33,12 @@ TODAY = datetime.now(UTC).replace(microsecond=0)
 LIFE = {"not_before": TODAY - timedelta(days=1), "not_after": TODAY + timedelta(days=365)}
 
 
-def pem(thing):
-    return thing.public_bytes(Encoding.PEM).decode()
+def pem(document):
+    return document.public_bytes(Encoding.PEM).decode()
 
 
-def der(thing):
-    return thing.public_bytes(Encoding.DER)
+def der(document):
+    return document.public_bytes(Encoding.DER)
 
 
 @dataclass
@@ -93,7 +93,7 @@ class Certified:
 def certify(name, issuer=None, profile=Profile.TLS_SERVER, sans=()):
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    is_authority = profile in {Profile.ROOT, Profile.INTERMEDIATE}
+    is_ca = profile in {Profile.ROOT, Profile.INTERMEDIATE}
     builder = (
         x509.CertificateBuilder()
         .serial_number(x509.random_serial_number() >> 8)
@@ -102,7 +102,7 @@ def certify(name, issuer=None, profile=Profile.TLS_SERVER, sans=()):
         .not_valid_before(LIFE["not_before"])
         .not_valid_after(LIFE["not_after"])
         .public_key(key.public_key())
-        .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
+        .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
     )
     if sans:
         builder = builder.add_extension(x509.SubjectAlternativeName(list(sans)), critical=False)
@@ -146,7 +146,7 @@ def ocsp_published(issuer, certificates, status=ocsp.OCSPCertStatus.GOOD):
             response=der(ocsp_response(issuer, each, digest, status)),
         )
         for each in certificates
-        for digest in (hashes.SHA1(), hashes.SHA256())  # noqa: S303 - what RFC 6960 has requests name issuers by
+        for digest in (hashes.SHA1(), hashes.SHA256())  # noqa: S303 - RFC 6960: the hash that identifies an issuer in a request
     ]
     return OcspPublished(
         batch_id=str(new_id()),
@@ -185,7 +185,7 @@ def ocsp_request(issuer, certified, digest=None, nonce=None):
     builder = ocsp.OCSPRequestBuilder().add_certificate(
         certified.certificate,
         issuer.certificate,
-        digest or hashes.SHA1(),  # noqa: S303 - as every client asks
+        digest or hashes.SHA1(),  # noqa: S303 - the default of every client
     )
     if nonce is not None:
         builder = builder.add_extension(x509.OCSPNonce(nonce), critical=False)
@@ -203,10 +203,10 @@ def bundle_published(*roots, version=1, bundle_id=None):
     )
 
 
-async def tell(js, *events):
-    """Appends events to the log like the certificate service; returns their sequences."""
+async def publish_events(js, *events):
+    """Publishes events to the log like the certificate service; returns their sequences."""
     sequences = []
     for event in events:
-        sealed = encode_event(event, Lineage.root(new_id()), "certificate")
-        sequences.append((await js.publish(sealed.subject, sealed.payload, headers=sealed.headers)).seq)
+        encoded = encode_event(event, Lineage.root(new_id()), "certificate")
+        sequences.append((await js.publish(encoded.subject, encoded.payload, headers=encoded.headers)).seq)
     return sequences

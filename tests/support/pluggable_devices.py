@@ -1,4 +1,4 @@
-"""Virtual devices that are plugged in and out while a service runs, and touched late, or never."""
+"""Virtual devices that a test plugs in and out, and touches late or never, while a service runs."""
 
 from yubikit.core.smartcard import SW, SmartCardConnection
 
@@ -8,7 +8,7 @@ from services.yubikey.readers.virtual import VirtualDevices
 GENERAL_AUTHENTICATE, MANAGEMENT_KEY_SLOT = 0x87, 0x9B
 
 
-class Hands(VirtualDevices):
+class PluggableDevices(VirtualDevices):
     """*untouched*: number of touch requests of each device that fail before one succeeds."""
 
     def __init__(self, directory, key, serials):

@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.manifests import Manifest, containers
 
-UNSAID = None
+ABSENT = None
 VOLUMES = {
     "configMap",
     "csi",
@@ -21,23 +21,23 @@ VOLUMES = {
     "projected",
     "secret",
 }
-SELINUX = {UNSAID, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
+SELINUX = {ABSENT, "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t"}
 ALLOWED: dict[str, set[Any]] = {
-    "hostNetwork": {UNSAID, False},
-    "hostPID": {UNSAID, False},
-    "hostIPC": {UNSAID, False},
+    "hostNetwork": {ABSENT, False},
+    "hostPID": {ABSENT, False},
+    "hostIPC": {ABSENT, False},
     "securityContext.seLinuxOptions.type": SELINUX,
-    "securityContext.seLinuxOptions.user": {UNSAID, ""},
-    "securityContext.seLinuxOptions.role": {UNSAID, ""},
-    "securityContext.sysctls": {UNSAID},
-    "securityContext.windowsOptions.hostProcess": {UNSAID, False},
-    "*.securityContext.privileged": {UNSAID, False},
+    "securityContext.seLinuxOptions.user": {ABSENT, ""},
+    "securityContext.seLinuxOptions.role": {ABSENT, ""},
+    "securityContext.sysctls": {ABSENT},
+    "securityContext.windowsOptions.hostProcess": {ABSENT, False},
+    "*.securityContext.privileged": {ABSENT, False},
     "*.securityContext.allowPrivilegeEscalation": {False},
-    "*.securityContext.procMount": {UNSAID, "Default"},
+    "*.securityContext.procMount": {ABSENT, "Default"},
     "*.securityContext.seLinuxOptions.type": SELINUX,
-    "*.securityContext.appArmorProfile.type": {UNSAID, "RuntimeDefault", "Localhost"},
-    "*.livenessProbe.httpGet.host": {UNSAID, ""},
-    "*.lifecycle.preStop.httpGet.host": {UNSAID, ""},
+    "*.securityContext.appArmorProfile.type": {ABSENT, "RuntimeDefault", "Localhost"},
+    "*.livenessProbe.httpGet.host": {ABSENT, ""},
+    "*.lifecycle.preStop.httpGet.host": {ABSENT, ""},
 }
 INHERITED: dict[str, set[Any]] = {
     "securityContext.runAsNonRoot": {True},
@@ -66,7 +66,7 @@ def breaches(pod: Manifest) -> list[str]:
         if "ALL" not in capabilities.get("drop", []) or set(capabilities.get("add", [])) - {"NET_BIND_SERVICE"}:
             found.append(f"{container['name']} keeps capabilities")
         if any(port.get("hostPort") for port in container.get("ports", [])):
-            found.append(f"{container['name']} takes a port of its host")
+            found.append(f"{container['name']} uses a port of its host")
         if 0 in {_at(container, "securityContext.runAsUser"), _at(spec, "securityContext.runAsUser")}:
             found.append(f"{container['name']} is root")
     return found

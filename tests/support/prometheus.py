@@ -36,20 +36,20 @@ class Prometheus:
         self.url = f"http://127.0.0.1:{port}"
 
     async def query(self, expression):
-        """Evaluates *expression* now and returns its series."""
-        answer = await self.asked(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
+        """Evaluates *expression* now; returns its series."""
+        answer = await self.get(f"/api/v1/query?{urllib.parse.urlencode({'query': expression})}")
         return answer["result"]
 
-    async def asked(self, path):
+    async def get(self, path):
         def fetched():
             with urllib.request.urlopen(f"{self.url}{path}", timeout=10) as answer:  # noqa: S310 - http, see above
                 return json.load(answer)["data"]
 
         return await asyncio.to_thread(fetched)
 
-    async def answers(self):
+    async def is_ready(self):
         try:
-            await self.asked("/api/v1/rules")
+            await self.get("/api/v1/rules")
         except OSError:
             return False
         return True
@@ -59,10 +59,10 @@ class Prometheus:
 async def prometheus_up(directory, rules, collector):
     """Runs a Prometheus that scrapes *collector* each second, like the one of docker-compose.yml."""
     port, config = free_port(), directory / "prometheus.yml"
-    asking = {"job_name": "cim-keys", "honor_labels": True, "scrape_interval": "1s"}
-    asking["static_configs"] = [{"targets": [f"127.0.0.1:{collector.port}"]}]
-    told = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(rules)], "scrape_configs": [asking]}
-    config.write_text(json.dumps(told))
+    job = {"job_name": "cim-keys", "honor_labels": True, "scrape_interval": "1s"}
+    job["static_configs"] = [{"targets": [f"127.0.0.1:{collector.port}"]}]
+    configuration = {"global": {"evaluation_interval": "1s"}, "rule_files": [str(rules)], "scrape_configs": [job]}
+    config.write_text(json.dumps(configuration))
     command = [tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={directory / 'tsdb'}"]
     with (directory / "prometheus.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
@@ -70,7 +70,7 @@ async def prometheus_up(directory, rules, collector):
         )
     try:
         prometheus = Prometheus(port)
-        await until(prometheus.answers, within=30)
+        await until(prometheus.is_ready, within=30)
         yield prometheus
     finally:
         process.terminate()

@@ -71,7 +71,7 @@ class RepositoryProcess:
         self.process.wait()
 
     @property
-    def said(self):
+    def log_text(self):
         return self._log.read_text()
 
 

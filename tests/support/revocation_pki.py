@@ -71,7 +71,7 @@ class Holder:
     def serial(self):
         return self.state.serial
 
-    def told(self):
+    def issuance_events(self):
         """Returns the two events of its issuance."""
         tbs, state = self.certificate.tbs_certificate_bytes, self.state
         common = {

@@ -1,6 +1,6 @@
-"""A simulation of a saga without NATS or clock, among toy services and the real YubiKey decider.
+"""Simulation of one saga without NATS and clock, with simulated services and the real YubiKey decider.
 
-A test delivers commands and events in any order and any number of times: at-least-once delivery at its worst.
+A test delivers commands and events in any order and any number of times: the worst case of at-least-once delivery.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _of_device(command: Any) -> Event:
     raise AssertionError(command)
 
 
-def told_of(sent: Sent) -> dict[str, str]:
-    """Returns the reply for a command: a rejection or an "already done"."""
+def reply_fields(sent: Sent) -> dict[str, str]:
+    """Returns the fields that a rejection, or an "already done", has about its command."""
     command = sent.command
     kind = type(command).__name__
     return {"command_id": str(sent.command_id), "command_type": kind, "aggregate_id": command.identity}
@@ -93,12 +93,12 @@ class World:
     now: datetime = NOON
     commands: list[Sent] = field(default_factory=list)
     events: list[EventReceived] = field(default_factory=list)
-    told: list[Event] = field(default_factory=list)
+    announced: list[Event] = field(default_factory=list)
     toys: Toys = field(default_factory=Toys)
     answers: dict[UUID, EventReceived] = field(default_factory=dict)
     slots: dict[str, str] = field(default_factory=dict)
     stored: list[LoggedEvent] = field(default_factory=list)
-    """What the stream would have of it: answers and announcements, in order."""
+    """Outcomes and announcements, in the order of the log."""
     approvers: tuple[str, ...] = ("ada", "bob")
 
     @classmethod
@@ -114,13 +114,11 @@ class World:
         return self.toys.log
 
     def send(self) -> None:
-        """Sends the pending commands of the saga's state, like the coordinator after saving and after a crash."""
-        for announced in self.saga.announcements:
-            if announced.event not in self.told:
-                self.told.append(announced.event)
-                self.stored.append(
-                    LoggedEvent(event_id=announced.event_id, cause=announced.cause, event=announced.event, at=self.now)
-                )
+        """Sends the messages of the saga's state, as the coordinator does after saving, and again after a crash."""
+        for each in self.saga.announcements:
+            if each.event not in self.announced:
+                self.announced.append(each.event)
+                self.stored.append(LoggedEvent(event_id=each.event_id, cause=each.cause, event=each.event, at=self.now))
         for pending, command in machine.pending_commands(self.definition, self.saga):
             sent = Sent(pending.command_id, command, pending.label)
             if sent not in self.commands:
@@ -136,20 +134,22 @@ class World:
         if sent.command_id in self.answers:
             return
         event = self._answer(sent)
-        heard = EventReceived(
+        received = EventReceived(
             event_id=derive_id(sent.command_id, type(event).__name__),
             command_id=sent.command_id,
             event=event,
             at=self.now,
         )
-        self.answers[sent.command_id] = heard
+        self.answers[sent.command_id] = received
         self.stored.append(
-            LoggedEvent(event_id=heard.event_id, cause=heard.command_id, event=event, at=heard.at, step=sent.label)
+            LoggedEvent(
+                event_id=received.event_id, cause=received.command_id, event=event, at=received.at, step=sent.label
+            )
         )
-        self.events.append(heard)
+        self.events.append(received)
 
-    def hear(self, message: EventReceived | TimerFired | OperatorCommandReceived | SignalReceived) -> None:
-        """Delivers a message to the coordinator, perhaps again."""
+    def receive(self, message: EventReceived | TimerFired | OperatorCommandReceived | SignalReceived) -> None:
+        """Delivers a message to the coordinator, possibly again."""
         self.saga = machine.advance(self.definition, self.saga, message)
         self.send()
 
@@ -157,49 +157,49 @@ class World:
         """Advances the clock to the next timer and fires it."""
         if self.saga.timer_at is not None:
             self.now = max(self.now, self.saga.timer_at) + timedelta(milliseconds=1)
-            self.hear(TimerFired(derive_id(START, self.now.isoformat()), self.now))
+            self.receive(TimerFired(derive_id(START, self.now.isoformat()), self.now))
 
     def cancel(self) -> None:
-        self.order(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
+        self.operate(CancelSaga(saga_id=self.saga.saga_id, reason="enough"))
 
-    def order(self, command: OperatorCommand, number: int = 0) -> OperatorCommandReceived:
-        """Sends an operator's command; another *number* makes it a new one."""
-        order = OperatorCommandReceived(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
-        self.hear(order)
-        return order
+    def operate(self, command: OperatorCommand, number: int = 0) -> OperatorCommandReceived:
+        """Sends an operator command; another *number* gives it another command id."""
+        received = OperatorCommandReceived(derive_id(START, f"{type(command).__name__}/{number}"), command, self.now)
+        self.receive(received)
+        return received
 
-    def say(self, actor: str, signal: str = "approve", sha256: str | None = "", number: int = 0) -> SignalReceived:
-        """Sends one person's signal, about the awaited content unless *sha256* is given."""
+    def signal(self, actor: str, name: str = "approve", sha256: str | None = "", number: int = 0) -> SignalReceived:
+        """Sends a signal, possibly again; without *sha256*, for the hash that the saga waits for."""
         awaited = next((pending.people.message_sha256 for pending in self.saga.pending if pending.people), None)
         command_id = derive_id(START, f"{actor}/{awaited}/{number}")
-        said = SignalReceived(
+        received = SignalReceived(
             command_id=command_id,
-            signal=signal,
+            signal=name,
             actor=actor,
             message_sha256=awaited if sha256 == "" else sha256,
             comment=None,
             at=self.now,
         )
-        self.hear(said)
-        return said
+        self.receive(received)
+        return received
 
     def settle(self) -> None:
-        """Delivers everything in order, and then all late copies.
+        """Delivers all messages in order, until the saga ends; then delivers the remaining ones late.
 
-        A saga that waits for an operator is retried, except where a command type is broken.
+        A stuck saga is retried, unless a service is broken.
         """
         for number in range(300):
             if self.saga.is_finished or (self.stuck and self.broken):
                 break
             if self.stuck:
-                self.order(RetrySaga(saga_id=self.saga.saga_id), 2000 + number)
+                self.operate(RetrySaga(saga_id=self.saga.saga_id), 2000 + number)
             if self.saga.paused_at is not None:
-                self.order(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
+                self.operate(ResumeSaga(saga_id=self.saga.saga_id), 1000 + number)
             self._deliver_all()
             while any(pending.people for pending in self.saga.pending):
                 for actor in self.approvers:
-                    self.say(actor)
-            if not self.saga.is_finished and not self._unheard():
+                    self.signal(actor)
+            if not self.saga.is_finished and not self._has_undelivered():
                 self.pass_time()
         assert self.saga.is_finished or self.saga.pending[0], "the saga does not end"
         self._deliver_all()
@@ -211,14 +211,14 @@ class World:
     def _deliver_all(self) -> None:
         for sent in list(self.commands):
             self.deliver(sent)
-        for heard in list(self.events):
-            self.hear(heard)
+        for event in list(self.events):
+            self.receive(event)
 
-    def _unheard(self) -> bool:
+    def _has_undelivered(self) -> bool:
         return any(pending.awaits_service and pending.command_id not in self.answers for pending in self.saga.pending)
 
     def _answer(self, sent: Sent) -> Event:
-        command, about = sent.command, told_of(sent)
+        command, about = sent.command, reply_fields(sent)
         if type(command).__name__ in self.broken:
             return CommandRejected(**about, code=RejectionCode.NOT_ALLOWED, message="broken")
         output = self._ask_device(sent) if command.aggregate_type == "yubikey" else self.toys.answer(command)
@@ -285,32 +285,32 @@ class World:
                 return devices.SlotEmptied(effect=effect, simulated=True, cleared=mine)
         raise AssertionError(effect)
 
-    # -- what is left in the world -----------------------------------------------------------------------------------
+    # -- remaining resources -----------------------------------------------------------------------------------------
 
     def holders(self) -> list[str]:
         """Returns the holders of devices, or their registrations."""
         state = YUBIKEY.initial
         for event in self.log["yubikey", "42000001"]:
             state = YUBIKEY.evolve(state, event)
-        return [said for said in (state.lifecycle.label, state.lifecycle.person_id) if said is not None]
+        return [each for each in (state.lifecycle.label, state.lifecycle.person_id) if each is not None]
 
-    def living_keys(self) -> list[str]:
-        """Returns this saga's keys that are generated and not destroyed."""
-        return [who for who in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if who != ISSUER_ID]
+    def existing_keys(self) -> list[str]:
+        """This saga's keys whose private half exists: generated and not destroyed."""
+        return [key for key in self._without("key", "KeyGenerated", {"KeyDestroyed"}) if key != ISSUER_ID]
 
-    def living_certificates(self) -> list[str]:
-        born = ("CertificateCreated", "CertificateRenewed")
-        x509 = [who for kind in born for who in self._without("certificate", kind, {"CertificateRevoked"})]
+    def existing_certificates(self) -> list[str]:
+        created = ("CertificateCreated", "CertificateRenewed")
+        x509 = [key for kind in created for key in self._without("certificate", kind, {"CertificateRevoked"})]
         return x509 + self._without("ssh-certificate", "SshCertificateCreated", {"SshCertificateRevoked"})
 
-    def living_nats_jwts(self) -> list[str]:
-        return [who for who in self._without("nats-jwt", "NatsJwtCreated", {"NatsJwtRevoked"}) if who != ISSUER_ID]
+    def existing_nats_jwts(self) -> list[str]:
+        return [key for key in self._without("nats-jwt", "NatsJwtCreated", {"NatsJwtRevoked"}) if key != ISSUER_ID]
 
-    def _without(self, aggregate: str, born: str, gone: set[str]) -> list[str]:
-        names = {
-            who: {type(event).__name__ for event in log} for (kind, who), log in self.log.items() if kind == aggregate
+    def _without(self, aggregate: str, created: str, ended: set[str]) -> list[str]:
+        types = {
+            key: {type(event).__name__ for event in log} for (kind, key), log in self.log.items() if kind == aggregate
         }
-        return [who for who, said in names.items() if born in said and not said & gone]
+        return [key for key, names in types.items() if created in names and not names & ended]
 
-    def phases_told(self) -> list[str]:
-        return [type(event).__name__ for event in self.told]
+    def announcement_types(self) -> list[str]:
+        return [type(event).__name__ for event in self.announced]

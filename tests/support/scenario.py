@@ -41,11 +41,11 @@ class Scenario:
     def then_performs(self, effect: object) -> None:
         assert self.answer == Perform(effect)
 
-    def then_refuses(self, code: RejectionCode, *words: str) -> None:
+    def then_rejects(self, code: RejectionCode, *words: str) -> None:
         assert isinstance(self.answer, Rejection), self.answer
         assert self.answer.code == code
         for word in words:
             assert word in self.answer.message
 
-    def then_it_stands(self) -> None:
+    def then_already_done(self) -> None:
         assert self.answer == AlreadyDone()

@@ -14,7 +14,7 @@ from shared.nats.connection import Access
 from shared.nats.streams import declare_all
 from tests.support.nats import NatsServer
 
-_REFUSED = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
+_VIOLATION = re.compile(r'permissions violation for (publish|subscription) to "([^"]+)"', re.IGNORECASE)
 
 
 class RoleClient:
@@ -24,10 +24,10 @@ class RoleClient:
         self.client = client
         self._problems = problems
 
-    async def refused(self):
-        """Returns the permission errors so far: pairs of operation and subject, in lower case."""
+    async def violations(self):
+        """Returns the permission violations so far: pairs of operation and subject, in lower case."""
         await flush_subscriptions(self.client)
-        found = [_REFUSED.search(problem) for problem in self._problems]
+        found = [_VIOLATION.search(problem) for problem in self._problems]
         return {(match[1].lower(), match[2].lower()) for match in found if match}
 
 
@@ -38,11 +38,11 @@ async def secured_server(directory: Path):
     await server.start()
     try:
         async with AsyncExitStack() as stack:
-            impostors = {}
+            clients_by_role = {}
             for role in roles(catalog()):
-                impostors[role] = await stack.enter_async_context(_as(server, directory / "users", role))
-            await declare_all(impostors[PROVISIONER].client)
-            yield impostors
+                clients_by_role[role] = await stack.enter_async_context(_as(server, directory / "users", role))
+            await declare_all(clients_by_role[PROVISIONER].client)
+            yield clients_by_role
     finally:
         server.stop()
 
@@ -51,10 +51,12 @@ async def secured_server(directory: Path):
 async def _as(server, users, role):
     problems = []
 
-    async def heard(problem):
+    async def on_error(problem):
         problems.append(str(problem))
 
-    client = await Access(nkey=seed_file(users, role)).connect(server.url, role, error_cb=heard, allow_reconnect=False)
+    client = await Access(nkey=seed_file(users, role)).connect(
+        server.url, role, error_cb=on_error, allow_reconnect=False
+    )
     try:
         yield RoleClient(client, problems)
     finally:

@@ -1,4 +1,4 @@
-"""A client of running services, like any NATS client: it publishes commands and reads the events that answer them."""
+"""A client of running services, like any NATS client: it publishes commands and reads their outcomes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ServiceClient:
     With *ids* each request has a command id of its own and returns the event that it caused; without, a command has no
     header and the next event is its outcome, as for `nats pub`.
 
-    *ignored*: kinds of events that answer no command.
+    *ignored*: kinds of events that are no outcome.
     """
 
     def __init__(self, client: Client, *, ids: bool = False, ignored: Collection[str] = ()) -> None:
@@ -90,13 +90,13 @@ class ServiceClient:
                     return _outcome(event)
 
     async def accepted(self, command: str, body: Body, kind: str) -> dict[str, Any]:
-        """The body of the event of *kind* that must answer the command."""
+        """Publishes a command; returns the body of its outcome, which must be an event of *kind*."""
         outcome = await self.request(command, body)
         assert outcome.kind == kind, outcome
         return outcome.body
 
     async def rejected(self, command: str, body: Body) -> dict[str, Any]:
-        """The body of the rejection that must answer the command."""
+        """Publishes a command; returns the body of its rejection."""
         return await self.accepted(command, body, "command.rejected")
 
     async def store(self, *events: Event) -> None:

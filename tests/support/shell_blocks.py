@@ -56,16 +56,16 @@ class Typist:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        said = (await asyncio.wait_for(process.communicate(), within))[0].decode(errors="replace")
-        return process.returncode, said
+        output = (await asyncio.wait_for(process.communicate(), within))[0].decode(errors="replace")
+        return process.returncode, output
 
     async def succeeds(self, block):
-        """Runs a block that must succeed; a block that only reads is repeated until it does."""
-        only_looks = not re.search(r"cim-keys|nats pub", block)
-        for _ in range(40 if only_looks else 1):
-            status, said = await self.type(block)
+        """Executes the block until it succeeds; a block that changes something is executed only once."""
+        is_read_only = not re.search(r"cim-keys|nats pub", block)
+        for _ in range(40 if is_read_only else 1):
+            status, output = await self.type(block)
             if status == 0:
-                return said
+                return output
             await asyncio.sleep(0.5)
         written = "".join(f"\n{path.name}: {path.read_text()}" for path in sorted(self._directory.glob("*.json")))
-        raise AssertionError(f"{block}\n{said}{written}")
+        raise AssertionError(f"{block}\n{output}{written}")

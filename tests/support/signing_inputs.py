@@ -100,8 +100,8 @@ def below(issuer: Certificate, public: Any, common_name: str = "leaf", **changes
 
 
 def authority_below(issuer: Certificate, public: Any, common_name: str = "Issuing", **changes: Any) -> Certificate:
-    wish = {"ca": True, "path_length": 0, "usages": ("key_cert_sign", "crl_sign"), "ends": NOW + 5 * YEAR}
-    return below(issuer, public, common_name, **(wish | changes))
+    defaults = {"ca": True, "path_length": 0, "usages": ("key_cert_sign", "crl_sign"), "ends": NOW + 5 * YEAR}
+    return below(issuer, public, common_name, **(defaults | changes))
 
 
 def crl(issuer: Certificate, **changes: Any) -> bytes:
@@ -126,8 +126,8 @@ def crl(issuer: Certificate, **changes: Any) -> bytes:
     return builder.sign(signer, _digest(signer)).tbs_certlist_bytes
 
 
-def status_answer(responder: Any, **changes: Any) -> bytes:
-    """Returns a ResponseData with one good status by *responder*, a public key."""
+def response_data(responder: Any, **changes: Any) -> bytes:
+    """Builds a ResponseData with status good by *responder*, a public key."""
     signer = key("stand-in")
     issuer = root(key("status issuer").public_key())
     own = below(issuer, signer.public_key(), "responder").finished()

@@ -77,10 +77,8 @@ class Suite:
     async def doomed_issuer(self) -> str:
         """Returns an issuer whose key is revoked: provisioning sagas fail when it must sign."""
         if not self.doomed_id:
-            authority = {"common_name": "Doomed", "algorithm": "ec-p256", "validity_days": 3650}
-            saga_id = await self.start_saga(
-                "pki-bootstrap", organization="Doomed", root=authority, intermediate=authority
-            )
+            ca = {"common_name": "Doomed", "algorithm": "ec-p256", "validity_days": 3650}
+            saga_id = await self.start_saga("pki-bootstrap", organization="Doomed", root=ca, intermediate=ca)
             self.doomed_id = (await self.end_of(saga_id)).body["intermediate_certificate_id"]
             await self.ask("key.revoke", {"key_id": str(derive_id(UUID(saga_id), "intermediate-key"))})
         return self.doomed_id
@@ -99,10 +97,10 @@ class Suite:
         return await self.start_saga("certificate-provisioning", saga_id, **{**standard, **body})
 
     async def end_of(self, saga_id: str, within: float = 60) -> StoredEvent:
-        return await self.told(f"keys.events.saga.*.*.{saga_id}", within, ENDS)
+        return await self.last_event(f"keys.events.saga.*.*.{saga_id}", within, ENDS)
 
-    async def told(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> StoredEvent:
-        """Waits for an event on *pattern* and returns the last (of *kinds*: the fifth token of its subject)."""
+    async def last_event(self, pattern: str, within: float = 20, kinds: frozenset[str] | None = None) -> StoredEvent:
+        """Waits for an event under *pattern* (of *kinds*: the fifth token of its subject); returns the last one."""
         async with asyncio.timeout(within):
             while True:
                 with contextlib.suppress(nats.errors.Error, nats.js.errors.Error):
@@ -125,9 +123,9 @@ class Suite:
             async with asyncio.timeout(within):
                 while True:
                     message = await inbox.next_msg(timeout=within)
-                    told = dict(message.headers or {})
-                    if told.get(Header.CAUSATION_ID) == command_id:
-                        return StoredEvent(0, message.subject, told, json.loads(message.data))
+                    received = dict(message.headers or {})
+                    if received.get(Header.CAUSATION_ID) == command_id:
+                        return StoredEvent(0, message.subject, received, json.loads(message.data))
         finally:
             await inbox.unsubscribe()
 
@@ -153,19 +151,19 @@ class Suite:
                 return found
 
     async def announced(self, saga_id: str) -> list[StoredEvent]:
-        """Returns a saga's announcements in the order of the log."""
+        """Returns the announcements of a saga, in the order of the log."""
         return [event for event in await self.events("keys.events.saga.>") if event.body["saga_id"] == saga_id]
 
     async def sees_in_slot(self, serial: str, slot: str) -> StoredEvent:
-        """Returns the outcome of verify-slot."""
+        """Verifies the slot; returns the outcome."""
         return await self.ask("yubikey.verify-slot", {"serial": serial, "slot": slot})
 
     async def bootstrap(self, **changes: Any) -> None:
-        authority = {"algorithm": "ec-p256", "validity_days": 3650}
+        ca = {"algorithm": "ec-p256", "validity_days": 3650}
         body = {
             "organization": "Acme",
-            "root": {"common_name": "Acme Root", **authority},
-            "intermediate": {"common_name": "Acme Issuing", **authority},
+            "root": {"common_name": "Acme Root", **ca},
+            "intermediate": {"common_name": "Acme Issuing", **ca},
         }
         self.bootstrap_request = {**body, **changes, "saga_id": str(uuid4())}
         end = await self.end_of(await self.start_saga("pki-bootstrap", **self.bootstrap_request))

@@ -58,11 +58,11 @@ class Toys:
     def answer(self, command: Command) -> Event | Rejection | AlreadyDone:
         log = self.log[command.aggregate_type, command.identity]
         answer: Event | Rejection | AlreadyDone = getattr(self, f"_{type(command).__name__}")(command, log)
-        if isinstance(answer, Event) and not isinstance(answer, issued.IssuanceChecked):  # which creates nothing
+        if isinstance(answer, Event) and not isinstance(answer, issued.IssuanceChecked):  # it creates nothing
             log.append(answer)
         return answer
 
-    def said(self, kind: type[Event], aggregate: str, identity: str) -> Any:
+    def find(self, kind: type[Event], aggregate: str, identity: str) -> Any:
         return next((event for event in self.log[aggregate, identity] if isinstance(event, kind)), None)
 
     # -- keys --------------------------------------------------------------------------------------------------------
@@ -72,7 +72,7 @@ class Toys:
 
     def _SignWithKey(self, c: keys.SignWithKey, log: list[Event]) -> Any:
         if not _alive(log):
-            return Rejection(RejectionCode.CONFLICT, "this key signs nothing")
+            return Rejection(RejectionCode.CONFLICT, "this key cannot sign")
         approved = {a.actor for a in c.approvals if a.message_sha256 == digest(c.message)}
         if len(approved) < getattr(log[0], "approvals", 0):
             return Rejection(RejectionCode.NOT_ALLOWED, "approvals are missing")
@@ -138,24 +138,24 @@ class Toys:
 
     # -- other sagas -------------------------------------------------------------------------------------------------
 
-    def _child(self, c: StartSaga, log: list[Event], saga_type: str, completed: type[Event], **made: Any) -> Any:
-        """Runs a child saga in no time: its outcome is completion, or failure with a leftover."""
+    def _child(self, c: StartSaga, log: list[Event], saga_type: str, completed: type[Event], **fields: Any) -> Any:
+        """Returns the end of a child saga at once: completed, or failed with a step left over."""
         about = {"saga_id": c.saga_id, "saga_type": saga_type, "sequence": len(log)}
         if self.withdrawn(log):
             return _taken()
         if self.children == "failed":
-            left = (protocol.LeftOver(step="generate-slot-key", reason="no outcome"),)
-            return protocol.SagaFailed(**about, reason="timeout", undone=(), left_over=left)
-        return completed.model_validate({**about, **made}, strict=False)
+            left_over = (protocol.LeftOver(step="generate-slot-key", reason="no outcome"),)
+            return protocol.SagaFailed(**about, reason="timeout", undone=(), left_over=left_over)
+        return completed.model_validate({**about, **fields}, strict=False)
 
     def _StartCertificateProvisioning(self, c: StartCertificateProvisioning, log: list[Event]) -> Any:
-        made = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": c.slot or "9a", **_ISSUED}
+        fields = {"key_id": ISSUER_ID, "certificate_id": ISSUER_ID, "slot": c.slot or "9a", **_ISSUED}
         kind = CertificateProvisioningCompleted
-        return self._child(c, log, "certificate-provisioning", kind, **made)
+        return self._child(c, log, "certificate-provisioning", kind, **fields)
 
     def _StartCertificateRenewal(self, c: sagas.StartCertificateRenewal, log: list[Event]) -> Any:
-        made = {"predecessor_id": c.certificate_id, "certificate_id": c.saga_id, **_ISSUED}
-        return self._child(c, log, "certificate-renewal", sagas.CertificateRenewalCompleted, **made)
+        fields = {"predecessor_id": c.certificate_id, "certificate_id": c.saga_id, **_ISSUED}
+        return self._child(c, log, "certificate-renewal", sagas.CertificateRenewalCompleted, **fields)
 
     def _StartCrlPublication(self, c: StartCrlPublication, log: list[Event]) -> Any:
         return self._child(c, log, "crl-publication", CrlPublicationCompleted, issuer_id=c.issuer_id, number=7)
@@ -175,25 +175,27 @@ class Toys:
     def _CheckIssuance(self, c: certificates.CheckIssuance, log: list[Event]) -> Any:
         if c.validity_days > 3650:
             return Rejection(RejectionCode.INVALID, "it would outlive its issuer")
-        asked = ("certificate_id", "profile", "issuer_id", "algorithm", "validity_days")
-        return issued.IssuanceChecked(**{name: getattr(c, name) for name in asked})
+        copied = ("certificate_id", "profile", "issuer_id", "algorithm", "validity_days")
+        return issued.IssuanceChecked(**{name: getattr(c, name) for name in copied})
 
     def _CreateCertificate(self, c: certificates.CreateCertificate, log: list[Event]) -> Any:
         signing_key_id = c.signing_key_id or self._key_of(c.issuer_id)
-        facts = {"profile": c.profile, "issuer_id": c.issuer_id, "key_id": c.key_id, "signing_key_id": signing_key_id}
-        return _taken() if log else issued.CertificateCreated(**self._created(c.certificate_id), **facts)
+        fields = {"profile": c.profile, "issuer_id": c.issuer_id, "key_id": c.key_id, "signing_key_id": signing_key_id}
+        return _taken() if log else issued.CertificateCreated(**self._created(c.certificate_id), **fields)
 
     def _RenewCertificate(self, c: certificates.RenewCertificate, log: list[Event]) -> Any:
-        facts = {"profile": Profile.TLS_SERVER, "issuer_id": ISSUER_ID, "key_id": None, "signing_key_id": ISSUER_ID}
-        renewed = issued.CertificateRenewed(**self._created(c.certificate_id), **facts, predecessor_id=c.predecessor_id)
+        fields = {"profile": Profile.TLS_SERVER, "issuer_id": ISSUER_ID, "key_id": None, "signing_key_id": ISSUER_ID}
+        renewed = issued.CertificateRenewed(
+            **self._created(c.certificate_id), **fields, predecessor_id=c.predecessor_id
+        )
         return _taken() if log else renewed
 
     def _SignCertificate(self, c: certificates.SignCertificate, log: list[Event]) -> Any:
         if not _alive(log):
             return _taken()
         same = ("certificate_id", "profile", "serial", "issuer_id", "key_id", "not_before", "not_after")
-        facts = {name: getattr(log[0], name) for name in same}
-        return issued.CertificateSigned(**{**facts, **self.life}, certificate_pem=PEM, fingerprint_sha256=SHA)
+        fields = {name: getattr(log[0], name) for name in same}
+        return issued.CertificateSigned(**{**fields, **self.life}, certificate_pem=PEM, fingerprint_sha256=SHA)
 
     def _RevokeCertificate(self, c: certificates.RevokeCertificate, log: list[Event]) -> Any:
         if log and not _alive(log):
@@ -204,8 +206,8 @@ class Toys:
         return issued.CertificateSuperseded(certificate_id=c.certificate_id, successor_id=c.successor_id)
 
     def _AnnounceExpiry(self, c: certificates.AnnounceExpiry, log: list[Event]) -> Any:
-        facts = {"profile": Profile.TLS_SERVER, "not_after": END, "renewal": True}
-        return issued.CertificateExpiring(certificate_id=c.certificate_id, **facts) if _alive(log) else AlreadyDone()
+        fields = {"profile": Profile.TLS_SERVER, "not_after": END, "renewal": True}
+        return issued.CertificateExpiring(certificate_id=c.certificate_id, **fields) if _alive(log) else AlreadyDone()
 
     def _ExpireCertificate(self, c: certificates.ExpireCertificate, log: list[Event]) -> Any:
         return (
@@ -242,26 +244,26 @@ class Toys:
         )
 
     def _PrepareOcsp(self, c: ocsp.PrepareOcsp, log: list[Event]) -> Any:
-        one = ocsp.OcspAnswer(certificate_id=ISSUER_ID, serial="01", tbs=b"answer", issuer_key_hash="0" * 40)
-        facts = {"answers": (one,), "signature_algorithm": _ECDSA, "everyone": not c.certificate_ids}
+        answer = ocsp.OcspAnswer(certificate_id=ISSUER_ID, serial="01", tbs=b"answer", issuer_key_hash="0" * 40)
+        fields = {"answers": (answer,), "signature_algorithm": _ECDSA, "everyone": not c.certificate_ids}
         through = {"through": 0} if "through" in ocsp.OcspPrepared.model_fields else {}
-        return ocsp.OcspPrepared(**self._batch(c), **facts, **through, signing_key_id=ISSUER_ID, more_after=None)
+        return ocsp.OcspPrepared(**self._batch(c), **fields, **through, signing_key_id=ISSUER_ID, more_after=None)
 
     def _PublishOcsp(self, c: ocsp.PublishOcsp, log: list[Event]) -> Any:
         prepared = log[0]
         same = ("batch_id", "issuer_id", "responder_id", "this_update", "next_update", "everyone", "more_after")
-        facts = {name: getattr(prepared, name) for name in same}
-        return ocsp.OcspPublished(**facts, answers=(), next_at=END)
+        fields = {name: getattr(prepared, name) for name in same}
+        return ocsp.OcspPublished(**fields, answers=(), next_at=END)
 
     def _PublishTrustBundle(self, c: bundles.PublishTrustBundle, log: list[Event]) -> Any:
-        said = {"fingerprints_sha256": (SHA,), "certificates_pem": (PEM,), "version": len(log) + 1}
-        return bundles.TrustBundlePublished(**c.model_dump(), **said)
+        fields = {"fingerprints_sha256": (SHA,), "certificates_pem": (PEM,), "version": len(log) + 1}
+        return bundles.TrustBundlePublished(**c.model_dump(), **fields)
 
     def _CreateSshCertificate(self, c: ssh.CreateSshCertificate, log: list[Event]) -> Any:
         same = ("ssh_certificate_id", "kind", "signing_key_id", "ca_public_key_pem", "key_identity", "principals")
-        facts = {name: getattr(c, name) for name in same}
-        how = {"tbs": b"tbs", "tbs_sha256": digest(b"tbs"), "serial": "1", "signature_algorithm": _ECDSA}
-        return _taken() if log else ssh.SshCertificateCreated(**facts, **how, valid_after=BORN, valid_before=END)
+        fields = {name: getattr(c, name) for name in same}
+        details = {"tbs": b"tbs", "tbs_sha256": digest(b"tbs"), "serial": "1", "signature_algorithm": _ECDSA}
+        return _taken() if log else ssh.SshCertificateCreated(**fields, **details, valid_after=BORN, valid_before=END)
 
     def _SignSshCertificate(self, c: ssh.SignSshCertificate, log: list[Event]) -> Any:
         if not _alive(log):
@@ -272,8 +274,8 @@ class Toys:
     def _RevokeSshCertificate(self, c: ssh.RevokeSshCertificate, log: list[Event]) -> Any:
         if log and not _alive(log):
             return AlreadyDone()
-        facts = {"reason": c.reason, "existed": bool(log)}
-        return ssh.SshCertificateRevoked(ssh_certificate_id=c.ssh_certificate_id, **facts)
+        fields = {"reason": c.reason, "existed": bool(log)}
+        return ssh.SshCertificateRevoked(ssh_certificate_id=c.ssh_certificate_id, **fields)
 
     # -- NATS ---------------------------------------------------------------------------------------------------------
 
@@ -293,8 +295,8 @@ class Toys:
         """Runs the real decider with valid signatures and an existing account as issuer."""
         state = NATS_JWT.initial
         context = Context(command_id=UUID(ISSUER_ID), aggregate_id=command.nats_jwt_id, at=BORN)
-        there_before = [ACCOUNT_JWT, ACCOUNT_SIGNED] if command.nats_jwt_id == ISSUER_ID else []
-        for event in [*there_before, *log]:
+        existing = [ACCOUNT_JWT, ACCOUNT_SIGNED] if command.nats_jwt_id == ISSUER_ID else []
+        for event in [*existing, *log]:
             state = NATS_JWT.evolve(state, event)
         output = NATS_JWT.decide(state, command, context)
         if isinstance(output, Perform):
@@ -315,11 +317,11 @@ class Toys:
         }
 
     def _batch(self, c: ocsp.PrepareOcsp) -> dict[str, Any]:
-        who = {"issuer_id": c.issuer_id, "responder_id": c.responder_id or ISSUER_ID}
-        return {"batch_id": c.batch_id, **who, "this_update": BORN, "next_update": END}
+        issuer = {"issuer_id": c.issuer_id, "responder_id": c.responder_id or ISSUER_ID}
+        return {"batch_id": c.batch_id, **issuer, "this_update": BORN, "next_update": END}
 
     def _key_of(self, certificate_id: str | None) -> str:
-        created = self.said(issued.CertificateCreated, "certificate", certificate_id or "")
+        created = self.find(issued.CertificateCreated, "certificate", certificate_id or "")
         return (created and created.key_id) or ISSUER_ID
 
 

@@ -7,7 +7,7 @@ import inspect
 async def until(condition, within=15):
     """Polls *condition*, a function or coroutine function, every few milliseconds until it is true."""
     async with asyncio.timeout(within):
-        while not await _value(condition):  # noqa: ASYNC110 - what is waited for can set no Event here
+        while not await _value(condition):  # noqa: ASYNC110 - another process cannot set an Event
             await asyncio.sleep(0.005)
 
 

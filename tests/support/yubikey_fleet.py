@@ -24,7 +24,7 @@ from shared.nats.kv import read_until_end
 ROOT = Path(__file__).parents[2]
 SECRET = bytes(range(1, 33))
 LEASE = 3
-ANSWERS = ("keys.events.yubikey.>", "keys.events.command.>")
+OUTCOMES = ("keys.events.yubikey.>", "keys.events.command.>")
 
 
 class Member:
@@ -88,7 +88,7 @@ class Fleet:
         self.client = client
         self.directory = directory
         self.members = []
-        self._heard = defaultdict(asyncio.Event)
+        self._received = defaultdict(asyncio.Event)
         self._listening = None
 
     async def join(self, name, serials, **settings):
@@ -110,22 +110,26 @@ class Fleet:
 
     async def answer_to(self, command_id, within=30):
         async with asyncio.timeout(within):
-            await self._heard[command_id].wait()
-        await self.until(lambda: self.answers_to(command_id), within)  # heard, it may not be stored yet
+            await self._received[command_id].wait()
+        await self.until(
+            lambda: self.answers_to(command_id), within
+        )  # a core subscription receives it before it is stored
         return (await self.answers_to(command_id))[0]
 
     async def _listen(self):
-        async def hear(message):
-            self._heard[message.headers[Header.CAUSATION_ID]].set()
+        async def on_event(message):
+            self._received[message.headers[Header.CAUSATION_ID]].set()
 
         if self._listening is None:
-            self._listening = await self.client.subscribe("keys.events.>", cb=hear)
+            self._listening = await self.client.subscribe("keys.events.>", cb=on_event)
 
     async def answers_to(self, command_id):
-        return [(kind, body) for kind, body, headers in await self.told() if headers[Header.CAUSATION_ID] == command_id]
+        return [
+            (kind, body) for kind, body, headers in await self.events() if headers[Header.CAUSATION_ID] == command_id
+        ]
 
-    async def told(self, pattern="keys.events.>"):
-        """All events so far: type, body, headers."""
+    async def events(self, pattern="keys.events.>"):
+        """Returns all events so far: type, body, headers."""
         try:
             subscription = await self.client.jetstream().subscribe(pattern, stream="KEYS_EVENTS", ordered_consumer=True)
         except NotFoundError:
@@ -136,7 +140,7 @@ class Fleet:
         ]
 
     async def kinds(self, pattern):
-        return [kind for kind, *_ in await self.told(pattern)]
+        return [kind for kind, *_ in await self.events(pattern)]
 
     async def until(self, condition, within=30):
         async with asyncio.timeout(within):

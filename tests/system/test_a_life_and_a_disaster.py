@@ -174,7 +174,7 @@ async def test_the_end_of_an_imported_certificate_is_told_when_it_comes(life):
     about = {"certificate_pem": pem(leaf), "profile": "piv-authentication", "issuer_id": FOREIGN}
     imported = await life.does("import", str(uuid4()), **about)
 
-    told = await life.told(f"keys.events.certificate.expired.{imported['certificate_id']}")
+    told = await life.last_event(f"keys.events.certificate.expired.{imported['certificate_id']}")
     expiring = await life.events(f"keys.events.certificate.expiring.{imported['certificate_id']}")
 
     assert told.body["not_after"] == imported["not_after"]
@@ -197,8 +197,8 @@ async def test_the_news_that_an_end_is_near_begins_a_renewal_where_policy_wants_
     told = encode_event(near, Lineage.root(new_id()), "certificate")
     await life.client.jetstream().publish(told.subject, told.payload, headers=told.headers)
 
-    superseded = await life.told(f"keys.events.certificate.superseded.{certificate_id}")
-    renewed = await life.told(f"keys.events.certificate.signed.{superseded.body['successor_id']}")
+    superseded = await life.last_event(f"keys.events.certificate.superseded.{certificate_id}")
+    renewed = await life.last_event(f"keys.events.certificate.signed.{superseded.body['successor_id']}")
 
     old, new = [x509.load_pem_x509_certificate(each.body["certificate_pem"].encode()) for each in (signed, renewed)]
     new.verify_directly_issued_by(x509.load_pem_x509_certificate(life.chain[1].encode()))
@@ -222,7 +222,7 @@ async def test_a_key_ends_when_it_was_said_to(life):
     at = datetime.now(UTC) + 2 * SECOND
     key = (await life.ask("key.generate", {"algorithm": "ec-p256", "expires_at": at.isoformat()})).body
 
-    await life.told(f"keys.events.key.expired.{key['key_id']}")
+    await life.last_event(f"keys.events.key.expired.{key['key_id']}")
 
     to_sign = {"key_id": key["key_id"], "message": "aGVsbG8=", "purpose": "digital-signature"}
     refused = await life.ask("key.sign", to_sign | {"signature_algorithm": "ecdsa-sha256"})
@@ -239,7 +239,7 @@ async def test_a_root_that_two_must_approve_signs_nothing_without_them(life):
         approvals=2,
     )
     for step in ("approve-root-certificate", "approve-intermediate-certificate", "approve-root-crl"):
-        waiting = (await life.told(f"keys.events.saga.*.waiting.{step}.{saga_id}")).body
+        waiting = (await life.last_event(f"keys.events.saga.*.waiting.{step}.{saga_id}")).body
         if step == "approve-root-certificate":
             [created] = [
                 each.body

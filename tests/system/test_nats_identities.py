@@ -77,9 +77,9 @@ async def test_the_user_may_do_no_more_than_its_permissions_say(server, provisio
         await ada.subscribe("gossip.>")
         await ada.flush()
 
-        await until(lambda: len(ada.refusals) == 2)
+        await until(lambda: len(ada.errors) == 2)
     assert {"permissions violation for publish to", "permissions violation for subscription to"} == {
-        each.split(": ", 1)[-1].split(' "')[0].lower() for each in ada.refusals
+        each.split(": ", 1)[-1].split(' "')[0].lower() for each in ada.errors
     }
 
 

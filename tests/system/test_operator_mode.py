@@ -212,7 +212,7 @@ async def test_a_role_that_the_catalog_allows_other_things_than_its_jwt_is_named
 async def test_a_renewal_that_is_under_way_is_waited_for(suite, typist):
     os.kill(suite.pid("key"), signal.SIGSTOP)
     saga_id = await issued_by_another(suite, "repository/2", "repository")
-    await suite.told(f"keys.events.saga.nats-user-issuance.started.{saga_id}")
+    await suite.last_event(f"keys.events.saga.nats-user-issuance.started.{saga_id}")
 
     running = asyncio.create_task(typist.succeeds(rerun(more="--role repository")))
     while not [

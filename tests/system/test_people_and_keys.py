@@ -57,9 +57,9 @@ async def test_a_person_goes(suite):
     assert end.tokens[4] == "completed", end.body
 
     for certificate_id in ids:
-        revoked = await suite.told(f"keys.events.certificate.revoked.{certificate_id}")
+        revoked = await suite.last_event(f"keys.events.certificate.revoked.{certificate_id}")
         assert revoked.body["reason"] == "affiliationChanged"
-        await suite.told(f"keys.events.certificate.crl-published.{suite.issuer_id}")
+        await suite.last_event(f"keys.events.certificate.crl-published.{suite.issuer_id}")
     detected = await suite.ask("yubikey.detect", {"serial": "42000003"})
     assert (detected.body["slots"], detected.body["default_pin"]) == ([], True)
 
@@ -70,7 +70,7 @@ async def test_a_device_is_lost(suite):
     end = await ended(suite, "device-lost", yubikey_serial="42000004", certificate_ids=ids, location="a train")
     assert end.tokens[4] == "completed", end.body
 
-    revoked = await suite.told(f"keys.events.certificate.revoked.{ids[0]}")
+    revoked = await suite.last_event(f"keys.events.certificate.revoked.{ids[0]}")
     assert revoked.body["reason"] == "keyCompromise"
     refused = await suite.ask("yubikey.generate-key", {"serial": "42000004", "slot": "9c", "algorithm": "ec-p256"})
     assert "is lost" in refused.body["message"]
@@ -80,15 +80,15 @@ async def test_a_key_gives_way_to_another_and_its_certificates_follow(suite):
     wish = {"issuer_id": suite.issuer_id, "profile": "tls-client", "subject": {"common_name": "service"}}
     issued = await ended(suite, "certificate-issuance", **wish, algorithm="ec-p256", validity_days=90)
     key_id, certificate_id = issued.body["key_id"], issued.body["certificate_id"]
-    purpose = (await suite.told(f"keys.events.key.generated.{key_id}")).body["purpose"]
+    purpose = (await suite.last_event(f"keys.events.key.generated.{key_id}")).body["purpose"]
     rotation = {"key_id": key_id, "algorithm": "ec-p384", "purpose": purpose, "certificate_ids": [certificate_id]}
     end = await ended(suite, "key-rotation", **rotation)
 
     assert end.tokens[4] == "completed", end.body
     successor, (renewed,) = end.body["successor_id"], end.body["certificate_ids"]
-    assert (await suite.told(f"keys.events.certificate.signed.{renewed}")).body["key_id"] == successor
-    assert (await suite.told(f"keys.events.certificate.revoked.{certificate_id}")).body["reason"] == "superseded"
-    await suite.told(f"keys.events.key.archived.{key_id}")
+    assert (await suite.last_event(f"keys.events.certificate.signed.{renewed}")).body["key_id"] == successor
+    assert (await suite.last_event(f"keys.events.certificate.revoked.{certificate_id}")).body["reason"] == "superseded"
+    await suite.last_event(f"keys.events.key.archived.{key_id}")
 
 
 async def test_a_key_whose_certificates_cannot_be_issued_anew_does_not_give_way(suite):
@@ -96,7 +96,7 @@ async def test_a_key_whose_certificates_cannot_be_issued_anew_does_not_give_way(
     wish = {"issuer_id": suite.issuer_id, "profile": "tls-client", "subject": {"common_name": "svc"}}
     issued = (await ended(suite, "certificate-issuance", **wish, algorithm="ec-p256", validity_days=90)).body
     await ended(suite, "certificate-renewal", certificate_id=issued["certificate_id"])  # it is superseded by that
-    purpose = (await suite.told(f"keys.events.key.generated.{issued['key_id']}")).body["purpose"]
+    purpose = (await suite.last_event(f"keys.events.key.generated.{issued['key_id']}")).body["purpose"]
     rotation = {"key_id": issued["key_id"], "algorithm": "ec-p384", "purpose": purpose}
 
     saga_id = await suite.start_saga("key-rotation", **rotation, certificate_ids=[issued["certificate_id"]])
@@ -112,7 +112,7 @@ async def test_a_complete_provisioning_is_withdrawn(suite):
     saga_id = await suite.provision(yubikey_serial="42000005")
     assert (await suite.end_of(saga_id)).tokens[4] == "completed"
     await suite.ask("saga.withdraw", {"saga_id": saga_id, "reason": "the wrong person"})
-    undone = await suite.told(f"keys.events.saga.certificate-provisioning.undone.*.{saga_id}")
+    undone = await suite.last_event(f"keys.events.saga.certificate-provisioning.undone.*.{saga_id}")
 
     assert undone.body["undone"] == ["create-certificate", "generate-slot-key"]
     detected = await suite.ask("yubikey.detect", {"serial": "42000005"})

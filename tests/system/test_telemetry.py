@@ -117,7 +117,7 @@ async def test_a_retried_delivery_belongs_to_the_same_trace_and_points_to_the_on
 
     await until(it_is_in_hand)
     os.kill(suite.pid("key"), signal.SIGKILL)
-    await suite.told(f"keys.events.key.generated.{request['key_id']}", within=40)
+    await suite.last_event(f"keys.events.key.generated.{request['key_id']}", within=40)
     trace_id = UUID(command_id).hex
 
     def handled():

@@ -162,7 +162,7 @@ async def test_a_saga_cancelled_in_mid_flight_is_undone(suite, standing_still, o
     wish = {"yubikey_serial": "42000008", "slot": slot, "key_origin": origin}
     with stopped(suite, standing_still):
         saga_id = await suite.provision(**wish)
-        await suite.told(f"keys.events.saga.*.started.{saga_id}")
+        await suite.last_event(f"keys.events.saga.*.started.{saga_id}")
         cancelled = await suite.ask("saga.cancel", {"saga_id": saga_id, "reason": "wrong person"})
         assert cancelled.tokens[4] == "compensating"
         assert (cancelled.body["code"], cancelled.body["reason"]) == ("cancelled", "wrong person")
@@ -176,7 +176,7 @@ async def test_a_saga_cancelled_in_mid_flight_is_undone(suite, standing_still, o
 async def test_a_saga_waits_for_a_service_that_stands_still_and_then_goes_on(suite):
     with stopped(suite, "certificate"):
         saga_id = await suite.provision(yubikey_serial="42000009")
-        started = await suite.told(f"keys.events.saga.*.started.{saga_id}")
+        started = await suite.last_event(f"keys.events.saga.*.started.{saga_id}")
         assert (await suite.announced(saga_id))[-1].sequence == started.sequence
 
     assert (await suite.end_of(saga_id)).tokens[4] == "completed"

@@ -147,7 +147,7 @@ async def test_what_was_done_and_what_was_in_flight_survives_the_death_of_everyt
             done = await suite.end_of(await suite.provision())
             os.kill(first.pids()["yubikey"], signal.SIGSTOP)
             in_flight = await suite.provision(purpose="digital-signature", key_origin="imported")
-            await suite.told(f"keys.events.saga.*.step.attach-signature.{in_flight}")
+            await suite.last_event(f"keys.events.saga.*.step.attach-signature.{in_flight}")
             issuer_id, pids = suite.issuer_id, first.pids()
         await first.kill_everything()
         await until(lambda: not any(is_alive(pid) for pid in pids.values()))

@@ -80,7 +80,7 @@ async def in_the_midst(suite):
     await asyncio.gather(*map(suite.end_of, over))
     os.kill(suite.pid("certificate"), signal.SIGSTOP)
     under_way = await begin(suite, SERIALS[1:])
-    await asyncio.gather(*(suite.told(f"keys.events.saga.*.started.{saga_id}") for saga_id in under_way))
+    await asyncio.gather(*(suite.last_event(f"keys.events.saga.*.started.{saga_id}") for saga_id in under_way))
     return over, under_way
 
 

@@ -444,7 +444,7 @@ def _resolve_undo(
     left_over = tuple(left for left in saga.left_over if left.step != command.step)
     if saga.phase is not Phase.FAILED or left_over == saga.left_over:
         names = ", ".join(left.step for left in saga.left_over) or "nothing"
-        return _conflict(saga, f"it is {saga.phase}; what could not be undone is {names}")
+        return _conflict(saga, f"it is {saga.phase}; the steps that could not be undone: {names}")
     saga = saga.with_announcement(_resolved(saga, command), cause.message_id)
     undone = saga.undone if command.step in saga.undone else (*saga.undone, command.step)
     resolved = (*saga.resolved, command.step)

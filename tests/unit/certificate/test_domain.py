@@ -219,19 +219,19 @@ def test_a_key_must_be_fit_for_its_profile(profile, algorithm):
     if algorithm in FITTING[profile]:
         assert isinstance(asked.answer, Perform)
     else:
-        asked.then_refuses(
+        asked.then_rejects(
             RejectionCode.INVALID, f"profile {profile}", KEY_TYPES[algorithm] if algorithm != "rsa-2048" else "3072"
         )
 
 
 @pytest.mark.parametrize("history", [(CREATED,), (CREATED, SIGNED)])
 def test_what_is_created_or_issued_stands(history):
-    certificate.given(*history).when(CHECK).then_it_stands()
+    certificate.given(*history).when(CHECK).then_already_done()
 
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_what_is_revoked_would_not_be_issued(history):
-    certificate.given(*history).when(CHECK).then_refuses(RejectionCode.CONFLICT, "revoked", "never used again")
+    certificate.given(*history).when(CHECK).then_rejects(RejectionCode.CONFLICT, "revoked", "never used again")
 
 
 # -- creating: a root -----------------------------------------------------------------------------------------------
@@ -247,15 +247,15 @@ def test_a_roots_key_is_known_by_either_id(key_id, signing_key_id):
 
 
 def test_a_root_needs_the_id_of_the_key_that_signs_it():
-    certificate.given().when(with_(ROOT, key_id=None)).then_refuses(RejectionCode.INVALID, "signing_key_id")
+    certificate.given().when(with_(ROOT, key_id=None)).then_rejects(RejectionCode.INVALID, "signing_key_id")
 
 
 def test_a_root_is_signed_by_no_other_key():
-    certificate.given().when(with_(ROOT, signing_key_id=CA_KEY_ID)).then_refuses(RejectionCode.INVALID, "own key")
+    certificate.given().when(with_(ROOT, signing_key_id=CA_KEY_ID)).then_rejects(RejectionCode.INVALID, "own key")
 
 
 def test_a_root_has_no_issuer():
-    certificate.given().when(with_(ROOT, issuer_id=ISSUER_ID)).then_refuses(RejectionCode.INVALID, "issuer_id")
+    certificate.given().when(with_(ROOT, issuer_id=ISSUER_ID)).then_rejects(RejectionCode.INVALID, "issuer_id")
 
 
 # -- creating: everything else --------------------------------------------------------------------------------------
@@ -263,7 +263,7 @@ def test_a_root_has_no_issuer():
 def test_everything_but_a_root_needs_an_issuer(profile):
     wish = with_(LEAF, profile=profile, issuer_id=None)
 
-    certificate.given().when(wish).then_refuses(RejectionCode.INVALID, "issuer_id", profile)
+    certificate.given().when(wish).then_rejects(RejectionCode.INVALID, "issuer_id", profile)
 
 
 def test_its_issuer_is_looked_at_first():
@@ -285,7 +285,7 @@ def test_what_was_built_is_created():
 
 
 def test_what_cannot_be_built_is_refused_for_its_reason():
-    certificate.given().when(RequestInvalid("an RSA key")).then_refuses(RejectionCode.INVALID, "an RSA key")
+    certificate.given().when(RequestInvalid("an RSA key")).then_rejects(RejectionCode.INVALID, "an RSA key")
 
 
 # -- creating: who may issue what -----------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_what_cannot_be_built_is_refused_for_its_reason():
     ],
 )
 def test_only_an_issued_certificate_issues(issuer, code, word):
-    certificate.given().when(for_issuer(issuer=issuer)).then_refuses(code, ISSUER_ID, word)
+    certificate.given().when(for_issuer(issuer=issuer)).then_rejects(code, ISSUER_ID, word)
 
 
 @pytest.mark.parametrize("profile", [Profile.INTERMEDIATE, *LEAVES])
@@ -318,7 +318,7 @@ def test_an_intermediate_issues_leaves(profile):
 def test_an_intermediate_issues_no_other_authority():
     message = for_issuer(INTERMEDIATE, INTERMEDIATE_STATE)
 
-    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "path length")
+    certificate.given().when(message).then_rejects(RejectionCode.NOT_ALLOWED, "path length")
 
 
 @pytest.mark.parametrize("profile", LEAVES)
@@ -326,7 +326,7 @@ def test_an_intermediate_issues_no_other_authority():
 def test_a_leaf_issues_nothing(profile, wanted):
     message = for_issuer(LEAF, replace(ROOT_STATE, profile=profile), profile=wanted)
 
-    certificate.given().when(message).then_refuses(RejectionCode.NOT_ALLOWED, "not a CA certificate")
+    certificate.given().when(message).then_rejects(RejectionCode.NOT_ALLOWED, "not a CA certificate")
 
 
 # -- creating: the key that signs -----------------------------------------------------------------------------------
@@ -339,13 +339,13 @@ def test_the_signing_key_may_be_named():
 def test_the_signing_key_must_be_the_issuers():
     message = for_issuer(signing_key_id=OTHER_ID)
 
-    certificate.given().when(message).then_refuses(RejectionCode.INVALID, "signing_key_id", CA_KEY_ID)
+    certificate.given().when(message).then_rejects(RejectionCode.INVALID, "signing_key_id", CA_KEY_ID)
 
 
 def test_the_signing_key_must_be_named_where_the_issuers_has_no_id():
     nameless = replace(INTERMEDIATE_STATE, key_id=None)
 
-    certificate.given().when(for_issuer(issuer=nameless)).then_refuses(
+    certificate.given().when(for_issuer(issuer=nameless)).then_rejects(
         RejectionCode.INVALID, "signing_key_id is needed"
     )
     answer = certificate.given().when(for_issuer(issuer=nameless, signing_key_id=OTHER_ID)).answer
@@ -384,7 +384,7 @@ def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(
     issuer = replace(INTERMEDIATE_STATE, not_after=NOON + left)
 
     message = for_issuer(LEAF, issuer, validity_days=10)
-    certificate.given().when(message).then_refuses(RejectionCode.INVALID, f"at most {possible} validity_days")
+    certificate.given().when(message).then_rejects(RejectionCode.INVALID, f"at most {possible} validity_days")
     assert validity(issuer, possible) == (BEGIN, min(NOON + possible * DAY, issuer.not_after))
 
 
@@ -392,7 +392,7 @@ def test_it_is_refused_where_a_day_or_more_is_missing_and_told_what_is_possible(
 def test_an_issuer_issues_only_while_it_is_valid(begin, end):
     issuer = replace(INTERMEDIATE_STATE, not_before=NOON + begin, not_after=NOON + end)
 
-    certificate.given().when(for_issuer(issuer=issuer)).then_refuses(RejectionCode.CONFLICT, "valid from")
+    certificate.given().when(for_issuer(issuer=issuer)).then_rejects(RejectionCode.CONFLICT, "valid from")
 
 
 NAMED = {
@@ -412,7 +412,7 @@ def test_each_profile_has_its_longest_validity(profile, days):
 
     assert isinstance(certificate.given().when(with_(wish, validity_days=days)).answer, Perform)
     longer = certificate.given().when(with_(wish, validity_days=days + 1))
-    longer.then_refuses(RejectionCode.INVALID, f"at most {days} days")
+    longer.then_rejects(RejectionCode.INVALID, f"at most {days} days")
 
 
 # -- creating again -------------------------------------------------------------------------------------------------
@@ -422,7 +422,7 @@ HISTORIES = [(CREATED,), (CREATED, SIGNED)]
 @pytest.mark.parametrize("history", HISTORIES)
 @pytest.mark.parametrize("signing_key_id", [None, CA_KEY_ID])
 def test_the_same_certificate_is_created_once(history, signing_key_id):
-    certificate.given(*history).when(with_(LEAF, signing_key_id=signing_key_id)).then_it_stands()
+    certificate.given(*history).when(with_(LEAF, signing_key_id=signing_key_id)).then_already_done()
 
 
 @pytest.mark.parametrize("history", HISTORIES)
@@ -436,12 +436,12 @@ def test_the_same_certificate_is_created_once(history, signing_key_id):
     ],
 )
 def test_an_id_is_of_one_certificate(history, different):
-    certificate.given(*history).when(with_(LEAF, **different)).then_refuses(RejectionCode.CONFLICT, "another")
+    certificate.given(*history).when(with_(LEAF, **different)).then_rejects(RejectionCode.CONFLICT, "another")
 
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_the_id_of_a_revoked_certificate_is_never_used_again(history):
-    certificate.given(*history).when(LEAF).then_refuses(RejectionCode.CONFLICT, "revoked", "never used again")
+    certificate.given(*history).when(LEAF).then_rejects(RejectionCode.CONFLICT, "revoked", "never used again")
 
 
 # -- signing --------------------------------------------------------------------------------------------------------
@@ -470,7 +470,7 @@ def test_a_root_is_its_own_issuer_and_is_signed_at_once():
     ],
 )
 def test_nothing_is_signed_once_its_issuer_is_not_good_any_more(issuer, word):
-    certificate.given(CREATED).when(RelatedFetched(SIGN, issuer)).then_refuses(RejectionCode.CONFLICT, ISSUER_ID, word)
+    certificate.given(CREATED).when(RelatedFetched(SIGN, issuer)).then_rejects(RejectionCode.CONFLICT, ISSUER_ID, word)
 
 
 def test_a_certificate_with_its_signature_is_signed():
@@ -479,20 +479,20 @@ def test_a_certificate_with_its_signature_is_signed():
 
 def test_a_wrong_signature_is_refused():
     wrong = certificate.given(CREATED).when(SignatureInvalid(ID))
-    wrong.then_refuses(RejectionCode.INVALID, "does not verify with the issuer's public key")
+    wrong.then_rejects(RejectionCode.INVALID, "does not verify with the issuer's public key")
 
 
 def test_nothing_is_signed_that_was_not_created():
-    certificate.given().when(SIGN).then_refuses(RejectionCode.NOT_FOUND, ID, "create it first")
+    certificate.given().when(SIGN).then_rejects(RejectionCode.NOT_FOUND, ID, "create it first")
 
 
 def test_a_certificate_is_signed_once():
-    certificate.given(CREATED, SIGNED).when(SIGN).then_it_stands()
+    certificate.given(CREATED, SIGNED).when(SIGN).then_already_done()
 
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_a_revoked_certificate_is_not_signed(history):
-    certificate.given(*history).when(SIGN).then_refuses(RejectionCode.CONFLICT, "revoked")
+    certificate.given(*history).when(SIGN).then_rejects(RejectionCode.CONFLICT, "revoked")
 
 
 # -- revoking -------------------------------------------------------------------------------------------------------
@@ -503,19 +503,19 @@ def test_a_certificate_is_revoked_signed_or_not(history, signed):
 
 @pytest.mark.parametrize("history", [(CREATED, REVOKED), (CREATED, SIGNED, REVOKED)])
 def test_a_certificate_is_revoked_once(history):
-    certificate.given(*history).when(REVOKE).then_it_stands()
+    certificate.given(*history).when(REVOKE).then_already_done()
 
 
 @pytest.mark.parametrize("history", [(CREATED, SIGNED, REVOKED), (VOIDED,)])
 def test_another_reason_is_not_taken_for_the_one_that_stands(history):
     worse = with_(REVOKE, reason=RevocationReason.KEY_COMPROMISE)
 
-    certificate.given(*history).when(worse).then_refuses(RejectionCode.CONFLICT, "revoked already, for")
-    certificate.given(*history).when(with_(worse, void_if_absent=True)).then_it_stands()
+    certificate.given(*history).when(worse).then_rejects(RejectionCode.CONFLICT, "revoked already, for")
+    certificate.given(*history).when(with_(worse, void_if_absent=True)).then_already_done()
 
 
 def test_nothing_is_revoked_that_was_not_created():
-    certificate.given().when(REVOKE).then_refuses(RejectionCode.NOT_FOUND, "void_if_absent")
+    certificate.given().when(REVOKE).then_rejects(RejectionCode.NOT_FOUND, "void_if_absent")
 
 
 def test_an_id_can_be_voided_before_anything_has_it():

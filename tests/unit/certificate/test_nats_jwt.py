@@ -127,8 +127,8 @@ def test_an_operator_vouches_for_itself_alone():
 
 
 def test_asked_for_again_it_stands_and_another_in_its_place_is_refused(issued):
-    given(*issued).when(wish()).then_it_stands()
-    given(*issued).when(wish(name="other")).then_refuses(RejectionCode.CONFLICT, "nats-jwt.revise")
+    given(*issued).when(wish()).then_already_done()
+    given(*issued).when(wish(name="other")).then_rejects(RejectionCode.CONFLICT, "nats-jwt.revise")
 
 
 def test_a_signature_by_the_issuer_makes_it_a_jwt():
@@ -146,7 +146,7 @@ def test_a_signature_by_anybody_else_does_not(signer):
     checked = asyncio.run(perform(CheckSignature(OPERATOR, first.tbs, KEYS[signer].sign(first.tbs))))
 
     assert checked == SignatureChecked(checked.effect, is_valid=False)
-    given(first).when(checked).then_refuses(RejectionCode.INVALID, "not by", OPERATOR)
+    given(first).when(checked).then_rejects(RejectionCode.INVALID, "not by", OPERATOR)
 
 
 def test_a_revised_account_keeps_out_who_was_revoked_by_then(issued):
@@ -202,7 +202,7 @@ def test_a_signature_told_again_is_answered_with_the_jwt_that_has_it_or_a_later_
     sign = SignNatsJwt(nats_jwt_id=ID, signature=bytes(64), version=1)
 
     given(*issued).when(sign).then(issued[-1])
-    given(*issued).when(SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))).then_it_stands()
+    given(*issued).when(SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))).then_already_done()
 
 
 def test_other_limits_are_another_jwt_and_the_same_are_none(issued):
@@ -211,13 +211,13 @@ def test_other_limits_are_another_jwt_and_the_same_are_none(issued):
     second = created(*issued, asked=ReviseNatsJwt(nats_jwt_id=ID, limits=limits))
 
     assert claims(second)["nats"]["limits"]["conn"] == 3
-    given(*issued).when(ReviseNatsJwt(nats_jwt_id=ID, limits=NatsAccountLimits())).then_it_stands()
+    given(*issued).when(ReviseNatsJwt(nats_jwt_id=ID, limits=NatsAccountLimits())).then_already_done()
 
 
 def test_only_an_account_s_is_revised():
     first = created(asked=wish(NatsEntity.USER))
 
-    given(first, signed(first)).when(revoking(USER)).then_refuses(RejectionCode.CONFLICT, "no account's")
+    given(first, signed(first)).when(revoking(USER)).then_rejects(RejectionCode.CONFLICT, "no account's")
 
 
 REVOKED = NatsJwtRevoked(nats_jwt_id=ID, reason="left", subject=ACCOUNT)
@@ -226,18 +226,18 @@ REVOKE = RevokeNatsJwt(nats_jwt_id=ID, reason="left")
 
 def test_a_revoked_one_is_never_another_again(issued):
     given(*issued).when(REVOKE).then(REVOKED)
-    given(*issued, REVOKED).when(REVOKE).then_it_stands()
+    given(*issued, REVOKED).when(REVOKE).then_already_done()
     for asked in (wish(), revoking(USER), SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))):
-        given(*issued, REVOKED).when(asked).then_refuses(RejectionCode.CONFLICT)
+        given(*issued, REVOKED).when(asked).then_rejects(RejectionCode.CONFLICT)
 
 
 def test_one_that_is_taken_back_before_it_is_made_is_never_made():
     void = NatsJwtRevoked(nats_jwt_id=ID, reason="left", existed=False)
 
     given().when(RevokeNatsJwt(nats_jwt_id=ID, reason="left", void_if_absent=True)).then(void)
-    given(void).when(wish()).then_refuses(RejectionCode.CONFLICT, "already")
+    given(void).when(wish()).then_rejects(RejectionCode.CONFLICT, "already")
 
 
 @pytest.mark.parametrize("asked", [REVOKE, revoking(USER), SignNatsJwt(nats_jwt_id=ID, signature=bytes(64))])
 def test_of_one_that_there_is_not_nothing_is_done(asked):
-    given().when(asked).then_refuses(RejectionCode.NOT_FOUND, ID)
+    given().when(asked).then_rejects(RejectionCode.NOT_FOUND, ID)

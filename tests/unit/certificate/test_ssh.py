@@ -136,8 +136,8 @@ def test_a_mistake_in_a_request_is_refused_with_the_reason(changes, word):
 def test_asking_again_changes_nothing_and_for_another_is_refused():
     created = _ask(_request())
 
-    Scenario(SSH_CERTIFICATE).given(created).when(_request()).then_it_stands()
-    Scenario(SSH_CERTIFICATE).given(created).when(_request(signing_key_id=OTHER_ID)).then_refuses(
+    Scenario(SSH_CERTIFICATE).given(created).when(_request()).then_already_done()
+    Scenario(SSH_CERTIFICATE).given(created).when(_request(signing_key_id=OTHER_ID)).then_rejects(
         RejectionCode.CONFLICT
     )
 
@@ -201,13 +201,13 @@ def test_a_signature_that_comes_again_changes_nothing():
     created, signed = _signed(_request(), SignatureAlgorithm.ED25519)
 
     command = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
-    Scenario(SSH_CERTIFICATE).given(created, signed).when(command).then_it_stands()
+    Scenario(SSH_CERTIFICATE).given(created, signed).when(command).then_already_done()
 
 
 def test_what_was_never_created_is_not_signed():
     command = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
 
-    Scenario(SSH_CERTIFICATE).when(command).then_refuses(RejectionCode.NOT_FOUND, "create it first")
+    Scenario(SSH_CERTIFICATE).when(command).then_rejects(RejectionCode.NOT_FOUND, "create it first")
 
 
 # --- revoked -----------------------------------------------------------------------
@@ -221,22 +221,22 @@ def test_a_certificate_is_revoked_once():
 
     expected = REVOKED.model_copy(update={"serial": created.serial})
     Scenario(SSH_CERTIFICATE).given(created).when(revoke).then(expected)
-    Scenario(SSH_CERTIFICATE).given(created, expected).when(revoke).then_it_stands()
+    Scenario(SSH_CERTIFICATE).given(created, expected).when(revoke).then_already_done()
 
 
 def test_what_never_was_is_voided_only_on_demand():
     revoke = RevokeSshCertificate(ssh_certificate_id=ID, reason="lost")
     voided = REVOKED.model_copy(update={"serial": None, "existed": False})
 
-    Scenario(SSH_CERTIFICATE).when(revoke).then_refuses(RejectionCode.NOT_FOUND, "void_if_absent")
+    Scenario(SSH_CERTIFICATE).when(revoke).then_rejects(RejectionCode.NOT_FOUND, "void_if_absent")
     Scenario(SSH_CERTIFICATE).when(revoke.model_copy(update={"void_if_absent": True})).then(voided)
 
 
 def test_what_is_revoked_is_neither_signed_nor_created_again():
     sign_it = SignSshCertificate(ssh_certificate_id=ID, signature=b"whatever")
 
-    Scenario(SSH_CERTIFICATE).given(REVOKED).when(sign_it).then_refuses(RejectionCode.CONFLICT, "revoked")
-    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_refuses(
+    Scenario(SSH_CERTIFICATE).given(REVOKED).when(sign_it).then_rejects(RejectionCode.CONFLICT, "revoked")
+    Scenario(SSH_CERTIFICATE).given(REVOKED).when(_request()).then_rejects(
         RejectionCode.CONFLICT, "new ssh_certificate_id"
     )
 

@@ -78,11 +78,11 @@ def test_the_same_roots_in_any_order_stand_already():
 def test_a_bundle_stays_its_organizations():
     scenario = bundle.given(told(1, ROOT)).when(publish(ROOT, NEXT, organization="Other"))
 
-    scenario.then_refuses(RejectionCode.CONFLICT, "another organization")
+    scenario.then_rejects(RejectionCode.CONFLICT, "another organization")
 
 
 def test_only_roots_are_in_a_bundle():
-    bundle.when(fetched(ROOT, LEAF)).then_refuses(RejectionCode.NOT_ALLOWED, LEAF.certificate_id, "roots")
+    bundle.when(fetched(ROOT, LEAF)).then_rejects(RejectionCode.NOT_ALLOWED, LEAF.certificate_id, "roots")
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_only_roots_are_in_a_bundle():
 def test_only_certificates_that_are_issued_are_in_a_bundle(state):
     one = replace(ROOT, state=state)
 
-    bundle.when(fetched(one)).then_refuses(RejectionCode.CONFLICT, ROOT.certificate_id)
+    bundle.when(fetched(one)).then_rejects(RejectionCode.CONFLICT, ROOT.certificate_id)
 
 
 def test_a_root_that_has_ended_is_in_no_new_version():
     scenario = bundle.when(fetched(ROOT), at=NOON + 4000 * DAY)
 
-    scenario.then_refuses(RejectionCode.CONFLICT, "valid")
+    scenario.then_rejects(RejectionCode.CONFLICT, "valid")

@@ -45,8 +45,8 @@ def test_it_is_asked_about_the_instant_that_is_named_or_else_about_now():
 
 
 def test_what_there_is_not_is_not_verified():
-    certificate.when(OURS).then_refuses(RejectionCode.NOT_FOUND, ID, "certificate_pem")
-    certificate.given(CREATED).when(OURS).then_refuses(RejectionCode.CONFLICT, "not signed yet")
+    certificate.when(OURS).then_rejects(RejectionCode.NOT_FOUND, ID, "certificate_pem")
+    certificate.given(CREATED).when(OURS).then_rejects(RejectionCode.CONFLICT, "not signed yet")
 
 
 def test_a_revoked_one_may_be_asked_about_for_it_may_have_been_good():
@@ -76,6 +76,6 @@ def test_the_answer_is_an_event_good_or_bad_and_changes_nothing(reason, path):
 
 
 def test_what_cannot_be_answered_is_refused():
-    certificate.when(PathNotChecked(RejectionCode.INVALID, "it is none")).then_refuses(
+    certificate.when(PathNotChecked(RejectionCode.INVALID, "it is none")).then_rejects(
         RejectionCode.INVALID, "it is none"
     )

@@ -42,19 +42,19 @@ def test_what_is_noted_is_told():
 
 
 def test_a_certificate_that_makes_no_authority_of_the_key_is_refused_for_its_reason():
-    key.given(generated()).when(CaCertificateInvalid(EFFECT, "another key")).then_refuses(
+    key.given(generated()).when(CaCertificateInvalid(EFFECT, "another key")).then_rejects(
         RejectionCode.INVALID, "certificate_pem", ID, "another key"
     )
 
 
 @pytest.mark.parametrize("purpose", sorted(set(Purpose) - {Purpose.CERTIFICATE_SIGNING}))
 def test_a_key_for_anything_else_is_no_authoritys(purpose):
-    key.given(generated(purpose)).when(WISH).then_refuses(RejectionCode.NOT_ALLOWED, purpose, "certificate-signing")
+    key.given(generated(purpose)).when(WISH).then_rejects(RejectionCode.NOT_ALLOWED, purpose, "certificate-signing")
 
 
 def test_a_key_that_is_not_there_is_not_bound():
-    key.given().when(WISH).then_refuses(RejectionCode.NOT_FOUND, "there is no key", ID)
+    key.given().when(WISH).then_rejects(RejectionCode.NOT_FOUND, "there is no key", ID)
 
 
 def test_a_key_that_is_over_is_not_bound():
-    key.given(generated(), REVOKED).when(WISH).then_refuses(RejectionCode.CONFLICT, "a key that is in use")
+    key.given(generated(), REVOKED).when(WISH).then_rejects(RejectionCode.CONFLICT, "a key that is in use")

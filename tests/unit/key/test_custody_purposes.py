@@ -23,7 +23,7 @@ from services.key.custody.ssh_certificates import require_ssh_certificate
 from services.key.custody.tbs import NotSignableError
 from shared.contracts.key.value_types import Purpose, SignatureAlgorithm
 from shared.der import sequence
-from tests.support.signing_inputs import NOW, crl, extension, key, root, status_answer
+from tests.support.signing_inputs import NOW, crl, extension, key, response_data, root
 
 RESPONDER = key("responder")
 ED25519 = ed25519.Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -41,36 +41,36 @@ def answers(message, algorithm=SignatureAlgorithm.ECDSA_SHA256):
 
 
 def test_a_responders_own_answer_is_signed():
-    answers(status_answer(RESPONDER.public_key()))
+    answers(response_data(RESPONDER.public_key()))
 
 
 def test_a_nonce_does_not_matter():
-    answers(status_answer(RESPONDER.public_key(), extensions=[extension(x509.OCSPNonce(b"12345678"))]))
+    answers(response_data(RESPONDER.public_key(), extensions=[extension(x509.OCSPNonce(b"12345678"))]))
 
 
 def test_the_answer_of_another_responder_is_refused():
-    refused(answers, status_answer(key("other").public_key()), because="its responder is another key")
+    refused(answers, response_data(key("other").public_key()), because="its responder is another key")
 
 
 def test_a_responder_by_its_name_is_refused():
-    by_name = status_answer(RESPONDER.public_key(), by=ocsp.OCSPResponderEncoding.NAME)
+    by_name = response_data(RESPONDER.public_key(), by=ocsp.OCSPResponderEncoding.NAME)
 
     refused(answers, by_name, because="by its key, not by its name")
 
 
 def test_an_answer_that_stands_for_more_than_a_month_is_refused():
-    answers(status_answer(RESPONDER.public_key(), ends=NOW + timedelta(days=31)))
-    lasting = status_answer(RESPONDER.public_key(), ends=NOW + timedelta(days=31, seconds=1))
+    answers(response_data(RESPONDER.public_key(), ends=NOW + timedelta(days=31)))
+    lasting = response_data(RESPONDER.public_key(), ends=NOW + timedelta(days=31, seconds=1))
 
     refused(answers, lasting, because="within 31 days")
 
 
 def test_an_answer_that_stands_for_ever_is_refused():
-    refused(answers, status_answer(RESPONDER.public_key(), ends=None), because="no nextUpdate")
+    refused(answers, response_data(RESPONDER.public_key(), ends=None), because="no nextUpdate")
 
 
 def test_two_answers_in_one_are_refused():
-    double = _with_two_single_responses(status_answer(RESPONDER.public_key()))
+    double = _with_two_single_responses(response_data(RESPONDER.public_key()))
 
     refused(answers, double, because="2 single responses")
 
@@ -100,7 +100,7 @@ def _end(encoded, at):
 
 def test_a_critical_extension_of_an_answer_is_refused():
     unknown = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
-    message = status_answer(RESPONDER.public_key(), extensions=[extension(unknown, critical=True)])
+    message = response_data(RESPONDER.public_key(), extensions=[extension(unknown, critical=True)])
 
     refused(answers, message, because="not understood")
 
@@ -113,13 +113,13 @@ def test_what_is_no_status_answer_is_refused(message):
 
 
 def test_a_status_answer_with_a_tail_is_refused():
-    refused(answers, status_answer(RESPONDER.public_key()) + b"\x05\x00", because="ResponseData")
+    refused(answers, response_data(RESPONDER.public_key()) + b"\x05\x00", because="ResponseData")
 
 
 @pytest.mark.filterwarnings("ignore")
 @given(st.data())
 def test_a_damaged_status_answer_is_taken_or_refused_and_never_an_accident(data):
-    damaged = bytearray(status_answer(RESPONDER.public_key()))
+    damaged = bytearray(response_data(RESPONDER.public_key()))
     for _ in range(data.draw(st.integers(1, 3))):
         damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
 

@@ -105,13 +105,13 @@ def test_an_x25519_key_is_for_key_management_unless_said_otherwise():
 def test_an_x25519_key_can_have_no_other_purpose(purpose):
     command = GenerateKey(key_id=ID, algorithm=Algorithm.X25519, purpose=purpose)
 
-    key.given().when(command).then_refuses(RejectionCode.INVALID, purpose, "key-management")
+    key.given().when(command).then_rejects(RejectionCode.INVALID, purpose, "key-management")
 
 
 def test_a_certificate_signing_key_cannot_be_exportable():
     command = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P384, purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given().when(command).then_refuses(RejectionCode.NOT_ALLOWED, "without exportable")
+    key.given().when(command).then_rejects(RejectionCode.NOT_ALLOWED, "without exportable")
 
 
 def test_the_pair_that_was_made_is_reported():
@@ -141,12 +141,12 @@ def test_the_pair_that_was_made_is_reported():
 
 @pytest.mark.parametrize("history", [(MANAGEMENT,), IN_ESCROW], ids=["active", "escrowed"])
 def test_asking_for_a_key_that_is_there_makes_no_other(history):
-    key.given(*history).when(GenerateKey(key_id=ID, algorithm=Algorithm.X25519)).then_it_stands()
+    key.given(*history).when(GenerateKey(key_id=ID, algorithm=Algorithm.X25519)).then_already_done()
 
 
 @pytest.mark.parametrize("history", [(MANAGEMENT,), IN_ESCROW], ids=["active", "escrowed"])
 def test_an_id_that_another_kind_of_key_has_is_taken(history):
-    key.given(*history).when(GENERATE).then_refuses(
+    key.given(*history).when(GENERATE).then_rejects(
         RejectionCode.CONFLICT, "x25519", "key-management", "another key_id"
     )
 
@@ -154,18 +154,18 @@ def test_an_id_that_another_kind_of_key_has_is_taken(history):
 def test_a_key_of_another_purpose_is_another_kind_of_key():
     command = GenerateKey(key_id=ID, algorithm=Algorithm.EC_P256, purpose=Purpose.AUTHENTICATION)
 
-    key.given(generated()).when(command).then_refuses(RejectionCode.CONFLICT, "ec-p256", "digital-signature")
+    key.given(generated()).when(command).then_rejects(RejectionCode.CONFLICT, "ec-p256", "digital-signature")
 
 
 @over
 def test_an_id_is_never_used_again(history):
-    key.given(*history).when(GENERATE).then_refuses(RejectionCode.CONFLICT, "never used again", "choose another")
+    key.given(*history).when(GENERATE).then_rejects(RejectionCode.CONFLICT, "never used again", "choose another")
 
 
 def test_a_pair_of_another_kind_that_is_not_told_of_yet_takes_the_id_too():
     found = KeyIdTaken(PAIR, Algorithm.RSA_2048, Purpose.AUTHENTICATION)
 
-    key.given().when(found).then_refuses(RejectionCode.CONFLICT, "rsa-2048", "authentication")
+    key.given().when(found).then_rejects(RejectionCode.CONFLICT, "rsa-2048", "authentication")
 
 
 # -- signing -------------------------------------------------------------------
@@ -190,22 +190,22 @@ def test_an_exported_key_still_signs():
 
 
 def test_what_does_not_exist_does_not_sign():
-    key.given().when(sign()).then_refuses(RejectionCode.NOT_FOUND, ID, "generate it first")
+    key.given().when(sign()).then_rejects(RejectionCode.NOT_FOUND, ID, "generate it first")
 
 
 @over
 def test_a_key_that_is_over_signs_nothing(history):
-    key.given(*history).when(sign()).then_refuses(RejectionCode.CONFLICT, "signs nothing any more", "another key")
+    key.given(*history).when(sign()).then_rejects(RejectionCode.CONFLICT, "signs nothing any more", "another key")
 
 
 def test_an_escrowed_key_signs_nothing():
-    key.given(*IN_ESCROW).when(sign()).then_refuses(RejectionCode.CONFLICT, "escrowed", "exported to")
+    key.given(*IN_ESCROW).when(sign()).then_rejects(RejectionCode.CONFLICT, "escrowed", "exported to")
 
 
 def test_a_key_signs_for_its_own_purpose_only():
     command = sign(purpose=Purpose.CERTIFICATE_SIGNING)
 
-    key.given(generated()).when(command).then_refuses(
+    key.given(generated()).when(command).then_rejects(
         RejectionCode.NOT_ALLOWED, "digital-signature", "certificate-signing"
     )
 
@@ -214,7 +214,7 @@ def test_a_key_signs_for_its_own_purpose_only():
 def test_a_key_management_key_signs_nothing_whatever_for(purpose):
     history = generated(Algorithm.EC_P256, Purpose.KEY_MANAGEMENT)
 
-    key.given(history).when(sign(purpose)).then_refuses(RejectionCode.NOT_ALLOWED, "key-management", "signing key")
+    key.given(history).when(sign(purpose)).then_rejects(RejectionCode.NOT_ALLOWED, "key-management", "signing key")
 
 
 @pytest.mark.parametrize("signature_algorithm", SignatureAlgorithm)
@@ -229,7 +229,7 @@ def test_the_signature_algorithm_must_fit_the_key(algorithm, signature_algorithm
             )
         )
     else:
-        answer.then_refuses(RejectionCode.INVALID, algorithm, signature_algorithm, *SIGNATURE_ALGORITHMS[algorithm])
+        answer.then_rejects(RejectionCode.INVALID, algorithm, signature_algorithm, *SIGNATURE_ALGORITHMS[algorithm])
 
 
 def test_these_signature_algorithms_fit():
@@ -251,7 +251,7 @@ def test_what_is_no_certificate_is_not_signed_as_one():
     purpose = Purpose.CERTIFICATE_SIGNING
     request = Sign(key_id=ID, message=b"hello", signature_algorithm=SignatureAlgorithm.ECDSA_SHA256, purpose=purpose)
 
-    key.given(generated(purpose=purpose)).when(SigningDenied(request, purpose, "trailing")).then_refuses(
+    key.given(generated(purpose=purpose)).when(SigningDenied(request, purpose, "trailing")).then_rejects(
         RejectionCode.NOT_ALLOWED, "certificate-signing", "trailing"
     )
 
@@ -271,50 +271,50 @@ def test_the_sealed_key_is_reported():
 
 
 def test_a_key_that_is_not_exportable_stays():
-    key.given(generated()).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "exportable true")
+    key.given(generated()).when(EXPORT).then_rejects(RejectionCode.NOT_ALLOWED, "exportable true")
 
 
 def test_a_certificate_signing_key_stays_even_if_its_event_says_exportable():
     history = generated(purpose=Purpose.CERTIFICATE_SIGNING, exportable=True)
 
-    key.given(history).when(EXPORT).then_refuses(RejectionCode.NOT_ALLOWED, "certificate-signing", "is never exported")
+    key.given(history).when(EXPORT).then_rejects(RejectionCode.NOT_ALLOWED, "certificate-signing", "is never exported")
 
 
 def test_what_does_not_exist_cannot_be_exported():
-    key.given().when(EXPORT).then_refuses(RejectionCode.NOT_FOUND, ID)
+    key.given().when(EXPORT).then_rejects(RejectionCode.NOT_FOUND, ID)
 
 
 @over
 def test_a_key_that_is_over_cannot_be_exported(history):
-    key.given(*history).when(EXPORT).then_refuses(RejectionCode.CONFLICT, "only a key in use")
+    key.given(*history).when(EXPORT).then_rejects(RejectionCode.CONFLICT, "only a key in use")
 
 
 def test_a_recipient_that_nothing_can_be_sealed_to_is_said_to_be_wrong():
-    key.given(MANAGEMENT).when(RecipientInvalid(SEAL)).then_refuses(RejectionCode.INVALID, "recipient_public_key")
+    key.given(MANAGEMENT).when(RecipientInvalid(SEAL)).then_rejects(RejectionCode.INVALID, "recipient_public_key")
 
 
 def test_an_exported_key_management_key_goes_into_escrow_once():
     key.given(MANAGEMENT, EXPORTED).when(EscrowKey(key_id=ID)).then(ESCROWED)
-    key.given(*IN_ESCROW).when(EscrowKey(key_id=ID)).then_it_stands()
+    key.given(*IN_ESCROW).when(EscrowKey(key_id=ID)).then_already_done()
 
 
 def test_a_key_that_lives_only_here_is_not_escrowed():
-    key.given(MANAGEMENT).when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "export it first")
+    key.given(MANAGEMENT).when(EscrowKey(key_id=ID)).then_rejects(RejectionCode.CONFLICT, "export it first")
 
 
 def test_a_key_that_signs_is_not_escrowed():
-    key.given(generated(exportable=True), EXPORTED).when(EscrowKey(key_id=ID)).then_refuses(
+    key.given(generated(exportable=True), EXPORTED).when(EscrowKey(key_id=ID)).then_rejects(
         RejectionCode.NOT_ALLOWED, "digital-signature", "only key-management"
     )
 
 
 def test_what_does_not_exist_is_not_escrowed():
-    key.given().when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID)
+    key.given().when(EscrowKey(key_id=ID)).then_rejects(RejectionCode.NOT_FOUND, ID)
 
 
 @over
 def test_a_key_that_is_over_is_not_escrowed(history):
-    key.given(*history).when(EscrowKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "only a key in use")
+    key.given(*history).when(EscrowKey(key_id=ID)).then_rejects(RejectionCode.CONFLICT, "only a key in use")
 
 
 # -- revoking and destroying ---------------------------------------------------
@@ -328,16 +328,16 @@ def test_a_key_is_revoked_for_a_reason(history, void_if_absent):
 
 @over
 def test_revocation_is_final(history):
-    key.given(*history).when(RevokeKey(key_id=ID, reason="again", void_if_absent=True)).then_it_stands()
+    key.given(*history).when(RevokeKey(key_id=ID, reason="again", void_if_absent=True)).then_already_done()
 
 
 def test_what_does_not_exist_is_not_revoked():
-    key.given().when(RevokeKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID, "void_if_absent")
+    key.given().when(RevokeKey(key_id=ID)).then_rejects(RejectionCode.NOT_FOUND, ID, "void_if_absent")
 
 
 def test_an_id_is_voided_before_any_key_has_it():
     key.given().when(RevokeKey(key_id=ID, reason="undone", void_if_absent=True)).then(VOIDED)
-    key.given(VOIDED).when(GENERATE).then_refuses(RejectionCode.CONFLICT, "voided before it existed")
+    key.given(VOIDED).when(GENERATE).then_rejects(RejectionCode.CONFLICT, "voided before it existed")
 
 
 @pytest.mark.parametrize(
@@ -354,28 +354,28 @@ def test_what_is_out_of_use_or_lives_on_elsewhere_can_be_destroyed(history):
 def test_a_key_in_use_that_lives_only_here_is_not_destroyed(exportable):
     history = generated(exportable=exportable)
 
-    key.given(history).when(DestroyKey(key_id=ID)).then_refuses(RejectionCode.CONFLICT, "revoke it first")
+    key.given(history).when(DestroyKey(key_id=ID)).then_rejects(RejectionCode.CONFLICT, "revoke it first")
 
 
 def test_what_does_not_exist_is_not_destroyed():
-    key.given().when(DestroyKey(key_id=ID)).then_refuses(RejectionCode.NOT_FOUND, ID)
+    key.given().when(DestroyKey(key_id=ID)).then_rejects(RejectionCode.NOT_FOUND, ID)
 
 
 def test_destroying_twice_is_destroying_once():
-    key.given(*OVER["destroyed"]).when(DestroyKey(key_id=ID)).then_it_stands()
+    key.given(*OVER["destroyed"]).when(DestroyKey(key_id=ID)).then_already_done()
 
 
 # -- what the keystore cannot do -------------------------------------------------
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_that_was_destroyed_meanwhile_is_a_conflict(request_):
-    key.given().when(PrivateKeyDestroyed(request_)).then_refuses(RejectionCode.CONFLICT, "destroyed", ID)
+    key.given().when(PrivateKeyDestroyed(request_)).then_rejects(RejectionCode.CONFLICT, "destroyed", ID)
 
 
 @pytest.mark.parametrize("request_", [PAIR, SIGNED, SEAL])
 def test_a_private_half_out_of_reach_may_be_asked_for_again(request_):
     answer = key.given().when(PrivateKeyUnavailable(request_, "restore the bucket"))
 
-    answer.then_refuses(RejectionCode.UNAVAILABLE, "restore the bucket")
+    answer.then_rejects(RejectionCode.UNAVAILABLE, "restore the bucket")
     assert answer.answer.retryable
 
 
@@ -437,4 +437,4 @@ def test_nothing_follows_destruction(history):
     after = key.given(*history, DESTROYED)
 
     for command in (sign(), EXPORT, GENERATE, EscrowKey(key_id=ID)):
-        after.when(command).then_refuses(RejectionCode.CONFLICT)
+        after.when(command).then_rejects(RejectionCode.CONFLICT)

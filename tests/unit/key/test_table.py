@@ -15,7 +15,7 @@ from shared.contracts.key.commands import KeyCommand
 from shared.contracts.key.events import KeyEvent
 from shared.contracts.key.value_types import Algorithm, Purpose
 from shared.decider import AlreadyDone, Context, Perform, Rejection
-from tests.support.key_states import COMMANDS, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, TO_COME, generated, rotated
+from tests.support.key_states import COMMANDS, FUTURE, HISTORIES, ID, MANAGEMENT, PEM, ROTATE, generated, rotated
 from tests.support.scenario import COMMAND_ID, NOON, Scenario
 
 key = Scenario(KEY)
@@ -91,7 +91,7 @@ WISHES = st.sampled_from(
     [
         *COMMANDS.values(),
         generated(),
-        COMMANDS["generate"].model_copy(update={"expires_at": TO_COME}),
+        COMMANDS["generate"].model_copy(update={"expires_at": FUTURE}),
         COMMANDS["revoke"].model_copy(update={"void_if_absent": True}),
     ]
 )
@@ -142,7 +142,7 @@ def test_a_key_that_is_destroyed_stays_so(history):
             assert isinstance(after.when(command).answer, Rejection), name
 
 
-@pytest.mark.parametrize("history", [(generated(), rotated(TO_COME)), (MANAGEMENT,)])
+@pytest.mark.parametrize("history", [(generated(), rotated(FUTURE)), (MANAGEMENT,)])
 def test_states_survive_their_snapshots_also_with_times_in_them(history):
     state = KEY.initial
     for event in history:

@@ -166,14 +166,18 @@ def begun(which: str, broken: frozenset[str] = frozenset()) -> World:
 
 def nothing_is_left(world: World) -> bool:
     return not (
-        world.slots or world.holders() or world.living_keys() or world.living_certificates() or world.living_nats_jwts()
+        world.slots
+        or world.holders()
+        or world.existing_keys()
+        or world.existing_certificates()
+        or world.existing_nats_jwts()
     )
 
 
 def check_the_end(world: World) -> None:
-    ends = [event for event in world.told if type(event).__name__.endswith(("Completed", "Compensated", "Failed"))]
-    subjects = [str(subject_of(event)) for event in world.told]
-    sequences = [event.sequence for event in world.told]
+    ends = [event for event in world.announced if type(event).__name__.endswith(("Completed", "Compensated", "Failed"))]
+    subjects = [str(subject_of(event)) for event in world.announced]
+    sequences = [event.sequence for event in world.announced]
 
     assert len(ends) == 1
     assert len(set(subjects)) == len(subjects)  # each is published once for ever, by its subject
@@ -214,7 +218,7 @@ def test_whichever_step_is_refused_all_before_it_is_undone(which, kind):
 
     if any(asked.stuck for asked in world.saga.pending):  # it has passed its pivot: it waits for a person
         world.broken = frozenset()
-        world.order(RetrySaga(saga_id=SAGA_ID))
+        world.operate(RetrySaga(saga_id=SAGA_ID))
         world.settle()
         assert world.saga.phase is Phase.COMPLETED
     elif kind == "DestroyKey":  # it is also how a key is undone: what cannot be destroyed is left over, and said
@@ -248,10 +252,10 @@ def step(world: World, action: str, data: Any) -> None:
         case "deliver" if world.commands:
             world.deliver(data.draw(st.sampled_from(world.commands)))
         case "hear" if world.events:
-            world.hear(data.draw(st.sampled_from(world.events)))
+            world.receive(data.draw(st.sampled_from(world.events)))
         case "say":
             actor, number = data.draw(st.sampled_from(("ada", "bob", "eve"))), data.draw(st.integers(0, 1))
-            world.say(actor, number=number)
+            world.signal(actor, number=number)
         case "time":
             world.pass_time()
         case "crash":
@@ -259,7 +263,7 @@ def step(world: World, action: str, data: Any) -> None:
         case "cancel":
             world.cancel()
         case "order":
-            world.order(data.draw(st.sampled_from(ORDERS))(saga_id=SAGA_ID), data.draw(st.integers(0, 2)))
+            world.operate(data.draw(st.sampled_from(ORDERS))(saga_id=SAGA_ID), data.draw(st.integers(0, 2)))
         case _:
             pass
 

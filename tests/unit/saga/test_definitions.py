@@ -87,7 +87,7 @@ def answer(world: World, name: str) -> None:
     question = next(each for each in world.saga.pending if each.label == name)
     sent = next(sent for sent in world.commands if sent.command_id == question.command_id)
     world.deliver(sent)
-    world.hear(world.answers[sent.command_id])
+    world.receive(world.answers[sent.command_id])
 
 
 def test_branches_go_on_side_by_side_and_what_follows_waits_for_all():
@@ -117,7 +117,7 @@ def test_a_branch_that_fails_undoes_all_branches_newest_first_also_what_is_under
 
     assert world.saga.phase is Phase.COMPENSATED
     assert world.saga.undone == ("d", "a", "c")  # d was asked and had not answered
-    assert not world.living_keys()
+    assert not world.existing_keys()
 
 
 def test_one_step_is_asked_for_each_item_and_undone_for_each():
@@ -131,7 +131,7 @@ def test_one_step_is_asked_for_each_item_and_undone_for_each():
     world.settle()
 
     assert world.saga.undone == ("make-key-9c", "make-key-9a", "make-key-9d")
-    assert not world.living_keys()
+    assert not world.existing_keys()
 
 
 def test_without_items_or_branches_it_goes_on():
@@ -148,14 +148,14 @@ def test_a_saga_sleeps_for_months_and_its_deadline_stands_still():
 
     world.pass_time()  # the timer of the step before
     assert world.saga.timer_at == began + MONTH
-    world.hear(TimerFired(derive_id(START, "early"), began + MONTH / 2))
+    world.receive(TimerFired(derive_id(START, "early"), began + MONTH / 2))
     assert pending(world) == {"overlap"}
     world.pass_time()
     assert pending(world) == {"b"}
     assert world.saga.deadline >= began + MONTH
     answer(world, "b")
     assert world.saga.phase is Phase.COMPLETED
-    assert [event.step for event in world.told if hasattr(event, "step")] == ["a", "overlap", "b"]
+    assert [event.step for event in world.announced if hasattr(event, "step")] == ["a", "overlap", "b"]
 
 
 def test_a_child_is_begun_and_waited_for_and_withdrawn_when_its_parent_fails():
@@ -181,7 +181,7 @@ def test_a_child_that_could_not_be_undone_is_left_over_of_its_parent():
 
     assert world.saga.phase is Phase.FAILED
     assert [left.step for left in world.saga.left_over] == ["provision"]
-    assert not world.living_keys()
+    assert not world.existing_keys()
 
 
 def test_after_a_pivot_there_is_only_forward():
@@ -193,8 +193,8 @@ def test_after_a_pivot_there_is_only_forward():
 
     world.broken = frozenset({"GenerateKey"})
     answer(world, "b")
-    assert world.told[-1].step == "b"
-    assert "broken" in world.told[-1].reason
+    assert world.announced[-1].step == "b"
+    assert "broken" in world.announced[-1].reason
     assert (world.saga.phase, world.saga.due_at, world.saga.timer_at) == (Phase.RUNNING, None, None)
 
 
@@ -248,15 +248,15 @@ def test_any_order_any_duplicate_any_timeout_any_crash(which, data):
 def test_a_crash_after_every_message_changes_nothing(which):
     straight, crashing = world_of(*SHAPES[which]), world_of(*SHAPES[which])
     straight.settle()
-    hear = crashing.hear
+    hear = crashing.receive
 
     def hear_and_crash(message):
         hear(message)
         crashing.crash()
 
-    crashing.hear = hear_and_crash
+    crashing.receive = hear_and_crash
     crashing.settle()
 
-    assert crashing.told == straight.told
+    assert crashing.announced == straight.announced
     assert crashing.commands == straight.commands
     assert machine.advance(crashing.definition, crashing.saga, crashing.events[0]) is crashing.saga

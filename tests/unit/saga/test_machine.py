@@ -15,7 +15,7 @@ from services.saga.definitions.certificate_provisioning import CERTIFICATE_PROVI
 from shared.contracts.rejection import CommandRejected, RejectionCode
 from shared.contracts.saga.provisioning import KeyOrigin
 from shared.messages.ids import derive_id
-from tests.support.saga_simulation import START, World, told_of
+from tests.support.saga_simulation import START, World, reply_fields
 from tests.unit.saga.test_any_order import begun, provisioning
 
 
@@ -34,13 +34,13 @@ def sent_commands(world: World) -> list[str]:
 def answer_next(world: World, steps: int) -> None:
     for _ in range(steps):
         world.deliver(world.commands[-1])
-        world.hear(world.events[-1])
+        world.receive(world.events[-1])
 
 
 def reject_last(world: World, code: RejectionCode = RejectionCode.UNAVAILABLE, *, retryable: bool = True) -> None:
     sent = world.commands[-1]
-    rejected = CommandRejected(**told_of(sent), code=code, message="not now", retryable=retryable)
-    world.hear(
+    rejected = CommandRejected(**reply_fields(sent), code=code, message="not now", retryable=retryable)
+    world.receive(
         EventReceived(
             event_id=derive_id(sent.command_id, "rejected"), command_id=sent.command_id, event=rejected, at=world.now
         )
@@ -91,7 +91,7 @@ def test_what_was_refused_for_good_is_not_asked_again(world):
     reject_last(world, RejectionCode.INVALID, retryable=False)
 
     assert world.saga.phase is Phase.COMPENSATED
-    assert world.phases_told() == ["SagaStarted", "SagaStepFinished", "SagaCompensating", "SagaCompensated"]
+    assert world.announcement_types() == ["SagaStarted", "SagaStepFinished", "SagaCompensating", "SagaCompensated"]
 
 
 def test_a_step_that_does_not_answer_is_undone_too(world):
@@ -131,15 +131,15 @@ def test_an_undo_that_cannot_be_made_is_left_over_and_does_not_stop_the_others(w
     assert world.saga.phase is Phase.FAILED
     assert world.saga.undone == ("generate-slot-key",)
     assert [left.step for left in world.saga.left_over] == ["create-certificate"]
-    assert world.phases_told()[-1] == "SagaFailed"
+    assert world.announcement_types()[-1] == "SagaFailed"
 
 
 def test_a_stranger_a_stale_answer_and_a_duplicate_change_nothing(world):
     answer_next(world, 2)
     before = world.saga
     for heard in world.events:
-        world.hear(heard)
-    world.hear(EventReceived(event_id=START, command_id=START, event=world.events[0].event, at=world.now))
+        world.receive(heard)
+    world.receive(EventReceived(event_id=START, command_id=START, event=world.events[0].event, at=world.now))
 
     assert world.saga == before
 
@@ -149,7 +149,7 @@ def test_an_answer_after_the_end_changes_nothing(world):
     world.settle()
     end = world.saga
     for heard in world.events:
-        world.hear(heard)
+        world.receive(heard)
 
     assert world.saga is end
 
@@ -161,7 +161,7 @@ def test_cancelling_undoes_what_may_have_been_done(world):
 
     assert world.saga.phase is Phase.COMPENSATED
     assert not world.slots
-    compensating = next(event for event in world.told if type(event).__name__ == "SagaCompensating")
+    compensating = next(event for event in world.announced if type(event).__name__ == "SagaCompensating")
     assert (compensating.step, compensating.code, compensating.reason) == (None, "cancelled", "enough")
 
 
@@ -176,7 +176,7 @@ def test_a_saga_that_is_undoing_cannot_be_cancelled(world):
 def test_a_saga_has_an_end_of_its_own_however_patient_its_steps_are(world):
     late = world.saga.deadline + timedelta(seconds=1)
     world.now = late
-    world.hear(TimerFired(derive_id(START, "late"), late))
+    world.receive(TimerFired(derive_id(START, "late"), late))
 
     assert world.saga.phase is Phase.COMPENSATING
     assert "did not finish within 300 s" in world.saga.reason
@@ -186,7 +186,7 @@ def test_a_timer_that_fires_too_early_only_arms_the_next(world):
     armed = world.saga.timer_at
     answer_next(world, 1)
     assert world.saga.timer_at == armed  # it stands early enough for the second step too
-    world.hear(TimerFired(derive_id(START, "early"), armed - timedelta(seconds=1)))
+    world.receive(TimerFired(derive_id(START, "early"), armed - timedelta(seconds=1)))
 
     assert world.saga.phase is Phase.RUNNING
     assert world.saga.timer_at is not None
@@ -236,9 +236,9 @@ def test_an_undo_rests_on_no_answer(which):
 )
 def test_a_rejection_of_another_command_under_the_same_id_is_a_strangers(world, forged):
     sent = world.commands[-1]
-    rejected = CommandRejected(**{**told_of(sent), **forged}, code=RejectionCode.NOT_FOUND, message="no")
+    rejected = CommandRejected(**{**reply_fields(sent), **forged}, code=RejectionCode.NOT_FOUND, message="no")
     before = world.saga
-    world.hear(
+    world.receive(
         EventReceived(
             event_id=derive_id(sent.command_id, "forged"), command_id=sent.command_id, event=rejected, at=world.now
         )
@@ -252,7 +252,7 @@ def test_an_event_of_another_aggregate_under_the_same_command_id_is_a_strangers(
     world.deliver(sent)
     elsewhere = world.events[-1].event.model_copy(update={"serial": "42000002"})
     before = world.saga
-    world.hear(
+    world.receive(
         EventReceived(
             event_id=derive_id(sent.command_id, "forged"), command_id=sent.command_id, event=elsewhere, at=world.now
         )

@@ -28,7 +28,7 @@ def resolve(step, outcome="undone", **answer_of_it):
 
 def answered(world, command, number=0):
     """Returns the reply to an operator command that changed nothing, or None if it was announced."""
-    order = world.order(command, number)
+    order = world.operate(command, number)
     return reply_to_operator(world.definition, world.saga, order)
 
 
@@ -68,7 +68,7 @@ def test_a_paused_saga_hears_and_asks_nothing_and_its_deadlines_stand_still(worl
     assert answered(world, RESUME) is None
     assert pending(world) == {"b"}
     assert world.saga.deadline == deadline + HOUR
-    assert world.told[-1].paused_seconds == HOUR.total_seconds()
+    assert world.announced[-1].paused_seconds == HOUR.total_seconds()
 
 
 def test_what_was_asked_before_a_pause_has_its_time_after_it(world):
@@ -87,7 +87,7 @@ def test_undoing_can_be_paused_too(world):
     answered(world, PAUSE)
     sent = world.commands[-1]
     world.deliver(sent)
-    world.hear(world.answers[sent.command_id])
+    world.receive(world.answers[sent.command_id])
     before = len(world.commands)
     world.crash()
     assert len(world.commands) == before
@@ -115,12 +115,12 @@ def test_pausing_twice_and_resuming_what_runs_stands(world):
 
 
 def test_the_same_order_heard_again_is_obeyed_once(world):
-    order = world.order(PAUSE)
-    world.order(RESUME)
-    told = len(world.told)
-    world.hear(order)
+    order = world.operate(PAUSE)
+    world.operate(RESUME)
+    told = len(world.announced)
+    world.receive(order)
 
-    assert len(world.told) == told
+    assert len(world.announced) == told
     assert world.saga.paused_at is None
     assert reply_to_operator(world.definition, world.saga, order) is None
 
@@ -170,7 +170,7 @@ def test_what_was_left_over_is_undone_once_the_cause_is_gone(failed):
     failed.settle()
 
     assert failed.saga.phase is Phase.COMPENSATED
-    assert [type(event).__name__ for event in failed.told][-2:] == ["SagaRetried", "SagaUndone"]
+    assert [type(event).__name__ for event in failed.announced][-2:] == ["SagaRetried", "SagaUndone"]
     assert nothing_is_left(failed)
 
 
@@ -180,15 +180,15 @@ def test_what_still_cannot_be_undone_is_said_again(failed):
     failed.settle()
 
     assert failed.saga.phase is Phase.FAILED
-    assert type(failed.told[-1]).__name__ == "SagaNotUndone"
+    assert type(failed.announced[-1]).__name__ == "SagaNotUndone"
 
 
 def test_a_person_states_that_it_is_undone(failed):
-    assert "what could not be undone is a" in rejection_of(failed, resolve("b"))
+    assert "the steps that could not be undone: a" in rejection_of(failed, resolve("b"))
     assert answered(failed, resolve("a"), 1) is None
 
     assert failed.saga.phase is Phase.COMPENSATED
-    assert [type(event).__name__ for event in failed.told][-2:] == ["SagaResolved", "SagaUndone"]
+    assert [type(event).__name__ for event in failed.announced][-2:] == ["SagaResolved", "SagaUndone"]
 
 
 def test_what_is_lost_for_good_can_be_resolved_and_is_not_found_again():
@@ -212,7 +212,7 @@ def test_a_complete_saga_is_withdrawn(world):
     world.settle()
 
     assert (world.saga.phase, world.saga.undone) == (Phase.COMPENSATED, ("b", "a"))
-    assert [type(event).__name__ for event in world.told][-2:] == ["SagaWithdrawing", "SagaUndone"]
+    assert [type(event).__name__ for event in world.announced][-2:] == ["SagaWithdrawing", "SagaUndone"]
     assert nothing_is_left(world)
     assert isinstance(answered(world, WITHDRAW, 1), AlreadyDone)
 
@@ -222,7 +222,7 @@ def test_a_running_saga_that_is_withdrawn_is_compensated(world):
     assert answered(world, WITHDRAW) is None
     world.settle()
 
-    assert [type(event).__name__ for event in world.told][-2:] == ["SagaCompensating", "SagaCompensated"]
+    assert [type(event).__name__ for event in world.announced][-2:] == ["SagaCompensating", "SagaCompensated"]
 
 
 def test_what_has_failed_cannot_be_withdrawn_but_retried(failed):

@@ -45,7 +45,7 @@ def prompt(world, command_id=None):
 def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):
     step, before = world.saga.pending[0], world.saga
 
-    world.hear(prompt(world))
+    world.receive(prompt(world))
 
     assert world.saga.pending[0].deadline == world.now + PATIENCE + timedelta(seconds=30)
     assert world.saga.deadline - before.deadline == world.saga.pending[0].deadline - step.deadline
@@ -53,10 +53,10 @@ def test_its_deadline_and_the_saga_s_move_behind_the_person_s(world):
 
 
 def test_heard_twice_it_changes_nothing_more(world):
-    world.hear(prompt(world))
+    world.receive(prompt(world))
     once = world.saga
 
-    world.hear(prompt(world))
+    world.receive(prompt(world))
 
     assert world.saga is once
 
@@ -64,13 +64,13 @@ def test_heard_twice_it_changes_nothing_more(world):
 def test_a_prompt_of_another_command_changes_nothing(world):
     before = world.saga
 
-    world.hear(prompt(world, derive_id(world.commands[-1].command_id, "another")))
+    world.receive(prompt(world, derive_id(world.commands[-1].command_id, "another")))
 
     assert world.saga is before
 
 
 def test_the_step_is_answered_as_ever(world):
-    world.hear(prompt(world))
+    world.receive(prompt(world))
     answer_next(world, 7)
 
     assert sent_commands(world)[-1] == "VerifySlot"
@@ -78,7 +78,7 @@ def test_the_step_is_answered_as_ever(world):
 
 
 def test_once_the_person_s_time_is_over_it_is_undone(world):
-    world.hear(prompt(world))
+    world.receive(prompt(world))
     world.pass_time()  # the timer of before fires: too early
     assert world.saga.phase is Phase.RUNNING
     world.pass_time()

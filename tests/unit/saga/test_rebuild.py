@@ -31,7 +31,7 @@ def ids_of(saga):
 def test_at_any_moment_the_log_says_where_it_stands(which, data):
     world = lived(which, data, 50, SPOKEN)
     for heard in list(world.events):
-        world.hear(heard)
+        world.receive(heard)
 
     again = rebuilt(world)
 

@@ -53,7 +53,7 @@ def _world() -> World:
 
 
 def announced(world: World, kind):
-    return [event for event in world.told if isinstance(event, kind)]
+    return [event for event in world.announced if isinstance(event, kind)]
 
 
 def awaited(world: World) -> str:
@@ -70,9 +70,9 @@ def test_it_says_what_it_waits_for_and_asks_no_service(world):
 
 
 def test_as_many_different_people_as_are_needed_let_it_go_on(world):
-    world.say("ada")
+    world.signal("ada")
     assert sent_commands(world) == ["CreateCertificate"]
-    world.say("bob")
+    world.signal("bob")
 
     assert sent_commands(world) == ["CreateCertificate", "SignWithKey"]
     assert [(said.actor, said.heard, said.needed) for said in announced(world, SagaSignalled)] == [
@@ -83,7 +83,7 @@ def test_as_many_different_people_as_are_needed_let_it_go_on(world):
 
 def test_what_was_approved_is_handed_to_the_signer(world):
     sha256 = awaited(world)
-    said = [world.say("ada"), world.say("bob")]
+    said = [world.signal("ada"), world.signal("bob")]
     command = world.commands[-1].command
 
     assert isinstance(command, SignWithKey)
@@ -93,18 +93,18 @@ def test_what_was_approved_is_handed_to_the_signer(world):
 
 
 def test_the_same_person_counts_once(world):
-    world.say("ada")
+    world.signal("ada")
     before = world.saga
-    again = world.say("ada", number=1)
+    again = world.signal("ada", number=1)
 
     assert world.saga == before
     assert reply_to_signal(world.saga, again) == AlreadyDone()
 
 
 def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
-    first = world.say("ada")
+    first = world.signal("ada")
     before = world.saga
-    world.hear(first)
+    world.receive(first)
 
     assert world.saga == before
     assert reply_to_signal(world.saga, first) is None
@@ -113,7 +113,7 @@ def test_the_same_command_heard_twice_is_no_new_word_and_no_refusal(world):
 @pytest.mark.parametrize("sha256", ["1" * 64, None])
 def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sha256):
     before = world.saga
-    said = world.say("ada", sha256=sha256)
+    said = world.signal("ada", sha256=sha256)
     answer = reply_to_signal(world.saga, said)
 
     assert world.saga == before
@@ -123,7 +123,7 @@ def test_an_approval_of_something_else_is_refused_with_what_is_awaited(world, sh
 
 
 def test_a_signal_that_is_not_waited_for_is_refused(world):
-    said = world.say("ada", signal="touch")
+    said = world.signal("ada", name="touch")
     answer = reply_to_signal(world.saga, said)
 
     assert isinstance(answer, Rejection)
@@ -132,18 +132,18 @@ def test_a_signal_that_is_not_waited_for_is_refused(world):
 
 
 def test_who_comes_too_late_is_told_so(world):
-    world.say("ada")
+    world.signal("ada")
     sha256 = awaited(world)
-    world.say("bob")
-    late, again = world.say("eve", sha256=sha256), world.say("bob", sha256=sha256, number=1)
+    world.signal("bob")
+    late, again = world.signal("eve", sha256=sha256), world.signal("bob", sha256=sha256, number=1)
 
     assert isinstance(reply_to_signal(world.saga, late), Rejection)
     assert reply_to_signal(world.saga, again) == AlreadyDone()
 
 
 def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
-    world.say("ada")
-    said = world.say("bob")
+    world.signal("ada")
+    said = world.signal("bob")
     signalled, finished = world.saga.announcements
 
     assert signalled.cause == said.command_id
@@ -154,23 +154,23 @@ def test_the_word_of_a_person_causes_one_event_which_causes_the_rest(world):
 def test_the_sagas_own_deadline_stands_still_while_people_are_waited_for(world):
     deadline = world.saga.deadline
     world.now += timedelta(days=2)
-    world.hear(TimerFired(derive_id(START, "looked"), world.now))
-    world.say("ada")
-    world.say("bob")
+    world.receive(TimerFired(derive_id(START, "looked"), world.now))
+    world.signal("ada")
+    world.signal("bob")
 
     assert world.saga.phase is Phase.RUNNING
     assert world.saga.deadline == deadline + timedelta(days=2)
 
 
 def test_people_who_do_not_come_are_not_waited_for_for_ever(world):
-    world.say("ada")
+    world.signal("ada")
     world.now += timedelta(days=7, seconds=1)
-    world.hear(TimerFired(derive_id(START, "late"), world.now))
+    world.receive(TimerFired(derive_id(START, "late"), world.now))
 
     assert world.saga.reason == "timeout: 1 of 2 sent signal 'approve' within 7 days, 0:00:00"
     world.settle()
     assert world.saga.phase is Phase.COMPENSATED
-    assert not world.living_certificates()
+    assert not world.existing_certificates()
 
 
 def test_what_waits_can_be_cancelled(world):
@@ -186,11 +186,11 @@ def test_where_nobody_is_needed_nobody_is_waited_for():
     world.settle()
 
     assert not announced(world, SagaWaiting)
-    assert "approve-certificate" not in world.told[0].steps
+    assert "approve-certificate" not in world.announced[0].steps
 
 
 def test_a_wait_survives_a_crash(world):
-    world.say("ada")
+    world.signal("ada")
     before = world.saga
     world.crash()
 
@@ -230,7 +230,7 @@ def test_of_a_step_that_stood_already_nothing_is_undone():
     world = World.begin(CRL_PUBLICATION, CRL)
     world.toys.crl_is_current = True
     world.deliver(world.commands[0])
-    world.hear(world.events[0])
+    world.receive(world.events[0])
 
     assert world.saga.outcomes == ()
 
@@ -253,4 +253,4 @@ def test_a_renewal_that_was_undone_says_what_it_left_on_the_device():
 
     assert world.saga.phase is Phase.FAILED
     assert "slot 9a" in world.saga.left_over[0].reason
-    assert not world.living_certificates()
+    assert not world.existing_certificates()

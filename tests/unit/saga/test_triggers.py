@@ -176,10 +176,10 @@ def test_an_entry_that_an_older_version_wrote_is_still_read_and_goes_on():
     world = begun("on-device")
     for _ in range(3):
         world.deliver(world.commands[-1])
-        world.hear(world.events[-1])
+        world.receive(world.events[-1])
     as_read = store.decode_entry(CERTIFICATE_PROVISIONING, as_version_0_1_wrote_it(world.saga))
     world.saga = as_read
     world.settle()
 
     assert world.saga.phase is Phase.COMPLETED
-    assert [event.sequence for event in world.told] == list(range(len(world.told)))
+    assert [event.sequence for event in world.announced] == list(range(len(world.announced)))

@@ -121,7 +121,7 @@ class TestFillingASlot:
     def test_an_occupied_slot_is_not_overwritten_unasked(self, command):
         answer = YUBIKEYS.given(populated(OTHER)).when(command())
 
-        answer.then_refuses(RejectionCode.CONFLICT, "slot 9a", OTHER, "replace")
+        answer.then_rejects(RejectionCode.CONFLICT, "slot 9a", OTHER, "replace")
 
     @FILLING
     def test_an_occupied_slot_is_overwritten_when_asked(self, command, effect):
@@ -135,15 +135,15 @@ class TestFillingASlot:
 
     @ANY_FILLING
     def test_the_same_key_in_the_same_slot_stands(self, command):
-        YUBIKEYS.given(populated()).when(command()).then_it_stands()
-        YUBIKEYS.given(populated()).when(command(replace=True)).then_it_stands()
+        YUBIKEYS.given(populated()).when(command()).then_already_done()
+        YUBIKEYS.given(populated()).when(command(replace=True)).then_already_done()
 
     @FILLING
     def test_a_key_that_was_undone_before_it_was_done_never_comes(self, command, effect):
         undone = YUBIKEYS.given(cleared(really=False))
 
-        undone.when(command()).then_refuses(RejectionCode.CONFLICT, "undone before it arrived")
-        undone.when(command(replace=True)).then_refuses(RejectionCode.CONFLICT, KEY)
+        undone.when(command()).then_rejects(RejectionCode.CONFLICT, "undone before it arrived")
+        undone.when(command(replace=True)).then_rejects(RejectionCode.CONFLICT, KEY)
         undone.when(command(OTHER)).then_performs(effect(OTHER))
 
     @FILLING
@@ -164,7 +164,7 @@ def test_a_key_id_that_nobody_chose_is_derived_from_the_command():
 def test_an_algorithm_that_no_device_can_do_is_refused_before_a_device_is_asked(command):
     wish = command(algorithm=Algorithm.ML_DSA_65)
 
-    YUBIKEYS.when(wish).then_refuses(RejectionCode.INVALID, "YubiKeys do not support ml-dsa-65")
+    YUBIKEYS.when(wish).then_rejects(RejectionCode.INVALID, "YubiKeys do not support ml-dsa-65")
 
 
 def test_what_the_device_generated_populates_the_slot():
@@ -185,7 +185,7 @@ def test_what_the_world_refuses_is_refused_in_its_words(retryable):
 
     answer = YUBIKEYS.given(populated()).when(refused)
 
-    answer.then_refuses(RejectionCode.UNAVAILABLE, "not plugged in")
+    answer.then_rejects(RejectionCode.UNAVAILABLE, "not plugged in")
     assert answer.answer.retryable == retryable
 
 
@@ -250,16 +250,16 @@ class TestVerifyingASlot:
         )
 
     def test_a_slot_without_a_key_is_refused(self):
-        self.found(key=None).then_refuses(RejectionCode.CONFLICT, "no key")
+        self.found(key=None).then_rejects(RejectionCode.CONFLICT, "no key")
 
     def test_a_slot_without_a_certificate_is_refused(self):
-        self.found(certificate=None).then_refuses(RejectionCode.CONFLICT, "no certificate")
+        self.found(certificate=None).then_rejects(RejectionCode.CONFLICT, "no certificate")
 
     def test_a_certificate_of_another_key_is_refused(self):
-        self.found(key=OTHER_PEM).then_refuses(RejectionCode.CONFLICT, "does not certify the key")
+        self.found(key=OTHER_PEM).then_rejects(RejectionCode.CONFLICT, "does not certify the key")
 
     def test_another_certificate_than_expected_is_refused_naming_both(self):
-        self.found(expected=OTHER_FINGERPRINT).then_refuses(RejectionCode.CONFLICT, FINGERPRINT, OTHER_FINGERPRINT)
+        self.found(expected=OTHER_FINGERPRINT).then_rejects(RejectionCode.CONFLICT, FINGERPRINT, OTHER_FINGERPRINT)
 
 
 class TestClearingASlot:

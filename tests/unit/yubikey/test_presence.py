@@ -19,9 +19,9 @@ def test_a_device_that_nobody_saw_is_inserted():
 
 
 def test_a_repetition_is_not_told_twice():
-    yubikey.given(INSERTED).when(PLUGGED).then_it_stands()
-    yubikey.given(INSERTED, REMOVED).when(UNPLUGGED).then_it_stands()
-    yubikey.given().when(UNPLUGGED).then_it_stands()
+    yubikey.given(INSERTED).when(PLUGGED).then_already_done()
+    yubikey.given(INSERTED, REMOVED).when(UNPLUGGED).then_already_done()
+    yubikey.given().when(UNPLUGGED).then_already_done()
 
 
 def test_it_is_removed_and_inserted_again():
@@ -34,4 +34,4 @@ def test_moved_to_another_machine_it_is_inserted_there():
 
 
 def test_that_it_left_where_it_was_before_is_no_news():
-    yubikey.given(INSERTED, ELSEWHERE).when(UNPLUGGED).then_it_stands()
+    yubikey.given(INSERTED, ELSEWHERE).when(UNPLUGGED).then_already_done()

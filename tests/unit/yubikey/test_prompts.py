@@ -40,29 +40,29 @@ def test_a_pin_is_given():
 
 
 def test_given_twice_it_stands_and_another_comes_too_late():
-    prompt.given(FOR_PIN, ANSWERED).when(ANSWER).then_it_stands()
+    prompt.given(FOR_PIN, ANSWERED).when(ANSWER).then_already_done()
     other = AnswerPrompt(**ID, sealed_pin=b"other")
-    prompt.given(FOR_PIN, ANSWERED).when(other).then_refuses(RejectionCode.CONFLICT, "answered")
+    prompt.given(FOR_PIN, ANSWERED).when(other).then_rejects(RejectionCode.CONFLICT, "answered")
 
 
 def test_a_touch_is_not_given_by_message():
-    prompt.given(FOR_TOUCH).when(ANSWER).then_refuses(RejectionCode.INVALID, "touch the device")
+    prompt.given(FOR_TOUCH).when(ANSWER).then_rejects(RejectionCode.INVALID, "touch the device")
 
 
 def test_nobody_answers_what_nobody_asks():
-    prompt.given().when(ANSWER).then_refuses(RejectionCode.NOT_FOUND)
-    prompt.given().when(CancelPrompt(**ID)).then_refuses(RejectionCode.NOT_FOUND)
+    prompt.given().when(ANSWER).then_rejects(RejectionCode.NOT_FOUND)
+    prompt.given().when(CancelPrompt(**ID)).then_rejects(RejectionCode.NOT_FOUND)
 
 
 def test_after_its_end_or_its_deadline_it_takes_no_answer():
-    prompt.given(FOR_PIN, settled(PromptOutcome.EXPIRED)).when(ANSWER).then_refuses(RejectionCode.CONFLICT)
+    prompt.given(FOR_PIN, settled(PromptOutcome.EXPIRED)).when(ANSWER).then_rejects(RejectionCode.CONFLICT)
     late = NOON + timedelta(minutes=4)
-    prompt.given(FOR_PIN).when(ANSWER, at=late).then_refuses(RejectionCode.CONFLICT)
+    prompt.given(FOR_PIN).when(ANSWER, at=late).then_rejects(RejectionCode.CONFLICT)
 
 
 def test_it_is_cancelled_once_and_not_after_its_end():
     cancelled = settled(PromptOutcome.CANCELLED)
     prompt.given(FOR_TOUCH).when(CancelPrompt(**ID)).then(cancelled)
-    prompt.given(FOR_TOUCH, cancelled).when(CancelPrompt(**ID)).then_it_stands()
+    prompt.given(FOR_TOUCH, cancelled).when(CancelPrompt(**ID)).then_already_done()
     done = settled(PromptOutcome.DONE)
-    prompt.given(FOR_TOUCH, done).when(CancelPrompt(**ID)).then_refuses(RejectionCode.CONFLICT, "done")
+    prompt.given(FOR_TOUCH, done).when(CancelPrompt(**ID)).then_rejects(RejectionCode.CONFLICT, "done")
