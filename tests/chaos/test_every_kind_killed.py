@@ -49,7 +49,7 @@ class Lives:
         issued = await self.saga("certificate-issuance", **wish, algorithm="ec-p256", validity_days=90)
         if issued is not None:
             ids = [issued["certificate_id"]]
-            generated = await self._suite.told(f"keys.events.key.generated.{issued['key_id']}")
+            generated = await self._suite.last_event(f"keys.events.key.generated.{issued['key_id']}")
             purpose = generated.body["purpose"]
             wish = {"key_id": issued["key_id"], "algorithm": "ec-p384", "purpose": purpose, "certificate_ids": ids}
             await self.saga("key-rotation", **wish)

@@ -166,7 +166,7 @@ async def test_answers_told_twice_and_strangers_answers_change_nothing(server, s
             causation_id=new_id(),
             saga=SagaContext("pki-bootstrap", saga_id, "undo"),
         )
-        await services.tell(KeyDestroyed(key_id=str(new_id())), stranger)
+        await services.publish(KeyDestroyed(key_id=str(new_id())), stranger)
         await until(services.everything_is_processed)
 
         assert await services.revision(saga_id) == before

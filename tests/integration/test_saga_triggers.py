@@ -77,7 +77,7 @@ async def test_an_event_that_no_saga_asked_for_begins_one_which_inherits_from_it
     event, told = revoked(), lineage()
     saga_id = begun_by(AT_ONCE, event, told)
     async with coordinating(server.url, AT_ONCE):
-        await services.tell(event, told)
+        await services.publish(event, told)
 
         end = await log.end_of(saga_id)
 
@@ -94,7 +94,7 @@ async def test_an_event_that_is_heard_again_begins_nothing_again(server, service
     event, told = revoked(), lineage()
     saga_id = begun_by(AT_ONCE, event, told)
     async with coordinating(server.url, AT_ONCE):
-        await services.tell(event, told)
+        await services.publish(event, told)
         await log.end_of(saga_id)
     before = await log.events("keys.events.saga.*.*.*")
     await hear_all_again(services)
@@ -110,7 +110,7 @@ async def test_what_has_its_time_begins_then_and_there_is_no_saga_before(server,
     saga_id = begun_by(KEY_EXPIRY, event, told)
     services.toys.log["key", event.key_id].append(event)
     async with coordinating(server.url, KEY_EXPIRY):
-        await services.tell(event, told)
+        await services.publish(event, told)
         await until(lambda: stored(services, f"keys.timers.{saga_id}.begin"))
         with pytest.raises(NotFoundError):
             await services.revision(saga_id)
@@ -127,7 +127,7 @@ async def test_what_is_heard_again_before_its_time_begins_once(server, services,
     saga_id = begun_by(KEY_EXPIRY, event, told)
     services.toys.log["key", event.key_id].append(event)
     async with coordinating(server.url, KEY_EXPIRY):
-        await services.tell(event, told)
+        await services.publish(event, told)
         await until(lambda: stored(services, f"keys.timers.{saga_id}.begin"))
     await hear_all_again(services)
     async with coordinating(server.url, KEY_EXPIRY):
@@ -143,7 +143,7 @@ async def test_what_is_heard_again_before_its_time_begins_once(server, services,
 async def test_a_time_that_has_passed_begins_at_once(server, services, log):
     event, told = key_that_ends(in_seconds(-60)), lineage()
     async with coordinating(server.url, KEY_EXPIRY):
-        await services.tell(event, told)
+        await services.publish(event, told)
 
         assert (await log.end_of(begun_by(KEY_EXPIRY, event, told))).tokens[4] == "completed"
 
@@ -152,7 +152,7 @@ async def test_a_beginning_survives_the_kill_of_the_server_while_nobody_listens(
     event, told = key_that_ends(in_seconds(2)), lineage()
     saga_id = begun_by(KEY_EXPIRY, event, told)
     async with coordinating(server.url, KEY_EXPIRY):
-        await services.tell(event, told)
+        await services.publish(event, told)
         await until(lambda: stored(services, f"keys.timers.{saga_id}.begin"))
     server.kill()
     await server.start()
@@ -169,7 +169,7 @@ async def test_what_is_far_ahead_costs_one_message(server, services, days):
     event, told = key_that_ends(in_seconds(86_400 * days)), lineage()
     saga_id = begun_by(KEY_EXPIRY, event, told)
     async with coordinating(server.url, KEY_EXPIRY):
-        await services.tell(event, told)
+        await services.publish(event, told)
         await until(lambda: stored(services, f"keys.timers.{saga_id}.begin"))
         await until(services.everything_is_processed)
 
@@ -185,7 +185,7 @@ async def test_three_coordinators_begin_a_triggered_saga_once(server, services, 
     sagas = [begun_by(AT_ONCE, *one) for one in events]
     one = (server.url, AT_ONCE)
     async with coordinating(*one), coordinating(*one), coordinating(*one):
-        await asyncio.gather(*(services.tell(*told) for told in events))
+        await asyncio.gather(*(services.publish(*told) for told in events))
         ends = await asyncio.gather(*(log.end_of(saga_id) for saga_id in sagas))
 
     assert {end.tokens[4] for end in ends} == {"completed"}
@@ -286,7 +286,7 @@ async def test_whatever_a_killed_coordinator_had_heard_begins_once(server, servi
     sagas = [begun_by(KEY_EXPIRY if index < 200 else OCSP_PUBLICATION, *one) for index, one in enumerate(events)]
     for event, _ in events[:200]:
         services.toys.log["key", event.key_id].append(event)
-    await asyncio.gather(*(services.tell(*told) for told in events))
+    await asyncio.gather(*(services.publish(*told) for told in events))
     killed = 0
     for _ in range(3):
         coordinator = await a_coordinator(server.url)
@@ -321,7 +321,7 @@ async def test_revocations_of_one_second_begin_one_crl_and_it_is_made_after_all_
     events = [(revoked(), lineage()) for _ in range(40)]
     async with coordinating(server.url, CRL_PUBLICATION):
         for one in events:
-            await services.tell(*one)
+            await services.publish(*one)
         told = await log.events("keys.events.certificate.revoked.*")
         await until(services.everything_is_processed)
         ended = await log.last_event("keys.events.saga.crl-publication.completed.*", within=10)

@@ -63,7 +63,7 @@ class FakeServices:
             event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)
             self._answers[lineage.message_id] = event
         for copy in range(self.copies):
-            await self.tell(event, lineage.cause(f"{kind}/{copy}"))
+            await self.publish(event, lineage.cause(f"{kind}/{copy}"))
 
     def _decided(self, command, about):
         match self.toys.answer(command):
@@ -74,7 +74,7 @@ class FakeServices:
             case event:
                 return event
 
-    async def tell(self, event, lineage):
+    async def publish(self, event, lineage):
         encoded = encode_event(event, lineage, "stand-in")
         await self.js.publish(encoded.subject, encoded.payload, headers=encoded.headers)
 
