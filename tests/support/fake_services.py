@@ -57,7 +57,7 @@ class FakeServices:
         if self.rejections[step] > 0:
             self.rejections[step] -= 1
             event = CommandRejected(
-                **about, code=RejectionCode.UNAVAILABLE, message="not available now", retryable=True
+                **about, code=RejectionCode.UNAVAILABLE, message="not now", retryable=True
             )
         else:
             event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)

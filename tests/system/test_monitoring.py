@@ -80,7 +80,7 @@ async def test_every_query_of_the_dashboard_shows_something_of_a_suite_at_work_a
                 await until(nothing_is_empty, within=100)
             except TimeoutError:
                 assert empty == []
-            groups = (await prometheus.asked("/api/v1/rules"))["groups"]
+            groups = (await prometheus.get("/api/v1/rules"))["groups"]
             rules = [rule for group in groups for rule in group["rules"]]
             assert {(rule["name"], rule["health"]) for rule in rules} == {(rule["name"], "ok") for rule in rules}
             assert "MessageGivenUp" in {rule["name"] for rule in rules if rule["state"] in {"pending", "firing"}}
