@@ -56,9 +56,7 @@ class FakeServices:
         about = {"command_id": str(lineage.message_id), "command_type": kind, "aggregate_id": command.identity}
         if self.rejections[step] > 0:
             self.rejections[step] -= 1
-            event = CommandRejected(
-                **about, code=RejectionCode.UNAVAILABLE, message="not now", retryable=True
-            )
+            event = CommandRejected(**about, code=RejectionCode.UNAVAILABLE, message="not now", retryable=True)
         else:
             event = self._answers.setdefault(lineage.message_id, None) or self._decided(command, about)
             self._answers[lineage.message_id] = event
