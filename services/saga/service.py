@@ -19,16 +19,22 @@ from services.saga.store import SagaStore
 from shared.nats.client import Client
 from shared.nats.kv import KeyValue
 from shared.process.host import Host, Service
+from shared.process.middlewares import RetryOptions
 
 _SWEEP_INTERVAL_S = 60.0
 _CATCH_UP_POLL_S = 0.5
 log = logging.getLogger(__name__)
 
 
-def saga_service(settings: SagaSettings, definitions: Iterable[AnyDefinition] = DEFINITIONS) -> Service:
+def saga_service(
+    settings: SagaSettings,
+    definitions: Iterable[AnyDefinition] = DEFINITIONS,
+    *,
+    retries: RetryOptions | None = None,
+) -> Service:
     """Makes the service. *definitions*: every version that may still run; a start command begins the newest."""
     oldest_first = sorted(definitions, key=lambda definition: definition.version)
-    host = Host(settings.nats.url, SERVICE, settings.nats.access)
+    host = Host(settings.nats.url, SERVICE, settings.nats.access, retries=retries)
 
     async def start(client: Client) -> None:
         js = client.jetstream()

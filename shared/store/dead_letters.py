@@ -1,4 +1,4 @@
-"""Dead letters in KEYS_DEAD_DOCUMENTS: messages that could not be processed, with the reason, per consumer.
+"""Dead letters in KEYS_DEAD_LETTERS: messages that could not be processed, with the reason, per consumer.
 
 A dead letter is written after the reply and before the ack: no message is lost, and none is redelivered without end
 (docs/adr/0021).
@@ -19,7 +19,7 @@ from pydantic import TypeAdapter
 from shared.errors import Conflict
 from shared.nats.kv import Document, KeyValue
 
-BUCKET = "KEYS_DEAD_DOCUMENTS"
+BUCKET = "KEYS_DEAD_LETTERS"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,8 +2,6 @@
 
 import asyncio
 
-import pytest
-
 from services.saga.core.definition import Definition, Step
 from services.saga.definitions.parts import key_undone
 from services.saga.definitions.pki_bootstrap import PKI_BOOTSTRAP, PKI_BOOTSTRAP_1
@@ -13,7 +11,7 @@ from shared.contracts.key.value_types import Algorithm
 from shared.contracts.saga.protocol import CancelSaga, StartSaga
 from shared.messages.envelope import subject_of
 from shared.messages.ids import new_id
-from shared.process import consumer
+from shared.process.middlewares import RetryOptions
 from tests.support.fake_services import coordinating
 from tests.support.waiting import until
 
@@ -109,40 +107,35 @@ async def test_the_suite_s_own_two_versions_run_side_by_side(server, services, l
     assert len((await steps_told(log, older))[1]) < len((await steps_told(log, newer))[1])
 
 
-@pytest.fixture(name="hurried")
-def _hurried(monkeypatch):
-    """Makes the third delivery of a message its last."""
-    monkeypatch.setattr(consumer, "MOST_DELIVERIES", 2)
+IMPATIENT = RetryOptions(max_deliveries=2)
 
 
-@pytest.mark.usefixtures("hurried")
 async def test_an_answer_for_a_version_that_is_not_here_is_never_given_up(server, services, log, caplog):
     services.silent.add("make-key")
-    async with coordinating(server.url, LOAN_1):
+    async with coordinating(server.url, LOAN_1, retries=IMPATIENT):
         older = await begin(services)
     before = await services.revision(older)
 
-    async with coordinating(server.url, LOAN_2):
+    async with coordinating(server.url, LOAN_2, retries=IMPATIENT):
         await answer_all(services)
         said = f"loan.{older} runs on version 1, which this coordinator does not have"
         await until(lambda: _put_off(caplog, said) > 4)
         assert (await log.end_of(await begin(services))).tokens[4] == "completed"
         assert await services.revision(older) == before
 
-    async with coordinating(server.url, LOAN_1, LOAN_2):
+    async with coordinating(server.url, LOAN_1, LOAN_2, retries=IMPATIENT):
         assert (await log.end_of(older)).tokens[4] == "completed"
     assert await steps_told(log, older) == (1, ["make-key", "take-key-back"])
     assert services.steps_sent(older) == ["make-key", "take-key-back"]
     assert (await services.js.stream_info("KV_KEYS_DEAD_LETTERS")).state.messages == 0
 
 
-@pytest.mark.usefixtures("hurried")
 async def test_who_orders_something_of_it_is_told_why_it_cannot_be_done(server, services, log):
     services.silent.add("make-key")
-    async with coordinating(server.url, LOAN_1):
+    async with coordinating(server.url, LOAN_1, retries=IMPATIENT):
         older = await begin(services)
 
-    async with coordinating(server.url, LOAN_2):
+    async with coordinating(server.url, LOAN_2, retries=IMPATIENT):
         order, command_id = CancelSaga(saga_id=older), str(new_id())
         await services.js.publish(
             str(subject_of(order)), order.model_dump_json().encode(), headers={"CIM-Command-Id": command_id}

@@ -117,8 +117,8 @@ def impatient(definition, **within):
 
 
 @asynccontextmanager
-async def coordinating(url, *definitions):
-    app = saga_service(saga_settings(url), definitions or (PKI_BOOTSTRAP_1,))
+async def coordinating(url, *definitions, retries=None):
+    app = saga_service(saga_settings(url), definitions or (PKI_BOOTSTRAP_1,), retries=retries)
     await app.start()
     try:
         yield app
