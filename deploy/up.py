@@ -15,7 +15,7 @@ from deploy.declare import Replicas
 from deploy.nats_creds import CONFIGURATION
 from deploy.settings import CHOICES, NATS_PORT, LocalSuite, http_port_beside, is_for_all
 from deploy.supervisor import NotStarted, Supervisor
-from shared.process.settings import Accepts, Port, SettingsGroup, Switch, read_or_exit
+from shared.process.settings import Accepts, NatsUrls, Port, SettingsGroup, Switch, read_or_exit
 
 
 async def up(suite: LocalSuite) -> int:
@@ -73,12 +73,18 @@ class UpSettings(SettingsGroup):
     tls: Annotated[Path, Accepts("a directory that `python -m deploy.nats_tls` has written")] | None = Field(
         None, validation_alias="NATS_TLS", description="has server and services use TLS"
     )
-    servers: Annotated[str, Accepts("URLs of NATS servers, separated by commas")] | None = Field(
+    servers: NatsUrls | None = Field(
         None, validation_alias="NATS_URL", description="running servers to use; unset: it starts one"
     )
     replicas: Replicas | None = Field(
         None, validation_alias="STREAM_REPLICAS", description="servers of a cluster that store each stream and bucket"
     )
+
+    @model_validator(mode="after")
+    def _has_certificates(self) -> Self:
+        if self.tls is not None and not (self.tls / "ca.pem").is_file():
+            raise ValueError(f"NATS_TLS: {self.tls / 'ca.pem'} is missing; python -m deploy.nats_tls writes it")
+        return self
 
     @model_validator(mode="after")
     def _has_one_kind_of_users(self) -> Self:

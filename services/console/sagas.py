@@ -17,7 +17,7 @@ from rich.text import Text
 from services.console.client import Exit, Failure, last_event, read_events
 from services.console.formatting import align, flatten, format_age, format_clock, summarize, table
 from services.console.wire_message import WireMessage
-from shared.contracts.saga.view import SCHEMAS, PendingStepView, SagaView
+from shared.contracts.saga.view import SCHEMAS, PendingStepView, SagaView, stored_questions
 from shared.messages.ids import timestamp_of
 from shared.nats.kv import KeyValue
 
@@ -59,7 +59,7 @@ class Entry:
             "actor": self.view.origin.actor,
             "correlation_id": self.view.origin.correlation_id,
             **{name: self.stored[name] for name in _SHOWN},
-            "questions": [pending.model_dump(mode="json", exclude_unset=True) for pending in self.view.pending],
+            "questions": stored_questions(self.stored),
             "paused_at": self.stored.get("paused_at"),
             "to_undo": self.view.remaining_undo,
             "timeline": [

@@ -8,6 +8,7 @@ and docs/settings.md follow from these. Only `__main__` modules and the commands
 from __future__ import annotations
 
 import os
+import re
 import ssl
 import stat
 import sys
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self, TypeVar, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PrivateAttr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
@@ -28,6 +30,7 @@ DEFAULT_NATS_URL: Final = "nats://127.0.0.1:4222"
 _PORTS: Final = range(1, 65_536)
 _SWITCH: Final = {"": False, "0": False, "false": False, "1": True, "true": True}
 _MAX_SHOWN: Final = 200
+_NATS_SCHEMES: Final = ("nats", "tls", "ws", "wss")
 
 
 G = TypeVar("G", bound="SettingsGroup")
@@ -167,8 +170,12 @@ def _problem(field: FieldInfo, detail: ErrorDetails, reason: str) -> str:
     accepts = _accepts(field)
     if detail["type"] == "missing":
         return f"{field.validation_alias} is not set; it must be {accepts.values}"
-    given = "" if accepts.secret else f", not {str(detail['input'])[:_MAX_SHOWN]!r}"
+    given = "" if accepts.secret else f", not {_without_credentials(str(detail['input']))[:_MAX_SHOWN]!r}"
     return f"{field.validation_alias} must be {accepts.values}{given}{f' ({reason})' if reason else ''}"
+
+
+def _without_credentials(text: str) -> str:
+    return re.sub(r"//[^/@]*@", "//…@", text)
 
 
 # --- types of values ---------------------------------------------------------------
@@ -187,6 +194,18 @@ def _switch(value: str | bool) -> bool:  # noqa: FBT001 - a validator's argument
     return meaning
 
 
+def _nats_urls(text: str) -> str:
+    for server in text.split(","):
+        url = urlsplit(server if "//" in server else f"nats://{server}")
+        try:
+            usable = url.hostname and url.scheme in _NATS_SCHEMES and url.port != 0
+        except ValueError:  # no port number
+            usable = False
+        if not usable:
+            raise ValueError
+    return text
+
+
 def _readable(path: Path) -> Path:
     try:
         with path.open("rb"):
@@ -198,6 +217,9 @@ def _readable(path: Path) -> Path:
 Port = Annotated[int, BeforeValidator(_port), Accepts("a port number")]
 Switch = Annotated[bool, BeforeValidator(_switch), Accepts("true or false (or 1 or 0)")]
 ReadableFile = Annotated[Path, AfterValidator(_readable), Accepts("the path of a file that the process can read")]
+NatsUrls = Annotated[
+    str, AfterValidator(_nats_urls), Accepts("URLs of NATS servers like nats://127.0.0.1:4222, separated by commas")
+]
 Host = Annotated[str, Accepts("a host name or an IP address")]
 
 
@@ -227,9 +249,7 @@ def is_open_to_others(file: os.stat_result) -> bool:
 class NatsSettings(SettingsGroup):
     """Servers, identity and TLS of the connection to NATS (docs/security.md)."""
 
-    url: Annotated[str, Accepts("URLs of NATS servers, separated by commas")] = Field(
-        DEFAULT_NATS_URL, validation_alias="NATS_URL", description="the servers to connect to"
-    )
+    url: NatsUrls = Field(DEFAULT_NATS_URL, validation_alias="NATS_URL", description="the servers to connect to")
     creds: ReadableFile | None = Field(
         None,
         validation_alias="NATS_CREDS",

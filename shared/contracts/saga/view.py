@@ -16,6 +16,13 @@ SCHEMAS = (1, 2)
 TERMINAL_PHASES = frozenset({"completed", "compensated", "failed"})
 
 
+def stored_questions(entry: dict[str, Any]) -> list[Any]:
+    """The pending steps of an entry as they are stored, of any schema."""
+    if entry["schema"] == SCHEMAS[0]:
+        return [entry["question"]] if entry.get("question") else []
+    return list(entry["questions"])
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
 
@@ -100,7 +107,7 @@ class SagaView(_Part):
     def _upgrade(cls, entry: Any) -> Any:
         """Upgrades an entry of schema 1, which has one pending step, or none, under `question`."""
         if isinstance(entry, dict) and entry.get("schema") == SCHEMAS[0]:
-            return {**entry, "questions": [entry["question"]] if entry.get("question") else []}
+            return {**entry, "questions": stored_questions(entry)}
         return entry
 
     @property
