@@ -33,7 +33,7 @@ async def _old(client):
 
 
 async def test_the_services_refuse_it_and_after_the_upgrade_they_do_not(server, old):
-    with pytest.raises(Unusable, match="not what streams"):
+    with pytest.raises(Unusable, match="differs from streams"):
         await declare(old)
 
     assert set(await upgrade(server.url)) == {"KEYS_COMMANDS", "KV_KEYS_SECRETS", "certificate"}
