@@ -1,5 +1,6 @@
 """The independent linter works in a process of its own, and in a new one when that dies."""
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -19,8 +20,11 @@ async def _linter():
 
 
 def _children():
-    me = Path(f"/proc/{os.getpid()}/task")
-    return {int(pid) for thread in me.iterdir() for pid in (thread / "children").read_text().split()}
+    found = set()
+    for thread in Path(f"/proc/{os.getpid()}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # the thread has ended since
+            found |= {int(pid) for pid in (thread / "children").read_text().split()}
+    return found
 
 
 async def test_it_finds_nothing_in_what_is_right(linter):

@@ -9,6 +9,7 @@ from services.yubikey.service import yubikey_service
 from shared.contracts.yubikey.slots import Slot
 from shared.errors import Unusable
 from shared.messages.ids import derive_id, id_from_stream_position
+from tests.support.service_client import running
 from tests.support.settings import yubikey_settings
 from tests.support.yubikey_fleet import SECRET, fleet_up, generating
 from tests.support.yubikeys import OTHER, SERIAL
@@ -178,4 +179,5 @@ async def test_a_second_process_in_the_same_directory_says_what_is_wrong(fleet):
     settings = yubikey_settings(fleet.url, one.state, SECRET, virtual_serials=(SERIAL,))
 
     with pytest.raises(Unusable, match="is in use by another yubikey service"):
-        await yubikey_service(settings, predecessor_s=0).start()
+        async with running(yubikey_service(settings, predecessor_s=0)):
+            pass
