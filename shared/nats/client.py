@@ -104,7 +104,7 @@ class Client(nats.aio.client.Client):
             headers = await self._process_headers(header)
         on_message(self._build_message(line.sid, line.subject, line.reply, body, headers))
 
-    # What follows overrides private methods of nats-py.
+    # Overrides of private methods of nats-py.
 
     def _build_message(
         self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: dict[str, str] | None

@@ -50,7 +50,7 @@ MODULES = {
     "saga": (protocol, certificates, keys, nats, people, provisioning, maintenance),
 }
 TO_ITSELF = {"ReportPresence"}
-"""What a service is told by its own processes: what the world says, to be decided on like all else."""
+"""Commands that a service sends to itself: observations of the world, decided on like other commands."""
 OUTCOMES = {kind.__name__ for kind in get_args(rejection.CommandOutcome)}
 
 each_message = pytest.mark.parametrize("name", sorted(MESSAGES))

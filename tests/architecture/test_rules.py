@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 MODULES = sorted(path for top in ("shared", "services", "deploy") for path in (ROOT / top).rglob("*.py"))
 MAX_LINES = 500
 REASONS_FOR_LONG_FILES: dict[str, str] = {}
-"""By path: why one subject needs more than `MAX_LINES` lines in one file."""
+"""Reasons, by path, for a file of more than `MAX_LINES` lines."""
 
 
 @pytest.fixture(name="tracked")

@@ -1,4 +1,4 @@
-"""What one decision costs, in process: an answer folded into a saga's state, then written down and sealed to be sent.
+"""Cost of one decision in process: an outcome is applied to a saga, which is then encoded and sealed for sending.
 
 The ceiling beside it: the same step of the bare coordinator, which reads and writes a little JSON.
 """

@@ -126,7 +126,7 @@ class _Worker:
         self._process, self.pid = process, process.pid
 
     async def say(self, line: str) -> dict:
-        """What it answers to a line; to none: that it is ready."""
+        """Returns the answer to a line; without a line, waits until the process is ready."""
         if line:
             self._process.stdin.write(f"{line}\n".encode())
         if not (answer := await asyncio.wait_for(self._process.stdout.readline(), 300)):

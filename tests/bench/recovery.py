@@ -45,7 +45,7 @@ class Recovery:
 
 @dataclass(frozen=True)
 class Scene:
-    """Where it happens: *answering* is the process that answers; consumers by their names; how it is killed."""
+    """The setting of a measurement: *answering* is the answering process; consumers by name; how to kill it."""
 
     client: Client
     start: Start

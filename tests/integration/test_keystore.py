@@ -139,7 +139,7 @@ async def test_an_rsa_key_signs_after_a_restart(bucket, keystore):
 async def test_a_stored_certificate_signing_key_signs_nothing_else(keystore):
     made = await keystore.perform(create(purpose=Purpose.CERTIFICATE_SIGNING))
 
-    # What the command says the key is for does not matter: the entry says it, and its seal is bound to it.
+    # The purpose in the command does not matter: the entry has its own, to which its seal is bound.
     answers = [await keystore.perform(sign(made.request.key_id, purpose)) for purpose in Purpose]
 
     assert all(isinstance(answer, SigningDenied) for answer in answers)

@@ -22,7 +22,7 @@ FAULTS = {
     "no space": ErrorStatus(SW.NO_SPACE),
     "not allowed": ErrorStatus(SW.SECURITY_CONDITION_NOT_SATISFIED),
 }
-"""What is over once it has happened: the device can be used again at once."""
+"""Faults that end when they have happened: the device can be used again at once."""
 IMPATIENT = replace(
     CERTIFICATE_PROVISIONING,
     steps=tuple(replace(step, timeout=timedelta(seconds=3)) for step in CERTIFICATE_PROVISIONING.steps),

@@ -39,7 +39,7 @@ COMMANDS = {
     "reset": ResetYubiKey(serial=NAME),
 }
 BEFORE = {"unblock-pin": "configure-puk", "set-retries": "provision", "reset": "provision"}
-"""What is done first, without a fault."""
+"""Commands that run first, without a fault."""
 
 
 class Bench:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.virtual_readers import SERIAL, beside_a_yubikey
 
-# What is not about this device, as the suite itself says of it: other hardware, other firmware.
+# Tests of other hardware or firmware, as the suite itself marks them.
 NOT_OURS = (
     "YubiKey Bio",
     "PIN complexity enabled",
