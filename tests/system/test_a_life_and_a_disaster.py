@@ -183,7 +183,7 @@ async def test_the_end_of_an_imported_certificate_is_told_when_it_comes(life):
 
 
 async def test_the_news_that_an_end_is_near_begins_a_renewal_where_policy_wants_it(life):
-    """What is issued here is near its end in the last third of its life: the news is told in the timer's stead."""
+    """A certificate nears its end in the last third of its life: the test announces that in place of the timer."""
     issued = await life.issue("Near")
     certificate_id = issued["certificate_id"]
     [signed] = await life.events(f"keys.events.certificate.signed.{certificate_id}")

@@ -323,7 +323,7 @@ def test_a_key_is_moved_and_deleted(admin: PivSession) -> None:
     assert status_of(lambda: admin.get_slot_metadata(SLOT.RETIRED20)) == NO_REFERENCE
 
 
-# What a policy asks for
+# Requirements of PIN and touch policies
 
 
 def sign_with(session: PivSession, slot: SLOT) -> bytes:
@@ -652,7 +652,7 @@ def test_a_reset_needs_both_blocked_and_keeps_the_attestation_key(admin: PivSess
     admin.attest_key(SLOT.AUTHENTICATION).verify_directly_issued_by(attesting)
 
 
-# What stays
+# Persistence
 
 
 def test_all_but_what_was_proved_survives_the_process(directory: Path) -> None:

@@ -157,7 +157,7 @@ CHAINS = {
     "an intermediate that has ended": (False, {}, {"end": later(days=1)}, {}),
     "a root that has ended": (False, {"end": later(days=1)}, {}, {}),
 }
-"""Whether it is valid, and what is odd about the root, the intermediate and the leaf."""
+"""The expected validity, and the peculiarities of root, intermediate and leaf."""
 
 
 @pytest.mark.parametrize("chain", CHAINS)
